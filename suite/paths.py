@@ -1,0 +1,25 @@
+"""Where the project keeps things. Every path in the code starts from one of these."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BASELINES = ROOT / "baselines"
+LOCK_FILE = ROOT / "requirements.lock"
+
+
+def results_dir() -> Path:
+    """Records and tables: ``results/``, or the folder named by ``SUITE_RESULTS``."""
+    return Path(os.environ.get("SUITE_RESULTS", ROOT / "results"))
+
+
+def records_dir() -> Path:
+    """One JSON file an attempt at a run."""
+    return results_dir() / "records"
+
+
+def work_dir() -> Path:
+    """Checkpoints, logs and built data: ``.work/`` (git ignores it), or ``SUITE_WORK``."""
+    return Path(os.environ.get("SUITE_WORK", ROOT / ".work"))

@@ -1,0 +1,1 @@
+"""How each task trains: the only package that knows mmpretrain, mmdet and mmseg."""
