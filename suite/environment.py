@@ -1,0 +1,183 @@
+"""What the numbers were made with: package versions, the lock, the host and the state of the code.
+
+Cheap to import and to ask: distributions are read from their metadata, never imported. The answers are
+cached, for they describe this process.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import os
+import platform
+import re
+import socket
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+from suite.errors import SuiteError
+from suite.paths import LOCK_FILE, ROOT
+
+NUMBER_PACKAGES = {
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "numpy": "numpy",
+    "mmengine": "onedl-mmengine",
+    "mmcv": "onedl-mmcv",
+    "mmdet": "onedl-mmdetection",
+    "mmseg": "onedl-mmsegmentation",
+    "mmpretrain": "onedl-mmpretrain",
+    "timm": "timm",
+    "opencv-python": "opencv-python",
+    "scikit-learn": "scikit-learn",
+}
+"""Packages whose version may move a result: the name a record uses -> the distribution that provides it."""
+
+_PIN = re.compile(r"^(?P<name>[A-Za-z0-9][\w.-]*)==(?P<version>[\w.+!-]+)(?: ; (?P<marker>.+))?$")
+
+
+class LockedVersion(NamedTuple):
+    """One line of the lock."""
+
+    name: str
+    version: str
+    marker: str | None
+    """Where the line applies, as an environment marker (PEP 508); None: everywhere."""
+
+
+def installed_version(distribution: str) -> str | None:
+    """The installed version of a distribution, or None where it is not installed."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+@functools.cache
+def _installed_versions() -> tuple[tuple[str, str], ...]:
+    found = ((name, installed_version(distribution)) for name, distribution in NUMBER_PACKAGES.items())
+    return tuple((name, version) for name, version in found if version is not None)
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of the packages that define a number (see `NUMBER_PACKAGES`); what is absent is left out."""
+    return dict(_installed_versions())
+
+
+@functools.cache
+def lock_hash() -> str:
+    """SHA-256 of ``requirements.lock``, in hexadecimal.
+
+    Raises:
+        SuiteError: the lock cannot be read.
+    """
+    return hashlib.sha256(_lock_text(LOCK_FILE).encode()).hexdigest()
+
+
+def locked_versions(path: Path = LOCK_FILE) -> list[LockedVersion]:
+    """The lock, line by line, in its own order; markers are kept and not evaluated.
+
+    Raises:
+        SuiteError: the lock cannot be read, or a line does not pin one exact version.
+    """
+    pins = []
+    for number, line in enumerate(_lock_text(path).splitlines(), start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        match = _PIN.match(line)
+        if match is None:
+            raise SuiteError(
+                f"{line!r} in {path.name}, line {number}, is no 'name==version': "
+                "write the lock anew with 'make lock'"
+            )
+        pins.append(LockedVersion(**match.groupdict()))
+    return pins
+
+
+def _lock_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SuiteError(
+            f"cannot read the lock {path}: {error.strerror}; run the suite from a complete clone"
+        ) from error
+
+
+@functools.cache
+def _host_facts() -> tuple[tuple[str, str | int | float], ...]:
+    return (
+        ("python", platform.python_version()),
+        ("os", platform.platform()),
+        ("cpu", _cpu_model()),
+        ("cores", _usable_cores()),
+        ("memory_gib", _memory_gib()),
+        ("hostname", socket.gethostname()),
+    )
+
+
+def host_facts() -> dict[str, str | int | float]:
+    """The machine of this process.
+
+    Returns:
+        ``python`` and ``os`` (versions), ``cpu`` (model), ``cores`` (those this process may use),
+        ``memory_gib`` (fitted, in GiB; 0.0 where the system does not tell) and ``hostname``.
+    """
+    return dict(_host_facts())
+
+
+def _cpu_model() -> str:
+    # platform.processor() is empty on most Linux systems, where /proc names the model.
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor() or platform.machine()
+    match = re.search(r"^(?:model name|Model)\s*:\s*(.+)$", text, re.MULTILINE)
+    return match.group(1).strip() if match else platform.machine()
+
+
+def _usable_cores() -> int:
+    # A batch system or a container may lend fewer cores than the machine has; macOS does not tell.
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _memory_gib() -> float:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (AttributeError, OSError, ValueError):
+        return 0.0
+
+
+@functools.cache
+def _git_state(root: Path) -> tuple[str | None, bool | None]:
+    commit = _git(root, "rev-parse", "HEAD")
+    changed = _git(root, "status", "--porcelain", "--", ".", ":(exclude)results")
+    if commit is None or changed is None:
+        return None, None
+    return commit, changed != ""
+
+
+def git_state(root: Path = ROOT) -> dict[str, str | bool | None]:
+    """The code of this process: what is checked out at `root`, as it is at the first call.
+
+    Files under ``results/`` do not count as dirty: every run leaves a record there, and none of them
+    changes what the next run computes.
+
+    Returns:
+        ``commit`` (the full hash) and ``dirty`` (whether anything that could change a number differs
+        from it); both None where there is no repository, or no git.
+    """
+    commit, dirty = _git_state(root)
+    return {"commit": commit, "dirty": dirty}
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        # Without optional locks: a status must not disturb a commit that is being made beside it.
+        command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
