@@ -31,7 +31,8 @@ HEADER = """\
 
 def resolve(lock: Path) -> list[Requirement]:
     """All packages for all platforms and Pythons at once; the pins in `lock` are preferred."""
-    command = ["uv", "pip", "compile", str(ROOT / "pyproject.toml"), "--all-extras", "--universal"]
+    command = ["uv", "pip", "compile", str(ROOT / "pyproject.toml"), "--universal"]
+    command += ["--all-extras", "--group", str(ROOT / "pyproject.toml") + ":build"]
     command += ["--python-version", PYTHONS[0], "--python", sys.executable, "--no-python-downloads"]
     command += ["--no-annotate", "--no-header", "--quiet", "--output-file", str(lock)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

@@ -1,0 +1,80 @@
+"""``doctor``: what is installed and present, and what to do about each gap."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from suite.doctor import Finding
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the verb's arguments."""
+    parser.add_argument(
+        "--format",
+        choices=("table", "json"),
+        default="table",
+        help="json names every package (default: table)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Looks at everything and prints it.
+
+    Returns:
+        0 when the mini profile can run, 1 when it cannot.
+    """
+    import json
+    from dataclasses import asdict
+
+    from suite.doctor import examine, is_ready
+
+    findings = examine()
+    ready = is_ready(findings)
+    if args.format == "json":
+        print(json.dumps({"ready": ready, "findings": [asdict(finding) for finding in findings]}, indent=2))
+    else:
+        _print_table(findings, ready)
+    return 0 if ready else 1
+
+
+def _print_table(findings: list[Finding], ready: bool) -> None:
+    shown = _worth_a_line(findings)
+    try:
+        _print_rich(shown)
+    except ImportError:
+        for finding in shown:
+            print(f"{finding.state:8}{finding.name:22}{finding.found}")
+    packages = [finding for finding in findings if finding.area == "package"]
+    as_locked = sum(finding.state == "ok" for finding in packages)
+    print(f"\n{as_locked} of {len(packages)} locked distributions are installed as locked.")
+    for finding in shown:
+        if finding.remedy:
+            print(f"{finding.state}: {finding.name}: {finding.remedy}")
+    print("The mini profile can run." if ready else "The mini profile cannot run: mend what is 'blocked'.")
+
+
+def _worth_a_line(findings: list[Finding]) -> list[Finding]:
+    """Everything but the packages nobody asked for by name and that are as they should be."""
+    from suite.doctor import direct_dependencies, normalised
+
+    direct = direct_dependencies()
+    return [
+        finding
+        for finding in findings
+        if finding.area != "package" or finding.state != "ok" or normalised(finding.name) in direct
+    ]
+
+
+def _print_rich(findings: list[Finding]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    colours = {"ok": "green", "note": "cyan", "gap": "yellow", "blocked": "red"}
+    table = Table("", "state", "found", "wanted", box=None, pad_edge=False)
+    for finding in findings:
+        state = Text(finding.state, style=colours[finding.state])
+        table.add_row(Text(finding.name), state, Text(finding.found), Text(finding.wanted))
+    Console().print(table)

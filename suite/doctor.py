@@ -1,0 +1,326 @@
+"""What is there and what is missing: Python, packages, operators, GPU, data sets, disk, code.
+
+Nothing here needs a package beyond the standard library, so that it can report their absence; torch and
+mmcv are imported by a process of their own, which may fail or crash without harm.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from suite.environment import (
+    NUMBER_PACKAGES,
+    LockedVersion,
+    git_state,
+    installed_version,
+    locked_versions,
+)
+from suite.paths import LOCK_FILE, ROOT, work_dir
+
+State = Literal["ok", "note", "gap", "blocked"]
+
+PYTHONS = ((3, 10), (3, 12))
+"""Oldest and newest Python that is supported."""
+
+MINI_GIB = 2
+"""Free disk, in GiB, below which the mini profile is not started: its data, checkpoints and logs."""
+
+DATASETS = {
+    "ImageNet-1k": ("imagenet", ("train", "val")),
+    "COCO 2017": ("coco", ("annotations", "train2017", "val2017")),
+    "Cityscapes": ("cityscapes", ("leftImg8bit", "gtFine")),
+    "CIFAR-100": ("cifar100", ("cifar-100-python",)),
+}
+"""Published data set -> its folder below `datasets_dir`, and what that folder holds."""
+
+_PROBE = """
+import json, torch
+cuda = torch.cuda.is_available()
+names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if cuda else []
+print(json.dumps({"cuda": torch.version.cuda, "gpus": names}), flush=True)
+import mmcv.ops
+print(json.dumps({"operators": mmcv.ops.get_compiling_cuda_version()}))
+"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        area: `python`, `package`, `operators`, `gpu`, `data`, `disk` or `code`.
+        name: what was looked at.
+        state: `ok`; `note`: only other profiles, devices or tools need it; `gap`: the mini profile runs,
+            but not as it should; `blocked`: the mini profile cannot run.
+        found: what is there.
+        wanted: what should be there, where that is one definite thing.
+        remedy: what to do about it; empty when the state is ok.
+    """
+
+    area: str
+    name: str
+    state: State
+    found: str
+    wanted: str = ""
+    remedy: str = ""
+
+
+def datasets_dir() -> Path:
+    """The published data sets: ``datasets/`` in the work folder, or the folder named by ``SUITE_DATA``."""
+    return Path(os.environ.get("SUITE_DATA", work_dir() / "datasets"))
+
+
+def examine() -> list[Finding]:
+    """Looks at everything, in the order in which gaps are best mended."""
+    return [
+        check_python(),
+        *check_packages(locked_versions(), direct_dependencies()),
+        *check_torch(),
+        check_embedded_data(),
+        *(check_dataset(title, folder, parts) for title, (folder, parts) in DATASETS.items()),
+        check_disk(),
+        check_code(),
+    ]
+
+
+def is_ready(findings: Iterable[Finding]) -> bool:
+    """Whether the mini profile can run."""
+    return all(finding.state != "blocked" for finding in findings)
+
+
+def check_python() -> Finding:
+    """The interpreter of this process against the supported versions."""
+    supported = PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]
+    return Finding(
+        "python",
+        "Python",
+        "ok" if supported else "blocked",
+        ".".join(map(str, sys.version_info[:3])),
+        "3.10 to 3.12",
+        ""
+        if supported
+        else "make the environment with a supported Python: make doctor PYTHON=/path/to/python3",
+    )
+
+
+def direct_dependencies() -> frozenset[str]:
+    """Normalised names of the distributions that ``pyproject.toml`` requires at run time."""
+    # Read as text: tomllib begins with Python 3.11, and the doctor must work where nothing is installed.
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    match = re.search(r"^dependencies = \[(.*?)^\]", text, re.MULTILINE | re.DOTALL)
+    return frozenset(map(normalised, re.findall(r'"([\w.-]+)', match.group(1)))) if match else frozenset()
+
+
+def normalised(name: str) -> str:
+    """The one spelling of a distribution's name (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def check_packages(lock: Iterable[LockedVersion], direct: frozenset[str]) -> list[Finding]:
+    """Every locked distribution that applies to this Python, against what is installed.
+
+    Args:
+        lock: lines of the lock.
+        direct: normalised names of the distributions without which nothing runs.
+
+    Returns:
+        A finding for each distribution; a single one where none is installed at all.
+    """
+    if installed_version("packaging") is None or all(installed_version(name) is None for name in direct):
+        remedy = "run 'make doctor': it makes the environment in .venv and looks again from there"
+        return [Finding("package", "all packages", "blocked", f"none in {sys.prefix}", "", remedy)]
+    from packaging.markers import Marker
+
+    needed = _requirements_of(direct)
+    return [
+        _check_package(pin, direct, needed)
+        for pin in lock
+        if pin.marker is None or Marker(pin.marker).evaluate()
+    ]
+
+
+def _requirements_of(roots: Iterable[str]) -> frozenset[str]:
+    """The roots and everything that installed distributions require for them."""
+    from packaging.requirements import Requirement
+
+    seen: set[str] = set()
+    waiting = list(roots)
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        try:
+            requirements = importlib.metadata.requires(name) or []
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        parsed = map(Requirement, requirements)
+        waiting += [
+            normalised(r.name) for r in parsed if r.marker is None or r.marker.evaluate({"extra": ""})
+        ]
+    return frozenset(seen)
+
+
+def _check_package(pin: LockedVersion, direct: frozenset[str], needed: frozenset[str]) -> Finding:
+    name, found = normalised(pin.name), installed_version(pin.name)
+    # A build for one kind of device is the same release: 2.10.0+cpu is a 2.10.0.
+    if found is not None and found.split("+")[0] == pin.version:
+        return Finding("package", pin.name, "ok", found, pin.version)
+    state: State = "gap" if name in needed else "note"
+    if found is None and name in direct:
+        state = "blocked"
+    flags = "--no-build-isolation " if name == NUMBER_PACKAGES["mmcv"] else ""
+    remedy = f"{sys.executable} -m pip install {flags}--constraint {LOCK_FILE} {pin.name}"
+    return Finding("package", pin.name, state, found or "not installed", pin.version, remedy)
+
+
+def check_torch() -> list[Finding]:
+    """What torch was built for, the GPUs it sees, and whether mmcv's compiled operators load.
+
+    Returns:
+        Nothing for a package that is not installed: its own line says so.
+    """
+    if installed_version("torch") is None:
+        return []
+    probe = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, text=True, check=False)
+    facts: dict[str, Any] = {}
+    for line in probe.stdout.splitlines():
+        if line.startswith("{"):
+            facts |= json.loads(line)
+    error = _last_line(probe.stderr) or f"the process ended with status {probe.returncode}"
+    if "cuda" not in facts:
+        return [Finding("gpu", "torch", "blocked", error, "", _remedy_for_import(error, "torch"))]
+    findings = [check_gpu(facts["cuda"], facts["gpus"])]
+    if installed_version(NUMBER_PACKAGES["mmcv"]) is not None:
+        findings.append(check_operators(facts.get("operators"), error, on_gpu=bool(facts["gpus"])))
+    return findings
+
+
+def check_gpu(cuda: str | None, gpus: list[str]) -> Finding:
+    """The GPUs that torch sees.
+
+    Args:
+        cuda: the CUDA release torch was built for; None for a build without CUDA.
+        gpus: their names.
+    """
+    build = f"torch for CUDA {cuda}" if cuda else "torch without CUDA"
+    driver = _driver_version()
+    if gpus:
+        return Finding("gpu", "GPU", "ok", f"{', '.join(gpus)}; driver {driver or 'unknown'}; {build}")
+    if driver is None:
+        remedy = "none needed for the mini profile; published protocols need a CUDA device and its driver"
+        return Finding("gpu", "GPU", "note", f"none; {build}", "", remedy)
+    remedy = "install a driver for that CUDA release, or a torch for this driver; mind CUDA_VISIBLE_DEVICES"
+    return Finding("gpu", "GPU", "gap", f"driver {driver}, but torch sees no device; {build}", "", remedy)
+
+
+def _driver_version() -> str | None:
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return answer.stdout.split("\n")[0].strip() or None
+
+
+def check_operators(compiled_for: str | None, error: str, *, on_gpu: bool) -> Finding:
+    """The compiled operators of mmcv, without which no detector is built.
+
+    Args:
+        compiled_for: the CUDA release they were compiled for, ``not available`` for CPU operators only;
+            None when they do not load.
+        error: why they do not load.
+        on_gpu: whether torch sees a GPU.
+    """
+    name = "mmcv operators"
+    if compiled_for is None:
+        return Finding(
+            "operators", name, "blocked", error, "", _remedy_for_import(error, NUMBER_PACKAGES["mmcv"])
+        )
+    if compiled_for != "not available":
+        return Finding("operators", name, "ok", f"compiled for the CPU and CUDA {compiled_for}")
+    if on_gpu:
+        remedy = "detectors need them on the GPU: with nvcc on the PATH, " + _rebuild(NUMBER_PACKAGES["mmcv"])
+        return Finding("operators", name, "gap", "compiled for the CPU only", "CPU and CUDA", remedy)
+    return Finding("operators", name, "ok", "compiled for the CPU")
+
+
+def _rebuild(distribution: str) -> str:
+    # --no-cache-dir: pip's cache may hold the very wheel that does not serve.
+    return (
+        f"CFLAGS=-g0 {sys.executable} -m pip install --no-cache-dir --force-reinstall --no-deps "
+        f"--no-build-isolation --constraint {LOCK_FILE} {distribution}"
+    )
+
+
+def _remedy_for_import(error: str, distribution: str) -> str:
+    if "cannot open shared object file" in error:
+        return "install the system library it names (Debian, Ubuntu: apt install libgl1 libglib2.0-0)"
+    if "No module named" in error and "mmcv" not in error:
+        return "install the package that is missing, see above"
+    return _rebuild(distribution)
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1].strip() if lines else ""
+
+
+def check_embedded_data() -> Finding:
+    """The data that ship with the suite; what is not built yet is built by the first run that needs it."""
+    folder = work_dir() / "data"
+    built = sorted(path.name for path in folder.glob("*") if path.is_dir()) if folder.is_dir() else []
+    found = f"built: {', '.join(built)}" if built else "built on first use"
+    return Finding("data", "embedded", "ok", f"{found} ({folder})")
+
+
+def check_dataset(title: str, folder: str, parts: Iterable[str]) -> Finding:
+    """A published data set, by the folders it consists of; its content is fingerprinted by the run itself."""
+    path = datasets_dir() / folder
+    missing = [part for part in parts if not (path / part).exists()]
+    if not missing:
+        return Finding("data", title, "ok", str(path))
+    wanted = ", ".join(parts)
+    remedy = (
+        f"only published protocols need it: put it (or a link) at {path}, or name its parent with SUITE_DATA"
+    )
+    if not path.exists():
+        return Finding("data", title, "note", "not here", wanted, remedy)
+    return Finding("data", title, "gap", f"only a part: no {', '.join(missing)}", wanted, remedy)
+
+
+def check_disk() -> Finding:
+    """Room at the work folder, and the right to write there."""
+    folder = work_dir().absolute()
+    # The work folder is made by the first run; until then its closest ancestor tells.
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(there).free / 2**30
+    found, wanted = f"{free:.0f} GiB free for {folder}", f"{MINI_GIB} GiB"
+    if not os.access(there, os.W_OK):
+        found = f"{there} is not writable"
+    elif free >= MINI_GIB:
+        return Finding("disk", "work folder", "ok", found, wanted)
+    return Finding("disk", "work folder", "blocked", found, wanted, "name another folder with SUITE_WORK")
+
+
+def check_code() -> Finding:
+    """What records will say of the code."""
+    state = git_state()
+    if state["commit"] is None:
+        remedy = "records will name no commit: work in a clone, with git installed"
+        return Finding("code", "git", "note", "no commit can be read", "", remedy)
+    commit = f"commit {str(state['commit'])[:12]}"
+    if state["dirty"]:
+        remedy = "records will say so: commit before a run that is to be published"
+        return Finding("code", "git", "note", f"{commit}, with changes that are not committed", "", remedy)
+    return Finding("code", "git", "ok", commit)

@@ -1,0 +1,282 @@
+"""Set-up as a newcomer meets it: make, in a copy of the files it reads, on machines that lack something."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.markers import Marker
+from packaging.requirements import Requirement
+
+from suite.doctor import PYTHONS, normalised
+from suite.environment import locked_versions
+from suite.paths import ROOT
+
+TOOLS = "bash|cat|chmod|cksum|cp|dirname|env|find|flock|getconf|make|mkdir|mktemp|mv|nproc|rm|sh|tr|touch"
+PYTHON_VERSIONS = [f"3.{minor}" for minor in range(PYTHONS[0][1], PYTHONS[1][1] + 1)]
+
+needs_compiler = pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler as c++")
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    folder = tmp_path / "clone"
+    for name in ("Makefile", "pyproject.toml", "requirements.lock", ".ci/setup", ".ci/run"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    shutil.copytree(ROOT / "suite", folder / "suite", ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+@pytest.fixture
+def bin_folder(tmp_path: Path) -> Path:
+    """A PATH with the tools of any Linux and neither a compiler nor a Python."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in TOOLS.split("|"):
+        if found := shutil.which(name):
+            (folder / name).symlink_to(found)
+    return folder
+
+
+def write_script(path: Path, text: str) -> Path:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+def python_of_version(path: Path, version: tuple[int, int, int]) -> Path:
+    """This test's Python, which says it is another one."""
+    program = (
+        f"import sys; sys.version_info = {version}; "
+        "exec(sys.argv[2] if sys.argv[1] == '-c' else sys.stdin.read())"
+    )
+    return write_script(path, f'exec "{sys.executable}" -c "{program}" "$@"')
+
+
+def make(
+    clone: Path, *words: str, path: Path | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs make where nothing can be downloaded."""
+    inherited = {name: os.environ[name] for name in ("HOME", "LANG") if name in os.environ}
+    offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull}
+    search = os.environ["PATH"] if path is None else str(path)
+    return subprocess.run(
+        [str(shutil.which("make")), "--no-print-directory", *words],
+        cwd=clone,
+        env={**inherited, **offline, "PATH": search, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def complaint(answer: subprocess.CompletedProcess[str]) -> str:
+    """The one line that set-up ends with; make adds its own."""
+    assert answer.returncode != 0
+    lines = [line for line in answer.stderr.splitlines() if not line.startswith("make")]
+    assert len(lines) == 1, answer.stderr
+    return lines[0]
+
+
+@needs_compiler
+def test_a_machine_with_python_and_a_compiler_is_ready(clone: Path):
+    answer = make(clone, "check-setup", PYTHON=sys.executable)
+    assert answer.returncode == 0
+    assert "ready to install: Python 3." in answer.stderr
+
+
+@pytest.mark.parametrize("target", ["test", "reproduce", "check-setup"])
+@pytest.mark.parametrize("version", [(3, 9, 18), (3, 13, 0), (2, 7, 18)])
+def test_another_python_is_refused_in_one_line_before_anything_is_made(
+    clone: Path, tmp_path: Path, target: str, version: tuple[int, int, int]
+):
+    python = python_of_version(tmp_path / "python3", version)
+    line = complaint(make(clone, target, PYTHON=str(python)))
+    assert f"is version {'.'.join(map(str, version))}" in line
+    assert "3.10, 3.11 or 3.12" in line
+    assert not (clone / ".venv").exists()
+
+
+@pytest.mark.parametrize("target", ["test", "reproduce", "check-setup"])
+def test_a_missing_compiler_is_one_line_before_anything_is_made(clone: Path, bin_folder: Path, target: str):
+    line = complaint(make(clone, target, path=bin_folder, PYTHON=sys.executable))
+    assert "no working C++17 compiler ('c++')" in line
+    assert "g++" in line
+    assert not (clone / ".venv").exists()
+
+
+def test_a_compiler_that_does_not_compile_is_no_compiler(clone: Path, tmp_path: Path):
+    broken = write_script(tmp_path / "broken-c++", "exit 1")
+    line = complaint(make(clone, "check-setup", PYTHON=sys.executable, CXX=str(broken)))
+    assert f"no working C++17 compiler ('{broken}')" in line
+
+
+def test_prebuilt_wheels_need_no_compiler(clone: Path, bin_folder: Path):
+    answer = make(clone, "check-setup", path=bin_folder, PYTHON=sys.executable, WHEELS="/wheels")
+    assert answer.returncode == 0
+    assert "mmcv wheels from /wheels" in answer.stderr
+
+
+def test_a_name_that_does_not_run_is_passed_over(clone: Path, bin_folder: Path):
+    write_script(bin_folder / "python3.12", "exit 127")
+    python_of_version(bin_folder / "python3.11", (3, 9, 18))
+    (bin_folder / "python3").symlink_to(sys.executable)
+    answer = make(clone, "check-setup", path=bin_folder, WHEELS="/wheels")
+    assert answer.returncode == 0
+
+
+def test_without_any_python_that_serves_each_one_tried_is_named(clone: Path, bin_folder: Path):
+    write_script(bin_folder / "python3.12", "exit 127")
+    python_of_version(bin_folder / "python3", (3, 13, 0))
+    line = complaint(make(clone, "test", path=bin_folder))
+    assert "python3.12 does not run; python3 is version 3.13.0" in line
+    assert "PYTHON=" in line
+
+
+def test_a_finished_set_up_is_not_done_again(clone: Path, bin_folder: Path):
+    environment = clone / ".venv"
+    (environment / "bin").mkdir(parents=True)
+    (environment / "bin" / "python").symlink_to(sys.executable)
+    files = [clone / name for name in ("requirements.lock", "pyproject.toml", ".ci/setup")]
+    content = b"".join(path.read_bytes() for path in files)
+    stamp = subprocess.run(["cksum"], input=content, capture_output=True, check=True).stdout
+    (environment / ".suite-setup").write_bytes(stamp)
+    start = time.monotonic()
+    assert make(clone, "setup", path=bin_folder).returncode == 0
+    assert time.monotonic() - start < 1
+    with (clone / "requirements.lock").open("a") as lock:
+        lock.write("# changed\n")
+    assert "no Python" in complaint(make(clone, "setup", path=bin_folder))
+
+
+def test_an_environment_of_ones_own_is_looked_at_and_left_alone(clone: Path, tmp_path: Path):
+    environment = tmp_path / "mine"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
+    before = sorted(environment.rglob("*"))
+    answer = make(clone, "test", VENV=str(environment))
+    assert answer.returncode != 0
+    assert "all packages: run 'make doctor'" in answer.stderr
+    assert f"{environment} was not made by this set-up and is left alone" in answer.stderr
+    assert sorted(environment.rglob("*")) == before
+
+
+@needs_compiler
+def test_a_set_up_cut_off_while_it_made_the_environment_starts_that_anew(clone: Path):
+    environment = clone / ".venv"
+    (environment / "bin").mkdir(parents=True)
+    (environment / "bin" / "python").symlink_to("/nowhere/python3")
+    (environment / ".suite-setup").write_text("creating\n")
+    answer = make(clone, "setup", PYTHON=sys.executable)
+    assert answer.returncode != 0
+    # Offline it gets as far as the first package, in an environment that works.
+    assert "installing pip failed, see above" in answer.stderr
+    assert (environment / ".suite-setup").read_text() == "installing\n"
+    subprocess.run(
+        [environment / "bin" / "python", "-m", "pip", "--version"], check=True, capture_output=True
+    )
+
+
+@needs_compiler
+def test_a_package_cut_off_while_it_was_installed_is_not_taken_for_complete(clone: Path):
+    make(clone, "setup", PYTHON=sys.executable)
+    (packages,) = (clone / ".venv" / "lib").glob("python*/site-packages")
+    cut_off, complete = packages / "cut_off-1.0.dist-info", packages / "complete-1.0.dist-info"
+    for folder in (cut_off, complete):
+        folder.mkdir()
+        (folder / "METADATA").write_text("Name: x\nVersion: 1.0\n")
+    (complete / "RECORD").write_text("")
+    make(clone, "setup", PYTHON=sys.executable)
+    assert not cut_off.exists()
+    assert complete.exists()
+
+
+@needs_compiler
+def test_another_python_than_the_environments_is_refused(clone: Path, tmp_path: Path):
+    make(clone, "setup", PYTHON=sys.executable)
+    other = (3, 11, 0) if sys.version_info[:2] == (3, 10) else (3, 10, 0)
+    python = python_of_version(tmp_path / "other", other)
+    line = complaint(make(clone, "setup", PYTHON=str(python)))
+    assert f".venv holds Python {sys.version_info[0]}.{sys.version_info[1]}" in line
+
+
+def pyproject_requirements() -> list[Requirement]:
+    """Everything pyproject.toml asks for: run time, development and build."""
+    text = (ROOT / "pyproject.toml").read_text()
+    listed = re.findall(r"^(?:dependencies|dev|build) = \[(.*?)\]$", text, re.MULTILINE | re.DOTALL)
+    assert len(listed) == 3
+    return [Requirement(word) for block in listed for word in re.findall(r'"([^"]+)"', block)]
+
+
+@pytest.mark.parametrize("version", PYTHON_VERSIONS)
+def test_the_lock_satisfies_every_requirement_on_each_python(version: str):
+    where = {"python_version": version, "python_full_version": f"{version}.0"}
+    lock = {
+        normalised(pin.name): pin.version
+        for pin in locked_versions()
+        if pin.marker is None or Marker(pin.marker).evaluate(where)
+    }
+    for requirement in pyproject_requirements():
+        assert requirement.specifier.contains(lock[normalised(requirement.name)]), requirement
+
+
+def test_the_lock_names_each_package_once_for_each_python():
+    for version in PYTHON_VERSIONS:
+        where = {"python_version": version, "python_full_version": f"{version}.0"}
+        names = [
+            normalised(pin.name)
+            for pin in locked_versions()
+            if pin.marker is None or Marker(pin.marker).evaluate(where)
+        ]
+        assert sorted(names) == sorted(set(names))
+
+
+def imported_modules() -> Iterator[tuple[str, Path]]:
+    """Every top-level module that the suite, the tasks and the tests import, with the importing file."""
+    for folder in ("suite", "tasks", "tests", ".ci"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Import):
+                    yield from ((alias.name.split(".")[0], path) for alias in node.names)
+                elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                    yield node.module.split(".")[0], path
+
+
+def test_everything_imported_is_declared():
+    declared = {normalised(requirement.name) for requirement in pyproject_requirements()}
+    providers = importlib.metadata.packages_distributions()
+    ours = {"suite", "tasks", "tests", "conftest"}
+    missing = {
+        f"{path.relative_to(ROOT)} imports {module}"
+        for module, path in imported_modules()
+        if module not in ours | sys.stdlib_module_names
+        and not declared & set(map(normalised, providers.get(module, [])))
+    }
+    assert missing == set()
+
+
+def workflow(name: str) -> dict[Any, Any]:
+    loaded: dict[Any, Any] = yaml.safe_load((ROOT / ".github" / "workflows" / name).read_text())
+    return loaded
+
+
+def test_continuous_integration_covers_the_supported_pythons():
+    job = workflow("ci.yml")["jobs"]["test"]
+    assert job["strategy"]["matrix"]["python"] == PYTHON_VERSIONS
+    assert job["steps"][-1] == {"run": ".ci/run"}
+
+
+def test_the_nightly_run_covers_every_paper():
+    papers = sorted(path.stem for path in (ROOT / "baselines" / "claims").glob("*.yaml"))
+    assert workflow("nightly-gpu.yml")["jobs"]["reproduce"]["strategy"]["matrix"]["paper"] == papers
