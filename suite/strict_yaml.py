@@ -95,7 +95,8 @@ def parse(model: type[Model], path: Path) -> Model:
     try:
         return model.model_validate(read_yaml(path))
     except ValidationError as error:
-        faults = error.errors(include_url=False)
+        # A misspelt key is unknown, and the right one missing: told is the line that has to be mended.
+        faults = sorted(error.errors(include_url=False), key=lambda fault: fault["type"] != "extra_forbidden")
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         refuse(path, faults[0]["loc"], _explain(faults[0], model) + more)
 
@@ -139,6 +140,7 @@ def shown(path: Path) -> str:
 
 def _explain(fault: ErrorDetails, model: type[BaseModel]) -> str:
     """One pydantic error as `what is wrong; what to do`."""
+    last = fault["loc"][-1] if fault["loc"] else None
     key = next((step for step in reversed(fault["loc"]) if isinstance(step, str) and step != "[key]"), "file")
     if fault["type"] == "extra_forbidden":
         return f"unknown key {key!r}; {did_you_mean(key, _keys_at(model, fault['loc'][:-1]))}"
@@ -146,10 +148,11 @@ def _explain(fault: ErrorDetails, model: type[BaseModel]) -> str:
         return f"key {key!r} is missing; add it"
     if fault["type"] == "literal_error":
         known = re.findall(r"'([^']*)'", fault["ctx"]["expected"])
-        what = "name" if fault["loc"][-1] == "[key]" else key
+        what = "name" if last == "[key]" else key
         return f"unknown {what} {fault['input']!r}; {did_you_mean(str(fault['input']), known)}"
     if fault["type"] == "value_error":
-        return f"{key}: {fault['ctx']['error']}"
+        text = str(fault["ctx"]["error"])
+        return f"{key}: {text}" if isinstance(last, str) else text
     return f"{key}: {fault['msg'][0].lower()}{fault['msg'][1:]}; mend that entry"
 
 
