@@ -1,0 +1,170 @@
+"""``list``: every published claim, the settings and quoted numbers around it, and the gaps."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from suite.claims import Claim, Paper, Protocol, Quoted, find_paper, load_papers, select
+from suite.errors import SuiteError, did_you_mean
+
+FORMATS = ("table", "json", "csv")
+HEADLINES = ("top1", "box_AP", "mask_AP", "mIoU")
+"""The metrics that the table shows; it counts the others."""
+
+WIDE = 240
+"""Columns of the table where the output is no terminal."""
+
+CSV_COLUMNS = (
+    *("paper", "claim", "role", "method", "task", "dataset", "teacher", "student"),
+    *("metric", "value", "decimals", "gain", "recipe", "provenance", "rows", "discrepancies"),
+)
+
+Selection = list[tuple[Paper, Claim]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the verb. Their values are checked in `run`, whose errors are one line."""
+    parser.add_argument("--paper", metavar="P", help="only this paper")
+    parser.add_argument(
+        "--role", metavar="R", help="only claims of this role: teacher, baseline, ours, rival, ablation"
+    )
+    parser.add_argument("--format", metavar="F", default="table", help="table (default), json or csv")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the claims and returns 0.
+
+    Raises:
+        SuiteError: unknown paper, role or format, or broken claims.
+    """
+    if args.format not in FORMATS:
+        raise SuiteError(f"unknown format {args.format!r}; {did_you_mean(args.format, FORMATS)}")
+    chosen = select(paper=args.paper, role=args.role)
+    papers = [find_paper(args.paper)] if args.paper else list(load_papers().values())
+    if args.format == "json":
+        print(json.dumps(as_json(papers, chosen, everything=args.role is None), indent=2, ensure_ascii=False))
+    elif args.format == "csv":
+        _write_csv(chosen)
+    else:
+        _print_tables(papers, chosen)
+    return 0
+
+
+def as_json(papers: list[Paper], chosen: Selection, everything: bool) -> dict[str, list[dict[str, Any]]]:
+    """The claims and what stands around them, as plain data.
+
+    Args:
+        papers: the papers to show.
+        chosen: their claims to show.
+        everything: whether settings and quoted numbers that concern none of these claims are shown too.
+
+    Returns:
+        ``claims``, ``protocols``, ``quoted``, ``discrepancies``, ``gaps``. Every row of the papers is the
+        ``row`` of one source of a claim, of one protocol or of one quoted number.
+    """
+    ids = {claim.id for _, claim in chosen}
+
+    def concerns(row: Protocol | Quoted) -> bool:
+        about = row.applies_to if isinstance(row, Protocol) else [row.about]
+        return everything or not ids.isdisjoint(about)
+
+    def entry(paper: Paper, row: Protocol | Quoted) -> dict[str, Any]:
+        return {"paper": paper.id, **row.model_dump(), "source": paper.document(row)}
+
+    return {
+        "claims": [
+            {"paper": paper.id, **claim.model_dump(), "judged": claim.judged} for paper, claim in chosen
+        ],
+        "protocols": [entry(paper, row) for paper in papers for row in paper.protocols if concerns(row)],
+        "quoted": [entry(paper, row) for paper in papers for row in paper.quoted if concerns(row)],
+        "discrepancies": [
+            {
+                "paper": paper.id,
+                **row.model_dump(),
+                "claims": [claim.id for claim in paper.claims_with(row.id)],
+            }
+            for paper in papers
+            for row in paper.discrepancies
+        ],
+        "gaps": [{"paper": paper.id, **gap.model_dump()} for paper in papers for gap in paper.gaps],
+    }
+
+
+def numbers(claim: Claim) -> str:
+    """The headline metrics of a claim with the gains that were printed, in one line."""
+    shown = [name for name in HEADLINES if name in claim.metrics]
+    words = []
+    for name in shown:
+        metric = claim.metrics[name]
+        gain = "" if metric.gain is None else f" ({metric.gain:+.{metric.decimals}f})"
+        words.append(f"{name} {metric}{gain}")
+    others = len(claim.metrics) - len(shown)
+    return ", ".join(words) + (f", {others} more" if others else "")
+
+
+def csv_rows(chosen: Selection) -> Iterator[dict[str, object]]:
+    """One row a claim and metric, numbers as printed; source rows and discrepancies separated by blanks."""
+    for paper, claim in chosen:
+        for name, metric in claim.metrics.items():
+            sources = [source for source in claim.sources if name in {*source.printed, *source.gains}]
+            yield {
+                "paper": paper.id,
+                "claim": claim.id,
+                "role": claim.role,
+                "method": claim.method,
+                "task": claim.task,
+                "dataset": claim.dataset,
+                "teacher": claim.teacher,
+                "student": claim.student,
+                "metric": name,
+                "value": metric,
+                "decimals": metric.decimals,
+                "gain": None if metric.gain is None else f"{metric.gain:.{metric.decimals}f}",
+                "recipe": claim.recipe,
+                "provenance": " ".join(sorted({source.provenance for source in sources})),
+                "rows": " ".join(source.row for source in sources),
+                "discrepancies": " ".join(claim.discrepancies),
+            }
+
+
+def _write_csv(chosen: Selection) -> None:
+    writer = csv.DictWriter(sys.stdout, CSV_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(csv_rows(chosen))
+
+
+def _print_tables(papers: list[Paper], chosen: Selection) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else WIDE)
+    for paper in papers:
+        claims = [claim for owner, claim in chosen if owner is paper]
+        if not claims:
+            continue
+        title = f"{paper.id}: {paper.title} ({paper.venue})"
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+        for name in ("claim", "role", "method", "teacher", "student", "printed", "sources", "discrepancies"):
+            table.add_column(name, no_wrap=name in {"claim", "role"}, overflow="fold")
+        for claim in claims:
+            models = [claim.label, claim.teacher or "", claim.student or ""]
+            counts = [str(len(claim.sources)), str(len(claim.discrepancies) or "")]
+            table.add_row(claim.id, claim.role, *models, numbers(claim), *counts)
+        console.print(table)
+        console.print()
+    roles = Counter(claim.role for _, claim in chosen)
+    split = ": " + ", ".join(f"{count} {role}" for role, count in roles.most_common()) if chosen else ""
+    settings = sum(len(paper.protocols) for paper in papers)
+    quoted = sum(len(paper.quoted) for paper in papers)
+    console.print(f"{len(chosen)} claims{split}; {settings} protocols; {quoted} quoted numbers.")
+    console.print("\nKnown to exist, but not here:")
+    for paper in papers:
+        for gap in paper.gaps:
+            console.print(f"  {paper.id}  {f'{gap.table}: ' if gap.table else ''}{gap.text}", soft_wrap=True)
+    console.print("\n'python -m suite show CLAIM' tells everything about one claim.")

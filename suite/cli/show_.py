@@ -1,0 +1,136 @@
+"""``show``: everything that is known about one claim."""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from collections.abc import Iterator, Mapping
+
+from suite.claims import Claim, MetricName, Paper, Protocol, Quoted, Setting, Source, find_claim
+from suite.errors import SuiteError
+
+WIDTH = 108
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the argument of the verb; that it is there is checked in `run`, whose errors are one line."""
+    parser.add_argument("claim", metavar="CLAIM", nargs="?", help="id of a claim, as 'list' has it")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the claim and returns 0.
+
+    Raises:
+        SuiteError: no claim was named, or there is none of that name.
+    """
+    if args.claim is None:
+        raise SuiteError("no claim was named; 'python -m suite list' has their ids")
+    print("\n".join(describe(*find_claim(args.claim))))
+    return 0
+
+
+def describe(paper: Paper, claim: Claim) -> Iterator[str]:
+    """The lines that tell a claim: numbers as printed, sources, context, settings, what others say."""
+    yield f"{claim.id} ({claim.role})"
+    yield from _entry(paper.title, f"{paper.venue}; arXiv {', '.join(paper.arxiv)}; {paper.code}")
+    yield ""
+    yield from _fields(
+        {
+            "method": claim.label,
+            "task": f"{claim.task} on {claim.dataset}",
+            "teacher": claim.teacher,
+            "student": claim.student,
+            "baseline": _with_numbers(claim.baseline),
+            "teacher alone": _with_numbers(claim.teacher_claim),
+            "recipe": claim.recipe or "none yet" if claim.judged else "none: a rival's number, only quoted",
+            "upstream config": claim.upstream_config,
+            "note": claim.note,
+        }
+    )
+    yield from _heading("Claimed")
+    for name, metric in claim.metrics.items():
+        gain = "" if metric.gain is None else f"  gain {metric.gain:+.{metric.decimals}f}"
+        yield f"  {name:<10} {metric}{gain}"
+    yield from _heading("Printed in")
+    for source in claim.sources:
+        version = f" [{source.version}]" if source.version else ""
+        number = _with_gains(source)
+        yield from _entry(source.row, f"{source.provenance}, {source.where}{version}: {number}")
+    for version in dict.fromkeys(source.version for source in claim.sources if source.version):
+        yield from _entry(f"[{version}]", paper.versions[version], separator=" ")
+    if claim.hyperparameters:
+        yield from _heading("Hyper-parameters")
+        for where, settings in claim.hyperparameters.items():
+            yield from _entry(where.replace("_", " "), _pairs(settings))
+    yield from _section(
+        "Protocols that apply", [_protocol(paper, row) for row in paper.protocols_of(claim.id)]
+    )
+    yield from _section(
+        "Quoted by others, never judged", [_quoted(paper, row) for row in paper.quoted_about(claim.id)]
+    )
+    discrepancies = [paper.discrepancy(name) for name in claim.discrepancies]
+    texts = [(row.id, f"{row.title}. {row.text} [{'; '.join(row.sources)}]") for row in discrepancies]
+    yield from _section("Discrepancies", texts)
+
+
+def _protocol(paper: Paper, row: Protocol) -> tuple[str, str]:
+    where = f"{row.provenance}, {paper.document(row)}"
+    config = f", {row.upstream_config}" if row.upstream_config else ""
+    return row.row, f"{where}{config}: {_pairs(row.hyperparameters)}{_remark(row)}"
+
+
+def _quoted(paper: Paper, row: Quoted) -> tuple[str, str]:
+    beside = [("teacher", row.teacher_metrics), ("student alone", row.student_metrics)]
+    context = [f"{who} {_pairs(metrics)}" for who, metrics in beside if metrics]
+    stated = [_pairs(row.hyperparameters["stated"])] if "stated" in row.hyperparameters else []
+    extra = f" ({'; '.join(context + stated)})" if context or stated else ""
+    name = row.method or "model alone"
+    return row.row, f"{row.kind}, {paper.document(row)}: {name}: {_with_gains(row)}{extra}{_remark(row)}"
+
+
+def _with_gains(row: Source | Quoted) -> str:
+    numbers = row.printed if isinstance(row, Source) else row.metrics
+    gains = f"gain {_pairs(row.gains)}" if row.gains else ""
+    return ", ".join(filter(None, [_pairs(numbers), gains])) or "no number"
+
+
+def _remark(row: Protocol | Quoted) -> str:
+    return f". {row.note}" if row.note else ""
+
+
+def _with_numbers(name: str | None) -> str | None:
+    """A claim's id with its numbers."""
+    return f"{name} ({_pairs(find_claim(name)[1].metrics)})" if name else None
+
+
+def _pairs(values: Mapping[MetricName, object] | Mapping[str, Setting]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+def _fields(fields: Mapping[str, str | None]) -> Iterator[str]:
+    width = max(map(len, fields)) + 2
+    for name, value in fields.items():
+        if value is not None:
+            yield from _entry(f"{name:<{width}}", value, separator="", indent=width + 2)
+
+
+def _heading(title: str) -> Iterator[str]:
+    yield ""
+    yield title
+
+
+def _section(title: str, entries: list[tuple[str, str]]) -> Iterator[str]:
+    if entries:
+        yield from _heading(title)
+    for name, text in entries:
+        yield from _entry(name, text)
+
+
+def _entry(name: str, text: str, separator: str = ": ", indent: int = 6) -> Iterator[str]:
+    yield from textwrap.wrap(
+        f"  {name}{separator}{text}",
+        WIDTH,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

@@ -1,0 +1,188 @@
+"""``list`` and ``show``: nothing published is lost, wrong words get one line, and both start fast."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from suite.claims import find_claim, load_papers, select
+from suite.cli import main
+from suite.paths import ROOT
+
+
+@pytest.fixture
+def run(capsys):
+    def run_verb(*words: str) -> str:
+        assert main(words) == 0
+        output = capsys.readouterr()
+        assert output.err == ""
+        return str(output.out)
+
+    return run_verb
+
+
+def test_json_accounts_for_every_row_of_the_source_files(run):
+    content = json.loads(run("list", "--format", "json"))
+    assert list(content) == ["claims", "protocols", "quoted", "discrepancies", "gaps"]
+    sources = [source["row"] for claim in content["claims"] for source in claim["sources"]]
+    rows = [*sources, *(row["row"] for group in ("protocols", "quoted") for row in content[group])]
+    assert len(rows) == len(set(rows)) == 324
+
+
+def test_json_gives_every_claim_with_value_decimals_role_and_source(run):
+    listed = {claim["id"]: claim for claim in json.loads(run("list", "--format", "json"))["claims"]}
+    assert list(listed) == [claim.id for _, claim in select()]
+    assert all(claim["sources"] and claim["role"] and claim["metrics"] for claim in listed.values())
+    claim = listed["nkd-resnet18-nkd"]
+    assert claim["metrics"] == {"top1": {"value": 71.96, "decimals": 2, "gain": 2.06}}
+    assert {
+        key: claim[key] for key in ("paper", "role", "method", "task", "dataset", "teacher", "student")
+    } == {
+        "paper": "nkd",
+        "role": "ours",
+        "method": "NKD",
+        "task": "classification",
+        "dataset": "imagenet-1k",
+        "teacher": "resnet34",
+        "student": "resnet18",
+    }
+    assert (claim["recipe"], claim["baseline"]) == ("resnet18-nkd-resnet34", "nkd-resnet18-student")
+    assert claim["sources"][0]["printed"] == {"top1": "71.96"}
+    assert "unmasked-target" in claim["discrepancies"]
+
+
+def test_json_names_the_document_of_every_quoted_number_and_the_claims_of_every_discrepancy(run):
+    content = json.loads(run("list", "--format", "json"))
+    assert all(row["source"] for group in ("protocols", "quoted") for row in content[group])
+    quoted = {row["row"]: row["source"] for row in content["quoted"]}
+    assert quoted["mgd-repro-issue8"] == "yzd-v/MGD issue 8"
+    assert quoted["nkd-wttm-r18-kd"].startswith("WTTM (ICLR 2024")
+    discrepancies = {row["id"]: row["claims"] for row in content["discrepancies"]}
+    assert discrepancies["retinanet-ap-small"] == ["fgd-retinanet-r50-student"]
+    assert {gap["paper"] for gap in content["gaps"]} == set(load_papers())
+
+
+def test_filters_narrow_claims_and_what_stands_around_them(run):
+    content = json.loads(run("list", "--paper", "mgd", "--role", "ours", "--format", "json"))
+    assert {(claim["paper"], claim["role"]) for claim in content["claims"]} == {("mgd", "ours")}
+    ids = {claim["id"] for claim in content["claims"]}
+    assert content["protocols"]
+    assert all(ids & set(protocol["applies_to"]) for protocol in content["protocols"])
+    assert {quoted["about"] for quoted in content["quoted"]} <= ids
+    assert {gap["paper"] for gap in content["gaps"]} == {"mgd"}
+
+
+def test_csv_has_one_line_a_claim_and_metric_with_numbers_as_printed(run):
+    lines = list(csv.DictReader(io.StringIO(run("list", "--format", "csv"))))
+    expected = [(claim.id, name) for _, claim in select() for name in claim.metrics]
+    assert [(line["claim"], line["metric"]) for line in lines] == expected
+    line = next(line for line in lines if line["claim"] == "nkd-deit-base-nkd")
+    assert (line["value"], line["gain"], line["decimals"]) == ("84.96", "3.20", "2")
+    line = next(line for line in lines if line["claim"] == "nkd-resnet18-student")
+    assert (line["value"], line["gain"], line["provenance"]) == ("69.90", "", "paper readme")
+    assert line["rows"].split()[0] == "nkd-abs1-r18-base"
+
+
+def test_the_table_shows_every_claim_the_counts_and_the_gaps(run):
+    output = run("list")
+    for paper in load_papers().values():
+        assert f"{paper.id}: {paper.title}" in output
+        assert all(gap.text in output for gap in paper.gaps)
+    assert all(claim.id in output for _, claim in select())
+    assert "box_AP 42.1 (+2.9), mask_AP 37.8 (+2.4), 6 more" in " ".join(output.split())
+    assert "110 claims: 49 ours, 31 baseline, 14 ablation, 12 rival, 4 teacher;" in output
+    assert "79 protocols; 86 quoted numbers." in output
+
+
+def test_a_selection_without_claims_is_an_empty_list(run):
+    assert run("list", "--paper", "mgd", "--role", "rival").startswith("0 claims; ")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["list", "--paper", "mdg"], "unknown paper 'mdg'; did you mean 'mgd'?"),
+        (["list", "--role", "abaltion"], "unknown role 'abaltion'; did you mean 'ablation'"),
+        (["list", "--format", "jsn"], "unknown format 'jsn'; did you mean 'json'?"),
+        (["list", "--paper", "mgd", "seed=3"], "'list' takes no overrides, but was given 'seed=3'"),
+        (["show", "mgd-resnet81"], "unknown claim 'mgd-resnet81'; did you mean 'mgd-resnet18'"),
+        (["show"], "no claim was named; 'python -m suite list' has their ids"),
+    ],
+)
+def test_wrong_words_are_answered_in_one_line_with_status_2(capsys, words, message):
+    assert main(words) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith(f"suite: {message}")
+    assert output.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("claim", [claim.id for _, claim in select()])
+def test_show_tells_numbers_sources_and_context_of_every_claim(run, claim):
+    paper, found = find_claim(claim)
+    output = run("show", claim)
+    words = " ".join(output.split())
+    assert output.startswith(f"{claim} ({found.role})")
+    assert all(f"{name} {metric}" in words for name, metric in found.metrics.items())
+    for source in found.sources:
+        assert f"{source.row}: {source.provenance}, {source.where}" in words
+        assert all(f"{name} {number}" in words for name, number in source.printed.items())
+    assert all(protocol.row in output for protocol in paper.protocols_of(claim))
+    assert all(quoted.row in output for quoted in paper.quoted_about(claim))
+    assert all(paper.discrepancy(name).text in words for name in found.discrepancies)
+    assert found.note is None or found.note in words
+    assert max(map(len, output.splitlines())) <= 120
+
+
+def test_show_sets_contradicting_sources_side_by_side(run):
+    words = " ".join(run("show", "mgd-deeplabv3-r18").split())
+    assert "Claimed mIoU 76.02 Printed in" in words
+    assert "paper, abstract [arxiv]: mIoU 76.02" in words
+    assert "readme, seg/README.md [readme]: mIoU 76.31" in words
+    assert "baseline mgd-deeplabv3-r18-student (mIoU 73.20)" in words
+    assert "use_logit True, logit_weight 3, logit_T 4" in words
+    assert "mgd-sec-dlv3: quotation, study note" in words
+    assert "segmentation-logits: Segmentation with or without the logit term" in words
+
+
+def test_show_tells_gains_reproductions_and_why_there_is_no_recipe(run):
+    words = " ".join(run("show", "nkd-mobilenet-v1-uskd").split())
+    assert "top1 70.38 gain +1.17" in words
+    assert "paper, abstract [iccv-2023]: gain top1 1.17" in words
+    words = " ".join(run("show", "mgd-retinanet-r50").split())
+    assert (
+        "mgd-repro-issue8: reproduction, yzd-v/MGD issue 8: MGD: box_AP 41.4 (teacher box_AP 41.6)" in words
+    )
+    assert "a rival's number, only quoted" in " ".join(run("show", "fgd-fcos-r50-r101-gid").split())
+
+
+@pytest.mark.parametrize("words", [["list"], ["list", "--format", "json"], ["show", "mgd-resnet18"]])
+def test_neither_torch_nor_pandas_nor_hydra_nor_mm_is_imported(words):
+    code = f"""
+import sys
+from suite.cli import main
+assert main({words!r}) == 0
+heavy = "torch pandas numpy hydra omegaconf mmengine mmcv mmdet mmseg mmpretrain".split()
+print([name for name in heavy if name in sys.modules], file=sys.stderr)
+"""
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stderr.strip() == "[]"
+
+
+def test_list_takes_at_most_one_and_a_half_times_as_long_as_importing_pandas_pydantic_and_yaml():
+    def seconds(*words: str) -> float:
+        times = []
+        for _ in range(4):
+            start = time.perf_counter()
+            subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, check=True)
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    assert seconds("-m", "suite", "list") <= 1.5 * seconds("-c", "import pandas, pydantic, yaml")
