@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, model_validator
 
-from suite.errors import SuiteError
 from suite.paths import BASELINES
+from suite.strict_yaml import parse, refuse
 
 PRIORS_FILE = BASELINES / "priors.yaml"
 
@@ -79,21 +79,17 @@ class Absence(_Strict):
 
 
 class Priors(_Strict):
-    """The whole file."""
+    """The whole file.
+
+    Attributes:
+        version: raised with every change of a number; reports print it.
+        priors: metrics that are judged.
+        absent: metrics that are shown and not judged.
+    """
 
     version: PositiveInt
     priors: list[Prior]
     absent: list[Absence]
-
-    @model_validator(mode="after")
-    def _each_metric_once(self) -> Priors:
-        seen: set[tuple[str, str]] = set()
-        rows: list[Prior | Absence] = [*self.priors, *self.absent]
-        for pair in ((row.dataset, metric) for row in rows for metric in row.metrics):
-            if pair in seen:
-                raise ValueError(f"{pair[1]} on {pair[0]} is listed twice")
-            seen.add(pair)
-        return self
 
 
 @functools.lru_cache(maxsize=8)
@@ -101,22 +97,20 @@ def load_priors(path: Path = PRIORS_FILE) -> Priors:
     """Reads and checks the priors; kept for the life of the process.
 
     Raises:
-        SuiteError: the file is missing, is no YAML, or breaks the schema; names the line.
+        SuiteError: the file is missing, is no YAML, breaks the schema, or lists a metric twice; names
+            file and line.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise SuiteError(f"{path}: there is no such file; restore it from the repository") from None
-    try:
-        return Priors.model_validate(yaml.load(text, Loader=yaml.CSafeLoader))
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise SuiteError(f"{path}:{line}: not valid YAML ({error.problem}); mend that line") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "top level"
-        line = _line_of(text, first["loc"])
-        raise SuiteError(f"{path}:{line}: {where}: {first['msg']}; mend that entry") from None
+    priors = parse(Priors, path)
+    seen: set[tuple[str, str]] = set()
+    groups: dict[str, Sequence[Prior | Absence]] = {"priors": priors.priors, "absent": priors.absent}
+    for group, rows in groups.items():
+        for index, row in enumerate(rows):
+            for position, metric in enumerate(row.metrics):
+                if (row.dataset, metric) in seen:
+                    text = f"{metric} on {row.dataset} is listed twice; leave one of them"
+                    refuse(path, (group, index, "metrics", position), text)
+                seen.add((row.dataset, metric))
+    return priors
 
 
 def find_prior(dataset: str, metric: str) -> Prior | None:
@@ -133,23 +127,3 @@ def why_absent(dataset: str, metric: str) -> str:
         if row.dataset == dataset and metric in row.metrics:
             return row.why
     return f"no noise prior for {metric} on {dataset} is on file"
-
-
-def _line_of(text: str, location: tuple[int | str, ...]) -> int:
-    """Line of the deepest node on the way to a pydantic error location, counted from 1."""
-    node = yaml.compose(text, Loader=yaml.CSafeLoader)
-    line = 1
-    for part in location:
-        child = None
-        if isinstance(node, yaml.MappingNode):
-            # An unknown key is itself the fault, so the line of the key is the line to mend.
-            pair = next((pair for pair in node.value if pair[0].value == part), None)
-            if pair is not None:
-                line, child = pair[0].start_mark.line + 1, pair[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            child = node.value[part]
-            line = child.start_mark.line + 1
-        if child is None:
-            break
-        node = child
-    return line

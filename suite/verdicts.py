@@ -59,6 +59,8 @@ STANDARD_RUNS: Final = 3
 """Fewer runs only screen; a paired gain on the embedded data needs as many seeds."""
 MOST_RUNS: Final = 100
 """`AbsoluteVerdict.runs_needed` looks no further."""
+TEACHER_TOLERANCE: Final = 0.1
+"""A teacher measured further than this from its published accuracy, percent points, is another teacher."""
 LARGEST_K: Final = 100
 """`AbsoluteVerdict.best_of_k` looks no further."""
 
@@ -342,6 +344,19 @@ def gate(reasons: Sequence[str] = (), comparable: bool = True) -> Judgement | No
     if not comparable:
         return Judgement(NOT_COMPARABLE, "the data are embedded, not the published ones")
     return None
+
+
+def teacher_reason(metric: str, claimed: float, measured: float) -> str | None:
+    """What stands against judging a student of this teacher; None when nothing does.
+
+    Args:
+        metric: name of the metric, for the sentence.
+        claimed: accuracy of the teacher as published, percent.
+        measured: the same as measured by us, percent.
+    """
+    if not _exceeds(abs(measured - claimed), TEACHER_TOLERANCE):
+        return None
+    return f"the teacher's {metric} is {measured:.2f}, not {claimed:g} (more than {TEACHER_TOLERANCE} off)"
 
 
 def judge_claim(

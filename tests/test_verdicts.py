@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import FrozenInstanceError
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,11 +21,12 @@ from suite.verdicts import (
     judge_gain,
     judge_gain_sign,
     sign_test,
+    teacher_reason,
 )
 
-COCO = {"sigma0": 0.12, "delta": 0.3}
-CITYSCAPES = {"sigma0": 0.5, "delta": 1.0}
-CIFAR = {"sigma0": 0.25, "delta": 0.6}
+COCO: dict[str, Any] = {"sigma0": 0.12, "delta": 0.3}
+CITYSCAPES: dict[str, Any] = {"sigma0": 0.5, "delta": 1.0}
+CIFAR: dict[str, Any] = {"sigma0": 0.25, "delta": 0.6}
 
 
 def runs_with_sd(mean: float, sd: float, n: int) -> list[float]:
@@ -379,7 +381,8 @@ def test_fewer_than_three_common_seeds_stay_unclear(seeds):
 def test_seeds_without_a_partner_are_left_out():
     student = {0: 60.0, 1: 61.0, 2: 62.0, 9: 0.0}
     judged = judge_gain_sign({0: 61.0, 1: 62.0, 2: 63.1, 8: 100.0}, student)
-    assert (judged.n, judged.gain) == (3, pytest.approx(3.1 / 3))
+    assert judged.n == 3
+    assert judged.gain == pytest.approx(3.1 / 3)
 
 
 def test_a_metric_that_is_not_finite_is_refused():
@@ -408,6 +411,19 @@ def test_blocked_comes_before_not_comparable():
     assert closed is not None
     assert closed.verdict == "BLOCKED"
     assert gate() is None
+
+
+@pytest.mark.parametrize("measured", [73.52, 73.62, 73.72])
+def test_a_teacher_within_a_tenth_is_the_published_one(measured):
+    assert teacher_reason("top1", 73.62, measured) is None
+
+
+@pytest.mark.parametrize("measured", [73.51, 73.73, 41.0])
+def test_a_teacher_further_off_is_named_with_both_numbers(measured):
+    reason = teacher_reason("top1", 73.62, measured)
+    assert reason is not None
+    assert f"{measured:.2f}" in reason
+    assert "73.62" in reason
 
 
 def test_listed_departures_are_judged_and_marked():

@@ -1,0 +1,137 @@
+"""Reports: claimed against reproduced numbers, from records, as Markdown, CSV and HTML.
+
+All of them come from one frame (`suite.report.frame`) and one wording of it (`suite.report.page`). The same
+records give the same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pandas as pd
+
+from suite.claims import Paper, find_paper
+from suite.paths import records_dir, results_dir
+from suite.records import Record, read_all
+from suite.report.frame import build_frame
+from suite.report.page import Page, build_page
+from suite.verdicts import DEVIATIONS, GAIN_LARGER, GAIN_SMALLER, LOSS
+
+FORMATS: Final = {"markdown": "md", "csv": "csv", "html": "html"}
+"""Format -> suffix of its files."""
+DEFAULT_FORMATS: Final = ("markdown", "csv")
+DEFAULT_PROFILE: Final = "mini"
+
+_AGAINST_THE_CLAIM: Final = frozenset({LOSS, GAIN_SMALLER, GAIN_LARGER})
+
+
+@dataclass(frozen=True)
+class Report:
+    """The report of one paper at one profile.
+
+    Attributes:
+        name: stem of its files.
+        frame: the rows, columns as in `suite.report.frame.COLUMNS`.
+        page: the same in words.
+    """
+
+    name: str
+    frame: pd.DataFrame
+    page: Page
+
+    @property
+    def deviates(self) -> bool:
+        """Whether a verdict contradicts its claim: a deviating number, a loss, a gain of another size."""
+        verdicts = {*self.frame["verdict"].dropna(), *self.frame["gain_verdict"].dropna()}
+        return not verdicts.isdisjoint(DEVIATIONS | _AGAINST_THE_CLAIM)
+
+    def text(self, form: str) -> str:
+        """The report in one of `FORMATS`."""
+        if form == "csv":
+            # Ten digits keep every measured number and drop the noise of binary fractions.
+            return self.frame.to_csv(index=False, lineterminator="\n", float_format="%.10g")
+        if form == "html":
+            from suite.report.html import to_html
+
+            return to_html(self.page)
+        from suite.report.markdown import to_markdown
+
+        return to_markdown(self.page)
+
+    def write(self, folder: Path, formats: Sequence[str] = DEFAULT_FORMATS) -> list[Path]:
+        """Writes the report; each file appears whole, and a file that would not change is left alone.
+
+        Returns:
+            The paths, in the order of `formats`.
+        """
+        paths = [folder / f"{self.name}.{FORMATS[form]}" for form in formats]
+        for path, form in zip(paths, formats, strict=True):
+            _replace(path, self.text(form).encode("utf-8"))
+        return paths
+
+
+def make_report(paper: Paper, records: Sequence[Record], profile: str = DEFAULT_PROFILE) -> Report:
+    """Builds the report of a paper.
+
+    The files of the default profile are named after the paper, those of another also after the profile, so
+    that a two-iteration smoke run does not replace real results.
+    """
+    frame = build_frame([paper], records, profile)
+    name = paper.id if profile == DEFAULT_PROFILE else f"{paper.id}-{profile}"
+    return Report(name, frame, build_page(paper, frame, records, profile))
+
+
+def recorded_profiles(paper: Paper, records: Iterable[Record]) -> list[str]:
+    """The profiles with records of a paper, in the order of the alphabet."""
+    claims = {claim.id for claim in paper.claims}
+    return sorted(
+        {record.profile for record in records if any(entry.claim in claims for entry in record.claims)}
+    )
+
+
+def write_reports(
+    paper: str,
+    profile: str = DEFAULT_PROFILE,
+    output_dir: Path | None = None,
+    records: Sequence[Record] | None = None,
+    formats: Sequence[str] = DEFAULT_FORMATS,
+) -> list[Path]:
+    """Writes the report of one paper, for example after every finished run.
+
+    Args:
+        paper: id of the paper.
+        profile: which records count.
+        output_dir: where to; the results folder unless given.
+        records: the store, where the caller has it at hand; read from disk unless given.
+        formats: keys of `FORMATS`.
+
+    Returns:
+        The paths written.
+
+    Raises:
+        SuiteError: the paper is unknown, or a record cannot be read.
+        OSError: the folder cannot be written to; files that stood there are untouched.
+    """
+    store = read_all(records_dir()) if records is None else records
+    return make_report(find_paper(paper), store, profile).write(output_dir or results_dir(), formats)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Gives a file new content in one step, unless it has it already."""
+    if path.is_file() and path.read_bytes() == content:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

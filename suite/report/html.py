@@ -1,0 +1,41 @@
+"""A report as one HTML page that needs nothing else: no script, no style sheet, no image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import jinja2
+
+from suite.report.page import DETAIL_HEADINGS, HEADINGS, OTHERS_HEADINGS, Page
+
+_TEMPLATE: Final = "page.html.j2"
+_TONES: Final = {
+    "REPRODUCED": "good",
+    "GAIN_REPRODUCED": "good",
+    "GAIN": "good",
+    "DEVIATES_LOW": "bad",
+    "DEVIATES_HIGH": "bad",
+    "LOSS": "bad",
+    "GAIN_SMALLER": "bad",
+    "GAIN_LARGER": "bad",
+    "BLOCKED": "bad",
+    "INCONCLUSIVE": "open",
+    "GAIN_UNCLEAR": "open",
+}
+"""Verdict -> its colour; the word stands beside it, so that no one has to see the colour."""
+
+
+def to_html(page: Page) -> str:
+    """Sets a page as HTML; every string of the page is escaped."""
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    template = jinja2.Environment(loader=loader, autoescape=True, keep_trailing_newline=True).get_template(
+        _TEMPLATE
+    )
+    return template.render(
+        page=page,
+        headings=HEADINGS,
+        detail_headings=DETAIL_HEADINGS,
+        others_headings=OTHERS_HEADINGS,
+        tones=_TONES,
+    )

@@ -1,0 +1,150 @@
+"""A small published world, and records of runs in it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from suite.claims import Paper
+from suite.records import Record
+
+MakeRecord = Callable[..., Record]
+
+
+def _claim(
+    name: str, role: str, metrics: dict[str, str], table: str = "tab-1", **more: Any
+) -> dict[str, Any]:
+    source = {
+        "row": f"row-{name}",
+        "table": table,
+        "provenance": "paper",
+        "where": "table 1",
+        "printed": metrics,
+    }
+    if "gains" in more:
+        source["gains"] = more.pop("gains")
+    fields = {
+        "id": name,
+        "role": role,
+        "task": "classification",
+        "dataset": "imagenet-1k",
+        "metrics": metrics,
+    }
+    return fields | {"sources": [source], "recipe": name} | more
+
+
+def _table(name: str, title: str, **more: Any) -> dict[str, Any]:
+    fields = {"id": name, "title": title, "kind": "paper_table", "complete": True, "source": "the paper"}
+    return fields | {"tasks": ["classification"], "datasets": ["imagenet-1k"]} | more
+
+
+@pytest.fixture
+def paper() -> Paper:
+    """A paper with a teacher, a baseline, two methods of its own, a rival, and somebody else's number."""
+    pair = {
+        "teacher": "resnet34",
+        "student": "resnet18",
+        "baseline": "tiny-base",
+        "teacher_claim": "tiny-teacher",
+    }
+    return Paper.model_validate(
+        {
+            "id": "tiny",
+            "title": "A small paper",
+            "venue": "Nowhere 2022",
+            "arxiv": ["0000.00000"],
+            "code": "somebody/tiny",
+            "versions": {},
+            "tables": [
+                _table("tab-1", "Students of ResNet-34", number="1"),
+                _table("tab-2", "With a | in its title", kind="repo_table", complete=False),
+                _table("tab-3", "Nothing of it was run", kind="hyperparameters"),
+            ],
+            "claims": [
+                _claim("tiny-teacher", "teacher", {"top1": "73.62"}, teacher="resnet34"),
+                _claim("tiny-base", "baseline", {"top1": "69.90", "top5": "89.40"}, student="resnet18"),
+                _claim("tiny-kd", "ours", {"top1": "71.96", "top5": "90.60"}, method="KD", **pair)
+                | {"discrepancies": ["two-numbers"]},
+                _claim(
+                    "tiny-plus",
+                    "ours",
+                    {"top1": "72.5"},
+                    "tab-2",
+                    method="KD+",
+                    gains={"top1": 2.6},
+                    **pair,
+                ),
+                _claim("tiny-less", "ablation", {"top1": "70.90"}, method="KD, half of it", **pair),
+                _claim("tiny-rival", "rival", {"top1": "71.00"}, method="Rival", **pair) | {"recipe": None},
+                _claim("tiny-none", "ours", {"top1": "75.0"}, method="KD", student="swin-tiny")
+                | {"recipe": None},
+            ],
+            "quoted": [
+                {
+                    "row": "tiny-issue",
+                    "table": "tab-3",
+                    "kind": "reproduction",
+                    "about": "tiny-kd",
+                    "method": "KD",
+                    "metrics": {"top1": "71.50", "top5": "90.1"},
+                    "source": "issue 7",
+                    "note": "On one GPU.",
+                },
+                {"row": "tiny-words", "table": "tab-3", "kind": "quotation", "gains": {"top1": 1.2}},
+            ],
+            "discrepancies": [
+                {
+                    "id": "two-numbers",
+                    "title": "71.96 or 71.69",
+                    "text": "The abstract has the one, the table the other.",
+                    "sources": ["abstract", "table 1"],
+                }
+            ],
+        }
+    )
+
+
+@pytest.fixture
+def record() -> MakeRecord:
+    """Makes a record: ``record("tiny-kd", "distilled", 0, top1=71.9)``; further fields by name."""
+
+    def make(claim: str | list[str], arm: str, seed: int, **fields: Any) -> Record:
+        claims = [claim] if isinstance(claim, str) else claim
+        profile = fields.pop("profile", "mini")
+        metrics = {name: fields.pop(name) for name in ("top1", "top5") if name in fields}
+        recipe = f"{claims[0]} {arm} {profile} {fields.pop('recipe_version', 1)}"
+        series = hashlib.sha256(recipe.encode()).hexdigest()[:16]
+        content: dict[str, Any] = {
+            "run_id": hashlib.sha256(f"{series} {seed}".encode()).hexdigest()[:16],
+            "series": series,
+            "claims": [{"claim": name, "arm": arm} for name in claims],
+            "task": "classification",
+            "arm": arm,
+            "profile": profile,
+            "seed": seed,
+            "status": "finished",
+            "metrics": metrics,
+            "comparable": profile == "paper",
+            "provenance": {"host": {"python": "3.11.7", "cpu": "a CPU"}, "packages": {"torch": "2.10.0"}},
+            "finished_at": f"2026-11-01T10:{seed:02d}:00+00:00",
+        }
+        return Record.model_validate(content | fields)
+
+    return make
+
+
+@pytest.fixture
+def pair_records(record: MakeRecord) -> Callable[..., list[Record]]:
+    """The student alone and the distilled runs of ``tiny-kd``, given their top-1 accuracies by seed."""
+
+    def make(student: list[float], distilled: list[float], **fields: Any) -> list[Record]:
+        shared = ["tiny-base", "tiny-kd"]
+        alone = [record(shared, "student", seed, top1=value, **fields) for seed, value in enumerate(student)]
+        return alone + [
+            record("tiny-kd", "distilled", seed, top1=value, **fields) for seed, value in enumerate(distilled)
+        ]
+
+    return make
