@@ -1,0 +1,161 @@
+"""From claims to runs: which trainings a selection needs, each once, and in which order."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from suite.claims import Claim
+from suite.environment import installed_versions
+from suite.errors import SuiteError, did_you_mean
+from suite.recipes import Recipe, compose, load_recipes, trained_alone
+from suite.records import Arm, ServedClaim
+
+_NOT_PART_OF_THE_NUMBER = ("comparable", "departures", "teacher_seed")
+"""Keys of a composed recipe that describe the run and do not change what it computes."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: an arm of one or more claims, at one profile, with one seed.
+
+    Attributes:
+        run_id: 16 hexadecimal digits, a hash of what defines the number: recipe, profile, seed, data
+            fingerprint, teacher identity, package versions.
+        series: the same without the seed.
+        arm: the arm it was first planned as.
+        recipe: the composed recipe (`suite.recipes.compose`).
+        seed: seed of initial weights, order of the data and every draw of the method.
+        teacher: run id of the teacher, for a distilled run.
+        claims: the claims served, each with the arm it fills.
+    """
+
+    run_id: str
+    series: str
+    arm: Arm
+    recipe: dict[str, Any]
+    seed: int
+    teacher: str | None = None
+    claims: tuple[ServedClaim, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """A short name for people: student, method, teacher and seed."""
+        parts = [self.recipe["student"]["name"]]
+        if self.recipe["method"]:
+            parts.append(self.recipe["method"]["title"])
+        if self.recipe["teacher"]:
+            parts.append(f"from {self.recipe['teacher']['name']}")
+        return f"{' '.join(parts)}, seed {self.seed}"
+
+
+@dataclass
+class Plan:
+    """The runs of a selection, teachers before the runs that need them.
+
+    Attributes:
+        profile: profile of all runs.
+        runs: by run id; every teacher stands before the runs that need it.
+        planned: claims that the runs serve.
+        left_out: claim id -> why nothing is trained for it.
+        unshared: how many trainings it would take if no two claims shared one.
+    """
+
+    profile: str
+    runs: dict[str, Run] = field(default_factory=dict)
+    planned: list[str] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    unshared: int = 0
+
+
+def make_plan(claims: Iterable[Claim], profile: str, seeds: int, overrides: Sequence[str] = ()) -> Plan:
+    """Plans the arms of every claim, each training once.
+
+    A judged claim needs: `ours` and `ablation` the teacher (if any), the student alone and the
+    distilled student; `baseline` the student alone; `teacher` the teacher alone. Every seed repeats
+    student and distilled student; the teacher is trained with one seed, as the papers distil from one
+    checkpoint.
+
+    Args:
+        claims: the selection.
+        profile: name of the profile.
+        seeds: number of seeds, at least 1; the seeds are 0 to `seeds - 1`.
+        overrides: the user's Hydra overrides.
+
+    Raises:
+        SuiteError: a bad override or profile, or fewer than one seed.
+    """
+    if seeds < 1:
+        raise SuiteError(f"--seeds {seeds}: ask for at least 1")
+    recipes = load_recipes()
+    plan = Plan(profile)
+    collected: dict[str, tuple[Run, list[ServedClaim]]] = {}
+    for claim in claims:
+        if not claim.judged:
+            plan.left_out[claim.id] = "a rival's number, only quoted"
+            continue
+        if claim.recipe is None:
+            plan.left_out[claim.id] = f"no recipe for {claim.task.replace('_', ' ')} yet"
+            continue
+        if claim.recipe not in recipes:
+            raise SuiteError(f"claim {claim.id}: unknown recipe {claim.recipe!r}: {did_you_mean(claim.recipe, recipes)}")
+        plan.planned.append(claim.id)
+        for seed in range(seeds):
+            for run in _arms(claim, recipes[claim.recipe], profile, seed, tuple(overrides)):
+                _, served = collected.setdefault(run.run_id, (run, []))
+                entry = ServedClaim(claim=claim.id, arm=run.arm)
+                if entry not in served:
+                    served.append(entry)
+                    plan.unshared += 1
+    # Stable: within a seed the claims' order stays, in which a teacher comes before its students.
+    ordered = sorted(collected.values(), key=lambda pair: pair[0].seed)
+    for run, served in ordered:
+        plan.runs[run.run_id] = Run(**{**run.__dict__, "claims": tuple(served)})
+    return plan
+
+
+def _arms(
+    claim: Claim, recipe: Recipe, profile: str, seed: int, overrides: tuple[str, ...]
+) -> Iterable[Run]:
+    alone: Arm = "teacher" if claim.role == "teacher" else "student"
+    if alone == "teacher":
+        composed = compose(recipe, profile, overrides)
+        yield _run("teacher", composed, composed["teacher_seed"])
+        return
+    yield _run(alone, compose(trained_alone(recipe, recipe.student), profile, overrides), seed)
+    if claim.role == "baseline":
+        return
+    composed = compose(recipe, profile, overrides)
+    teacher = None
+    if recipe.teacher:
+        teacher = _run(
+            "teacher",
+            compose(trained_alone(recipe, recipe.teacher), profile, overrides),
+            composed["teacher_seed"],
+        )
+        yield teacher
+    yield _run("distilled", composed, seed, teacher)
+
+
+def _run(arm: Arm, recipe: dict[str, Any], seed: int, teacher: Run | None = None) -> Run:
+    identity = {
+        "recipe": {key: value for key, value in recipe.items() if key not in _NOT_PART_OF_THE_NUMBER},
+        "teacher": teacher.run_id if teacher else None,
+        "versions": installed_versions(),
+    }
+    return Run(
+        run_id=_hash({**identity, "seed": seed}),
+        series=_hash(identity),
+        arm=arm,
+        recipe=recipe,
+        seed=seed,
+        teacher=teacher.run_id if teacher else None,
+    )
+
+
+def _hash(content: dict[str, Any]) -> str:
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]

@@ -1,0 +1,155 @@
+"""Recipes: how a number is made. Read from ``baselines/recipes/``, composed by Hydra from ``suite/conf/``."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, RootModel
+
+from suite.errors import SuiteError, did_you_mean
+from suite.paths import BASELINES, ROOT
+from suite.strict_yaml import parse, refuse
+
+CONF = ROOT / "suite" / "conf"
+
+
+class Recipe(BaseModel):
+    """Which choices of the Hydra groups make a number.
+
+    Attributes:
+        task: choice of the group `task`.
+        student: the model that is trained and scored; choice of `model`.
+        teacher: the model that is distilled from; choice of `model`.
+        method: how; choice of `method`.
+        overrides: Hydra overrides of the distilled arm, where a row departs from its method's defaults.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: str
+    student: str
+    teacher: str | None = None
+    method: str | None = None
+    overrides: tuple[str, ...] = ()
+
+
+class _Recipes(RootModel[dict[str, Recipe]]):
+    """One file of recipes."""
+
+
+def load_recipes(folder: Path = BASELINES / "recipes") -> dict[str, Recipe]:
+    """All recipes by id.
+
+    Raises:
+        SuiteError: a file is broken, or names a choice that no Hydra group offers; with file and line.
+    """
+    recipes: dict[str, Recipe] = {}
+    for path in sorted(folder.glob("*.yaml")):
+        for name, recipe in parse(_Recipes, path).root.items():
+            for group, choice in _choices(recipe):
+                offered = group_choices(group)
+                if choice not in offered:
+                    refuse(path, (name,), f"no {group} {choice!r} in suite/conf; {did_you_mean(choice, offered)}")
+            recipes[name] = recipe
+    return recipes
+
+
+def _choices(recipe: Recipe) -> list[tuple[str, str]]:
+    chosen = [("task", recipe.task), ("model", recipe.student), ("model", recipe.teacher), ("method", recipe.method)]
+    return [(group, choice) for group, choice in chosen if choice is not None]
+
+
+@functools.cache
+def group_choices(group: str) -> tuple[str, ...]:
+    """What a Hydra group offers: the files of its folder."""
+    return tuple(sorted(path.stem for path in (CONF / group).glob("*.yaml")))
+
+
+def check_profile(name: str) -> str:
+    """Returns `name`.
+
+    Raises:
+        SuiteError: there is no such profile.
+    """
+    if name not in group_choices("profile"):
+        raise SuiteError(f"unknown profile {name!r}: {did_you_mean(name, group_choices('profile'))}")
+    return name
+
+
+def trained_alone(recipe: Recipe, model: str) -> Recipe:
+    """The recipe of `model` without any distillation, as for a teacher or a baseline."""
+    return Recipe(task=recipe.task, student=model)
+
+
+def compose(recipe: Recipe, profile: str, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Composes a recipe into everything an adapter needs to know, and nothing else.
+
+    Args:
+        recipe: the choices.
+        profile: `smoke`, `mini` or `paper`.
+        overrides: the user's Hydra overrides, applied last.
+
+    Returns:
+        A plain dictionary: `task`, `adapter`, `profile`, `scale`, `comparable`, `teacher_seed`,
+        `departures`, `student` and `teacher` (`name`, `zoo`, `kind`, `taps`, `overrides`), `method`,
+        `data` and `schedule` (`overrides` of the zoo's config).
+
+    Raises:
+        SuiteError: an override names something that does not exist, or a value is missing.
+    """
+    chosen = [f"profile={check_profile(profile)}", f"task={recipe.task}", f"model@student={recipe.student}"]
+    if recipe.teacher:
+        chosen.append(f"model@teacher={recipe.teacher}")
+    if recipe.method:
+        chosen.append(f"method={recipe.method}")
+    composed = _hydra_compose((*chosen, *recipe.overrides), overrides)
+    scale = composed["profile"]["scale"]
+    return {
+        "task": composed["task"]["name"],
+        "adapter": composed["task"]["adapter"],
+        "profile": profile,
+        "scale": scale,
+        "comparable": composed["profile"]["comparable"],
+        "teacher_seed": composed["profile"]["teacher_seed"],
+        "departures": [*composed["profile"]["departures"], *(f"override {text}" for text in overrides)],
+        "student": _at_scale(composed["student"], scale),
+        "teacher": _at_scale(composed["teacher"], scale) if recipe.teacher else None,
+        "method": composed["method"] if recipe.method else None,
+        "data": {key: composed["data"][key] for key in ("name", "prepare", "fingerprint", "overrides")},
+        "schedule": composed["schedule"]["overrides"],
+    }
+
+
+def _at_scale(model: dict[str, Any], scale: str) -> dict[str, Any]:
+    shared = {key: model[key] for key in ("name", "kind", "zoo", "taps")}
+    return {**shared, "overrides": model[scale]}
+
+
+@functools.lru_cache(maxsize=4096)
+def _composed_text(chosen: tuple[str, ...], overrides: tuple[str, ...]) -> str:
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        if not GlobalHydra.instance().is_initialized():
+            initialize_config_dir(str(CONF), version_base="1.3", job_name="suite")
+        config = hydra_compose("config", overrides=[*chosen, *overrides])
+        return json.dumps(OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
+    except (HydraException, OmegaConfBaseException) as error:
+        text = " ".join(str(error).split())
+        asked = f"override {' '.join(overrides)!r}" if overrides else f"recipe {' '.join(chosen)!r}"
+        raise SuiteError(
+            f"{asked} does not compose: {text}; see 'python -m suite plan --format json' for what can be overridden"
+        ) from None
+
+
+def _hydra_compose(chosen: tuple[str, ...], overrides: tuple[str, ...]) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads(_composed_text(chosen, overrides))
+    return result

@@ -1,0 +1,171 @@
+"""The append-only store of what runs leave behind: one JSON file an attempt, never overwritten."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from suite.errors import SuiteError
+
+SCHEMA_VERSION = 1
+
+Arm = Literal["teacher", "student", "distilled"]
+Status = Literal["finished", "failed", "blocked"]
+
+_FILE_NAME = re.compile(r"^(?P<run_id>[0-9a-f]{16})-(?P<attempt>\d{2,})\.json$")
+
+
+class ServedClaim(BaseModel):
+    """A claim that a run serves, and as which of its arms."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    claim: str
+    arm: Arm
+
+
+class Record(BaseModel):
+    """What one attempt at a run leaves behind.
+
+    Attributes:
+        schema_version: version of this layout; a record of a newer one is refused.
+        run_id: hash of everything that defines the number (see `suite.plan`).
+        series: the same hash without the seed: records of one series differ by seed only.
+        attempt: 1 for the first try; a run that failed or was blocked may be tried again.
+        claims: the claims served when the run was planned, each with the arm it fills.
+        task: `classification`, `detection`, ...
+        arm: the arm the run was first planned as.
+        profile: `smoke`, `mini` or `paper`.
+        seed: seed of the run.
+        status: `finished`, `failed` or `blocked`; only a finished record has metrics.
+        metrics: percent, by metric name (`top1`, `box_AP`, ...).
+        comparable: whether the data are the published ones, so that a claimed number may be judged.
+        recipe: the composed recipe as it was run.
+        protocol: the effective protocol, read back from the built objects.
+        departures: known differences from the published protocol.
+        provenance: commit, versions, host, device, lock hash, data fingerprint, teacher identity.
+        timings: seconds (`wall`, `train`, `evaluation`, `seconds_per_step`) and `peak_memory_mib`.
+        error: why it failed or is blocked; one line.
+        finished_at: UTC time in ISO 8601.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    series: str
+    attempt: int = 1
+    claims: list[ServedClaim]
+    task: str
+    arm: Arm
+    profile: str
+    seed: int
+    status: Status
+    metrics: dict[str, float] = {}
+    comparable: bool
+    recipe: dict[str, Any] = {}
+    protocol: dict[str, Any] = {}
+    departures: list[str] = []
+    provenance: dict[str, Any] = {}
+    timings: dict[str, float] = {}
+    error: str | None = None
+    finished_at: str
+
+
+def read_record(path: Path) -> Record:
+    """Reads one record.
+
+    Raises:
+        SuiteError: the file is truncated, is no record, or was written by a newer suite.
+    """
+    remedy = "restore it from a copy or move it out of the folder; nothing was changed"
+    try:
+        content = json.loads(path.read_bytes())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise SuiteError(f"{path}: damaged record ({error}); {remedy}") from None
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise SuiteError(
+            f"{path}: written with record schema {version}, this suite reads up to {SCHEMA_VERSION}; update the suite"
+        )
+    try:
+        return Record.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "top level"
+        raise SuiteError(f"{path}: not a record ({where}: {first['msg']}); {remedy}") from None
+
+
+def read_all(folder: Path) -> list[Record]:
+    """Every record of a folder, ordered by run id and attempt.
+
+    Raises:
+        SuiteError: for the first record that cannot be read.
+    """
+    if not folder.is_dir():
+        return []
+    return [read_record(path) for path in sorted(folder.glob("*.json"))]
+
+
+def newest_by_run(records: Iterable[Record]) -> dict[str, Record]:
+    """Run id -> its finished record, or its latest attempt when none finished."""
+    newest: dict[str, Record] = {}
+    for record in records:
+        known = newest.get(record.run_id)
+        if known is None or (record.status == "finished", record.attempt) > (
+            known.status == "finished",
+            known.attempt,
+        ):
+            newest[record.run_id] = record
+    return newest
+
+
+def write_record(folder: Path, record: Record) -> Record:
+    """Adds a record to the store under the next free attempt number.
+
+    The file appears whole or not at all, and an existing file is never replaced: the content is
+    written and synced under a temporary name, then linked to the first free name.
+
+    Returns:
+        The record with the attempt number it got.
+
+    Raises:
+        OSError: the file system refused, for example because it is full; nothing was added.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    taken = [
+        int(match["attempt"])
+        for path in folder.glob(f"{record.run_id}-*.json")
+        if (match := _FILE_NAME.match(path.name))
+    ]
+    attempt = max(taken, default=0) + 1
+    while True:
+        numbered = record.model_copy(update={"attempt": attempt})
+        if _link_new(folder / f"{record.run_id}-{attempt:02d}.json", numbered.model_dump_json(indent=1) + "\n"):
+            return numbered
+        attempt += 1
+
+
+def _link_new(path: Path, text: str) -> bool:
+    """Creates `path` with `text` in one step; False when it exists already."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        return True
+    finally:
+        os.unlink(temporary)

@@ -1,0 +1,94 @@
+"""The contract between the engine and a task: build, describe, fit, evaluate, fingerprint."""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+Progress = Callable[[dict[str, Any]], None]
+"""Takes what a run reports of itself: `epoch`, `epochs`, `loss`, ... for people to watch."""
+
+
+class Blocked(RuntimeError):
+    """A run that must not or cannot start: no data, wrong data, a teacher that does not fit."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What an adapter is asked to train.
+
+    Attributes:
+        recipe: the composed recipe (`suite.recipes.compose`).
+        seed: seed of the run.
+        run_dir: folder for the run's checkpoints and log.
+        data_dir: folder under which data sets lie, or are built.
+        device: `cpu` or `cuda`.
+        teacher_weights: weights of the teacher, for a distilled run.
+        progress: called as the run goes on.
+    """
+
+    recipe: dict[str, Any]
+    seed: int
+    run_dir: Path
+    data_dir: Path
+    device: str = "cpu"
+    teacher_weights: Path | None = None
+    progress: Progress = field(default=lambda event: None)
+
+
+class Adapter(ABC):
+    """One task. An adapter is made for one job and used in the order of its methods."""
+
+    def __init__(self, job: Job) -> None:
+        """Keeps the job; nothing heavy happens before `build`."""
+        self.job = job
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Makes the data set ready and returns its fingerprint.
+
+        Raises:
+            Blocked: the data set is not there, or is not the one the recipe names.
+        """
+
+    @abstractmethod
+    def build(self) -> None:
+        """Builds models, data, losses and schedule, ready for the first step.
+
+        Raises:
+            Blocked: a tap names no module, or the teacher's weights do not fit.
+        """
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """The effective protocol, read back from the objects that were built."""
+
+    @abstractmethod
+    def fit(self) -> dict[str, float]:
+        """Trains, from the newest checkpoint if there is one.
+
+        Returns:
+            Seconds: `train`, `seconds_per_step`, and `resumed_epoch` where it started.
+        """
+
+    @abstractmethod
+    def evaluate(self) -> dict[str, float]:
+        """Scores the trained student on the test set.
+
+        Returns:
+            Percent by metric name (`top1`, `box_AP`, `mask_AP`, `mIoU`, ...).
+        """
+
+    @abstractmethod
+    def save(self, path: Path) -> None:
+        """Writes the student's weights alone, under the keys of the plain zoo model."""
+
+
+def load(name: str) -> Any:
+    """The object behind `package.module:name`, as recipes name adapters and data builders."""
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(module), attribute)

@@ -1,0 +1,25 @@
+"""Image classification with mmpretrain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import mmpretrain.models  # noqa: F401  (fills the registry, before a run is forked off)
+import torch
+from torch import Tensor
+
+from tasks.mm import MMAdapter
+
+
+class ClassificationAdapter(MMAdapter):
+    """mmpretrain's classifiers on image folders, scored by top-1 and top-5 accuracy."""
+
+    scope = "mmpretrain"
+    metrics: Mapping[str, str] = {"accuracy/top1": "top1", "accuracy/top5": "top5"}
+
+    def target(self, data_samples: Any) -> Tensor:
+        """Labels of a batch: `N` class indices, or `N x K` soft labels when images were mixed."""
+        if "gt_score" in data_samples[0]:
+            return torch.stack([sample.gt_score for sample in data_samples])
+        return torch.cat([sample.gt_label for sample in data_samples])

@@ -1,0 +1,76 @@
+"""Digit pairs: 100 classes, the numbers 00 to 99 written by two hands, in image-folder layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tasks.embedded.glyphs import Dice, Glyphs, Placement, Split, blend, draw, load_glyphs
+from tasks.embedded.store import ensure, write_ppm
+
+SIZE = 32
+"""Height and width of an image in pixels."""
+
+IMAGES_PER_CLASS: dict[Split, int] = {"train": 60, "test": 25}
+
+
+def compose(number: int, glyphs: Glyphs, dice: Dice) -> bytes:
+    """Draws one image of the class `number`.
+
+    Two digits of different hands, each with its own size, slant, place and ink, lie on a background
+    with pieces of other digits (clutter) and noise.
+
+    Args:
+        number: 0 to 99.
+        glyphs: the handwriting to draw from.
+        dice: the random stream of this image.
+
+    Returns:
+        `SIZE * SIZE * 3` bytes, RGB, row by row.
+    """
+    paper = [dice.between(0, 80) for _ in range(3)]
+    image = np.empty((SIZE, SIZE, 3), dtype=np.int64)
+    image[:] = paper
+    for _ in range(dice.between(1, 3)):
+        size = dice.between(8, 16)
+        place = Placement(
+            left=dice.between(-8, SIZE - 4),
+            top=dice.choose([dice.between(-12, -6), dice.between(SIZE - 10, SIZE - 4)]),
+            width=size,
+            height=size,
+            slant=dice.between(-60, 60),
+        )
+        scrap = glyphs.ink[dice.between(0, len(glyphs.ink) - 1)]
+        colour = [dice.between(60, 200) for _ in range(3)]
+        image = blend(image, draw(scrap, place, (SIZE, SIZE)) * 5 // 8, colour)
+    for position, digit in enumerate(divmod(number, 10)):
+        width = dice.between(14, 17)
+        place = Placement(
+            left=position * 15 + dice.between(-1, 1),
+            top=dice.between(4, 9),
+            width=width,
+            height=dice.between(18, 22),
+            slant=dice.between(-20, 20),
+        )
+        colour = [dice.between(130, 255) for _ in range(3)]
+        image = blend(image, draw(glyphs.ink[dice.choose(glyphs.by_digit[digit])], place, (SIZE, SIZE)), colour)
+    image += dice.noise(image.shape, 20)
+    return np.clip(image, 0, 255).astype(np.uint8).tobytes()
+
+
+def build(folder: Path) -> None:
+    """Writes `train/` and `test/`, each with a folder a class, into `folder`."""
+    for split, count in IMAGES_PER_CLASS.items():
+        glyphs = load_glyphs(split)
+        for number in range(100):
+            target = folder / split / f"{number:02d}"
+            target.mkdir(parents=True)
+            for index in range(count):
+                pixels = compose(number, glyphs, Dice("digit-pairs", split, number, index))
+                write_ppm(target / f"{index:03d}.ppm", pixels, SIZE, SIZE)
+
+
+def prepare(folder: Path, expected: str) -> str:
+    """Builds the data set at `folder` unless it is there; see `tasks.embedded.store.ensure`."""
+    return ensure(folder, build, expected)

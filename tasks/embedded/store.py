@@ -1,0 +1,63 @@
+"""Building an embedded data set once, and telling whether what lies on the disk is what was built."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+
+class WrongFingerprint(RuntimeError):
+    """The data on the disk are not those the recipe names."""
+
+
+def write_ppm(path: Path, pixels: bytes, width: int, height: int) -> None:
+    """Writes an 8-bit RGB image as binary PPM: no compressor, hence the same bytes everywhere."""
+    path.write_bytes(b"P6\n%d %d\n255\n" % (width, height) + pixels)
+
+
+def fingerprint(folder: Path) -> str:
+    """SHA-256 over the relative names and the bytes of all files of `folder`."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def ensure(folder: Path, build: Callable[[Path], None], expected: str) -> str:
+    """Makes sure that `folder` holds the data set, building it when it is not there.
+
+    Building happens beside it and ends with a rename, under a lock: two processes at once build it
+    once, and a killed build leaves nothing that could be taken for data.
+
+    Args:
+        folder: where the data set belongs.
+        build: writes the data set into the empty folder it is given.
+        expected: the fingerprint of the data set.
+
+    Returns:
+        The fingerprint.
+
+    Raises:
+        WrongFingerprint: what is there, or what was built, has another fingerprint.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.with_name(folder.name + ".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.is_dir():
+            unfinished = folder.with_name(folder.name + ".unfinished")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir()
+            build(unfinished)
+            os.rename(unfinished, folder)
+        found = fingerprint(folder)
+    if found != expected:
+        raise WrongFingerprint(
+            f"{folder}: fingerprint {found[:16]} instead of {expected[:16]}; delete the folder to have it built anew"
+        )
+    return found

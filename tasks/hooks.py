@@ -1,0 +1,105 @@
+"""Hooks of the training loop: seeds, resume points, finite losses, progress and timing."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+RESUME_FILE = "resume.pth"
+
+
+class NonFiniteLoss(RuntimeError):
+    """A loss became infinite or not a number."""
+
+
+def seed_everything(*parts: int) -> None:
+    """Seeds Python, NumPy and PyTorch (all devices) from a few integers."""
+    seed = int(np.random.SeedSequence(parts).generate_state(1)[0])
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+class EpochSeedHook(Hook):
+    """Seeds every epoch from the run's seed and the epoch's number.
+
+    So an epoch draws the same numbers whether the run reached it in one go or was resumed before it,
+    and no state of a random generator has to be saved.
+    """
+
+    priority = "VERY_HIGH"
+
+    def __init__(self, seed: int) -> None:
+        """Keeps the run's seed."""
+        self.seed = seed
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Seeds all generators."""
+        seed_everything(self.seed, runner.epoch + 1)
+
+
+class ResumePointHook(Hook):
+    """Leaves one checkpoint after every epoch, whole or not at all: written aside, then renamed."""
+
+    priority = "VERY_LOW"
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Saves model, optimiser and schedule."""
+        runner.save_checkpoint(runner.work_dir, f"{RESUME_FILE}.new")
+        folder = Path(runner.work_dir)
+        os.replace(folder / f"{RESUME_FILE}.new", folder / RESUME_FILE)
+
+
+class FiniteLossHook(Hook):
+    """Stops a run whose loss is no longer a number, at the step where it happened."""
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
+    ) -> None:
+        """Looks at the losses of the step.
+
+        Raises:
+            NonFiniteLoss: names the loss, the epoch and the iteration.
+        """
+        for name, value in (outputs or {}).items():
+            if "loss" in name and not math.isfinite(float(value)):
+                raise NonFiniteLoss(
+                    f"{name} is {float(value)} in epoch {runner.epoch + 1}, iteration {batch_idx + 1}; "
+                    "lower the learning rate or the weight of the loss"
+                )
+
+
+class ProgressHook(Hook):
+    """Tells how far a run is, at most a few times a second."""
+
+    def __init__(self, report: Callable[[dict[str, Any]], None]) -> None:
+        """Keeps where to report to."""
+        self.report = report
+        self._last = 0.0
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
+    ) -> None:
+        """Reports the share of the training that is done, and the loss."""
+        now = time.monotonic()
+        if now - self._last < 0.3 and runner.iter + 1 < runner.max_iters:
+            return
+        self._last = now
+        self.report(
+            {
+                "done": (runner.iter + 1) / runner.max_iters,
+                "epoch": runner.epoch + 1,
+                "epochs": runner.max_epochs,
+                "loss": float((outputs or {}).get("loss", math.nan)),
+            }
+        )

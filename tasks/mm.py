@@ -1,0 +1,272 @@
+"""What the adapters of all tasks share: the zoo's configs, mmengine's Runner, distillation, resuming."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.hub import get_config
+from mmengine.model import BaseModel, is_model_wrapper
+from mmengine.registry import DATASETS, MODELS, DefaultScope, init_default_scope
+from mmengine.runner import Runner
+from torch import Tensor, nn
+
+import tasks.architectures  # noqa: F401  (registers its networks with timm)
+from suite.paths import work_dir
+from tasks.adapter import Adapter, Blocked, load
+from tasks.distiller import Distiller
+from tasks.hooks import (
+    RESUME_FILE,
+    EpochSeedHook,
+    FiniteLossHook,
+    ProgressHook,
+    ResumePointHook,
+    seed_everything,
+)
+
+
+class _Runner(Runner):
+    """mmengine's Runner; the environment stands in the record and is not collected for every run."""
+
+    def _log_env(self, env_cfg: dict[str, Any]) -> None:
+        """Leaves the log to what the run does: collecting starts compilers and takes a second."""
+
+
+class MMAdapter(Adapter):
+    """An adapter on the mm packages. A task says which package, what a target and a metric are."""
+
+    scope: str
+    """Registry scope: `mmpretrain`, `mmdet` or `mmseg`."""
+
+    metrics: Mapping[str, str]
+    """Name of a metric in the evaluator's output -> name in a record."""
+
+    @abstractmethod
+    def target(self, data_samples: Any) -> Tensor:
+        """The labels of a batch, for losses that ask for them."""
+
+    def fingerprint(self) -> str:
+        """Builds or checks the data set; see `Adapter.fingerprint`."""
+        data = self.job.recipe["data"]
+        found: str = load(data["prepare"])(self._data_root(), data["fingerprint"])
+        return found
+
+    def _data_root(self) -> Path:
+        return self.job.data_dir / str(self.job.recipe["data"]["name"])
+
+    def build(self) -> None:
+        """Builds everything up to the first step; see `Adapter.build`."""
+        recipe = self.job.recipe
+        init_default_scope(self.scope)
+        seed_everything(self.job.seed)
+        config = self._config(recipe["student"])
+        self.student = self._model(config)
+        self._test_data = DATASETS.build(config.test_dataloader.dataset)
+        model: BaseModel = self.student
+        if recipe["method"]:
+            model = Distiller(
+                self.student,
+                recipe["student"]["taps"],
+                recipe["method"],
+                probe=self._probe,
+                target=self.target,
+                teacher=self._teacher(),
+                teacher_taps=recipe["teacher"]["taps"] if recipe["teacher"] else None,
+            )
+        model.init_weights()
+        self.runner = self._runner(config, model)
+        self.runner._train_loop = self.runner.build_train_loop(self.runner._train_loop)
+        self.runner.optim_wrapper = self.runner.build_optim_wrapper(self.runner.optim_wrapper)
+        if self.runner.param_schedulers:
+            self.runner.param_schedulers = self.runner.build_param_scheduler(self.runner.param_schedulers)
+
+    def _config(self, model: dict[str, Any]) -> Config:
+        """The zoo's config of a model with the recipe's data, schedule and scale merged in."""
+        config = get_config(model["zoo"])
+        overrides = {
+            **self.job.recipe["data"]["overrides"],
+            **self.job.recipe["schedule"],
+            "model": model["overrides"],
+        }
+        config.merge_from_dict(_with_data_root(overrides, str(self._data_root())))
+        return config
+
+    def _model(self, config: Config) -> BaseModel:
+        settings = config.model.to_dict()
+        settings.setdefault("data_preprocessor", config.get("data_preprocessor"))
+        model: BaseModel = MODELS.build(settings)
+        return model
+
+    def _teacher(self) -> BaseModel | None:
+        recipe = self.job.recipe
+        if not recipe["teacher"]:
+            return None
+        if self.job.teacher_weights is None:
+            raise Blocked(f"no weights for the teacher {recipe['teacher']['name']}; train or fetch it first")
+        teacher = self._model(self._config(recipe["teacher"]))
+        state = torch.load(self.job.teacher_weights, map_location="cpu", weights_only=True)
+        found = teacher.load_state_dict(state, strict=False)
+        wrong = [*(f"missing {key}" for key in found.missing_keys), *(f"unknown {key}" for key in found.unexpected_keys)]
+        if wrong:
+            raise Blocked(
+                f"{self.job.teacher_weights.name} does not fit the teacher {recipe['teacher']['name']}: "
+                f"{', '.join(wrong[:4])}{f' and {len(wrong) - 4} more' if len(wrong) > 4 else ''}"
+            )
+        return teacher
+
+    def _probe(self, model: nn.Module) -> None:
+        """One forward pass on the first test image."""
+        batch = model.data_preprocessor(pseudo_collate([self._test_data[0]]), False)
+        model(**batch, mode="tensor")
+
+    def _runner(self, config: Config, model: BaseModel) -> Runner:
+        run_dir = self.job.run_dir
+        resume = run_dir / RESUME_FILE
+        config.default_scope = self.scope
+        # Only the last epoch is scored, by the test loop: nothing is ever chosen by a test score.
+        config.val_dataloader = config.val_cfg = config.val_evaluator = None
+        config.default_hooks.checkpoint = None
+        config.visualizer = {"type": "Visualizer", "_scope_": "mmengine", "vis_backends": []}
+        config.randomness = {"seed": self.job.seed}
+        config.work_dir = str(run_dir)
+        config.resume = resume.exists()
+        config.load_from = str(resume) if resume.exists() else None
+        config.experiment_name = f"{run_dir.name}-{time.time_ns()}"
+        hooks = [
+            EpochSeedHook(self.job.seed),
+            ResumePointHook(),
+            FiniteLossHook(),
+            ProgressHook(self.job.progress),
+        ]
+        return _Runner(
+            model=model,
+            custom_hooks=hooks,
+            cfg=config,
+            **{key: config.get(key) for key in _RUNNER_KEYS},
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """The effective protocol, read back from the built objects."""
+        wrapper = self.runner.optim_wrapper
+        loop = self.runner.train_loop
+        group = wrapper.optimizer.param_groups[0]
+        loader = loop.dataloader
+        protocol: dict[str, Any] = {
+            "student": _describe_model(self.student),
+            "optimizer": type(wrapper.optimizer).__name__,
+            "learning_rate": group.get("initial_lr", group["lr"]),
+            "momentum": group.get("momentum"),
+            "betas": group.get("betas"),
+            "weight_decay": group["weight_decay"],
+            "gradient_clip": wrapper.clip_grad_kwargs or None,
+            "schedulers": [type(scheduler).__name__ for scheduler in self.runner.param_schedulers or []],
+            "epochs": loop.max_epochs,
+            "iterations": loop.max_iters,
+            "batch_size": loader.batch_size,
+            "train_images": len(loader.dataset),
+            "test_images": len(self._test_data),
+            "train_pipeline": [type(step).__name__ for step in loader.dataset.pipeline.transforms],
+            "normalisation": _describe_normalisation(self.student.data_preprocessor),
+            "precision": "float32",
+        }
+        if isinstance(self._model_in_runner(), Distiller):
+            protocol |= _describe_distillation(self._model_in_runner())
+        return protocol
+
+    def _model_in_runner(self) -> Any:
+        model = self.runner.model
+        return model.module if is_model_wrapper(model) else model
+
+    def fit(self) -> dict[str, float]:
+        """Trains from the newest resume point; see `Adapter.fit`."""
+        started = time.monotonic()
+        self.runner.train()
+        seconds = time.monotonic() - started
+        iterations = self.runner.max_iters
+        return {"train": seconds, "seconds_per_step": seconds / max(1, iterations)}
+
+    def evaluate(self) -> dict[str, float]:
+        """Scores the student as the runner's test loop does; see `Adapter.evaluate`."""
+        found = self.runner.test()
+        return {name: float(found[key]) for key, name in self.metrics.items() if key in found}
+
+    def save(self, path: Path) -> None:
+        """Writes the student's state dict; see `Adapter.save`."""
+        weights = {key: value.cpu() for key, value in self.student.state_dict().items()}
+        aside = path.with_name(path.name + ".new")
+        torch.save(weights, aside)
+        aside.replace(path)
+
+
+_RUNNER_KEYS = (
+    "work_dir",
+    "train_dataloader",
+    "test_dataloader",
+    "train_cfg",
+    "test_cfg",
+    "optim_wrapper",
+    "param_scheduler",
+    "test_evaluator",
+    "default_hooks",
+    "resume",
+    "load_from",
+    "env_cfg",
+    "log_processor",
+    "log_level",
+    "visualizer",
+    "default_scope",
+    "randomness",
+    "experiment_name",
+)
+
+
+def _with_data_root(overrides: Any, root: str) -> Any:
+    """Puts the folder of the data set where the recipe says `{data_root}`."""
+    if isinstance(overrides, dict):
+        return {key: _with_data_root(value, root) for key, value in overrides.items()}
+    if isinstance(overrides, list):
+        return [_with_data_root(value, root) for value in overrides]
+    return overrides.replace("{data_root}", root) if isinstance(overrides, str) else overrides
+
+
+def _describe_model(model: nn.Module) -> dict[str, Any]:
+    parameters = list(model.parameters())
+    return {
+        "type": type(model).__name__,
+        "parameters": sum(parameter.numel() for parameter in parameters),
+        "trained_parameters": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+    }
+
+
+def _describe_normalisation(preprocessor: nn.Module) -> dict[str, list[float]]:
+    return {name: getattr(preprocessor, name).flatten().tolist() for name in ("mean", "std")}
+
+
+def _describe_distillation(distiller: Distiller) -> dict[str, Any]:
+    losses = {
+        name: {
+            "type": type(loss).__name__,
+            **{key: value for key, value in vars(loss).items() if isinstance(value, int | float | str) and key[0] != "_"},
+        }
+        for name, loss in distiller.losses.items()
+    }
+    described: dict[str, Any] = {"task_loss_weight": distiller.task_loss_weight, "losses": losses}
+    if distiller.teacher is not None:
+        described["teacher"] = _describe_model(distiller.teacher)
+    return described
+
+
+def default_data_dir() -> Path:
+    """Where data sets are built, unless a caller says otherwise."""
+    return work_dir() / "data"
+
+
+def forget_scope() -> None:
+    """Forgets the registry scope of an earlier run in the same process."""
+    DefaultScope._instance_dict.clear()
