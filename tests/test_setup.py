@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import fcntl
 import importlib.metadata
 import os
 import re
@@ -145,20 +146,42 @@ def test_without_any_python_that_serves_each_one_tried_is_named(clone: Path, bin
     assert "PYTHON=" in line
 
 
-def test_a_finished_set_up_is_not_done_again(clone: Path, bin_folder: Path):
+def finish_set_up(clone: Path) -> None:
+    """Leaves what a finished set-up leaves, with this test's Python as the environment's."""
     environment = clone / ".venv"
-    (environment / "bin").mkdir(parents=True)
+    (environment / "bin").mkdir(parents=True, exist_ok=True)
     (environment / "bin" / "python").symlink_to(sys.executable)
     files = [clone / name for name in ("requirements.lock", "pyproject.toml", ".ci/setup")]
     content = b"".join(path.read_bytes() for path in files)
     stamp = subprocess.run(["cksum"], input=content, capture_output=True, check=True).stdout
     (environment / ".suite-setup").write_bytes(stamp)
+
+
+def test_a_finished_set_up_is_not_done_again_until_what_it_came_from_changes(clone: Path, bin_folder: Path):
+    finish_set_up(clone)
     start = time.monotonic()
     assert make(clone, "setup", path=bin_folder).returncode == 0
     assert time.monotonic() - start < 1
     with (clone / "requirements.lock").open("a") as lock:
         lock.write("# changed\n")
     assert "no Python" in complaint(make(clone, "setup", path=bin_folder))
+
+
+@needs_compiler
+def test_a_second_set_up_waits_for_the_first_and_takes_its_result(clone: Path):
+    (clone / ".venv").mkdir()
+    with (clone / ".venv" / ".suite-lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        environment = {**os.environ, "PYTHON": sys.executable}
+        second = subprocess.Popen(
+            [".ci/setup"], cwd=clone, env=environment, stderr=subprocess.PIPE, text=True
+        )
+        assert second.stderr is not None
+        assert "another set-up is at work in .venv" in second.stderr.readline()
+        finish_set_up(clone)
+    assert second.wait(timeout=10) == 0
+    assert second.stderr.read() == ""
+    second.stderr.close()
 
 
 def test_an_environment_of_ones_own_is_looked_at_and_left_alone(clone: Path, tmp_path: Path):
