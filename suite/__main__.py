@@ -4,4 +4,6 @@ import sys
 
 from suite.cli import main
 
-sys.exit(main())
+# Worker processes import this module again under another name, and must not start over.
+if __name__ == "__main__":
+    sys.exit(main())

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from suite.claims import Claim
+from suite.claims import Claim, load_papers
 from suite.environment import installed_versions
-from suite.errors import SuiteError, did_you_mean
+from suite.errors import SuiteError
 from suite.recipes import Recipe, compose, load_recipes, trained_alone
 from suite.records import Arm, ServedClaim
 
@@ -30,7 +30,7 @@ class Run:
         recipe: the composed recipe (`suite.recipes.compose`).
         seed: seed of initial weights, order of the data and every draw of the method.
         teacher: run id of the teacher, for a distilled run.
-        claims: the claims served, each with the arm it fills.
+        claims: all published claims it serves, each with the arm it fills.
     """
 
     run_id: str
@@ -61,7 +61,7 @@ class Plan:
         runs: by run id; every teacher stands before the runs that need it.
         planned: claims that the runs serve.
         left_out: claim id -> why nothing is trained for it.
-        unshared: how many trainings it would take if no two claims shared one.
+        unshared: how many trainings it would take if no two claims of the selection shared one.
     """
 
     profile: str
@@ -92,29 +92,51 @@ def make_plan(claims: Iterable[Claim], profile: str, seeds: int, overrides: Sequ
         raise SuiteError(f"--seeds {seeds}: ask for at least 1")
     recipes = load_recipes()
     plan = Plan(profile)
-    collected: dict[str, tuple[Run, list[ServedClaim]]] = {}
+    runs: dict[str, Run] = {}
     for claim in claims:
-        if not claim.judged:
-            plan.left_out[claim.id] = "a rival's number, only quoted"
+        reason = _not_trained(claim)
+        if reason:
+            plan.left_out[claim.id] = reason
             continue
-        if claim.recipe is None:
-            plan.left_out[claim.id] = f"no recipe for {claim.task.replace('_', ' ')} yet"
-            continue
-        if claim.recipe not in recipes:
-            raise SuiteError(f"claim {claim.id}: unknown recipe {claim.recipe!r}: {did_you_mean(claim.recipe, recipes)}")
         plan.planned.append(claim.id)
         for seed in range(seeds):
-            for run in _arms(claim, recipes[claim.recipe], profile, seed, tuple(overrides)):
-                _, served = collected.setdefault(run.run_id, (run, []))
-                entry = ServedClaim(claim=claim.id, arm=run.arm)
-                if entry not in served:
-                    served.append(entry)
-                    plan.unshared += 1
+            for run in _arms(claim, recipes[str(claim.recipe)], profile, seed, tuple(overrides)):
+                runs.setdefault(run.run_id, run)
+                plan.unshared += 1
+    served = _served(recipes, profile, seeds, tuple(overrides)) if runs else {}
     # Stable: within a seed the claims' order stays, in which a teacher comes before its students.
-    ordered = sorted(collected.values(), key=lambda pair: pair[0].seed)
-    for run, served in ordered:
-        plan.runs[run.run_id] = Run(**{**run.__dict__, "claims": tuple(served)})
+    for run in sorted(runs.values(), key=lambda run: run.seed):
+        plan.runs[run.run_id] = replace(run, claims=tuple(served[run.run_id]))
     return plan
+
+
+def _not_trained(claim: Claim) -> str | None:
+    """Why nothing is trained for a claim, or None."""
+    if not claim.judged:
+        return "a rival's number, only quoted"
+    if claim.recipe is None:
+        return f"no recipe for {claim.task.replace('_', ' ')} yet"
+    return None
+
+
+def _served(
+    recipes: dict[str, Recipe], profile: str, seeds: int, overrides: tuple[str, ...]
+) -> dict[str, list[ServedClaim]]:
+    """Run id -> every published claim it serves, in or out of the selection.
+
+    A record lists them all, so that what was trained for one paper counts for the others.
+    """
+    served: dict[str, list[ServedClaim]] = {}
+    for paper in load_papers().values():
+        for claim in paper.claims:
+            if _not_trained(claim):
+                continue
+            for seed in range(seeds):
+                for run in _arms(claim, recipes[str(claim.recipe)], profile, seed, overrides):
+                    entry = ServedClaim(claim=claim.id, arm=run.arm)
+                    if entry not in (entries := served.setdefault(run.run_id, [])):
+                        entries.append(entry)
+    return served
 
 
 def _arms(

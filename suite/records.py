@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from suite.errors import SuiteError
 
@@ -58,7 +58,7 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = Field(default=SCHEMA_VERSION, le=SCHEMA_VERSION)
     run_id: str
     series: str
     attempt: int = 1
@@ -85,22 +85,25 @@ def read_record(path: Path) -> Record:
     Raises:
         SuiteError: the file is truncated, is no record, or was written by a newer suite.
     """
+    try:
+        return Record.model_validate_json(content := path.read_bytes())
+    except ValidationError as error:
+        raise SuiteError(f"{path}: {_complaint(content, error)}") from None
+
+
+def _complaint(content: bytes, error: ValidationError) -> str:
+    """What is wrong with the content of a record file, and what to do."""
     remedy = "restore it from a copy or move it out of the folder; nothing was changed"
     try:
-        content = json.loads(path.read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise SuiteError(f"{path}: damaged record ({error}); {remedy}") from None
-    version = content.get("schema_version") if isinstance(content, dict) else None
+        found = json.loads(content)
+    except ValueError as broken:
+        return f"damaged record ({broken}); {remedy}"
+    version = found.get("schema_version") if isinstance(found, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise SuiteError(
-            f"{path}: written with record schema {version}, this suite reads up to {SCHEMA_VERSION}; update the suite"
-        )
-    try:
-        return Record.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "top level"
-        raise SuiteError(f"{path}: not a record ({where}: {first['msg']}); {remedy}") from None
+        return f"written with record schema {version}, this suite reads up to {SCHEMA_VERSION}; update the suite"
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "top level"
+    return f"not a record ({where}: {first['msg']}); {remedy}"
 
 
 def read_all(folder: Path) -> list[Record]:
@@ -112,6 +115,11 @@ def read_all(folder: Path) -> list[Record]:
     if not folder.is_dir():
         return []
     return [read_record(path) for path in sorted(folder.glob("*.json"))]
+
+
+def read_for_run(folder: Path, run_id: str) -> list[Record]:
+    """The records of one run, oldest attempt first; see `read_all`."""
+    return [read_record(path) for path in sorted(folder.glob(f"{run_id}-*.json"))]
 
 
 def newest_by_run(records: Iterable[Record]) -> dict[str, Record]:

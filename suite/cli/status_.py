@@ -1,0 +1,52 @@
+"""``status``: what is recorded, running and left to do."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the verb: none."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the records by paper and profile, the runs in progress, and the latest failures.
+
+    Raises:
+        SuiteError: a record cannot be read.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from suite.claims import load_papers
+    from suite.paths import records_dir, work_dir
+    from suite.records import newest_by_run, read_all
+    from suite.report import recorded_profiles
+    from suite.workspace import RunFolder
+
+    console = Console(highlight=False)
+    newest = newest_by_run(read_all(records_dir())).values()
+    table = Table(box=None, pad_edge=False)
+    for heading in ("paper", "profile", "finished", "failed", "blocked", "claims measured"):
+        table.add_column(heading)
+    for paper in load_papers().values():
+        ids = {claim.id for claim in paper.claims if claim.judged}
+        for profile in recorded_profiles(paper, newest):
+            own = [
+                record
+                for record in newest
+                if record.profile == profile and any(entry.claim in ids for entry in record.claims)
+            ]
+            count = {name: sum(record.status == name for record in own) for name in ("finished", "failed", "blocked")}
+            measured = {
+                entry.claim for record in own if record.status == "finished" for entry in record.claims
+            } & ids
+            table.add_row(paper.id, profile, *map(str, count.values()), f"{len(measured)} of {len(ids)}")
+    console.print(table if table.row_count else "No records yet: start with 'make reproduce PAPER=nkd'.")
+    folders = sorted((work_dir() / "runs").glob("*"))
+    running = [folder.name for folder in folders if RunFolder(work_dir(), folder.name).is_running()]
+    console.print(f"\nIn progress: {', '.join(running) if running else 'nothing'}.")
+    for record in newest:
+        if record.status != "finished":
+            console.print(f"{record.status}: {record.run_id} ({record.claims[0].claim}): {record.error}")
+    return 0

@@ -1,0 +1,279 @@
+"""Carries out a plan: every run in a process of its own, side by side, resumed and recorded."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from suite.environment import git_state, host_facts, installed_versions, lock_hash
+from suite.errors import SuiteError
+from suite.paths import records_dir, work_dir
+from suite.plan import Plan, Run
+from suite.progress import Progress
+from suite.records import Record, newest_by_run, read_all, write_record
+from suite.workspace import RunFolder
+
+_WORKER = "tasks.worker"
+
+
+@dataclass
+class Outcome:
+    """How a plan ended.
+
+    Attributes:
+        trained: runs that were carried out now and finished.
+        skipped: runs that had finished before.
+        failed: run id -> why a run failed or is blocked.
+    """
+
+    trained: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class _Worker:
+    """A run that is being carried out."""
+
+    run: Run
+    process: BaseProcess
+    channel: Connection
+    lifeline: Connection
+    ending: dict[str, Any] | None = None
+
+
+class Engine:
+    """Carries out the runs of one plan.
+
+    Workers are forked from a server process that has imported PyTorch and the mm packages once, so a
+    run costs no import, and a crash takes down nothing but its run.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        command: str,
+        device: str,
+        jobs: int,
+        progress: Progress,
+        on_record: Callable[[], None],
+    ) -> None:
+        """Prepares; nothing is started yet.
+
+        Args:
+            plan: the runs.
+            command: the command that asked for them, for records and logs.
+            device: `auto`, `cpu` or `cuda`.
+            jobs: how many runs side by side.
+            progress: shows how far things are.
+            on_record: called after every run that was recorded.
+        """
+        self.plan = plan
+        self.device = device
+        self.jobs = jobs
+        self.progress = progress
+        self.on_record = on_record
+        self.outcome = Outcome()
+        self._threads = max(1, int(host_facts()["cores"]) // jobs)
+        self._provenance = {
+            **git_state(),
+            "command": command,
+            "packages": installed_versions(),
+            "lock_sha256": lock_hash(),
+            "host": host_facts(),
+        }
+        self._workers: list[_Worker] = []
+        self._context = multiprocessing.get_context("forkserver")
+
+    def carry_out(self) -> Outcome:
+        """Carries out what is not finished yet.
+
+        Raises:
+            SuiteError: a record cannot be read, or the record store cannot be written.
+            KeyboardInterrupt: passed on after the workers were stopped.
+        """
+        waiting = self._to_do()
+        if not waiting:
+            return self.outcome
+        adapters = sorted({run.recipe["adapter"].partition(":")[0] for run in waiting})
+        self._context.set_forkserver_preload([_WORKER, *adapters])
+        try:
+            with self.progress:
+                while waiting or self._workers:
+                    self._start(waiting)
+                    self._listen()
+        finally:
+            self._stop_workers()
+        return self.outcome
+
+    def _to_do(self) -> list[Run]:
+        """The runs without a finished record, and finished teachers whose weights are needed and gone."""
+        recorded = newest_by_run(read_all(records_dir()))
+        finished = {run_id for run_id, record in recorded.items() if record.status == "finished"}
+        open_runs = {run_id for run_id in self.plan.runs if run_id not in finished}
+        for run in self.plan.runs.values():
+            if run.run_id in open_runs and run.teacher and not RunFolder(work_dir(), run.teacher).weights.exists():
+                open_runs.add(run.teacher)
+        self.outcome.skipped = [run_id for run_id in self.plan.runs if run_id not in open_runs]
+        self.progress.begin(len(self.plan.runs), len(self.outcome.skipped), self.jobs)
+        return [run for run in self.plan.runs.values() if run.run_id in open_runs]
+
+    def _start(self, waiting: list[Run]) -> None:
+        """Starts what may start: its teacher is through, and there is a free place."""
+        open_ids = {run.run_id for run in waiting} | {worker.run.run_id for worker in self._workers}
+        for run in list(waiting):
+            if run.teacher in self.outcome.failed:
+                waiting.remove(run)
+                self._note(run, "blocked", f"its teacher, run {run.teacher}, did not finish")
+            elif len(self._workers) < self.jobs and run.teacher not in open_ids:
+                waiting.remove(run)
+                self._launch(run)
+
+    def _launch(self, run: Run) -> None:
+        # Imported here: the module imports no mm package, but only workers have a use for it.
+        from tasks.worker import Order, carry_out
+
+        order = Order(
+            run=run,
+            records=records_dir(),
+            work=work_dir(),
+            device=self.device,
+            threads=self._threads,
+            provenance=self._provenance,
+            title=f"{run.label} ({self._provenance['command']})",
+        )
+        receiving, sending = self._context.Pipe(duplex=False)
+        held, lifeline = self._context.Pipe(duplex=False)
+        process = self._context.Process(target=carry_out, args=(order, sending, held), name=run.run_id)
+        process.start()
+        sending.close()
+        held.close()
+        self._workers.append(_Worker(run, process, receiving, lifeline))
+        self.progress.started(run)
+
+    def _listen(self) -> None:
+        """Waits for news of the workers and takes it in."""
+        by_channel = {worker.channel: worker for worker in self._workers}
+        for channel in wait(list(by_channel), timeout=0.5):
+            worker = by_channel[channel]  # type: ignore[index]
+            try:
+                news = worker.channel.recv()
+            except (EOFError, OSError):
+                self._workers.remove(worker)
+                worker.process.join()
+                self._ended(worker)
+                continue
+            if news["state"] == "ended":
+                worker.ending = news
+            else:
+                self.progress.update(worker.run, news)
+
+    def _ended(self, worker: _Worker) -> None:
+        run = worker.run
+        worker.lifeline.close()
+        if worker.ending is None:
+            self._note(run, "failed", _cause_of_death(worker.process.exitcode, RunFolder(work_dir(), run.run_id).log))
+            return
+        status, error = worker.ending["status"], worker.ending["error"]
+        if status == "finished":
+            self.outcome.trained.append(run.run_id)
+        else:
+            self.outcome.failed[run.run_id] = error
+        self.progress.ended(run, status, worker.ending["metrics"], error)
+        self.on_record()
+
+    def _note(self, run: Run, status: Any, error: str) -> None:
+        """Records a run that could not record itself."""
+        record = Record(
+            run_id=run.run_id,
+            series=run.series,
+            claims=list(run.claims),
+            task=run.recipe["task"],
+            arm=run.arm,
+            profile=self.plan.profile,
+            seed=run.seed,
+            status=status,
+            comparable=run.recipe["comparable"],
+            recipe=run.recipe,
+            departures=run.recipe["departures"],
+            provenance=self._provenance,
+            error=error,
+            finished_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        )
+        self.outcome.failed[run.run_id] = error
+        self.progress.ended(run, status, {}, error)
+        try:
+            write_record(records_dir(), record)
+        except OSError as problem:
+            raise SuiteError(
+                f"cannot write a record to {records_dir()} ({problem.strerror}); make room there and run the same "
+                "command again, which takes up the runs where they are"
+            ) from None
+        self.on_record()
+
+    def _stop_workers(self) -> None:
+        for worker in self._workers:
+            worker.process.terminate()
+        deadline = time.monotonic() + 5
+        for worker in self._workers:
+            worker.process.join(max(0.0, deadline - time.monotonic()))
+
+
+def _cause_of_death(exit_code: int | None, log: Path) -> str:
+    """One line on a worker that ended without a word."""
+    if exit_code is not None and exit_code < 0:
+        name = signal.Signals(-exit_code).name
+        hint = " (out of memory?)" if name == "SIGKILL" else ""
+        return f"killed by {name}{hint}; the same command resumes it"
+    return f"its process ended with status {exit_code} and no record; see {_last_line(log)}"
+
+
+def _last_line(log: Path) -> str:
+    try:
+        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    except OSError:
+        lines = []
+    return f"{log.name}: {lines[-1]}" if lines else log.name
+
+
+def default_jobs(device: str) -> int:
+    """Runs side by side unless told otherwise: one a core on a CPU, one on a GPU.
+
+    The small models of the embedded data gain nothing from a second core.
+    """
+    return 1 if device == "cuda" else int(host_facts()["cores"])
+
+
+def check_device(device: str) -> str:
+    """Settles `auto` and makes sure that a GPU that is asked for is there.
+
+    Raises:
+        SuiteError: the device is unknown, or PyTorch sees no GPU.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise SuiteError(f"--device {device}: use auto, cpu or cuda")
+    if device == "cpu":
+        return device
+    # Asked in another process, for the engine itself never imports PyTorch.
+    import subprocess
+
+    question = "import sys, torch; sys.exit(0 if torch.cuda.is_available() else 1)"
+    has_gpu = subprocess.run([sys.executable, "-c", question], capture_output=True).returncode == 0
+    if device == "cuda" and not has_gpu:
+        raise SuiteError("--device cuda: PyTorch sees no GPU; use --device cpu, or ask 'python -m suite doctor'")
+    return "cuda" if has_gpu else "cpu"
+
+
+def selected_papers(claims: Iterable[str], papers: Iterable[Any]) -> list[str]:
+    """Ids of the papers that any of the claims belongs to, in their order."""
+    wanted = set(claims)
+    return [paper.id for paper in papers if any(claim.id in wanted for claim in paper.claims)]

@@ -1,0 +1,53 @@
+"""What lies in the work folder: one folder a run, with its checkpoint, weights, log and lock."""
+
+from __future__ import annotations
+
+import fcntl
+from dataclasses import dataclass
+from pathlib import Path
+
+WEIGHTS_FILE = "weights.pth"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run.
+
+    Attributes:
+        work: the work folder.
+        run_id: the run.
+    """
+
+    work: Path
+    run_id: str
+
+    @property
+    def path(self) -> Path:
+        """The folder itself."""
+        return self.work / "runs" / self.run_id
+
+    @property
+    def weights(self) -> Path:
+        """The trained student's weights, under the keys of the plain zoo model."""
+        return self.path / WEIGHTS_FILE
+
+    @property
+    def log(self) -> Path:
+        """All that the run printed."""
+        return self.path / "log.txt"
+
+    @property
+    def lock(self) -> Path:
+        """Locked by the process that trains the run."""
+        return self.path / "lock"
+
+    def is_running(self) -> bool:
+        """Whether a process holds the run right now."""
+        if not self.lock.exists():
+            return False
+        with open(self.lock) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
