@@ -129,7 +129,7 @@ def compose(recipe: Recipe, profile: str, overrides: tuple[str, ...] = ()) -> di
 
 def _at_scale(model: dict[str, Any], scale: str) -> dict[str, Any]:
     shared = {key: model[key] for key in ("name", "kind", "zoo", "taps")}
-    return {**shared, "overrides": model[scale]}
+    return {**shared, "overrides": model[scale]["overrides"]}
 
 
 @functools.lru_cache(maxsize=4096)

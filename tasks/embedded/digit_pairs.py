@@ -12,7 +12,7 @@ from tasks.embedded.store import ensure, write_ppm
 SIZE = 32
 """Height and width of an image in pixels."""
 
-IMAGES_PER_CLASS: dict[Split, int] = {"train": 60, "test": 25}
+IMAGES_PER_CLASS: dict[Split, int] = {"train": 90, "test": 20}
 
 
 def compose(number: int, glyphs: Glyphs, dice: Dice) -> bytes:
@@ -32,7 +32,7 @@ def compose(number: int, glyphs: Glyphs, dice: Dice) -> bytes:
     paper = [dice.between(0, 80) for _ in range(3)]
     image = np.empty((SIZE, SIZE, 3), dtype=np.int64)
     image[:] = paper
-    for _ in range(dice.between(1, 3)):
+    for _ in range(dice.between(0, 2)):
         size = dice.between(8, 16)
         place = Placement(
             left=dice.between(-8, SIZE - 4),
@@ -43,19 +43,19 @@ def compose(number: int, glyphs: Glyphs, dice: Dice) -> bytes:
         )
         scrap = glyphs.ink[dice.between(0, len(glyphs.ink) - 1)]
         colour = [dice.between(60, 200) for _ in range(3)]
-        image = blend(image, draw(scrap, place, (SIZE, SIZE)) * 5 // 8, colour)
+        image = blend(image, draw(scrap, place, (SIZE, SIZE)) * 3 // 8, colour)
     for position, digit in enumerate(divmod(number, 10)):
         width = dice.between(14, 17)
         place = Placement(
             left=position * 15 + dice.between(-1, 1),
-            top=dice.between(4, 9),
+            top=dice.between(4, 8),
             width=width,
             height=dice.between(18, 22),
-            slant=dice.between(-20, 20),
+            slant=dice.between(-12, 12),
         )
         colour = [dice.between(130, 255) for _ in range(3)]
         image = blend(image, draw(glyphs.ink[dice.choose(glyphs.by_digit[digit])], place, (SIZE, SIZE)), colour)
-    image += dice.noise(image.shape, 20)
+    image += dice.noise(image.shape, 12)
     return np.clip(image, 0, 255).astype(np.uint8).tobytes()
 
 
