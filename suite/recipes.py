@@ -176,7 +176,9 @@ def _compose_by_hydra(chosen: tuple[str, ...], overrides: tuple[str, ...]) -> st
         config = hydra_compose("config", overrides=[*chosen, *overrides])
         return json.dumps(OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
     except (HydraException, OmegaConfBaseException) as error:
-        text = str(error).splitlines()[0].rstrip(".")
+        lines = [line.strip().rstrip(".") for line in str(error).splitlines() if line.strip()]
+        # Hydra's second line tells how to add a key, or what a group offers.
+        text = "; ".join(lines[:2])
         asked = f"override {' '.join(overrides)!r}" if overrides else f"recipe {' '.join(chosen)!r}"
         raise SuiteError(
             f"{asked} does not compose: {text}; 'python -m suite plan --format json' shows what there is"

@@ -72,9 +72,9 @@ class FiniteLossHook(Hook):
             NonFiniteLoss: names the loss, the epoch and the iteration.
         """
         for name, value in (outputs or {}).items():
-            if "loss" in name and not math.isfinite(float(value)):
+            if "loss" in name and not math.isfinite(found := _number(value)):
                 raise NonFiniteLoss(
-                    f"{name} is {float(value)} in epoch {runner.epoch + 1}, iteration {batch_idx + 1}; "
+                    f"{name} is {found} in epoch {runner.epoch + 1}, iteration {batch_idx + 1}; "
                     "lower the learning rate or the weight of the loss"
                 )
 
@@ -100,6 +100,11 @@ class ProgressHook(Hook):
                 "done": (runner.iter + 1) / runner.max_iters,
                 "epoch": runner.epoch + 1,
                 "epochs": runner.max_epochs,
-                "loss": float((outputs or {}).get("loss", math.nan)),
+                "loss": _number((outputs or {}).get("loss", math.nan)),
             }
         )
+
+
+def _number(value: Any) -> float:
+    """A logged value as a plain number; the total loss still carries its graph."""
+    return float(value.detach() if isinstance(value, torch.Tensor) else value)
