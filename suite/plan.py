@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,6 +14,8 @@ from suite.environment import installed_versions
 from suite.errors import SuiteError
 from suite.recipes import Recipe, compose, load_recipes, trained_alone
 from suite.records import Arm, ServedClaim
+
+_OF_THE_METHOD = re.compile(r"^[+~]{0,2}(method|teacher|model@teacher)\b")
 
 _NOT_PART_OF_THE_NUMBER = ("comparable", "departures", "teacher_seed")
 """Keys of a composed recipe that describe the run and do not change what it computes."""
@@ -91,6 +94,7 @@ def make_plan(claims: Iterable[Claim], profile: str, seeds: int, overrides: Sequ
     if seeds < 1:
         raise SuiteError(f"--seeds {seeds}: ask for at least 1")
     recipes = load_recipes()
+    claims = list(claims)
     plan = Plan(profile)
     runs: dict[str, Run] = {}
     for claim in claims:
@@ -103,7 +107,11 @@ def make_plan(claims: Iterable[Claim], profile: str, seeds: int, overrides: Sequ
             for run in _arms(claim, recipes[str(claim.recipe)], profile, seed, tuple(overrides)):
                 runs.setdefault(run.run_id, run)
                 plan.unshared += 1
-    served = _served(recipes, profile, seeds, tuple(overrides)) if runs else {}
+    everyone = [claim for paper in load_papers().values() for claim in paper.claims]
+    served = _served(everyone, recipes, profile, seeds, ()) if runs else {}
+    if overrides:
+        # A run that is overridden serves nobody who did not ask for it.
+        served = _served(claims, recipes, profile, seeds, tuple(overrides)) | served
     # Stable: within a seed the claims' order stays, in which a teacher comes before its students.
     for run in sorted(runs.values(), key=lambda run: run.seed):
         plan.runs[run.run_id] = replace(run, claims=tuple(served[run.run_id]))
@@ -120,34 +128,32 @@ def _not_trained(claim: Claim) -> str | None:
 
 
 def _served(
-    recipes: dict[str, Recipe], profile: str, seeds: int, overrides: tuple[str, ...]
+    claims: Iterable[Claim], recipes: dict[str, Recipe], profile: str, seeds: int, overrides: tuple[str, ...]
 ) -> dict[str, list[ServedClaim]]:
-    """Run id -> every published claim it serves, in or out of the selection.
+    """Run id -> each of `claims` that it serves, in or out of the selection.
 
     A record lists them all, so that what was trained for one paper counts for the others.
     """
     served: dict[str, list[ServedClaim]] = {}
-    for paper in load_papers().values():
-        for claim in paper.claims:
-            if _not_trained(claim):
-                continue
-            for seed in range(seeds):
-                for run in _arms(claim, recipes[str(claim.recipe)], profile, seed, overrides):
-                    entry = ServedClaim(claim=claim.id, arm=run.arm)
-                    if entry not in (entries := served.setdefault(run.run_id, [])):
-                        entries.append(entry)
+    for claim in claims:
+        if _not_trained(claim):
+            continue
+        for seed in range(seeds):
+            for run in _arms(claim, recipes[str(claim.recipe)], profile, seed, overrides):
+                entry = ServedClaim(claim=claim.id, arm=run.arm)
+                if entry not in (entries := served.setdefault(run.run_id, [])):
+                    entries.append(entry)
     return served
 
 
-def _arms(
-    claim: Claim, recipe: Recipe, profile: str, seed: int, overrides: tuple[str, ...]
-) -> Iterable[Run]:
-    alone: Arm = "teacher" if claim.role == "teacher" else "student"
-    if alone == "teacher":
-        composed = compose(recipe, profile, overrides)
+def _arms(claim: Claim, recipe: Recipe, profile: str, seed: int, overrides: tuple[str, ...]) -> Iterable[Run]:
+    # A model that is trained alone has no method and no teacher that an override could touch.
+    alone = tuple(text for text in overrides if not _OF_THE_METHOD.match(text))
+    if claim.role == "teacher":
+        composed = compose(recipe, profile, alone)
         yield _run("teacher", composed, composed["teacher_seed"])
         return
-    yield _run(alone, compose(trained_alone(recipe, recipe.student), profile, overrides), seed)
+    yield _run("student", compose(trained_alone(recipe, recipe.student), profile, alone), seed)
     if claim.role == "baseline":
         return
     composed = compose(recipe, profile, overrides)
@@ -155,7 +161,7 @@ def _arms(
     if recipe.teacher:
         teacher = _run(
             "teacher",
-            compose(trained_alone(recipe, recipe.teacher), profile, overrides),
+            compose(trained_alone(recipe, recipe.teacher), profile, alone),
             composed["teacher_seed"],
         )
         yield teacher

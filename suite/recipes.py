@@ -56,13 +56,15 @@ def load_recipes(folder: Path = BASELINES / "recipes") -> dict[str, Recipe]:
             for group, choice in _choices(recipe):
                 offered = group_choices(group)
                 if choice not in offered:
-                    refuse(path, (name,), f"no {group} {choice!r} in suite/conf; {did_you_mean(choice, offered)}")
+                    known = did_you_mean(choice, offered)
+                    refuse(path, (name,), f"no {group} {choice!r} in suite/conf; {known}")
             recipes[name] = recipe
     return recipes
 
 
 def _choices(recipe: Recipe) -> list[tuple[str, str]]:
-    chosen = [("task", recipe.task), ("model", recipe.student), ("model", recipe.teacher), ("method", recipe.method)]
+    models = [("model", recipe.student), ("model", recipe.teacher)]
+    chosen = [("task", recipe.task), *models, ("method", recipe.method)]
     return [(group, choice) for group, choice in chosen if choice is not None]
 
 
@@ -176,9 +178,9 @@ def _compose_by_hydra(chosen: tuple[str, ...], overrides: tuple[str, ...]) -> st
         config = hydra_compose("config", overrides=[*chosen, *overrides])
         return json.dumps(OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
     except (HydraException, OmegaConfBaseException) as error:
-        lines = [line.strip().rstrip(".") for line in str(error).splitlines() if line.strip()]
-        # Hydra's second line tells how to add a key, or what a group offers.
-        text = "; ".join(lines[:2])
+        lines = [line.strip().rstrip(".") for line in str(error).split("Config search path")[0].splitlines()]
+        # Hydra's further lines tell how to add a key, or what a group offers.
+        text = f"{'; '.join(lines[:2])} {', '.join(filter(None, lines[2:]))}".rstrip()
         asked = f"override {' '.join(overrides)!r}" if overrides else f"recipe {' '.join(chosen)!r}"
         raise SuiteError(
             f"{asked} does not compose: {text}; 'python -m suite plan --format json' shows what there is"

@@ -13,7 +13,7 @@ Progress = Callable[[dict[str, Any]], None]
 """Takes what a run reports of itself: `epoch`, `epochs`, `loss`, ... for people to watch."""
 
 
-class Blocked(RuntimeError):
+class BlockedError(RuntimeError):
     """A run that must not or cannot start: no data, wrong data, a teacher that does not fit."""
 
 
@@ -52,7 +52,7 @@ class Adapter(ABC):
         """Makes the data set ready and returns its fingerprint.
 
         Raises:
-            Blocked: the data set is not there, or is not the one the recipe names.
+            BlockedError: the data set is not there, or is not the one the recipe names.
         """
 
     @abstractmethod
@@ -60,7 +60,7 @@ class Adapter(ABC):
         """Builds models, data, losses and schedule, ready for the first step.
 
         Raises:
-            Blocked: a tap names no module, or the teacher's weights do not fit.
+            BlockedError: a tap names no module, or the teacher's weights do not fit.
         """
 
     @abstractmethod

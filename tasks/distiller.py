@@ -10,7 +10,7 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from tasks.adapter import Blocked
+from tasks.adapter import BlockedError
 from tasks.methods import LOSSES
 
 Feature = Tensor | list[Tensor]
@@ -48,17 +48,21 @@ def find_module(model: nn.Module, path: str) -> nn.Module:
     """The module at a dotted path; a number is an index, from the end when negative.
 
     Raises:
-        Blocked: the path names no module; says how far it leads.
+        BlockedError: the path names no module; says how far it leads.
     """
     module = model
     walked = type(model).__name__
     for part in path.split("."):
         children = dict(module.named_children())
         if part.lstrip("-").isdigit() and isinstance(module, nn.ModuleList | nn.Sequential):
-            part = str(range(len(module))[int(part)]) if -len(module) <= int(part) < len(module) else part
-        if part not in children:
-            raise Blocked(f"tap {path!r}: {walked} has no {part!r}, only {', '.join(children) or 'no modules'}")
-        module = children[part]
+            index = int(part)
+            found = module[index] if -len(module) <= index < len(module) else None
+        else:
+            found = children.get(part)
+        if found is None:
+            there = ", ".join(children) or "no modules"
+            raise BlockedError(f"tap {path!r}: {walked} has no {part!r}, only {there}")
+        module = found
         walked = f"{walked}.{part}"
     return module
 
@@ -75,13 +79,16 @@ class Taps:
             wanted: names of the taps to listen to.
 
         Raises:
-            Blocked: a wanted tap is not declared for the model, or names no module.
+            BlockedError: a wanted tap is not declared for the model, or names no module.
         """
         self._caught: dict[tuple[str, int], Tensor] = {}
         self._several: dict[str, int | None] = {}
         for name in wanted:
             if name not in taps:
-                raise Blocked(f"tap {name!r} is not declared for {type(model).__name__}; it has {', '.join(taps)}")
+                declared = ", ".join(taps)
+                raise BlockedError(
+                    f"tap {name!r} is not declared for {type(model).__name__}, only {declared}"
+                )
             paths = taps[name]["module"]
             form = FORMS[taps[name].get("form", "as_is")]
             self._several[name] = None if isinstance(paths, str) else len(paths)
@@ -149,7 +156,7 @@ class Distiller(BaseModel):
             teacher_taps: the teacher's taps.
 
         Raises:
-            Blocked: a tap does not exist, or the method needs a teacher and has none.
+            BlockedError: a tap does not exist, or the method needs a teacher and has none.
         """
         super().__init__()
         self.student = student
@@ -159,7 +166,7 @@ class Distiller(BaseModel):
         self._outside: dict[str, Any] = {"teacher": None}
         asked = [word for loss in method["losses"].values() for word in loss["inputs"]]
         if teacher is None and any(word.startswith("teacher.") for word in asked):
-            raise Blocked(f"method {method['name']} asks for a teacher, and the recipe names none")
+            raise BlockedError(f"method {method['name']} asks for a teacher, and the recipe names none")
         self._outside["student_taps"] = Taps(student, student_taps, _taps_of("student", asked))
         if teacher is not None:
             teacher.eval().requires_grad_(False)
@@ -169,7 +176,8 @@ class Distiller(BaseModel):
         self.losses = nn.ModuleDict()
         self._terms: list[Term] = []
         for name, loss in method["losses"].items():
-            channels = {argument: _channels(shapes[tap]) for argument, tap in loss.get("channels", {}).items()}
+            taps = loss.get("channels", {})
+            channels = {argument: _channels(shapes[tap]) for argument, tap in taps.items()}
             module = LOSSES[loss["type"]](**loss["arguments"], **channels)
             self.losses[name] = module
             self._terms.append(Term(name, module, tuple(loss["inputs"])))

@@ -18,7 +18,7 @@ from mmengine.runner import Runner
 RESUME_FILE = "resume.pth"
 
 
-class NonFiniteLoss(RuntimeError):
+class NonFiniteLossError(RuntimeError):
     """A loss became infinite or not a number."""
 
 
@@ -69,11 +69,11 @@ class FiniteLossHook(Hook):
         """Looks at the losses of the step.
 
         Raises:
-            NonFiniteLoss: names the loss, the epoch and the iteration.
+            NonFiniteLossError: names the loss, the epoch and the iteration.
         """
         for name, value in (outputs or {}).items():
             if "loss" in name and not math.isfinite(found := _number(value)):
-                raise NonFiniteLoss(
+                raise NonFiniteLossError(
                     f"{name} is {found} in epoch {runner.epoch + 1}, iteration {batch_idx + 1}; "
                     "lower the learning rate or the weight of the loss"
                 )

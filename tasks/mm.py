@@ -13,13 +13,12 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.hub import get_config
 from mmengine.model import BaseModel, is_model_wrapper
-from mmengine.registry import DATASETS, MODELS, DefaultScope, init_default_scope
+from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
 import tasks.architectures  # noqa: F401  (registers its networks with timm)
-from suite.paths import work_dir
-from tasks.adapter import Adapter, Blocked, load
+from tasks.adapter import Adapter, BlockedError, load
 from tasks.distiller import Distiller
 from tasks.hooks import (
     RESUME_FILE,
@@ -108,13 +107,16 @@ class MMAdapter(Adapter):
         if not recipe["teacher"]:
             return None
         if self.job.teacher_weights is None:
-            raise Blocked(f"no weights for the teacher {recipe['teacher']['name']}; train or fetch it first")
+            raise BlockedError(
+                f"no weights for the teacher {recipe['teacher']['name']}; train or fetch it first"
+            )
         teacher = self._model(self._config(recipe["teacher"]))
         state = torch.load(self.job.teacher_weights, map_location="cpu", weights_only=True)
         found = teacher.load_state_dict(state, strict=False)
-        wrong = [*(f"missing {key}" for key in found.missing_keys), *(f"unknown {key}" for key in found.unexpected_keys)]
+        wrong = [f"missing {key}" for key in found.missing_keys]
+        wrong += [f"unknown {key}" for key in found.unexpected_keys]
         if wrong:
-            raise Blocked(
+            raise BlockedError(
                 f"{self.job.teacher_weights.name} does not fit the teacher {recipe['teacher']['name']}: "
                 f"{', '.join(wrong[:4])}{f' and {len(wrong) - 4} more' if len(wrong) > 4 else ''}"
             )
@@ -122,7 +124,8 @@ class MMAdapter(Adapter):
 
     def _probe(self, model: nn.Module) -> None:
         """One forward pass on the first test image."""
-        batch = model.data_preprocessor(pseudo_collate([self._test_data[0]]), False)
+        preprocessor: Any = model.data_preprocessor
+        batch = preprocessor(pseudo_collate([self._test_data[0]]), False)
         model(**batch, mode="tensor")
 
     def _runner(self, config: Config, model: BaseModel) -> Runner:
@@ -249,24 +252,15 @@ def _describe_normalisation(preprocessor: nn.Module) -> dict[str, list[float]]:
 
 
 def _describe_distillation(distiller: Distiller) -> dict[str, Any]:
-    losses = {
-        name: {
-            "type": type(loss).__name__,
-            **{key: value for key, value in vars(loss).items() if isinstance(value, int | float | str) and key[0] != "_"},
-        }
-        for name, loss in distiller.losses.items()
-    }
+    losses = {name: _describe_loss(loss) for name, loss in distiller.losses.items()}
     described: dict[str, Any] = {"task_loss_weight": distiller.task_loss_weight, "losses": losses}
     if distiller.teacher is not None:
         described["teacher"] = _describe_model(distiller.teacher)
     return described
 
 
-def default_data_dir() -> Path:
-    """Where data sets are built, unless a caller says otherwise."""
-    return work_dir() / "data"
-
-
-def forget_scope() -> None:
-    """Forgets the registry scope of an earlier run in the same process."""
-    DefaultScope._instance_dict.clear()
+def _describe_loss(loss: nn.Module) -> dict[str, Any]:
+    """Type and hyper-parameters of a loss: its plain public attributes."""
+    plain = {key: value for key, value in vars(loss).items() if isinstance(value, int | float | str)}
+    hidden = {key for key in plain if key.startswith("_")} | {"training"}
+    return {"type": type(loss).__name__, **{key: plain[key] for key in plain if key not in hidden}}

@@ -21,8 +21,8 @@ from typing import Any
 from suite.plan import Run
 from suite.records import Record, newest_by_run, read_for_run, write_record
 from suite.workspace import WEIGHTS_FILE, RunFolder
-from tasks.adapter import Adapter, Blocked, Job, load
-from tasks.embedded.store import WrongFingerprint
+from tasks.adapter import Adapter, BlockedError, Job, load
+from tasks.embedded.store import WrongFingerprintError
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def _train(order: Order, folder: RunFolder, channel: Connection) -> Record:
     try:
         _measure(order, folder, channel, outcome)
         outcome.status = "finished"
-    except (Blocked, WrongFingerprint) as error:
+    except (BlockedError, WrongFingerprintError) as error:
         outcome.status, outcome.error = "blocked", _one_line(error)
     except Exception as error:
         traceback.print_exc()
@@ -158,7 +158,9 @@ def _teacher_weights(order: Order, outcome: _Outcome) -> Path | None:
         return None
     path = RunFolder(order.work, order.run.teacher).weights
     if not path.exists():
-        raise Blocked(f"{WEIGHTS_FILE} of the teacher's run {order.run.teacher} is missing; reproduce the teacher first")
+        raise BlockedError(
+            f"{WEIGHTS_FILE} of the teacher's run {order.run.teacher} is missing; reproduce the teacher first"
+        )
     outcome.provenance["teacher"] = {"run_id": order.run.teacher, "weights_sha256": _sha256(path)}
     return path
 
@@ -168,7 +170,9 @@ def _device(wanted: str) -> str:
 
     available = torch.cuda.is_available()
     if wanted == "cuda" and not available:
-        raise Blocked("--device cuda: PyTorch sees no GPU here; use --device cpu or see 'python -m suite doctor'")
+        raise BlockedError(
+            "--device cuda: PyTorch sees no GPU here; use --device cpu or see 'python -m suite doctor'"
+        )
     return "cuda" if available and wanted != "cpu" else "cpu"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from tasks.embedded.glyphs import Dice, Glyphs, Placement, Split, blend, draw, load_glyphs
 from tasks.embedded.store import ensure, write_ppm
@@ -30,7 +31,7 @@ def compose(number: int, glyphs: Glyphs, dice: Dice) -> bytes:
         `SIZE * SIZE * 3` bytes, RGB, row by row.
     """
     paper = [dice.between(0, 80) for _ in range(3)]
-    image = np.empty((SIZE, SIZE, 3), dtype=np.int64)
+    image: npt.NDArray[np.int64] = np.empty((SIZE, SIZE, 3), dtype=np.int64)
     image[:] = paper
     for _ in range(dice.between(0, 2)):
         size = dice.between(8, 16)
@@ -54,7 +55,8 @@ def compose(number: int, glyphs: Glyphs, dice: Dice) -> bytes:
             slant=dice.between(-12, 12),
         )
         colour = [dice.between(130, 255) for _ in range(3)]
-        image = blend(image, draw(glyphs.ink[dice.choose(glyphs.by_digit[digit])], place, (SIZE, SIZE)), colour)
+        ink = glyphs.ink[dice.choose(glyphs.by_digit[digit])]
+        image = blend(image, draw(ink, place, (SIZE, SIZE)), colour)
     image += dice.noise(image.shape, 12)
     return np.clip(image, 0, 255).astype(np.uint8).tobytes()
 

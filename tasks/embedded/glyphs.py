@@ -117,7 +117,8 @@ def draw(ink: npt.NDArray[np.int64], place: Placement, canvas: tuple[int, int]) 
     corner = [padded[y0 + 2 + dy, x0 + 2 + dx] for dy in (0, 1) for dx in (0, 1)]
     upper = corner[0] * (_ONE - fx) + corner[1] * fx
     lower = corner[2] * (_ONE - fx) + corner[3] * fx
-    return (upper * (_ONE - fy) + lower * fy) * 255 // (16 * _ONE * _ONE)
+    coverage: npt.NDArray[np.int64] = (upper * (_ONE - fy) + lower * fy) * 255 // (16 * _ONE * _ONE)
+    return coverage
 
 
 def blend(

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-class WrongFingerprint(RuntimeError):
+class WrongFingerprintError(RuntimeError):
     """The data on the disk are not those the recipe names."""
 
 
@@ -44,7 +44,7 @@ def ensure(folder: Path, build: Callable[[Path], None], expected: str) -> str:
         The fingerprint.
 
     Raises:
-        WrongFingerprint: what is there, or what was built, has another fingerprint.
+        WrongFingerprintError: what is there, or what was built, has another fingerprint.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with open(folder.with_name(folder.name + ".lock"), "w") as lock:
@@ -57,7 +57,8 @@ def ensure(folder: Path, build: Callable[[Path], None], expected: str) -> str:
             os.rename(unfinished, folder)
         found = fingerprint(folder)
     if found != expected:
-        raise WrongFingerprint(
-            f"{folder}: fingerprint {found[:16]} instead of {expected[:16]}; delete the folder to have it built anew"
+        raise WrongFingerprintError(
+            f"{folder}: fingerprint {found[:16]} instead of {expected[:16]}; "
+            "delete the folder to have it built anew"
         )
     return found

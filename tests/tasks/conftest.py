@@ -2,6 +2,7 @@
 
 import functools
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,13 +13,13 @@ from tasks.embedded.digit_pairs import prepare
 
 
 @pytest.fixture(scope="session")
-def data_dir(tmp_path_factory) -> Path:
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of data sets, shared by all tests."""
     return tmp_path_factory.mktemp("data")
 
 
 @pytest.fixture(scope="session")
-def digit_pairs(data_dir) -> Path:
+def digit_pairs(data_dir: Path) -> Path:
     """The embedded classification data, built."""
     recipe = compose(Recipe(task="classification", student="resnet18"), "mini")
     prepare(data_dir / "digit-pairs", recipe["data"]["fingerprint"])
@@ -26,7 +27,7 @@ def digit_pairs(data_dir) -> Path:
 
 
 @pytest.fixture
-def make_job(digit_pairs, tmp_path):
+def make_job(digit_pairs: Path, tmp_path: Path):
     """Makes jobs of the smoke profile; each gets a folder of its own unless one is named."""
     torch.set_num_threads(1)
     made = []
@@ -37,7 +38,7 @@ def make_job(digit_pairs, tmp_path):
         seed: int = 0,
         profile: str = "smoke",
         folder: str | None = None,
-        **others: object,
+        **others: Any,
     ) -> Job:
         made.append(recipe)
         run_dir = tmp_path / (folder or f"run-{len(made)}")
@@ -49,7 +50,7 @@ def make_job(digit_pairs, tmp_path):
 
 
 @pytest.fixture
-def trained_weights(make_job, tmp_path):
+def trained_weights(make_job, tmp_path: Path):
     """Weights of a model that was trained for two iterations."""
 
     @functools.cache

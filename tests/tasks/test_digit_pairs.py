@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from suite.recipes import compose, load_recipes
-from tasks.embedded.digit_pairs import IMAGES_PER_CLASS, compose as draw_pair, prepare
+from tasks.embedded.digit_pairs import IMAGES_PER_CLASS, prepare
+from tasks.embedded.digit_pairs import compose as draw_pair
 from tasks.embedded.glyphs import Dice, Placement, draw, load_glyphs
-from tasks.embedded.store import WrongFingerprint, ensure, fingerprint
+from tasks.embedded.store import WrongFingerprintError, ensure, fingerprint
 
 FIRST_42 = "f60764bba3bc2dcd406d8bb6700f0c35f3cda4a0af7b2998f753942f1fb6e869"
 
@@ -42,7 +43,7 @@ def test_a_changed_file_is_noticed(tmp_path):
     expected = fingerprint(build_expected)
     assert ensure(folder, build, expected) == expected
     (folder / "image.ppm").write_bytes(b"as somebody left it")
-    with pytest.raises(WrongFingerprint, match="delete the folder"):
+    with pytest.raises(WrongFingerprintError, match="delete the folder"):
         ensure(folder, build, expected)
 
 
@@ -58,7 +59,7 @@ def test_a_build_that_was_killed_leaves_nothing_that_counts_as_data(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         ensure(folder, killed, "irrelevant")
     assert not folder.exists()
-    with pytest.raises(WrongFingerprint):
+    with pytest.raises(WrongFingerprintError):
         ensure(folder, whole, "something else")
     assert [path.name for path in folder.iterdir()] == ["whole.ppm"]
 
@@ -74,5 +75,6 @@ def test_a_glyph_lies_where_it_is_placed():
 
 def test_noise_is_centred_and_bounded():
     noise = Dice("noise").noise((64, 64, 3), 12)
-    assert noise.min() == -12 and noise.max() == 12
+    assert noise.min() == -12
+    assert noise.max() == 12
     assert abs(noise.mean()) < 0.5
