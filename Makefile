@@ -10,6 +10,8 @@
 #   PYTHON   a Python 3.10, 3.11 or 3.12; without it the first of the usual names that works
 #   VENV     where the environment goes (.venv), or an existing one, which is checked and left as it is
 #   WHEELS   a folder or page with prebuilt mmcv wheels, instead of compiling mmcv
+#   Compiling heeds CXX, CFLAGS, MAX_JOBS (all cores) and, for operators on the GPU, TORCH_CUDA_ARCH_LIST and
+#   FORCE_CUDA=1 (on a login node without one).
 
 PAPER ?= mgd
 PROFILE ?=

@@ -66,17 +66,19 @@ def python_of_version(path: Path, version: tuple[int, int, int]) -> Path:
     return write_script(path, f'exec "{sys.executable}" -c "{program}" "$@"')
 
 
+def bare_environment() -> dict[str, str]:
+    """Nothing of what this test was itself started with, and nothing that pip could download from."""
+    inherited = {name: os.environ[name] for name in ("HOME", "LANG", "PATH") if name in os.environ}
+    return {**inherited, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull}
+
+
 def make(
     clone: Path, *words: str, path: Path | None = None, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """Runs make where nothing can be downloaded."""
-    inherited = {name: os.environ[name] for name in ("HOME", "LANG") if name in os.environ}
-    offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull}
-    search = os.environ["PATH"] if path is None else str(path)
     return subprocess.run(
         [str(shutil.which("make")), "--no-print-directory", *words],
         cwd=clone,
-        env={**inherited, **offline, "PATH": search, **variables},
+        env={**bare_environment(), **({} if path is None else {"PATH": str(path)}), **variables},
         capture_output=True,
         text=True,
         check=False,
@@ -172,7 +174,7 @@ def test_a_second_set_up_waits_for_the_first_and_takes_its_result(clone: Path):
     (clone / ".venv").mkdir()
     with (clone / ".venv" / ".suite-lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        environment = {**os.environ, "PYTHON": sys.executable}
+        environment = {**bare_environment(), "PYTHON": sys.executable}
         second = subprocess.Popen(
             [".ci/setup"], cwd=clone, env=environment, stderr=subprocess.PIPE, text=True
         )
@@ -205,7 +207,7 @@ def test_a_set_up_cut_off_while_it_made_the_environment_starts_that_anew(clone: 
     assert answer.returncode != 0
     # Offline it gets as far as the first package, in an environment that works.
     assert "installing pip failed, see above" in answer.stderr
-    assert (environment / ".suite-setup").read_text() == "installing\n"
+    assert (environment / ".suite-setup").read_text() == "creating\n"
     subprocess.run(
         [environment / "bin" / "python", "-m", "pip", "--version"], check=True, capture_output=True
     )
@@ -213,8 +215,10 @@ def test_a_set_up_cut_off_while_it_made_the_environment_starts_that_anew(clone: 
 
 @needs_compiler
 def test_a_package_cut_off_while_it_was_installed_is_not_taken_for_complete(clone: Path):
-    make(clone, "setup", PYTHON=sys.executable)
-    (packages,) = (clone / ".venv" / "lib").glob("python*/site-packages")
+    environment = clone / ".venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
+    (environment / ".suite-setup").write_text("installing\n")
+    (packages,) = (environment / "lib").glob("python*/site-packages")
     cut_off, complete = packages / "cut_off-1.0.dist-info", packages / "complete-1.0.dist-info"
     for folder in (cut_off, complete):
         folder.mkdir()
