@@ -5,6 +5,7 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.hub import get_config
+from mmengine.registry import init_default_scope
 
 from suite.recipes import Recipe, load_recipes
 from tasks.adapter import BlockedError
@@ -159,6 +160,7 @@ def test_published_side_of_a_model_is_the_zoo_config_with_taps_that_exist(name, 
     zoo = get_config(job.recipe["student"]["zoo"])
     assert config.optim_wrapper == zoo.optim_wrapper
     assert config.train_cfg == zoo.train_cfg
+    init_default_scope("mmpretrain")
     model = adapter._model(config)
     for tap in job.recipe["student"]["taps"].values():
         for path in [tap["module"]] if isinstance(tap["module"], str) else tap["module"]:
