@@ -25,7 +25,7 @@ from suite.environment import (
     installed_version,
     locked_versions,
 )
-from suite.paths import LOCK_FILE, ROOT, work_dir
+from suite.paths import LOCK_FILE, ROOT, datasets_dir, work_dir
 
 State = Literal["ok", "note", "gap", "blocked"]
 
@@ -73,11 +73,6 @@ class Finding:
     found: str
     wanted: str = ""
     remedy: str = ""
-
-
-def datasets_dir() -> Path:
-    """The published data sets: ``datasets/`` in the work folder, or the folder named by ``SUITE_DATA``."""
-    return Path(os.environ.get("SUITE_DATA", work_dir() / "datasets"))
 
 
 def examine() -> list[Finding]:
@@ -138,7 +133,7 @@ def check_packages(lock: Iterable[LockedVersion], direct: frozenset[str]) -> lis
     """
     if installed_version("packaging") is None or all(installed_version(name) is None for name in direct):
         remedy = "run 'make doctor': it makes the environment in .venv and looks again from there"
-        return [Finding("package", "all packages", "blocked", f"none in {sys.prefix}", "", remedy)]
+        return [Finding("package", "all packages", "blocked", f"missing in {sys.prefix}", "", remedy)]
     from packaging.markers import Marker
 
     needed = _requirements_of(direct)

@@ -20,6 +20,11 @@ def records_dir() -> Path:
     return results_dir() / "records"
 
 
+def datasets_dir() -> Path:
+    """The published data sets: ``datasets/`` in the work folder, or the folder named by ``SUITE_DATA``."""
+    return Path(os.environ.get("SUITE_DATA", work_dir() / "datasets"))
+
+
 def work_dir() -> Path:
     """Checkpoints, logs and built data: ``.work/`` (git ignores it), or ``SUITE_WORK``."""
     return Path(os.environ.get("SUITE_WORK", ROOT / ".work"))
