@@ -23,7 +23,7 @@ def require_imagenet(folder: Path, expected: str | None) -> str:
     missing = [name for name in ("train", "val") if not (folder / name).is_dir()]
     if missing:
         raise BlockedError(
-            f"ImageNet-1k is not at {folder.name}/ of the data folder ({' and '.join(missing)} missing): get it from "
-            "image-net.org (about 150 GB) and name the parent of its folder with SUITE_DATA"
+            f"ImageNet-1k is not at {folder.name}/ of the data folder ({' and '.join(missing)} missing): "
+            "get it from image-net.org (about 150 GB) and name the parent of its folder with SUITE_DATA"
         )
     return "imagenet-1k, not verified"
