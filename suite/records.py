@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import os
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +20,11 @@ SCHEMA_VERSION = 1
 
 Arm = Literal["teacher", "student", "distilled"]
 Status = Literal["finished", "failed", "blocked"]
+
+_ROOM_FOR_A_RECORD = 64 * 1024
+"""Bytes; a record takes about a sixth of it."""
+
+_REMEDY = "restore it from a copy or move it out of the folder; nothing was changed"
 
 _FILE_NAME = re.compile(r"^(?P<run_id>[0-9a-f]{16})-(?P<attempt>\d{2,})\.json$")
 
@@ -56,7 +63,8 @@ class Record(BaseModel):
         finished_at: UTC time in ISO 8601.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # JSON knows no NaN: as a string it is read back as the number it was, as null it would not.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
     schema_version: int = Field(default=SCHEMA_VERSION, le=SCHEMA_VERSION)
     run_id: str
@@ -83,27 +91,38 @@ def read_record(path: Path) -> Record:
     """Reads one record.
 
     Raises:
-        SuiteError: the file is truncated, is no record, or was written by a newer suite.
+        SuiteError: the file cannot be read, is truncated, is no record, was written by a newer suite, or
+            is named like another record, as a copy would be that counts a run twice.
     """
     try:
-        return Record.model_validate_json(content := path.read_bytes())
+        record = Record.model_validate_json(content := path.read_bytes())
+    except OSError as error:
+        raise SuiteError(f"{path}: cannot be read ({error.strerror}); {_REMEDY}") from None
     except ValidationError as error:
         raise SuiteError(f"{path}: {_complaint(content, error)}") from None
+    if path.name != (name := _file_name(record)):
+        raise SuiteError(f"{path}: holds the record that belongs into {name}; {_REMEDY}")
+    return record
+
+
+def _file_name(record: Record) -> str:
+    return f"{record.run_id}-{record.attempt:02d}.json"
 
 
 def _complaint(content: bytes, error: ValidationError) -> str:
     """What is wrong with the content of a record file, and what to do."""
-    remedy = "restore it from a copy or move it out of the folder; nothing was changed"
     try:
         found = json.loads(content)
     except ValueError as broken:
-        return f"damaged record ({broken}); {remedy}"
+        return f"damaged record ({broken}); {_REMEDY}"
     version = found.get("schema_version") if isinstance(found, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
-        return f"written with record schema {version}, this suite reads up to {SCHEMA_VERSION}; update the suite"
+        return (
+            f"written with record schema {version}, this suite reads up to {SCHEMA_VERSION}; update the suite"
+        )
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"]) or "top level"
-    return f"not a record ({where}: {first['msg']}); {remedy}"
+    return f"not a record ({where}: {first['msg']}); {_REMEDY}"
 
 
 def read_all(folder: Path) -> list[Record]:
@@ -114,7 +133,24 @@ def read_all(folder: Path) -> list[Record]:
     """
     if not folder.is_dir():
         return []
-    return [read_record(path) for path in sorted(folder.glob("*.json"))]
+    with _without_collector():
+        return [read_record(path) for path in sorted(folder.glob("*.json"))]
+
+
+@contextlib.contextmanager
+def _without_collector() -> Iterator[None]:
+    """Turns the cyclic garbage collector off for a while.
+
+    Ten thousand records are millions of objects, none of them garbage: the collector would walk them again
+    and again, and doubles the time of reading them.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def read_for_run(folder: Path, run_id: str) -> list[Record]:
@@ -156,9 +192,27 @@ def write_record(folder: Path, record: Record) -> Record:
     attempt = max(taken, default=0) + 1
     while True:
         numbered = record.model_copy(update={"attempt": attempt})
-        if _link_new(folder / f"{record.run_id}-{attempt:02d}.json", numbered.model_dump_json(indent=1) + "\n"):
+        if _link_new(folder / _file_name(numbered), numbered.model_dump_json(indent=1) + "\n"):
             return numbered
         attempt += 1
+
+
+def check_writable(folder: Path) -> None:
+    """Makes sure that records can be added to a store, before anything is trained for it.
+
+    Raises:
+        SuiteError: the folder cannot be made or written to, or its disk is full.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"\0" * _ROOM_FOR_A_RECORD)
+            probe.flush()
+    except OSError as error:
+        raise SuiteError(
+            f"cannot write records to {folder} ({error.strerror}): make room there, or name another folder "
+            "for results in SUITE_RESULTS"
+        ) from None
 
 
 def _link_new(path: Path, text: str) -> bool:
