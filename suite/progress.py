@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from suite.plan import Run
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
 
 
 class Progress:
@@ -15,7 +18,7 @@ class Progress:
 
     def __init__(self) -> None:
         """Looks whether standard error is a terminal; shows nothing yet."""
-        self._live = None
+        self._live: Bars | None = None
         self._tasks: dict[str, Any] = {}
         self._total = 0
         self._done = 0
@@ -38,14 +41,16 @@ class Progress:
             from rich.progress import Progress as Bars
 
             self._live = Bars(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=24),
-                TextColumn("{task.fields[text]}"),
+                TextColumn("{task.fields[text]}", markup=False),
                 TimeElapsedColumn(),
                 console=Console(stderr=True),
             )
             self._live.start()
-            self._tasks["all"] = self._live.add_task("all runs", total=self._total, completed=self._done, text="")
+            self._tasks["all"] = self._live.add_task(
+                "all runs", total=self._total, completed=self._done, text=""
+            )
         return self
 
     def __exit__(
@@ -78,12 +83,18 @@ class Progress:
         seconds = time.monotonic() - self._started_at.pop(run.run_id, time.monotonic())
         if status == "finished":
             self._seconds.append(seconds)
-        result = error or ", ".join(f"{name} {value:.2f}" for name, value in metrics.items())
-        self._say(f"[{self._done}/{self._total}] {run.label}: {status} in {seconds:.0f} s, {result}{self._left()}")
+        where = f"[{self._done}/{self._total}] {run.label}"
+        if error is None:
+            result = ", ".join(f"{name} {value:.2f}" for name, value in metrics.items())
+            self._say(f"{where}: {status} in {seconds:.0f} s, {result}{self._left()}")
+        else:
+            self._say(f"suite: {where}: {status} after {seconds:.0f} s: {error}")
         if self._live is not None:
             if run.run_id in self._tasks:
                 self._live.remove_task(self._tasks.pop(run.run_id))
-            self._live.update(self._tasks["all"], completed=self._done, text=f"{self._done}/{self._total}{self._left()}")
+            self._live.update(
+                self._tasks["all"], completed=self._done, text=f"{self._done}/{self._total}{self._left()}"
+            )
 
     def _left(self) -> str:
         """The time left, from what the runs so far took."""
@@ -95,6 +106,7 @@ class Progress:
 
     def _say(self, text: str) -> None:
         if self._live is not None:
-            self._live.console.print(text, highlight=False)
+            # An error may hold what looks like markup, and stays on one line however long it is.
+            self._live.console.print(text, highlight=False, markup=False, soft_wrap=True)
         else:
             print(text, file=sys.stderr, flush=True)

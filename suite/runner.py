@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.forkserver
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -15,14 +17,21 @@ from pathlib import Path
 from typing import Any
 
 from suite.environment import git_state, host_facts, installed_versions, lock_hash
-from suite.errors import SuiteError
+from suite.errors import SuiteError, did_you_mean
 from suite.paths import records_dir, work_dir
 from suite.plan import Plan, Run
 from suite.progress import Progress
-from suite.records import Record, newest_by_run, read_all, write_record
+from suite.records import Record, Status, check_writable, newest_by_run, read_all, read_for_run, write_record
 from suite.workspace import RunFolder
 
 _WORKER = "tasks.worker"
+DEVICES = ("auto", "cpu", "cuda")
+
+
+class StoreError(SuiteError):
+    """The outcome of a run could not be recorded: the run has failed, and so would every other."""
+
+    exit_status = 1
 
 
 @dataclass
@@ -63,7 +72,7 @@ class Engine:
         plan: Plan,
         command: str,
         device: str,
-        jobs: int,
+        jobs: int | None,
         progress: Progress,
         on_record: Callable[[], None],
     ) -> None:
@@ -72,18 +81,19 @@ class Engine:
         Args:
             plan: the runs.
             command: the command that asked for them, for records and logs.
-            device: `auto`, `cpu` or `cuda`.
-            jobs: how many runs side by side.
+            device: `auto` (looked for when there is something to train), `cpu` or `cuda`.
+            jobs: how many runs side by side; None: `default_jobs` of the device.
             progress: shows how far things are.
             on_record: called after every run that was recorded.
         """
         self.plan = plan
         self.device = device
-        self.jobs = jobs
+        self.jobs = jobs or 1
         self.progress = progress
         self.on_record = on_record
         self.outcome = Outcome()
-        self._threads = max(1, int(host_facts()["cores"]) // jobs)
+        self._asked_jobs = jobs
+        self._threads = 1
         self._provenance = {
             **git_state(),
             "command": command,
@@ -98,22 +108,45 @@ class Engine:
         """Carries out what is not finished yet.
 
         Raises:
-            SuiteError: a record cannot be read, or the record store cannot be written.
+            SuiteError: a record cannot be read, or the store cannot be written to.
+            StoreError: the store could no longer be written to when a run ended.
             KeyboardInterrupt: passed on after the workers were stopped.
         """
         waiting = self._to_do()
+        if waiting:
+            check_writable(records_dir())
+            self._settle_device()
+        self.progress.begin(len(self.plan.runs), len(self.outcome.skipped), self.jobs)
         if not waiting:
             return self.outcome
-        adapters = sorted({run.recipe["adapter"].partition(":")[0] for run in waiting})
-        self._context.set_forkserver_preload([_WORKER, *adapters])
         try:
+            self._start_server(waiting)
             with self.progress:
                 while waiting or self._workers:
                     self._start(waiting)
-                    self._listen()
+                    if self._workers:
+                        self._listen()
         finally:
             self._stop_workers()
         return self.outcome
+
+    def _settle_device(self) -> None:
+        if self.device == "auto":
+            self.device = check_device("auto")
+        self.jobs = self._asked_jobs or default_jobs(self.device)
+        self._threads = max(1, int(host_facts()["cores"]) // self.jobs)
+
+    def _start_server(self, waiting: list[Run]) -> None:
+        """Starts the process that workers are forked from."""
+        adapters = sorted({run.recipe["adapter"].partition(":")[0] for run in waiting})
+        self._context.set_forkserver_preload([_WORKER, *adapters])
+        # It and its workers inherit that they ignore Ctrl-C, which a terminal sends to all of them: the
+        # engine alone answers it, and stops them.
+        answer = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            multiprocessing.forkserver.ensure_running()
+        finally:
+            signal.signal(signal.SIGINT, answer)
 
     def _to_do(self) -> list[Run]:
         """The runs without a finished record, and finished teachers whose weights are needed and gone."""
@@ -121,11 +154,14 @@ class Engine:
         finished = {run_id for run_id, record in recorded.items() if record.status == "finished"}
         open_runs = {run_id for run_id in self.plan.runs if run_id not in finished}
         for run in self.plan.runs.values():
-            if run.run_id in open_runs and run.teacher and not RunFolder(work_dir(), run.teacher).weights.exists():
+            if run.run_id in open_runs and run.teacher and not self._folder(run.teacher).weights.exists():
                 open_runs.add(run.teacher)
         self.outcome.skipped = [run_id for run_id in self.plan.runs if run_id not in open_runs]
-        self.progress.begin(len(self.plan.runs), len(self.outcome.skipped), self.jobs)
         return [run for run in self.plan.runs.values() if run.run_id in open_runs]
+
+    @staticmethod
+    def _folder(run_id: str) -> RunFolder:
+        return RunFolder(work_dir(), run_id)
 
     def _start(self, waiting: list[Run]) -> None:
         """Starts what may start: its teacher is through, and there is a free place."""
@@ -136,7 +172,11 @@ class Engine:
                 self._note(run, "blocked", f"its teacher, run {run.teacher}, did not finish")
             elif len(self._workers) < self.jobs and run.teacher not in open_ids:
                 waiting.remove(run)
-                self._launch(run)
+                try:
+                    self._launch(run)
+                except (OSError, EOFError) as problem:
+                    # No process or no memory left for one, or the server died.
+                    self._note(run, "failed", f"its process could not be started: {problem or 'no answer'}")
 
     def _launch(self, run: Run) -> None:
         # Imported here: the module imports no mm package, but only workers have a use for it.
@@ -178,20 +218,31 @@ class Engine:
                 self.progress.update(worker.run, news)
 
     def _ended(self, worker: _Worker) -> None:
+        """Takes in that a worker is gone, with a word or without."""
         run = worker.run
         worker.lifeline.close()
-        if worker.ending is None:
-            self._note(run, "failed", _cause_of_death(worker.process.exitcode, RunFolder(work_dir(), run.run_id).log))
-            return
-        status, error = worker.ending["status"], worker.ending["error"]
-        if status == "finished":
-            self.outcome.trained.append(run.run_id)
+        ending = worker.ending or self._found_in_store(run)
+        if ending is None:
+            log = self._folder(run.run_id).log
+            self._note(run, "failed", _cause_of_death(worker.process.exitcode, log))
+        elif not ending["recorded"]:
+            self._note(run, ending["status"], ending["error"])
         else:
-            self.outcome.failed[run.run_id] = error
-        self.progress.ended(run, status, worker.ending["metrics"], error)
-        self.on_record()
+            if ending["status"] == "finished":
+                self.outcome.trained.append(run.run_id)
+            else:
+                self.outcome.failed[run.run_id] = ending["error"]
+            self.progress.ended(run, ending["status"], ending["metrics"], ending["error"])
+            self.on_record()
 
-    def _note(self, run: Run, status: Any, error: str) -> None:
+    def _found_in_store(self, run: Run) -> dict[str, Any] | None:
+        """The outcome of a worker that was killed after it had recorded its run, but before it said so."""
+        record = newest_by_run(read_for_run(records_dir(), run.run_id)).get(run.run_id)
+        if record is None or record.status != "finished" or not self._folder(run.run_id).weights.exists():
+            return None
+        return {"status": "finished", "metrics": record.metrics, "error": None, "recorded": True}
+
+    def _note(self, run: Run, status: Status, error: str) -> None:
         """Records a run that could not record itself."""
         record = Record(
             run_id=run.run_id,
@@ -210,14 +261,14 @@ class Engine:
             finished_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         )
         self.outcome.failed[run.run_id] = error
-        self.progress.ended(run, status, {}, error)
         try:
             write_record(records_dir(), record)
         except OSError as problem:
-            raise SuiteError(
-                f"cannot write a record to {records_dir()} ({problem.strerror}); make room there and run the same "
-                "command again, which takes up the runs where they are"
+            raise StoreError(
+                f"{run.label}: {error}; and no record of it can be written to {records_dir()} "
+                f"({problem.strerror}): make room there and run the same command again, which goes on"
             ) from None
+        self.progress.ended(run, status, {}, error)
         self.on_record()
 
     def _stop_workers(self) -> None:
@@ -226,12 +277,15 @@ class Engine:
         deadline = time.monotonic() + 5
         for worker in self._workers:
             worker.process.join(max(0.0, deadline - time.monotonic()))
+            if worker.process.is_alive():
+                worker.process.kill()
 
 
 def _cause_of_death(exit_code: int | None, log: Path) -> str:
     """One line on a worker that ended without a word."""
     if exit_code is not None and exit_code < 0:
-        name = signal.Signals(-exit_code).name
+        known = {number.value: number.name for number in signal.Signals}
+        name = known.get(-exit_code, f"signal {-exit_code}")
         hint = " (out of memory?)" if name == "SIGKILL" else ""
         return f"killed by {name}{hint}; the same command resumes it"
     return f"its process ended with status {exit_code} and no record; see {_last_line(log)}"
@@ -259,18 +313,20 @@ def check_device(device: str) -> str:
     Raises:
         SuiteError: the device is unknown, or PyTorch sees no GPU.
     """
-    if device not in ("auto", "cpu", "cuda"):
-        raise SuiteError(f"--device {device}: use auto, cpu or cuda")
+    if device not in DEVICES:
+        raise SuiteError(f"unknown device {device!r}: {did_you_mean(device, DEVICES)}")
     if device == "cpu":
         return device
     # Asked in another process, for the engine itself never imports PyTorch.
-    import subprocess
-
     question = "import sys, torch; sys.exit(0 if torch.cuda.is_available() else 1)"
-    has_gpu = subprocess.run([sys.executable, "-c", question], capture_output=True).returncode == 0
-    if device == "cuda" and not has_gpu:
-        raise SuiteError("--device cuda: PyTorch sees no GPU; use --device cpu, or ask 'python -m suite doctor'")
-    return "cuda" if has_gpu else "cpu"
+    answer = subprocess.run([sys.executable, "-c", question], capture_output=True, check=False)
+    if answer.returncode == 0:
+        return "cuda"
+    if device == "cuda":
+        raise SuiteError(
+            "--device cuda: PyTorch sees no GPU; use --device cpu, or ask 'python -m suite doctor'"
+        )
+    return "cpu"
 
 
 def selected_papers(claims: Iterable[str], papers: Iterable[Any]) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 WEIGHTS_FILE = "weights.pth"
+RESUME_FILE = "resume.pth"
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,11 @@ class RunFolder:
         return self.path / WEIGHTS_FILE
 
     @property
+    def resume(self) -> Path:
+        """The newest checkpoint: model, optimiser and schedule after the last whole epoch."""
+        return self.path / RESUME_FILE
+
+    @property
     def log(self) -> Path:
         """All that the run printed."""
         return self.path / "log.txt"
@@ -43,11 +49,12 @@ class RunFolder:
 
     def is_running(self) -> bool:
         """Whether a process holds the run right now."""
-        if not self.lock.exists():
-            return False
-        with open(self.lock) as file:
-            try:
+        try:
+            with open(self.lock, encoding="utf-8") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
+        except BlockingIOError:
+            return True
+        except OSError:
+            # Nobody ever trained here, or the folder has just been deleted.
+            return False
         return False

@@ -15,7 +15,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-RESUME_FILE = "resume.pth"
+from suite.workspace import RESUME_FILE
 
 
 class NonFiniteLossError(RuntimeError):
@@ -54,10 +54,26 @@ class ResumePointHook(Hook):
     priority = "VERY_LOW"
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Saves model, optimiser and schedule."""
-        runner.save_checkpoint(runner.work_dir, f"{RESUME_FILE}.new")
-        folder = Path(runner.work_dir)
-        os.replace(folder / f"{RESUME_FILE}.new", folder / RESUME_FILE)
+        """Saves model, optimiser and schedule.
+
+        Raises:
+            OSError: names the file that could not be written; the checkpoint before it is untouched.
+        """
+        path = Path(runner.work_dir) / RESUME_FILE
+        aside = path.with_name(f"{RESUME_FILE}.new")
+        try:
+            runner.save_checkpoint(str(aside.parent), aside.name)
+            # Renamed before it is on the disk, a power cut would leave an empty file under the final name.
+            with open(aside, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(aside, path)
+        except OSError as error:
+            # A part of a checkpoint is of no use, and takes the room that others may need.
+            aside.unlink(missing_ok=True)
+            raise OSError(
+                f"cannot write the checkpoint {path} ({error.strerror}); make room there and run the same "
+                "command again"
+            ) from error
 
 
 class FiniteLossHook(Hook):

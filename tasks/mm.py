@@ -18,10 +18,10 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 import tasks.architectures  # noqa: F401  (registers its networks with timm)
+from suite.workspace import RESUME_FILE
 from tasks.adapter import Adapter, BlockedError, load
 from tasks.distiller import Distiller
 from tasks.hooks import (
-    RESUME_FILE,
     EpochSeedHook,
     FiniteLossHook,
     ProgressHook,

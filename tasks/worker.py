@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import math
 import os
 import resource
 import sys
 import threading
 import time
 import traceback
+import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from multiprocessing.connection import Connection
@@ -20,10 +22,12 @@ from typing import Any
 
 from suite.paths import datasets_dir
 from suite.plan import Run
-from suite.records import Record, newest_by_run, read_for_run, write_record
+from suite.records import Record, read_for_run, write_record
 from suite.workspace import WEIGHTS_FILE, RunFolder
 from tasks.adapter import Adapter, BlockedError, Job, load
 from tasks.embedded.store import WrongFingerprintError
+
+_LONGEST_ERROR = 300
 
 
 @dataclass(frozen=True)
@@ -53,26 +57,39 @@ def carry_out(order: Order, channel: Connection, lifeline: Connection) -> None:
     """Entry point of the worker process.
 
     Sends dictionaries through `channel`: `state` (`waiting`, `running`, `ended`), with progress or
-    the outcome (`status`, `metrics`, `error`). Ends at once when the other end of `lifeline` closes,
-    for a run whose engine is gone has nobody to report to; its checkpoint stays.
+    the outcome (`status`, `metrics`, `error`, and `recorded`: whether the store has it). Ends at once
+    when the other end of `lifeline` closes, for a run whose engine is gone has nobody to report to; its
+    checkpoint stays.
     """
     threading.Thread(target=_die_with_engine, args=(lifeline,), daemon=True).start()
+    try:
+        ending = _carry_out(order, channel)
+    except Exception as error:
+        # Without a folder to train in, or a store that takes the record: the engine says so, if it can.
+        ending = {"status": "failed", "metrics": {}, "error": _describe(error), "recorded": False}
+    channel.send({"state": "ended", **ending})
+
+
+def _carry_out(order: Order, channel: Connection) -> dict[str, Any]:
     folder = RunFolder(order.work, order.run.run_id)
     folder.path.mkdir(parents=True, exist_ok=True)
     _log_to(folder.log, order.title)
+    tried_before = len(read_for_run(order.records, order.run.run_id))
     with _locked(folder.lock, on_wait=lambda: channel.send({"state": "waiting"})):
-        recorded = newest_by_run(read_for_run(order.records, order.run.run_id)).get(order.run.run_id)
-        finished = recorded if recorded is not None and recorded.status == "finished" else None
+        records = read_for_run(order.records, order.run.run_id)
+        finished = next((record for record in records if record.status == "finished"), None)
         if finished and folder.weights.exists():
-            # Another engine trained it while this one waited.
-            channel.send({"state": "ended", "status": "finished", "metrics": finished.metrics, "error": None})
-            return
+            return _ending(finished)
+        if not finished and len(records) > tried_before:
+            # Another command tried it while this one waited, and it would fail here again.
+            return _ending(records[-1])
         record = _train(order, folder, channel)
-        if finished is None:
-            record = write_record(order.records, record)
-        channel.send(
-            {"state": "ended", "status": record.status, "metrics": record.metrics, "error": record.error}
-        )
+        # A finished run is trained again for its lost weights only: its record stands.
+        return _ending(record if finished else write_record(order.records, record))
+
+
+def _ending(record: Record) -> dict[str, Any]:
+    return {"status": record.status, "metrics": record.metrics, "error": record.error, "recorded": True}
 
 
 def _train(order: Order, folder: RunFolder, channel: Connection) -> Record:
@@ -85,8 +102,10 @@ def _train(order: Order, folder: RunFolder, channel: Connection) -> Record:
     except (BlockedError, WrongFingerprintError) as error:
         outcome.status, outcome.error = "blocked", _one_line(error)
     except Exception as error:
-        traceback.print_exc()
-        outcome.error = f"{type(error).__name__}: {_one_line(error)}"
+        # The log may be what fills the disk.
+        with suppress(OSError):
+            traceback.print_exc()
+        outcome.error = _describe(error)
     outcome.timings["wall"] = time.monotonic() - started
     return outcome.record(order)
 
@@ -141,6 +160,7 @@ def _measure(order: Order, folder: RunFolder, channel: Connection, outcome: _Out
         teacher_weights=_teacher_weights(order, outcome),
         progress=lambda event: channel.send({"state": "running", **event}),
     )
+    _drop_unreadable(folder.resume)
     adapter: Adapter = load(order.run.recipe["adapter"])(job)
     outcome.provenance["data_fingerprint"] = adapter.fingerprint()
     adapter.build()
@@ -149,9 +169,42 @@ def _measure(order: Order, folder: RunFolder, channel: Connection, outcome: _Out
     started = time.monotonic()
     outcome.metrics = adapter.evaluate()
     outcome.timings["evaluation"] = time.monotonic() - started
-    adapter.save(folder.weights)
+    _check_metrics(outcome.metrics)
+    _save(adapter, folder.weights)
     outcome.provenance["weights_sha256"] = _sha256(folder.weights)
     outcome.timings["peak_memory_mib"] = _peak_memory(device)
+
+
+def _drop_unreadable(checkpoint: Path) -> None:
+    """Deletes a checkpoint that a power cut left incomplete; the run starts anew rather than never."""
+    if checkpoint.exists() and not zipfile.is_zipfile(checkpoint):
+        print(f"{checkpoint} is incomplete and of no use: deleted")
+        checkpoint.unlink()
+
+
+def _check_metrics(metrics: dict[str, float]) -> None:
+    """Makes sure that a run has measured something.
+
+    Raises:
+        ValueError: there is no metric, or one is no number.
+    """
+    wrong = [f"{name} is {value}" for name, value in metrics.items() if not math.isfinite(value)]
+    if wrong or not metrics:
+        raise ValueError(f"the evaluation gave no result: {', '.join(wrong) or 'no metric'}")
+
+
+def _save(adapter: Adapter, path: Path) -> None:
+    """Writes the weights.
+
+    Raises:
+        OSError: they cannot be written. PyTorch's own error then names a line of its source, not the file.
+    """
+    try:
+        adapter.save(path)
+    except (OSError, RuntimeError) as error:
+        raise OSError(
+            f"cannot write {path} ({_one_line(error)[:80]}); make room there and run the same command again"
+        ) from error
 
 
 def _teacher_weights(order: Order, outcome: _Outcome) -> Path | None:
@@ -196,6 +249,12 @@ def _peak_memory(device: str) -> float:
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _describe(error: BaseException) -> str:
+    """An unexpected error in one line of bearable length; the log has all of it."""
+    text = f"{type(error).__name__}: {_one_line(error)}"
+    return text if len(text) <= _LONGEST_ERROR else f"{text[:_LONGEST_ERROR]} ..."
 
 
 def _one_line(error: BaseException) -> str:
