@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import re
 import sys
 from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from suite.errors import SuiteError, did_you_mean
 
@@ -28,9 +30,36 @@ what is heavy inside ``run``.
 _OVERRIDE = re.compile(r"^[+~]{0,2}[A-Za-z_][\w./@-]*=")
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are errors like all others: one line and exit status 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuses the arguments.
+
+        Raises:
+            SuiteError: always.
+        """
+        raise SuiteError(f"{message}; '{self.prog} --help' lists what there is")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Parses, and refuses what it does not know: here its own options are at hand to compare with.
+
+        Raises:
+            SuiteError: an argument is unknown or wrong.
+        """
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            word = unknown[0].partition("=")[0]
+            if not word.startswith("-"):
+                self.error(f"unexpected argument {unknown[0]!r}")
+            options = [option for action in self._actions for option in action.option_strings]
+            self.error(f"unknown option {word}: {did_you_mean(word, options)}")
+        return found, unknown
+
+
 def build_parser(verb: str | None) -> argparse.ArgumentParser:
     """The parser; only the module of `verb` is imported, so that every verb starts fast."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m suite",
         description="Can this distillation paper be reproduced? Claims, runs, verdicts and tables.",
     )
@@ -49,22 +78,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     reaches the verb as ``args.overrides``.
 
     Returns:
-        0 done; 1 a run failed or is blocked; 2 wrong usage or input; 3 a verdict deviates (``--strict``).
+        0 done; 1 a run failed or is blocked; 2 wrong usage or input; 3 a verdict deviates (``--strict``);
+        130 interrupted.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    verb = next((word for word in words if not word.startswith("-")), None)
-    if verb is not None and verb not in VERBS:
-        print(f"suite: unknown verb {verb!r}: {did_you_mean(verb, VERBS)}", file=sys.stderr)
-        return 2
-    overrides = [word for word in words if _OVERRIDE.match(word)]
-    args = build_parser(verb).parse_args([word for word in words if not _OVERRIDE.match(word)])
-    args.overrides = overrides
     try:
-        if overrides and not getattr(args, "takes_overrides", False):
-            raise SuiteError(f"'{args.verb}' takes no overrides, but was given {overrides[0]!r}: leave it out")
-        return int(importlib.import_module(f"suite.cli.{args.verb}_").run(args))
+        status = _call(words)
+        # What is still buffered may meet a closed pipe or a full disk; here there is a line to say so.
+        sys.stdout.flush()
+        return status
     except SuiteError as error:
         print(f"suite: {error}", file=sys.stderr)
         return error.exit_status
     except BrokenPipeError:
+        # The reader has seen enough. Nothing more may be written, not even by the interpreter as it ends.
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (open until the process ends)
         return 0
+    except OSError as error:
+        print(f"suite: the system refuses: {error}; mend it and run the same command again", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("suite: interrupted", file=sys.stderr)
+        return 130
+
+
+def _call(words: Sequence[str]) -> int:
+    verb = next((word for word in words if not word.startswith("-")), None)
+    if verb is not None and verb not in VERBS:
+        raise SuiteError(f"unknown verb {verb!r}: {did_you_mean(verb, VERBS)}")
+    overrides = [word for word in words if _OVERRIDE.match(word)]
+    plain = [word for word in words if not _OVERRIDE.match(word)]
+    args = build_parser(verb).parse_args(plain)
+    args.overrides = overrides
+    if overrides and not getattr(args, "takes_overrides", False):
+        raise SuiteError(f"'{args.verb}' takes no overrides, but was given {overrides[0]!r}: leave it out")
+    return int(importlib.import_module(f"suite.cli.{args.verb}_").run(args))

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from suite.plan import Plan
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,14 +25,12 @@ def run(args: argparse.Namespace) -> int:
         SuiteError: the selection, the profile or an override is wrong.
     """
     from suite.claims import select
-    from suite.paths import records_dir
+    from suite.cli.selection import recorded_states
     from suite.plan import make_plan
-    from suite.records import newest_by_run, read_all
 
     claims = [claim for _, claim in select(args.paper, args.table, args.claim)]
     plan = make_plan(claims, args.profile, args.seeds, args.overrides)
-    recorded = newest_by_run(read_all(records_dir()))
-    states = {run_id: recorded[run_id].status if run_id in recorded else "to do" for run_id in plan.runs}
+    states = recorded_states(plan)
     if args.format == "json":
         _print_json(plan, states)
     else:
@@ -35,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _print_json(plan, states) -> None:  # type: ignore[no-untyped-def]
+def _print_json(plan: Plan, states: dict[str, str]) -> None:
     import dataclasses
     import json
 
@@ -52,27 +55,40 @@ def _print_json(plan, states) -> None:  # type: ignore[no-untyped-def]
     print(json.dumps(content, indent=1))
 
 
-def print_plan(plan, states) -> None:  # type: ignore[no-untyped-def]
-    """Prints the plan as a table, with what sharing saves and what is left out."""
-    from rich.console import Console
+def print_plan(plan: Plan, states: dict[str, str]) -> None:
+    """Prints the plan as a table, with what sharing saves and what is left out.
+
+    Args:
+        plan: the plan.
+        states: run id -> what is recorded of it (`suite.cli.selection.recorded_states`).
+    """
     from rich.table import Table
 
+    from suite.cli.selection import console
+
+    out = console()
     table = Table(box=None, pad_edge=False)
     for heading in ("run", "arm", "what", "claims", "state"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=heading == "run")
     for run in plan.runs.values():
         served = str(len({entry.claim for entry in run.claims}))
         table.add_row(run.run_id, run.arm, run.label, served, states[run.run_id])
-    console = Console(highlight=False)
-    console.print(table)
+    if plan.runs:
+        out.print(table)
+        out.print()
     todo = sum(state != "finished" for state in states.values())
     saved = plan.unshared - len(plan.runs)
-    console.print(
-        f"\n{len(plan.planned)} claims need {len(plan.runs)} trainings (sharing arms saves {saved}); "
-        f"{todo} are not finished yet."
+    out.print(
+        f"Claims: {len(plan.planned)}; trainings they need: {len(plan.runs)}; sharing arms saves {saved}; "
+        f"not finished yet: {todo}.",
+        soft_wrap=True,
     )
-    reasons: dict[str, int] = {}
-    for reason in plan.left_out.values():
-        reasons[reason] = reasons.get(reason, 0) + 1
-    for reason, count in reasons.items():
-        console.print(f"{count} claims are left out: {reason}.")
+    for sentence in left_out(plan):
+        out.print(f"{sentence}.", soft_wrap=True)
+
+
+def left_out(plan: Plan) -> list[str]:
+    """Why nothing is trained for claims of the selection: one sentence a reason, with their number."""
+    return [
+        f"Claims left out: {count}, {reason}" for reason, count in Counter(plan.left_out.values()).items()
+    ]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from suite.plan import Plan
+
+LAUNCHERS = ("local",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     add_selection(parser)
     parser.add_argument("--device", metavar="D", default="auto", help="auto (default), cpu or cuda")
-    parser.add_argument("--launcher", metavar="NAME", default="local", help="local")
+    parser.add_argument("--launcher", metavar="NAME", default="local", help=", ".join(LAUNCHERS))
     parser.add_argument(
         "--jobs", metavar="N", type=positive, help="runs side by side (default: one a core, one on a GPU)"
     )
@@ -28,65 +31,82 @@ def run(args: argparse.Namespace) -> int:
     """Carries out the selection and prints the table of every paper it touches.
 
     Returns:
-        0; 1 when a run failed or is blocked; with ``--strict`` 3 when a verdict deviates.
+        0; 1 when a run failed or is blocked; with ``--strict`` 3 when a verdict deviates; 130 when
+        interrupted.
 
     Raises:
         SuiteError: the selection, the profile, the device or an override is wrong, a record is damaged,
-            or there is no room to write.
+            or there is no room to write; its exit status is 1 where a run was lost to that.
     """
     from suite.claims import load_papers, select
     from suite.cli.plan_ import print_plan
-    from suite.cli.selection import command_of
+    from suite.cli.selection import command_of, recorded_states
     from suite.errors import SuiteError, did_you_mean
-    from suite.paths import records_dir
     from suite.plan import make_plan
     from suite.progress import Progress
-    from suite.records import newest_by_run, read_all
-    from suite.report import write_reports
-    from suite.runner import Engine, check_device, default_jobs, selected_papers
+    from suite.runner import Engine, check_device, selected_papers
 
-    if args.launcher != "local":
-        raise SuiteError(f"unknown launcher {args.launcher!r}: {did_you_mean(args.launcher, ['local'])}")
+    if args.launcher not in LAUNCHERS:
+        raise SuiteError(f"unknown launcher {args.launcher!r}: {did_you_mean(args.launcher, LAUNCHERS)}")
+    device = args.device if args.device == "auto" else check_device(args.device)
     claims = [claim for _, claim in select(args.paper, args.table, args.claim)]
     plan = make_plan(claims, args.profile, args.seeds, args.overrides)
     _say_what_it_shows(plan)
     if args.dry_run:
-        recorded = newest_by_run(read_all(records_dir()))
-        print_plan(plan, {name: recorded[name].status if name in recorded else "to do" for name in plan.runs})
+        print_plan(plan, recorded_states(plan))
         return 0
     papers = selected_papers((claim.id for claim in claims), load_papers().values())
 
     def rewrite() -> None:
-        for paper in papers:
-            write_reports(paper, args.profile)
+        _rewrite_reports(papers, args.profile)
 
-    device = check_device(args.device)
-    engine = Engine(plan, command_of(args), device, args.jobs or default_jobs(device), Progress(), rewrite)
+    engine = Engine(plan, command_of(args), device, args.jobs, Progress(), rewrite)
     try:
         outcome = engine.carry_out()
     except KeyboardInterrupt:
         print("suite: interrupted; the same command goes on where this one stopped", file=sys.stderr)
         return 130
     deviates = _print_tables(papers, args.profile)
-    for run_id, error in outcome.failed.items():
-        print(f"suite: {plan.runs[run_id].label}: {error}", file=sys.stderr)
     if outcome.failed:
         return 1
     return 3 if args.strict and deviates else 0
 
 
 def _say_what_it_shows(plan: Plan) -> None:
-    if any(not run.recipe["comparable"] for run in plan.runs.values()):
+    from suite.cli.plan_ import left_out
+
+    published = [run.recipe["comparable"] for run in plan.runs.values()] or [plan.profile == "paper"]
+    if not all(published):
         print(
-            f"Profile {plan.profile}: the data are embedded (handwritten digits), so published numbers are not "
-            "comparable; only the sign of a gain is judged.",
+            f"Profile {plan.profile}: the data are embedded (handwritten digits), so published numbers are "
+            "not comparable; only the sign of a gain is judged.",
             flush=True,
         )
+    if not plan.runs:
+        print(f"There is nothing to train. {'. '.join(left_out(plan))}.", flush=True)
+
+
+def _rewrite_reports(papers: list[str], profile: str) -> None:
+    """Brings the reports up to date while the other runs go on.
+
+    What stands in the way of it must not stop them; if it is still there at the end, it is said then.
+    """
+    from suite.errors import SuiteError
+    from suite.report import write_reports
+
+    with contextlib.suppress(OSError, SuiteError):
+        for paper in papers:
+            write_reports(paper, profile)
 
 
 def _print_tables(papers: list[str], profile: str) -> bool:
-    """Writes and prints the reports; whether a verdict in them deviates."""
+    """Prints the reports and writes them; returns whether a verdict in them deviates.
+
+    Raises:
+        SuiteError: a record cannot be read, or the reports cannot be written.
+    """
     from suite.claims import find_paper
+    from suite.errors import SuiteError
     from suite.paths import records_dir, results_dir
     from suite.records import read_all
     from suite.report import make_report
@@ -95,7 +115,14 @@ def _print_tables(papers: list[str], profile: str) -> bool:
     deviates = False
     for paper in papers:
         report = make_report(find_paper(paper), records, profile)
-        paths = report.write(results_dir())
-        print(f"\n{report.text('markdown')}\nWritten to {' and '.join(map(str, paths))}.")
+        print(f"\n{report.text('markdown')}", flush=True)
+        try:
+            paths = report.write(results_dir())
+        except OSError as error:
+            raise SuiteError(
+                f"cannot write the report to {results_dir()} ({error.strerror}): the records are safe; make "
+                "room there and run 'python -m suite report'"
+            ) from None
+        print(f"Written to {' and '.join(map(str, paths))}.")
         deviates = deviates or report.deviates
     return deviates

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
+from typing import TYPE_CHECKING
 
-from suite.errors import SuiteError
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from suite.plan import Plan
+
+# What is printed to a file or a pipe is as wide as it has to be: no terminal there wraps it.
+WIDE = 240
 
 
 def positive(text: str) -> int:
     """An argument that is a number of at least 1.
 
     Raises:
-        SuiteError: it is none.
+        ArgumentTypeError: it is none; argparse puts the name of the option before it.
     """
-    if not text.isdigit() or int(text) < 1:
-        raise SuiteError(f"{text!r}: give a number of at least 1")
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of at least 1")
     return int(text)
 
 
@@ -30,8 +39,31 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
 
 def command_of(args: argparse.Namespace) -> str:
     """The command line that makes the same selection again."""
-    words = ["python -m suite", str(args.verb)]
-    words += [f"--{name} {getattr(args, name)}" for name in ("paper", "table") if getattr(args, name)]
-    words += [f"--claim {' '.join(args.claim)}"] if args.claim else []
-    words += [f"--profile {args.profile}", f"--seeds {args.seeds}", *args.overrides]
-    return " ".join(words)
+    words = [str(args.verb)]
+    for name in ("paper", "table"):
+        if getattr(args, name):
+            words += [f"--{name}", getattr(args, name)]
+    if args.claim:
+        words += ["--claim", *args.claim]
+    words += ["--profile", args.profile, "--seeds", str(args.seeds), *args.overrides]
+    return f"python -m suite {shlex.join(words)}"
+
+
+def recorded_states(plan: Plan) -> dict[str, str]:
+    """Run id -> the status of its newest record, or `to do`.
+
+    Raises:
+        SuiteError: a record cannot be read.
+    """
+    from suite.paths import records_dir
+    from suite.records import newest_by_run, read_all
+
+    recorded = newest_by_run(read_all(records_dir()))
+    return {run_id: recorded[run_id].status if run_id in recorded else "to do" for run_id in plan.runs}
+
+
+def console() -> Console:
+    """Where verbs print their tables: text is printed as it is, and nothing wraps outside of a terminal."""
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else WIDE)

@@ -15,16 +15,16 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         SuiteError: a record cannot be read.
     """
-    from rich.console import Console
     from rich.table import Table
 
     from suite.claims import load_papers
+    from suite.cli.selection import console
     from suite.paths import records_dir, work_dir
     from suite.records import newest_by_run, read_all
     from suite.report import recorded_profiles
     from suite.workspace import RunFolder
 
-    console = Console(highlight=False)
+    out = console()
     newest = newest_by_run(read_all(records_dir())).values()
     table = Table(box=None, pad_edge=False)
     for heading in ("paper", "profile", "finished", "failed", "blocked", "claims measured"):
@@ -37,16 +37,20 @@ def run(args: argparse.Namespace) -> int:
                 for record in newest
                 if record.profile == profile and any(entry.claim in ids for entry in record.claims)
             ]
-            count = {name: sum(record.status == name for record in own) for name in ("finished", "failed", "blocked")}
+            count = {
+                name: sum(record.status == name for record in own)
+                for name in ("finished", "failed", "blocked")
+            }
             measured = {
                 entry.claim for record in own if record.status == "finished" for entry in record.claims
             } & ids
             table.add_row(paper.id, profile, *map(str, count.values()), f"{len(measured)} of {len(ids)}")
-    console.print(table if table.row_count else "No records yet: start with 'make reproduce PAPER=nkd'.")
+    out.print(table if table.row_count else "No records yet: start with 'make reproduce PAPER=nkd'.")
     folders = sorted((work_dir() / "runs").glob("*"))
     running = [folder.name for folder in folders if RunFolder(work_dir(), folder.name).is_running()]
-    console.print(f"\nIn progress: {', '.join(running) if running else 'nothing'}.")
+    out.print(f"\nIn progress: {', '.join(running) if running else 'nothing'}.", soft_wrap=True)
     for record in newest:
         if record.status != "finished":
-            console.print(f"{record.status}: {record.run_id} ({record.claims[0].claim}): {record.error}")
+            claims = ", ".join(dict.fromkeys(entry.claim for entry in record.claims))
+            out.print(f"{record.status}: {record.run_id} ({claims}): {record.error}", soft_wrap=True)
     return 0
