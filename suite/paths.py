@@ -8,6 +8,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BASELINES = ROOT / "baselines"
 LOCK_FILE = ROOT / "requirements.lock"
+REFERENCE = ROOT / "results" / "reference"
+"""The maintainers' own records and the tables made from them; no run of a user is looked up there."""
 
 
 def results_dir() -> Path:

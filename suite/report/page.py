@@ -232,16 +232,16 @@ class _Wording:
             cells=(
                 row["claim"],
                 row["method"] or NOTHING,
-                _pair(row),
-                _percent(row["teacher_measured"]),
+                pair_cell(row),
+                percent(row["teacher_measured"]),
                 row["metric"],
                 _claimed(row),
                 _reproduced(row),
-                _signed(row["difference"]),
+                signed(row["difference"]),
                 _interval(row["lower"], row["upper"]),
                 _verdict(row),
-                _signed(row["claimed_gain"], row["decimals"]),
-                _gain(row),
+                signed(row["claimed_gain"], row["decimals"]),
+                gain_cell(row),
                 _gain_verdict(row),
             ),
             notes=tuple(self._numbers.setdefault(text, len(self._numbers) + 1) for text in self._notes(row)),
@@ -391,7 +391,7 @@ def _others(rows: Sequence[Row]) -> Iterator[Line]:
         row = metrics[0]
         numbers = [f"{each['metric']} {_claimed(each)}" for each in metrics if each["claimed"] is not None]
         gains = [
-            f"{each['metric']} {_signed(each['claimed_gain'], each['decimals'])}"
+            f"{each['metric']} {signed(each['claimed_gain'], each['decimals'])}"
             for each in metrics
             if each["claimed_gain"] is not None
         ]
@@ -400,7 +400,7 @@ def _others(rows: Sequence[Row]) -> Iterator[Line]:
                 row["about"] or NOTHING,
                 row["role"],
                 row["method"] or NOTHING,
-                _pair(row),
+                pair_cell(row),
                 ", ".join(numbers) or NOTHING,
                 ", ".join(gains) or NOTHING,
                 row["source"] + (f". {row['note']}" if row["note"] else ""),
@@ -408,7 +408,8 @@ def _others(rows: Sequence[Row]) -> Iterator[Line]:
         )
 
 
-def _pair(row: Row) -> str:
+def pair_cell(row: Row) -> str:
+    """Teacher and student of a row, or the one there is."""
     if row["teacher"] and row["student"]:
         return f"{row['teacher']} → {row['student']}"
     return row["student"] or row["teacher"] or NOTHING
@@ -434,11 +435,12 @@ def _verdict(row: Row) -> str:
     return f"{label} ({worded})" if worded else label
 
 
-def _gain(row: Row) -> str:
+def gain_cell(row: Row) -> str:
+    """The reproduced gain of a row with its interval."""
     if row["gain"] is None:
         return NOTHING
     interval = _interval(row["gain_lower"], row["gain_upper"], sign="+")
-    worded = _signed(row["gain"]) if interval == NOTHING else f"{_signed(row['gain'])} ({interval})"
+    worded = signed(row["gain"]) if interval == NOTHING else f"{signed(row['gain'])} ({interval})"
     if row["retained"] is None:
         return worded
     return f"{worded}, {row['retained']:.0%} of the claim"
@@ -450,11 +452,13 @@ def _gain_verdict(row: Row) -> str:
     return f"{row['gain_verdict']}*" if row["gain_marked"] else row["gain_verdict"]
 
 
-def _percent(value: float | None) -> str:
+def percent(value: float | None) -> str:
+    """A measured number with two decimals."""
     return NOTHING if value is None else f"{value:.2f}"
 
 
-def _signed(value: float | None, decimals: int = 2) -> str:
+def signed(value: float | None, decimals: int = 2) -> str:
+    """A difference with its sign."""
     return NOTHING if value is None else f"{value:+.{decimals}f}"
 
 
