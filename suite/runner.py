@@ -25,6 +25,9 @@ from suite.records import Record, Status, check_writable, newest_by_run, read_al
 from suite.workspace import RunFolder
 
 _WORKER = "tasks.worker"
+
+_GIB_A_RUN = 1.5
+"""Memory to leave for a run on a CPU, in GiB: twice what the embedded runs were measured to take."""
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -302,9 +305,14 @@ def _last_line(log: Path) -> str:
 def default_jobs(device: str) -> int:
     """Runs side by side unless told otherwise: one a core on a CPU, one on a GPU.
 
-    The small models of the embedded data gain nothing from a second core.
+    The small models of the embedded data gain nothing from a second core; memory sets the limit where
+    there are many.
     """
-    return 1 if device == "cuda" else int(host_facts()["cores"])
+    if device == "cuda":
+        return 1
+    host = host_facts()
+    by_memory = int(float(host["memory_gib"]) / _GIB_A_RUN) or 1
+    return min(int(host["cores"]), by_memory)
 
 
 def check_device(device: str) -> str:
