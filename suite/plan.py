@@ -11,7 +11,7 @@ from typing import Any
 
 from suite.claims import Claim, load_papers
 from suite.environment import installed_versions
-from suite.errors import SuiteError, did_you_mean
+from suite.errors import SuiteError
 from suite.recipes import Recipe, compose, load_recipes, trained_alone
 from suite.records import Arm, ServedClaim
 
@@ -104,7 +104,7 @@ def make_plan(claims: Iterable[Claim], profile: str, seeds: int, overrides: Sequ
             continue
         plan.planned.append(claim.id)
         for seed in range(seeds):
-            for run in _arms(claim, _recipe(claim, recipes), profile, seed, tuple(overrides)):
+            for run in _arms(claim, recipes[str(claim.recipe)], profile, seed, tuple(overrides)):
                 runs.setdefault(run.run_id, run)
                 plan.unshared += 1
     everyone = [claim for paper in load_papers().values() for claim in paper.claims]
@@ -127,21 +127,6 @@ def _not_trained(claim: Claim) -> str | None:
     return None
 
 
-def _recipe(claim: Claim, recipes: dict[str, Recipe]) -> Recipe:
-    """The recipe a claim names.
-
-    Raises:
-        SuiteError: there is none of that name.
-    """
-    name = str(claim.recipe)
-    if name not in recipes:
-        raise SuiteError(
-            f"claim {claim.id} names recipe {name!r}, which baselines/recipes does not have: "
-            f"{did_you_mean(name, recipes)}"
-        )
-    return recipes[name]
-
-
 def _served(
     claims: Iterable[Claim], recipes: dict[str, Recipe], profile: str, seeds: int, overrides: tuple[str, ...]
 ) -> dict[str, list[ServedClaim]]:
@@ -154,7 +139,7 @@ def _served(
         if _not_trained(claim):
             continue
         for seed in range(seeds):
-            for run in _arms(claim, _recipe(claim, recipes), profile, seed, overrides):
+            for run in _arms(claim, recipes[str(claim.recipe)], profile, seed, overrides):
                 entry = ServedClaim(claim=claim.id, arm=run.arm)
                 if entry not in (entries := served.setdefault(run.run_id, [])):
                     entries.append(entry)

@@ -1,0 +1,211 @@
+"""``status`` and ``plan``; what verbs import; and arguments that are wrong."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import subprocess
+import sys
+
+import pytest
+
+from suite.cli import VERBS, main
+from suite.paths import ROOT
+from suite.plan import make_plan
+from suite.records import Record, write_record
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch, shared_work):
+    """Folders with nothing in them but the shared cache of composed recipes."""
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "cache").symlink_to(shared_work / "cache")
+    monkeypatch.setenv("SUITE_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("SUITE_WORK", str(tmp_path / "work"))
+    return tmp_path
+
+
+def record_of(claim: str, **fields) -> Record:
+    from suite.claims import select
+
+    ((_, chosen),) = select(claims=[claim])
+    run = next(iter(make_plan([chosen], "smoke", 1).runs.values()))
+    content = {
+        "run_id": run.run_id,
+        "series": run.series,
+        "claims": run.claims,
+        "task": "classification",
+        "arm": run.arm,
+        "profile": "smoke",
+        "seed": 0,
+        "status": "finished",
+        "metrics": {"top1": 70.0},
+        "comparable": False,
+        "finished_at": "2026-11-01T10:00:00+00:00",
+    }
+    return Record.model_validate(content | fields)
+
+
+def test_the_plan_shows_runs_states_and_what_sharing_saves(folders, capsys):
+    write_record(folders / "results" / "records", record_of("nkd-resnet18-student"))
+    assert main(["plan", "--claim", "mgd-resnet18", "nkd-resnet18-nkd", "--profile", "smoke"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines[1:5]] == ["student", "teacher", "distilled", "distilled"]
+    assert [line.rstrip().endswith("finished") for line in lines[1:5]] == [True, False, False, False]
+    assert lines[-1] == "Claims: 2; trainings they need: 4; sharing arms saves 2; not finished yet: 3."
+
+
+def test_the_plan_as_json_has_everything_a_run_is_made_of(folders, capsys):
+    assert main(["plan", "--claim", "mgd-resnet18", "--profile", "smoke", "--format", "json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert (content["profile"], content["unshared"], content["left_out"]) == ("smoke", 3, {})
+    student, teacher, distilled = content["runs"]
+    assert distilled["teacher"] == teacher["run_id"]
+    assert distilled["recipe"]["method"]["name"] == "mgd-channel"
+    assert {"claim": "nkd-resnet18-student", "arm": "student"} in student["claims"]
+    assert [run["state"] for run in content["runs"]] == ["to do"] * 3
+
+
+def test_the_plan_names_what_is_left_out(folders, capsys):
+    from suite.claims import select
+
+    rivals = [claim.id for _, claim in select("nkd") if claim.role == "rival"]
+    assert main(["plan", "--claim", *rivals, "--profile", "smoke"]) == 0
+    out = capsys.readouterr().out
+    assert f"Claims left out: {len(rivals)}, a rival's number, only quoted." in out
+
+
+def test_status_of_nothing_says_how_to_start(folders, capsys):
+    assert main(["status"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "No records yet: start with 'make reproduce PAPER=nkd'.",
+        "",
+        "In progress: nothing.",
+    ]
+
+
+def test_status_counts_by_paper_and_prints_errors_as_they_are(folders, capsys):
+    store = folders / "results" / "records"
+    write_record(store, record_of("nkd-resnet18-student"))
+    error = "RuntimeError: [enforce fail at a.cc:3] . [/red] " + "very long " * 40 + "end"
+    failed = record_of("nkd-resnet50-teacher", status="failed", metrics={}, error=error)
+    write_record(store, failed)
+    write_record(store, failed)
+    assert main(["status"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    # Both runs serve claims of both papers; two attempts at one run are one failure.
+    counts = {line.split()[0]: line.split()[1:5] for line in lines[1:3]}
+    assert counts == {"mgd": ["smoke", "1", "1", "0"], "nkd": ["smoke", "1", "1", "0"]}
+    (shown,) = [line for line in lines if line.startswith("failed: ")]
+    assert shown.startswith(f"failed: {failed.run_id} (")
+    assert "nkd-resnet50-teacher" in shown
+    assert shown.endswith(error)
+
+
+def test_status_names_the_runs_that_are_being_trained(folders, capsys):
+    for name in ("0123456789abcdef", "fedcba9876543210"):
+        (folders / "work" / "runs" / name).mkdir(parents=True)
+    with open(folders / "work" / "runs" / "fedcba9876543210" / "lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert main(["status"]) == 0
+        assert "In progress: fedcba9876543210." in capsys.readouterr().out
+    assert main(["status"]) == 0
+    assert "In progress: nothing." in capsys.readouterr().out
+
+
+HEAVY = {
+    "torch",
+    "torchvision",
+    "mmengine",
+    "mmcv",
+    "mmdet",
+    "mmseg",
+    "mmpretrain",
+    "matplotlib",
+    "scipy.stats",
+}
+IMPORTED = """
+import sys
+from suite.cli import main
+status = main(sys.argv[1:])
+print("\\n", status, sorted(sys.modules))
+"""
+
+
+def imported_by(*words: str) -> set[str]:
+    command = [sys.executable, "-c", IMPORTED, *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    status, _, modules = done.stdout.splitlines()[-1].strip().partition(" ")
+    assert status == "0"
+    found: list[str] = json.loads(modules.replace("'", '"'))
+    return set(found)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("list",),
+        ("show", "mgd-resnet18"),
+        ("plan", "--claim", "mgd-resnet18"),
+        ("reproduce", "--claim", "mgd-resnet18", "--dry-run"),
+        ("status",),
+        ("report", "--paper", "nkd"),
+    ],
+)
+def test_verbs_that_train_nothing_import_nothing_that_trains(folders, words):
+    assert not HEAVY & imported_by(*words)
+
+
+def test_a_plan_that_was_made_before_needs_no_hydra(folders):
+    words = ("plan", "--claim", "nkd-resnet18-student", "--profile", "smoke")
+    imported_by(*words)
+    assert not {"hydra", "omegaconf"} & imported_by(*words)
+
+
+def test_list_needs_neither_pandas_nor_hydra(folders):
+    assert not {"pandas", "hydra"} & imported_by("list")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("words", [["--papr", "mgd"], ["--papr=mgd"]])
+def test_an_unknown_option_is_one_line_with_a_suggestion(capsys, verb, words):
+    assert main([verb, *words]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    if verb == "show":
+        assert err.startswith("suite: ")
+    else:
+        assert err.startswith("suite: unknown option --papr: ")
+    assert f"python -m suite {verb} --help" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["plan", "--paper"], "argument --paper: expected one argument"),
+        (["plan", "--claim"], "argument --claim: expected at least one argument"),
+        (["plan", "--format", "yaml"], "argument --format: invalid choice: 'yaml'"),
+        (["plan", "--seeds", "none"], "argument --seeds: 'none' is no number of at least 1"),
+        (["plan", "--seeds", "0"], "argument --seeds: '0' is no number of at least 1"),
+        (["plan", "mgd"], "unexpected argument 'mgd'"),
+        (["plan", "--papr", "mgd"], "unknown option --papr: did you mean '--paper'"),
+        (["show"], "no claim was named"),
+        (["status", "a.b=c"], "'status' takes no overrides, but was given 'a.b=c'"),
+        (["reprodcue"], "unknown verb 'reprodcue': did you mean 'reproduce'"),
+        ([], "the following arguments are required: VERB"),
+    ],
+)
+def test_wrong_arguments_are_one_line_and_status_two(capsys, words, says):
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"suite: {says}")
+    assert err.count("\n") == 1
+
+
+def test_help_is_no_error(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["plan", "--help"])
+    assert caught.value.code == 0
+    assert "--seeds N" in capsys.readouterr().out
