@@ -24,11 +24,12 @@ from suite.progress import Progress
 from suite.records import Record, Status, check_writable, newest_by_run, read_all, read_for_run, write_record
 from suite.workspace import RunFolder
 
+DEVICES = ("auto", "cpu", "cuda")
+
 _WORKER = "tasks.worker"
 
 _GIB_A_RUN = 1.5
 """Memory to leave for a run on a CPU, in GiB: twice what the embedded runs were measured to take."""
-DEVICES = ("auto", "cpu", "cuda")
 
 
 class StoreError(SuiteError):
@@ -96,7 +97,6 @@ class Engine:
         self.on_record = on_record
         self.outcome = Outcome()
         self._asked_jobs = jobs
-        self._threads = 1
         self._provenance = {
             **git_state(),
             "command": command,
@@ -137,7 +137,6 @@ class Engine:
         if self.device == "auto":
             self.device = check_device("auto")
         self.jobs = self._asked_jobs or default_jobs(self.device)
-        self._threads = max(1, int(host_facts()["cores"]) // self.jobs)
 
     def _start_server(self, waiting: list[Run]) -> None:
         """Starts the process that workers are forked from."""
@@ -190,7 +189,7 @@ class Engine:
             records=records_dir(),
             work=work_dir(),
             device=self.device,
-            threads=self._threads,
+            threads=self._threads(run),
             provenance=self._provenance,
             title=f"{run.label} ({self._provenance['command']})",
         )
@@ -202,6 +201,16 @@ class Engine:
         held.close()
         self._workers.append(_Worker(run, process, receiving, lifeline))
         self.progress.started(run)
+
+    def _threads(self, run: Run) -> int:
+        """Cores for a run. The order in which threads add up shows in the last digits of a number.
+
+        So a run on embedded data always gets one, whatever runs beside it: resumed with other `--jobs`, or
+        repeated on a larger machine of the same kind, it ends with the same number.
+        """
+        if run.recipe["scale"] == "embedded":
+            return 1
+        return max(1, int(host_facts()["cores"]) // self.jobs)
 
     def _listen(self) -> None:
         """Waits for news of the workers and takes it in."""
