@@ -7,10 +7,10 @@ import fcntl
 import importlib.metadata
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -161,12 +161,18 @@ def finish_set_up(clone: Path) -> None:
 
 def test_a_finished_set_up_is_not_done_again_until_what_it_came_from_changes(clone: Path, bin_folder: Path):
     finish_set_up(clone)
-    start = time.monotonic()
+    before = seconds_of_work()
     assert make(clone, "setup", path=bin_folder).returncode == 0
-    assert time.monotonic() - start < 1
+    assert seconds_of_work() - before < 1
     with (clone / "requirements.lock").open("a") as lock:
         lock.write("# changed\n")
     assert "no Python" in complaint(make(clone, "setup", path=bin_folder))
+
+
+def seconds_of_work() -> float:
+    """CPU time of all commands run so far: unlike the clock, it does not depend on what else goes on."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 @needs_compiler
@@ -181,7 +187,7 @@ def test_a_second_set_up_waits_for_the_first_and_takes_its_result(clone: Path):
         assert second.stderr is not None
         assert "another set-up is at work in .venv" in second.stderr.readline()
         finish_set_up(clone)
-    assert second.wait(timeout=10) == 0
+    assert second.wait(timeout=60) == 0
     assert second.stderr.read() == ""
     second.stderr.close()
 
