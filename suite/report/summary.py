@@ -49,7 +49,8 @@ def summary(rows: Iterable[Row]) -> str:
     caption = (
         f"Top-1 in percent on the embedded test images, mean of {_seeds(rows)} seeds; the gain with its "
         "90 % interval, paired by seed. Sign test over the pairs: "
-        f"{test.positive} gains above zero, {test.negative} below, {test.ties} equal (exact, two-sided p = {test.p_value:.2g})."
+        f"{test.positive} gains above zero, {test.negative} below, {test.ties} equal "
+        f"(exact, two-sided p = {test.p_value:.2g})."
     )
     return "\n".join([*lines, "", caption])
 

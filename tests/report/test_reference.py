@@ -34,7 +34,9 @@ def test_the_reference_shows_learning_and_not_noise():
     rows = reference_rows()
     assert all(row["student_mean"] > 20 * chance for row in rows)
     assert all(row["reproduced"] > 10 * chance for row in rows)
-    pairs = {(row["teacher"], row["student"]): row for row in rows if row["teacher"] and row["paper"] == "nkd"}
+    pairs = {
+        (row["teacher"], row["student"]): row for row in rows if row["teacher"] and row["paper"] == "nkd"
+    }
     clear = [pair for pair, row in pairs.items() if row["teacher_measured"] - row["student_mean"] >= 2]
     assert len(pairs) == 5
     assert len(clear) >= 4
