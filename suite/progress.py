@@ -30,8 +30,9 @@ class Progress:
     def begin(self, total: int, skipped: int, jobs: int) -> None:
         """Says how much there is to do."""
         self._total, self._done, self._jobs = total, skipped, jobs
-        text = f"{total} runs: {skipped} recorded already, {total - skipped} to carry out"
-        self._say(text + (f", {jobs} side by side" if jobs > 1 else ""))
+        left = total - skipped
+        text = f"{total} runs: {skipped} recorded already, {left} to carry out"
+        self._say(text + (f", {jobs} side by side" if min(left, jobs) > 1 else ""))
 
     def __enter__(self) -> Progress:
         """Starts the live display on a terminal."""
