@@ -21,10 +21,10 @@ VERBS = {
     "report": "tables of claimed against reproduced numbers",
     "doctor": "what is installed and present, and how to mend each gap",
 }
-"""Verb -> one line of help. The module of a verb is ``suite.cli.<verb>_``; see `Verb modules`.
+"""Verb -> one line of help.
 
-Verb modules define ``add_arguments(parser)`` and ``run(args) -> int`` (the exit status). They import
-what is heavy inside ``run``.
+The module of a verb is ``suite.cli.<verb>_``. It defines ``add_arguments(parser)`` and ``run(args) -> int`` (the
+exit status), and imports what is heavy inside ``run``.
 """
 
 _OVERRIDE = re.compile(r"^[+~]{0,2}[A-Za-z_][\w./@-]*=")
