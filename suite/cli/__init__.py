@@ -23,8 +23,8 @@ VERBS = {
 }
 """Verb -> one line of help.
 
-The module of a verb is ``suite.cli.<verb>_``. It defines ``add_arguments(parser)`` and ``run(args) -> int`` (the
-exit status), and imports what is heavy inside ``run``.
+The module of a verb is ``suite.cli.<verb>_``. It defines ``add_arguments(parser)`` and ``run(args) -> int``
+(the exit status), and imports what is heavy inside ``run``.
 """
 
 _OVERRIDE = re.compile(r"^[+~]{0,2}[A-Za-z_][\w./@-]*=")
