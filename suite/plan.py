@@ -7,13 +7,14 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
 from typing import Any
 
 from suite.claims import Claim, load_papers
 from suite.environment import installed_versions
 from suite.errors import SuiteError
 from suite.recipes import Recipe, compose, load_recipes, trained_alone
-from suite.records import Arm, ServedClaim
+from suite.records import Arm, Record, ServedClaim, Status
 
 _OF_THE_METHOD = re.compile(r"^[+~]{0,2}(method|teacher|model@teacher)\b")
 
@@ -53,6 +54,31 @@ class Run:
         if self.recipe["teacher"]:
             parts.append(f"from {self.recipe['teacher']['name']}")
         return f"{' '.join(parts)}, seed {self.seed}"
+
+    def record(self, status: Status, provenance: dict[str, Any], **measured: Any) -> Record:
+        """The record of an attempt at this run that ends now.
+
+        Args:
+            status: how it ended.
+            provenance: code, packages, host and data it ran with.
+            measured: what else is known: `metrics`, `protocol`, `timings`, `error`.
+        """
+        return Record(
+            run_id=self.run_id,
+            series=self.series,
+            claims=list(self.claims),
+            task=self.recipe["task"],
+            arm=self.arm,
+            profile=self.recipe["profile"],
+            seed=self.seed,
+            status=status,
+            comparable=self.recipe["comparable"],
+            recipe=self.recipe,
+            departures=self.recipe["departures"],
+            provenance=provenance,
+            finished_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            **measured,
+        )
 
 
 @dataclass

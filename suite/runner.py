@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -21,7 +20,7 @@ from suite.errors import SuiteError, did_you_mean
 from suite.paths import records_dir, work_dir
 from suite.plan import Plan, Run
 from suite.progress import Progress
-from suite.records import Record, Status, check_writable, newest_by_run, read_all, read_for_run, write_record
+from suite.records import Status, check_writable, newest_by_run, read_all, read_for_run, write_record
 from suite.workspace import RunFolder
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -256,22 +255,7 @@ class Engine:
 
     def _note(self, run: Run, status: Status, error: str) -> None:
         """Records a run that could not record itself."""
-        record = Record(
-            run_id=run.run_id,
-            series=run.series,
-            claims=list(run.claims),
-            task=run.recipe["task"],
-            arm=run.arm,
-            profile=self.plan.profile,
-            seed=run.seed,
-            status=status,
-            comparable=run.recipe["comparable"],
-            recipe=run.recipe,
-            departures=run.recipe["departures"],
-            provenance=self._provenance,
-            error=error,
-            finished_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        )
+        record = run.record(status, self._provenance, error=error)
         self.outcome.failed[run.run_id] = error
         try:
             write_record(records_dir(), record)

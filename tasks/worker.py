@@ -124,24 +124,13 @@ class _Outcome:
     def record(self, order: Order) -> Record:
         """The record of the run as it stands."""
         run = order.run
-        return Record(
-            run_id=run.run_id,
-            series=run.series,
-            claims=list(run.claims),
-            task=run.recipe["task"],
-            arm=run.arm,
-            profile=run.recipe["profile"],
-            seed=run.seed,
-            status=self.status,
+        return run.record(
+            self.status,
+            {**order.provenance, **self.provenance},
             metrics=self.metrics if self.status == "finished" else {},
-            comparable=run.recipe["comparable"],
-            recipe=run.recipe,
             protocol=self.protocol,
-            departures=run.recipe["departures"],
-            provenance={**order.provenance, **self.provenance},
             timings={name: round(value, 4) for name, value in self.timings.items()},
             error=self.error,
-            finished_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         )
 
 

@@ -288,7 +288,7 @@ def test_a_work_folder_that_cannot_be_used_is_a_failed_run(suite):
     assert done.returncode == 1
     (record,) = suite.records.values()
     assert record.status == "failed"
-    assert "/work/runs" in str(record.error)
+    assert str(suite.folder / "work" / "runs") in str(record.error)
     assert complaint(done).endswith(str(record.error))
 
 
