@@ -12,11 +12,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
 from suite.errors import SuiteError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Version 2 added `per_class` and `skipped`; a file of version 1 lacks both, and is read with neither."""
 
 Arm = Literal["teacher", "student", "distilled"]
 Status = Literal["finished", "failed", "blocked"]
@@ -53,6 +54,9 @@ class Record(BaseModel):
         seed: seed of the run.
         status: `finished`, `failed` or `blocked`; only a finished record has metrics.
         metrics: percent, by metric name (`top1`, `box_AP`, ...).
+        per_class: percent of each class, by what was measured (`IoU`, ...) and name of the class.
+        skipped: how many of what the loading of the data left out, by what it was, in words of the plural
+            (`annotations without area`, `images that cannot be decoded`, ...).
         comparable: whether the data are the published ones, so that a claimed number may be judged.
         recipe: the composed recipe as it was run.
         protocol: the effective protocol, read back from the built objects.
@@ -77,6 +81,8 @@ class Record(BaseModel):
     seed: int
     status: Status
     metrics: dict[str, float] = {}
+    per_class: dict[str, dict[str, float]] = {}
+    skipped: dict[str, NonNegativeInt] = {}
     comparable: bool
     recipe: dict[str, Any] = {}
     protocol: dict[str, Any] = {}

@@ -63,6 +63,27 @@ def test_the_file_is_plain_json_that_says_which_schema_it_has(tmp_path):
     assert content["metrics"] == {"top1": 71.25}
 
 
+def test_results_by_class_and_what_was_skipped_survive_the_file(tmp_path):
+    more: dict[str, Any] = {
+        "per_class": {"IoU": {"paper": 97.25, "zero": math.inf}, "Acc": {"paper": 99.0, "zero": 12.5}},
+        "skipped": {"annotations without area": 3, "images that cannot be decoded": 0},
+    }
+    write_record(tmp_path, record(task="semantic_segmentation", **more))
+    (read,) = read_all(tmp_path)
+    assert (read.schema_version, read.per_class, read.skipped) == (2, more["per_class"], more["skipped"])
+
+
+def test_a_record_of_the_first_schema_is_read_without_what_came_later(tmp_path):
+    write_record(tmp_path, record())
+    path = tmp_path / f"{RUN}-01.json"
+    content = json.loads(path.read_bytes()) | {"schema_version": 1}
+    del content["per_class"], content["skipped"]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    (read,) = read_all(tmp_path)
+    assert (read.schema_version, read.per_class, read.skipped) == (1, {}, {})
+    assert read.metrics == {"top1": 71.25}
+
+
 def test_a_metric_that_is_no_number_survives_the_file(tmp_path):
     write_record(tmp_path, record(metrics={"mIoU": math.nan, "top1": math.inf}))
     json.loads((tmp_path / f"{RUN}-01.json").read_bytes(), parse_constant=pytest.fail)
@@ -134,8 +155,13 @@ def test_a_truncated_record_is_named_and_left_as_it_is(tmp_path, share):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"schema_version": SCHEMA_VERSION + 1}, r"schema 2, this suite reads up to 1; update the suite"),
+        (
+            {"schema_version": SCHEMA_VERSION + 1, "news": 1},
+            rf"schema {SCHEMA_VERSION + 1}, this suite reads up to {SCHEMA_VERSION}; update the suite",
+        ),
         ({"status": "done"}, r"not a record \(status: "),
+        ({"per_class": {"IoU": 0.5}}, r"not a record \(per_class\.IoU: "),
+        ({"skipped": {"images that cannot be decoded": -1}}, r"not a record \(skipped\."),
         ({"colour": "red"}, r"not a record \(colour: "),
         ({"run_id": "f" * 16}, rf"holds the record that belongs into {'f' * 16}-01\.json"),
         ({"attempt": 2}, rf"holds the record that belongs into {RUN}-02\.json"),
