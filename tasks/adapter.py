@@ -28,6 +28,7 @@ class Job:
         data_dir: folder under which data sets lie, or are built.
         device: `cpu` or `cuda`.
         teacher_weights: weights of the teacher, for a distilled run.
+        launcher: `none` for one process, `pytorch` inside a process group of torchrun.
         progress: called as the run goes on.
     """
 
@@ -37,6 +38,7 @@ class Job:
     data_dir: Path
     device: str = "cpu"
     teacher_weights: Path | None = None
+    launcher: str = "none"
     progress: Progress = field(default=lambda event: None)
 
 
@@ -82,6 +84,14 @@ class Adapter(ABC):
         Returns:
             Percent by metric name (`top1`, `box_AP`, `mask_AP`, `mIoU`, ...).
         """
+
+    def per_class(self) -> dict[str, dict[str, float]]:
+        """After `evaluate`: metric (`IoU`, `AP`) -> class name -> percent, where the task has it."""
+        return {}
+
+    def skipped(self) -> dict[str, int]:
+        """After `fit`: what is wrong with data that were left out -> how often."""
+        return {}
 
     @abstractmethod
     def save(self, path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import mmpretrain.models  # noqa: F401  (fills the registry, before a run is forked off)
@@ -17,6 +17,11 @@ class ClassificationAdapter(MMAdapter):
 
     scope = "mmpretrain"
     metrics: Mapping[str, str] = {"accuracy/top1": "top1", "accuracy/top5": "top5"}
+
+    @property
+    def annotations(self) -> Mapping[str, Callable[[Any], Any]]:
+        """`target`: the labels of a batch."""
+        return {"target": self.target}
 
     def target(self, data_samples: Any) -> Tensor:
         """Labels of a batch: `N` class indices, or `N x K` soft labels when images were mixed."""

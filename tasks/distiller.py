@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from tasks.adapter import BlockedError
+from tasks.inherit import Inherited, inherit
 from tasks.methods import LOSSES
 
 Feature = Tensor | list[Tensor]
@@ -117,11 +118,31 @@ class Taps:
 
 @dataclass(frozen=True)
 class Term:
-    """One loss of a method, with where its inputs come from."""
+    """One loss of a method, with where its inputs come from.
+
+    Attributes:
+        name: the term is logged as `loss_<name>`.
+        module: the loss, or one loss a level.
+        inputs: what it takes, in the order of its arguments.
+    """
 
     name: str
     module: nn.Module
     inputs: tuple[str, ...]
+
+    def __call__(self, available: dict[str, Any]) -> Tensor:
+        """The loss of one batch; of several levels the sum.
+
+        Args:
+            available: what the taps caught (`student.<tap>`, `teacher.<tap>`) and the annotations.
+        """
+        if not isinstance(self.module, nn.ModuleList):
+            return cast(Tensor, self.module(*(available[word] for word in self.inputs)))
+        levels = [
+            loss(*(available[word][level] if _is_tap(word) else available[word] for word in self.inputs))
+            for level, loss in enumerate(self.module)
+        ]
+        return torch.stack(levels).sum()
 
 
 class Distiller(BaseModel):
@@ -137,50 +158,58 @@ class Distiller(BaseModel):
         student: BaseModel,
         student_taps: dict[str, Any],
         method: dict[str, Any],
-        probe: Callable[[nn.Module], Any],
-        target: Callable[[Any], Tensor],
+        example: Tensor,
+        features: Callable[[BaseModel, Tensor], Any],
+        annotations: Mapping[str, Callable[[Any], Any]],
         teacher: BaseModel | None = None,
         teacher_taps: dict[str, Any] | None = None,
+        scales: Mapping[str, float] | None = None,
     ) -> None:
         """Builds the losses for the shapes that the taps really give.
 
         Args:
             student: the mm model to train.
             student_taps: the student's taps (see `Taps`).
-            method: composed method: `task_loss_weight` and `losses`, each with `type`, `inputs`
-                (`student.<tap>`, `teacher.<tap>` or `target`), `arguments` and `channels`
-                (argument of the loss -> tap whose channels it takes).
-            probe: runs one forward pass of a model on a small input.
-            target: the labels of a batch of data samples, for losses that ask for `target`.
+            method: composed method: `task_loss_weight`, `inherit` (whether the student starts from the
+                teacher's neck and head) and `losses`, each with `type`, `inputs` (`student.<tap>`,
+                `teacher.<tap>` or the name of an annotation), `arguments`, `channels` (argument of the
+                loss -> tap whose channels it takes), `each_level` (one loss for every level of the taps,
+                summed) and `scaled` (argument -> key of `scales` it is multiplied with).
+            example: one batch as the student's data preprocessor gives it.
+            features: a forward pass of a model on a batch that reaches every tapped module.
+            annotations: name -> what it is in a batch of data samples: class indices, boxes, ...
             teacher: the frozen mm model, already loaded; None for methods without one.
             teacher_taps: the teacher's taps.
+            scales: factors of loss weights, where the feature maps are smaller than the published ones.
 
         Raises:
-            BlockedError: a tap does not exist, or the method needs a teacher and has none.
+            BlockedError: a tap does not exist, levels disagree, or the method needs a teacher and has
+                none.
         """
         super().__init__()
         self.student = student
         self.data_preprocessor = student.data_preprocessor
         self.task_loss_weight = float(method["task_loss_weight"])
-        self._target = target
+        self._features = features
+        self._annotations = annotations
+        self._inherits = bool(method.get("inherit", False))
+        self.inherited: Inherited | None = None
         self._outside: dict[str, Any] = {"teacher": None}
         asked = [word for loss in method["losses"].values() for word in loss["inputs"]]
-        if teacher is None and any(word.startswith("teacher.") for word in asked):
+        if teacher is None and (self._inherits or any(word.startswith("teacher.") for word in asked)):
             raise BlockedError(f"method {method['name']} asks for a teacher, and the recipe names none")
         self._outside["student_taps"] = Taps(student, student_taps, _taps_of("student", asked))
         if teacher is not None:
             teacher.eval().requires_grad_(False)
             self._outside["teacher"] = teacher
             self._outside["teacher_taps"] = Taps(teacher, teacher_taps or {}, _taps_of("teacher", asked))
-        shapes = self._probe(probe)
+        shapes = self._shapes(example)
         self.losses = nn.ModuleDict()
         self._terms: list[Term] = []
         for name, loss in method["losses"].items():
-            taps = loss.get("channels", {})
-            channels = {argument: _channels(shapes[tap]) for argument, tap in taps.items()}
-            module = LOSSES[loss["type"]](**loss["arguments"], **channels)
-            self.losses[name] = module
-            self._terms.append(Term(name, module, tuple(loss["inputs"])))
+            _check_levels(name, loss["inputs"], shapes)
+            self.losses[name] = _build_loss(name, loss, shapes, scales or {})
+            self._terms.append(Term(name, self.losses[name], tuple(loss["inputs"])))
 
     @property
     def teacher(self) -> BaseModel | None:
@@ -188,19 +217,28 @@ class Distiller(BaseModel):
         found: BaseModel | None = self._outside["teacher"]
         return found
 
+    def init_weights(self) -> None:
+        """Initialises the student as its zoo config says; then lets it inherit, where the method does."""
+        super().init_weights()
+        if self._inherits and self.inherited is None:
+            assert self.teacher is not None
+            self.inherited = inherit(self.student, self.teacher)
+
     @torch.no_grad()
-    def _probe(self, probe: Callable[[nn.Module], Any]) -> dict[str, Feature]:
-        # In eval mode, so that the probe leaves batch-norm statistics as they are.
+    def _shapes(self, example: Tensor) -> dict[str, Feature]:
+        """What the taps give for an example; in eval mode, so that batch-norm statistics stay as they are."""
         was_training = self.student.training
         self.student.eval()
-        probe(self.student)
+        self._features(self.student, example)
         self.student.train(was_training)
-        found = {f"student.{name}": value for name, value in self._outside["student_taps"].take().items()}
+        found = self._caught("student")
         if self.teacher is not None:
-            probe(self.teacher)
-            taken = self._outside["teacher_taps"].take()
-            found |= {f"teacher.{name}": value for name, value in taken.items()}
+            self._features(self.teacher, example)
+            found |= self._caught("teacher")
         return found
+
+    def _caught(self, side: str) -> dict[str, Feature]:
+        return {f"{side}.{name}": value for name, value in self._outside[f"{side}_taps"].take().items()}
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Distiller:
         """Moves the teacher along when the model changes device or precision."""
@@ -227,19 +265,66 @@ class Distiller(BaseModel):
             name: _scaled(value, self.task_loss_weight) if "loss" in name else value
             for name, value in self.student(inputs, data_samples, mode="loss").items()
         }
-        available: dict[str, Any] = {
-            f"student.{name}": value for name, value in self._outside["student_taps"].take().items()
-        }
+        available: dict[str, Any] = self._caught("student")
         if self.teacher is not None:
             with torch.no_grad():
-                self.teacher(inputs, data_samples, mode="tensor")
-            taken = self._outside["teacher_taps"].take()
-            available |= {f"teacher.{name}": value for name, value in taken.items()}
-        for term in self._terms:
-            if "target" in term.inputs and "target" not in available:
-                available["target"] = self._target(data_samples)
-            losses[f"loss_{term.name}"] = term.module(*(available[word] for word in term.inputs))
+                self._features(self.teacher, inputs)
+            available |= self._caught("teacher")
+        asked = {word for term in self._terms for word in term.inputs}
+        available |= {name: read(data_samples) for name, read in self._annotations.items() if name in asked}
+        # The sums over whole feature maps overflow half precision.
+        with torch.autocast(inputs.device.type, enabled=False):
+            single = {word: _in_single_precision(value) for word, value in available.items()}
+            losses |= {f"loss_{term.name}": term(single) for term in self._terms}
         return losses
+
+
+def _build_loss(
+    name: str, loss: dict[str, Any], shapes: dict[str, Feature], scales: Mapping[str, float]
+) -> nn.Module:
+    """The loss module of one entry of a method; with `each_level`, one module a level."""
+    arguments = dict(loss["arguments"])
+    for argument, kind in loss.get("scaled", {}).items():
+        arguments[argument] *= scales.get(kind, 1.0)
+    taps = loss.get("channels", {})
+    kind = LOSSES[loss["type"]]
+    if not loss.get("each_level", False):
+        return kind(**arguments, **{argument: _channels(shapes[tap]) for argument, tap in taps.items()})
+    listed = [shapes[word] for word in loss["inputs"] if _is_tap(word)]
+    if not all(isinstance(maps, list) for maps in listed):
+        raise BlockedError(f"loss {name!r} is built for each level; its taps must list their modules")
+    return nn.ModuleList(
+        kind(**arguments, **{argument: _channels(shapes[tap][level]) for argument, tap in taps.items()})
+        for level in range(len(listed[0]))
+    )
+
+
+def _check_levels(name: str, inputs: Sequence[str], shapes: dict[str, Feature]) -> None:
+    """Makes sure that a loss compares maps of equal size.
+
+    Raises:
+        BlockedError: number or size of the levels differ; says where.
+    """
+    compared = [word for word in inputs if _is_tap(word)]
+    if [word.partition(".")[0] for word in sorted(compared)] != ["student", "teacher"]:
+        return
+    ours, theirs = (shapes[word] if isinstance(shapes[word], list) else [shapes[word]] for word in compared)
+    if len(ours) != len(theirs):
+        raise BlockedError(
+            f"loss {name!r}: {compared[0]} has {len(ours)} levels and {compared[1]} has {len(theirs)}; "
+            "list as many modules in both taps"
+        )
+    for level, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+        if one.ndim == other.ndim == 4 and one.shape[2:] != other.shape[2:]:
+            sizes = ["{} x {}".format(*feature.shape[2:]) for feature in (one, other)]
+            raise BlockedError(
+                f"loss {name!r}: level {level} of {compared[0]} is {sizes[0]} and of {compared[1]} {sizes[1]}; "
+                "tap modules of the same stride"
+            )
+
+
+def _is_tap(word: str) -> bool:
+    return "." in word
 
 
 def _taps_of(side: str, words: Sequence[str]) -> list[str]:
@@ -250,6 +335,14 @@ def _channels(feature: Feature) -> int:
     """Channels of a tapped output: dimension 1 of a map or of logits, the last one of tokens."""
     one = feature[0] if isinstance(feature, list) else feature
     return int(one.shape[2] if one.ndim == 3 else one.shape[1])
+
+
+def _in_single_precision(value: Any) -> Any:
+    """Half precision, as autocast leaves it in feature maps, as float32; anything else as it is."""
+    if isinstance(value, list):
+        return [_in_single_precision(part) for part in value]
+    halved = isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16)
+    return value.float() if halved else value
 
 
 def _scaled(value: Any, weight: float) -> Any:

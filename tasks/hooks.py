@@ -45,7 +45,8 @@ class EpochSeedHook(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Seeds all generators."""
-        seed_everything(self.seed, runner.epoch + 1)
+        # Processes that train together draw different numbers; a process alone is rank 0.
+        seed_everything(self.seed, runner.epoch + 1, *([runner.rank] if runner.rank else []))
 
 
 class ResumePointHook(Hook):
@@ -59,6 +60,8 @@ class ResumePointHook(Hook):
         Raises:
             OSError: names the file that could not be written; the checkpoint before it is untouched.
         """
+        if runner.rank:
+            return
         path = Path(runner.work_dir) / RESUME_FILE
         aside = path.with_name(f"{RESUME_FILE}.new")
         try:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,14 @@ class MMAdapter(Adapter):
     metrics: Mapping[str, str]
     """Name of a metric in the evaluator's output -> name in a record."""
 
+    @property
     @abstractmethod
-    def target(self, data_samples: Any) -> Tensor:
-        """The labels of a batch, for losses that ask for them."""
+    def annotations(self) -> Mapping[str, Callable[[Any], Any]]:
+        """What losses may ask for: its name -> how it is read from a batch of data samples."""
+
+    def features(self, model: BaseModel, inputs: Tensor) -> Any:
+        """A forward pass that reaches every module a tap may name; of a teacher nothing more is run."""
+        return model(inputs, mode="tensor")
 
     def fingerprint(self) -> str:
         """Builds or checks the data set; see `Adapter.fingerprint`."""
@@ -73,10 +79,12 @@ class MMAdapter(Adapter):
                 self.student,
                 recipe["student"]["taps"],
                 recipe["method"],
-                probe=self._probe,
-                target=self.target,
+                example=self._example(),
+                features=self.features,
+                annotations=self.annotations,
                 teacher=self._teacher(),
                 teacher_taps=recipe["teacher"]["taps"] if recipe["teacher"] else None,
+                scales=recipe["data"].get("scales"),
             )
         model.init_weights()
         self.runner = self._runner(config, model)
@@ -97,7 +105,7 @@ class MMAdapter(Adapter):
         return config
 
     def _model(self, config: Config) -> BaseModel:
-        settings = config.model.to_dict()
+        settings = copy.deepcopy(config.model)
         settings.setdefault("data_preprocessor", config.get("data_preprocessor"))
         model: BaseModel = MODELS.build(settings)
         return model
@@ -122,11 +130,11 @@ class MMAdapter(Adapter):
             )
         return teacher
 
-    def _probe(self, model: nn.Module) -> None:
-        """One forward pass on the first test image."""
-        preprocessor: Any = model.data_preprocessor
-        batch = preprocessor(pseudo_collate([self._test_data[0]]), False)
-        model(**batch, mode="tensor")
+    def _example(self) -> Tensor:
+        """The first test image, as the student's preprocessor hands it on."""
+        preprocessor: Any = self.student.data_preprocessor
+        inputs: Tensor = preprocessor(pseudo_collate([self._test_data[0]]), False)["inputs"]
+        return inputs
 
     def _runner(self, config: Config, model: BaseModel) -> Runner:
         run_dir = self.job.run_dir
@@ -141,7 +149,14 @@ class MMAdapter(Adapter):
         config.resume = resume.exists()
         config.load_from = str(resume) if resume.exists() else None
         config.experiment_name = f"{run_dir.name}-{time.time_ns()}"
+        config.launcher = self.job.launcher
+        if self.job.launcher != "none" and self.job.device == "cpu":
+            # Its default asks for a GPU a process.
+            config.model_wrapper_cfg = {"type": "MMDistributedDataParallel"}
+        # The zoo's own hooks (averaged weights, switches of the pipeline) go with published schedules.
+        published = self.job.recipe["scale"] == "published"
         hooks = [
+            *((config.get("custom_hooks") or []) if published else []),
             EpochSeedHook(self.job.seed),
             ResumePointHook(),
             FiniteLossHook(),
@@ -174,7 +189,7 @@ class MMAdapter(Adapter):
             "batch_size": loader.batch_size,
             "train_images": len(loader.dataset),
             "test_images": len(self._test_data),
-            "train_pipeline": [type(step).__name__ for step in loader.dataset.pipeline.transforms],
+            "train_pipeline": _describe_pipeline(loader.dataset.pipeline),
             "normalisation": _describe_normalisation(self.student.data_preprocessor),
             "precision": "float32",
         }
@@ -196,7 +211,18 @@ class MMAdapter(Adapter):
 
     def evaluate(self) -> dict[str, float]:
         """Scores the student as the runner's test loop does; see `Adapter.evaluate`."""
-        found = self.runner.test()
+        self._found = self.runner.test()
+        return self.read_metrics(self._found)
+
+    def read_metrics(self, found: Mapping[str, Any]) -> dict[str, float]:
+        """The metrics of a record in what the evaluators return.
+
+        Args:
+            found: name in the evaluators' output -> value.
+
+        Returns:
+            Percent by metric name.
+        """
         return {name: float(found[key]) for key, name in self.metrics.items() if key in found}
 
     def save(self, path: Path) -> None:
@@ -226,6 +252,7 @@ _RUNNER_KEYS = (
     "default_scope",
     "randomness",
     "experiment_name",
+    "launcher",
 )
 
 
@@ -247,15 +274,30 @@ def _describe_model(model: nn.Module) -> dict[str, Any]:
     }
 
 
+def _describe_pipeline(pipeline: Any) -> list[str]:
+    # A data set that mixes several images has a list of transforms, any other a `Compose`.
+    return [type(step).__name__ for step in getattr(pipeline, "transforms", pipeline)]
+
+
 def _describe_normalisation(preprocessor: nn.Module) -> dict[str, list[float]]:
     return {name: getattr(preprocessor, name).flatten().tolist() for name in ("mean", "std")}
 
 
 def _describe_distillation(distiller: Distiller) -> dict[str, Any]:
-    losses = {name: _describe_loss(loss) for name, loss in distiller.losses.items()}
+    losses = {
+        name: {**_describe_loss(loss[0]), "levels": len(loss)}
+        if isinstance(loss, nn.ModuleList)
+        else _describe_loss(loss)
+        for name, loss in distiller.losses.items()
+    }
     described: dict[str, Any] = {"task_loss_weight": distiller.task_loss_weight, "losses": losses}
     if distiller.teacher is not None:
         described["teacher"] = _describe_model(distiller.teacher)
+    if distiller.inherited is not None:
+        described["inherited"] = {
+            "tensors": len(distiller.inherited.copied),
+            "left": distiller.inherited.left,
+        }
     return described
 
 

@@ -120,6 +120,8 @@ class _Outcome:
         self.protocol: dict[str, Any] = {}
         self.provenance: dict[str, Any] = {}
         self.timings: dict[str, float] = {}
+        self.per_class: dict[str, dict[str, float]] = {}
+        self.skipped: dict[str, int] = {}
 
     def record(self, order: Order) -> Record:
         """The record of the run as it stands."""
@@ -128,6 +130,8 @@ class _Outcome:
             self.status,
             {**order.provenance, **self.provenance},
             metrics=self.metrics if self.status == "finished" else {},
+            per_class=self.per_class if self.status == "finished" else {},
+            skipped=self.skipped,
             protocol=self.protocol,
             timings={name: round(value, 4) for name, value in self.timings.items()},
             error=self.error,
@@ -155,9 +159,11 @@ def _measure(order: Order, folder: RunFolder, channel: Connection, outcome: _Out
     adapter.build()
     outcome.protocol = adapter.describe()
     outcome.timings |= adapter.fit()
+    outcome.skipped = adapter.skipped()
     started = time.monotonic()
     outcome.metrics = adapter.evaluate()
     outcome.timings["evaluation"] = time.monotonic() - started
+    outcome.per_class = adapter.per_class()
     _check_metrics(outcome.metrics)
     _save(adapter, folder.weights)
     outcome.provenance["weights_sha256"] = _sha256(folder.weights)
@@ -211,6 +217,9 @@ def _teacher_weights(order: Order, outcome: _Outcome) -> Path | None:
 def _device(wanted: str) -> str:
     import torch
 
+    if wanted == "cpu":
+        # mmengine takes whatever GPU it sees.
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     available = torch.cuda.is_available()
     if wanted == "cuda" and not available:
         raise BlockedError(

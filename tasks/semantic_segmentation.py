@@ -1,0 +1,69 @@
+"""Semantic segmentation with mmseg."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import mmseg.models  # noqa: F401  (fills the registry, before a run is forked off)
+from mmseg.evaluation import IoUMetric
+from mmseg.registry import METRICS
+
+import tasks.semantic_datasets  # noqa: F401  (registers the embedded data set with mmseg)
+from tasks.loading import check_images, counts_of
+from tasks.mm import MMAdapter
+
+_CLASS_PREFIX = "IoU."
+
+
+@METRICS.register_module()
+class PerClassIoU(IoUMetric):  # type: ignore[misc]
+    """mmseg's mean IoU, with the IoU of every class beside it."""
+
+    def compute_metrics(self, results: list[Any]) -> dict[str, float]:
+        """The mean metrics of mmseg, and `IoU.<class>` in percent; a class that never occurs is left out.
+
+        Args:
+            results: of each image the areas of intersection, union, prediction and label, by class.
+        """
+        metrics: dict[str, float] = dict(super().compute_metrics(results))
+        intersection, union = (sum(image[part] for image in results) for part in (0, 1))
+        for name, shared, joint in zip(self.dataset_meta["classes"], intersection, union, strict=True):
+            if joint > 0:
+                metrics[f"{_CLASS_PREFIX}{name}"] = round(100 * float(shared / joint), 2)
+        return metrics
+
+
+class SemanticSegmentationAdapter(MMAdapter):
+    """mmseg's segmenters on Cityscapes' layout, scored by mean IoU."""
+
+    scope = "mmseg"
+    metrics: Mapping[str, str] = {"mIoU": "mIoU"}
+
+    @property
+    def annotations(self) -> Mapping[str, Callable[[Any], Any]]:
+        """Nothing: the methods compare features and logits."""
+        return {}
+
+    def build(self) -> None:
+        """Builds everything up to the first step; see `Adapter.build`.
+
+        Raises:
+            BlockedError: also when a test image or label map cannot be decoded.
+        """
+        super().build()
+        listed = [self._test_data.get_data_info(i) for i in range(len(self._test_data))]
+        check_images([entry[key] for entry in listed for key in ("img_path", "seg_map_path")])
+
+    def per_class(self) -> dict[str, dict[str, float]]:
+        """IoU of every class in percent; see `Adapter.per_class`."""
+        by_class = {
+            name.removeprefix(_CLASS_PREFIX): float(value)
+            for name, value in self._found.items()
+            if name.startswith(_CLASS_PREFIX)
+        }
+        return {"IoU": by_class}
+
+    def skipped(self) -> dict[str, int]:
+        """What the training data left out, and why; see `Adapter.skipped`."""
+        return counts_of(self.runner.train_dataloader.dataset)
