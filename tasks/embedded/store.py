@@ -6,8 +6,16 @@ import fcntl
 import hashlib
 import os
 import shutil
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+_STORED_BLOCK = 0xFFFF
+"""Bytes that a stored block of a deflate stream holds at most (RFC 1951, section 3.2.4)."""
 
 
 class WrongFingerprintError(RuntimeError):
@@ -17,6 +25,37 @@ class WrongFingerprintError(RuntimeError):
 def write_ppm(path: Path, pixels: bytes, width: int, height: int) -> None:
     """Writes an 8-bit RGB image as binary PPM: no compressor, hence the same bytes everywhere."""
     path.write_bytes(b"P6\n%d %d\n255\n" % (width, height) + pixels)
+
+
+def write_png(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
+    """Writes an 8-bit PNG whose deflate stream has stored blocks only.
+
+    Compressors differ between versions and machines; without one, the same pixels are the same bytes.
+
+    Args:
+        path: the file.
+        pixels: `H x W x 3` (RGB) or `H x W` (grey levels, or labels).
+    """
+    height, width = pixels.shape[:2]
+    colour_type = 2 if pixels.ndim == 3 else 0
+    rows = pixels.reshape(height, -1)
+    # Each row begins with the number of its filter: 0, none.
+    raw = np.pad(rows, ((0, 0), (1, 0))).tobytes()
+    stream = [b"\x78\x01"]
+    for start in range(0, len(raw), _STORED_BLOCK):
+        block = raw[start : start + _STORED_BLOCK]
+        last = start + _STORED_BLOCK >= len(raw)
+        stream += [struct.pack("<BHH", last, len(block), len(block) ^ 0xFFFF), block]
+    stream.append(struct.pack(">I", zlib.adler32(raw)))
+    header = struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0)
+    chunks = (_png_chunk(b"IHDR", header), _png_chunk(b"IDAT", b"".join(stream)), _png_chunk(b"IEND", b""))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+
+
+def _png_chunk(kind: bytes, content: bytes) -> bytes:
+    """One chunk of a PNG: length, kind, content, checksum."""
+    checksum = zlib.crc32(kind + content)
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
 
 
 def fingerprint(folder: Path) -> str:
