@@ -114,18 +114,18 @@ def draw(ink: npt.NDArray[np.int64], place: Placement, canvas: tuple[int, int]) 
     Returns:
         `height x width`, int64, 0 (nothing) to 255 (full ink), bilinear between the 8 x 8 cells.
     """
-    rows, columns = np.indices(canvas, dtype=np.int64)
-    across = columns - place.left
-    down = rows - place.top
+    down = np.arange(canvas[0], dtype=np.int64)[:, None] - place.top
+    across = np.arange(canvas[1], dtype=np.int64) - place.left
     sheared = across * 100 - place.slant * (place.height // 2 - down)
     x = (sheared * 2 + 100) * 8 * _ONE // (200 * place.width) - _ONE // 2
     y = (down * 2 + 1) * 8 * _ONE // (2 * place.height) - _ONE // 2
-    padded = np.pad(ink, 2)
+    padded = np.pad(ink, 2).ravel()
     x0 = np.clip(x // _ONE, -2, 8)
     y0 = np.clip(y // _ONE, -2, 8)
     fx = np.clip(x - x0 * _ONE, 0, _ONE)
     fy = np.clip(y - y0 * _ONE, 0, _ONE)
-    corner = [padded[y0 + 2 + dy, x0 + 2 + dx] for dy in (0, 1) for dx in (0, 1)]
+    cell = (y0 + 2) * 12 + x0 + 2
+    corner = [padded.take(cell + step) for step in (0, 1, 12, 13)]
     upper = corner[0] * (_ONE - fx) + corner[1] * fx
     lower = corner[2] * (_ONE - fx) + corner[3] * fx
     coverage: npt.NDArray[np.int64] = (upper * (_ONE - fy) + lower * fy) * 255 // (16 * _ONE * _ONE)
