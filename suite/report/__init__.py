@@ -19,7 +19,8 @@ from suite.claims import Paper, find_paper
 from suite.paths import records_dir, results_dir
 from suite.records import Record, read_all
 from suite.report.frame import build_frame
-from suite.report.page import Page, build_page
+from suite.report.layout import Page
+from suite.report.page import build_page
 from suite.verdicts import DEVIATIONS, GAIN_LARGER, GAIN_SMALLER, LOSS
 
 FORMATS: Final = {"markdown": "md", "csv": "csv", "html": "html"}

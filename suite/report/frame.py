@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -40,6 +40,7 @@ COLUMNS: Final[dict[str, str]] = {
     "student": "string",
     "dataset": "string",
     "metric": "string",
+    "main": "boolean",  # the metric that speaks for its claim where claims are counted
     "profile": "string",
     "status": "string",  # finished | not run | blocked | failed | quoted
     "claimed": "float64",
@@ -76,6 +77,7 @@ COLUMNS: Final[dict[str, str]] = {
     "teacher_claimed": "float64",
     "teacher_measured": "float64",
     "departures": "string",
+    "skipped": "string",  # what the loading of the data left out, with how many of each
     "discrepancies": "string",  # ids within the paper
     "series": "string",
     "older_records": "Int64",  # finished records of earlier series, which do not count
@@ -85,7 +87,7 @@ COLUMNS: Final[dict[str, str]] = {
 """Column -> pandas dtype. Metrics and their differences are in percent and percent points."""
 
 SEPARATOR: Final = " | "
-"""Between the entries of a cell that holds several (tables, departures, discrepancies)."""
+"""Between the entries of a cell that holds several (tables, departures, what was skipped, discrepancies)."""
 
 ARM_OF_ROLE: Final[dict[str, Arm]] = {
     "teacher": "teacher",
@@ -142,6 +144,13 @@ class Measured:
         return sorted({text for run in self.finished for text in run.departures})
 
     @property
+    def skipped(self) -> list[str]:
+        """What the loading of the data left out of any finished run, with how many: ``empty boxes (3)``."""
+        found = sorted({what for run in self.finished for what, count in run.skipped.items() if count})
+        counts = {what: [run.skipped.get(what, 0) for run in self.finished] for what in found}
+        return [f"{what} ({_range(numbers)})" for what, numbers in counts.items()]
+
+    @property
     def faults(self) -> list[str]:
         """Why runs count for nothing: one sentence for each cause, with its seeds."""
         seeds: dict[tuple[str, str], list[str]] = {}
@@ -167,6 +176,15 @@ class Measured:
         """Mean over the seeds; None when no run reports the metric."""
         values = self.by_seed(metric)
         return _mean(values) if values else None
+
+    def by_class(self, metric: str) -> dict[str, list[float]]:
+        """Class -> the finite results of the finished runs, by seed; classes in the order of the records."""
+        found: dict[str, list[float]] = {}
+        for run in self.finished:
+            for name, value in run.per_class.get(metric, {}).items():
+                if math.isfinite(value):
+                    found.setdefault(name, []).append(value)
+        return found
 
 
 _NOTHING: Final = Measured()
@@ -273,14 +291,22 @@ def _claim_rows(paper: Paper, claim: Claim, known: _Known) -> Iterator[dict[str,
         "source": _joined(source.where for source in claim.sources),
         "note": claim.note,
     }
+    main = main_metric(claim)
     for name, metric in claim.metrics.items():
         row = shared | {
             "metric": name,
+            "main": name == main,
             "claimed": metric.value,
             "decimals": metric.decimals,
             "claimed_gain": _claimed_gain(claim, name, known),
         }
         yield row | (_measured_columns(claim, name, known) if claim.judged else {"status": "quoted"})
+
+
+def main_metric(claim: Claim) -> MetricName:
+    """The metric that speaks for a claim: its first with a noise prior, or else its first."""
+    judged = (name for name in claim.metrics if find_prior(claim.dataset, name) is not None)
+    return next(judged, next(iter(claim.metrics)))
 
 
 def _quoted_rows(paper: Paper, quoted: Quoted) -> Iterator[dict[str, Any]]:
@@ -333,6 +359,7 @@ def _measured_columns(claim: Claim, name: MetricName, known: _Known) -> dict[str
         "n": len(values) or None,
         "seeds": " ".join(str(seed) for seed in own.by_seed(name)) or None,
         "departures": _joined(own.departures),
+        "skipped": _joined(own.skipped),
         "series": own.runs[0].series,
         "older_records": own.older,
     }
@@ -438,6 +465,11 @@ def _mark_discoveries(rows: list[dict[str, Any]]) -> None:
     survives = benjamini_hochberg([row["p_value"] for row in judged])
     for row, survived in zip(judged, survives, strict=True):
         row["survives_bh"] = survived
+
+
+def _range(counts: Sequence[int]) -> str:
+    low, high = min(counts), max(counts)
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def _mean(by_seed: Mapping[int, float]) -> float:

@@ -7,7 +7,7 @@ from typing import Final
 
 import jinja2
 
-from suite.report.page import DETAIL_HEADINGS, HEADINGS, OTHERS_HEADINGS, Page
+from suite.report.layout import NOTES, Page
 
 _TEMPLATE: Final = "page.html.j2"
 _TONES: Final = {
@@ -32,10 +32,4 @@ def to_html(page: Page) -> str:
     template = jinja2.Environment(loader=loader, autoescape=True, keep_trailing_newline=True).get_template(
         _TEMPLATE
     )
-    return template.render(
-        page=page,
-        headings=HEADINGS,
-        detail_headings=DETAIL_HEADINGS,
-        others_headings=OTHERS_HEADINGS,
-        tones=_TONES,
-    )
+    return template.render(page=page, notes=NOTES, tones=_TONES)

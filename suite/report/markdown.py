@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 
-from suite.report.page import DETAIL_HEADINGS, HEADINGS, OTHERS_HEADINGS, Line, Page
+from suite.report.layout import NOTES, Grid, Page
 
 
 def to_markdown(page: Page) -> str:
@@ -16,7 +16,8 @@ def _blocks(page: Page) -> Iterator[str]:
     yield f"# {_text(page.title)}\n"
     for paragraph in page.paragraphs:
         yield f"{paragraph}\n"
-    yield f"**{' '.join(page.caption)}**\n"
+    yield from (f"- {sentence}" for sentence in page.caption)
+    yield ""
     yield "Made by either of\n"
     yield "```\n" + "\n".join(page.commands) + "\n```\n"
     if page.shared_departures:
@@ -25,32 +26,32 @@ def _blocks(page: Page) -> Iterator[str]:
         yield ""
     for section in page.sections:
         yield f"## {_text(section.title)}\n"
-        yield f"Source: {_text(section.remark)}.\n"
-        yield from _table((*HEADINGS, "notes"), section.lines, noted=True)
-        if section.further:
-            yield "<details><summary>Further metrics, measured and not judged</summary>\n"
-            yield from _table((*HEADINGS, "notes"), section.further, noted=True)
-            yield "</details>\n"
-    if page.details:
-        yield "## Deviations and undecided rows\n"
-        yield from _table(DETAIL_HEADINGS, page.details)
-    if page.others:
-        yield "## Numbers of others\n"
-        yield f"<details><summary>{len(page.others)} rows, quoted and never judged</summary>\n"
-        yield from _table(OTHERS_HEADINGS, page.others)
-        yield "</details>\n"
-    if page.environment:
-        yield "## Environment of the runs\n"
-        yield from _table(("what", "values"), [Line(fact) for fact in page.environment])
+        if section.remark:
+            yield f"{_text(section.remark)}\n"
+        for grid in section.grids:
+            yield from _folded(grid) if grid.folded else _open(grid)
     yield from (f"[^{number}]: {_text(text)}" for number, text in enumerate(page.footnotes, start=1))
 
 
-def _table(headings: Sequence[str], lines: Iterable[Line], noted: bool = False) -> Iterator[str]:
-    yield f"| {' | '.join(headings)} |"
-    yield "|" + " --- |" * len(headings)
-    for line in lines:
+def _open(grid: Grid) -> Iterator[str]:
+    if grid.title:
+        yield f"{_text(grid.title)}\n"
+    yield from _table(grid)
+
+
+def _folded(grid: Grid) -> Iterator[str]:
+    # The empty line that ends the summary lets the table inside be read as Markdown.
+    yield f"<details><summary>{_text(grid.title)}</summary>\n"
+    yield from _table(grid)
+    yield "</details>\n"
+
+
+def _table(grid: Grid) -> Iterator[str]:
+    yield f"| {' | '.join(grid.headings)} |"
+    yield "|" + " --- |" * len(grid.headings)
+    for line in grid.lines:
         cells = [_text(cell) for cell in line.cells]
-        if noted:
+        if grid.headings[-1] == NOTES:
             cells.append(" ".join(f"[^{number}]" for number in line.notes))
         yield f"| {' | '.join(cells)} |"
     yield ""

@@ -5,33 +5,33 @@ Nothing here depends on the time or the machine of the report: the same records 
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import pandas as pd
 
-from suite.claims import Paper, Table
-from suite.priors import find_prior, load_priors
-from suite.records import Record
-from suite.report.frame import SEPARATOR, measured_arms, rows_of
-from suite.verdicts import (
-    DEVIATES_LOW,
-    DEVIATIONS,
-    INCONCLUSIVE,
-    LARGEST_K,
-    MOST_RUNS,
-    NOT_COMPARABLE,
-    STANDARD_RUNS,
-    SignTest,
-    sign_test,
+from suite.claims import Claim, Paper
+from suite.records import Arm, Record
+from suite.report.caption import captions
+from suite.report.cells import (
+    NOTHING,
+    Row,
+    best_of_k_cell,
+    claimed_cell,
+    p_value,
+    pair_cell,
+    runs_needed_cell,
+    signed,
+    spread,
+    verdict_cell,
+    yes_no,
 )
-
-Row = dict[str, Any]
-"""One row of the frame, with None for what is missing."""
-
-NOTHING: Final = "—"
+from suite.report.frame import ARM_OF_ROLE, Arms, Measured, measured_arms, rows_of
+from suite.report.layout import Grid, Line, Page, Section
+from suite.report.tables import PublishedTables
+from suite.verdicts import DEVIATIONS, INCONCLUSIVE, STANDARD_RUNS
 
 EMBEDDED_OPENING: Final = (
     "The data of these runs are embedded in the project, drawn from scikit-learn's handwritten digits: "
@@ -51,21 +51,6 @@ _HOW_TO_READ_PUBLISHED: Final = (
     "runs with listed departures."
 )
 
-HEADINGS: Final = (
-    "claim",
-    "method",
-    "teacher → student",
-    "teacher measured",
-    "metric",
-    "claimed",
-    "reproduced",
-    "difference",
-    "95 % interval",
-    "verdict",
-    "gain claimed",
-    "gain reproduced (90 % interval)",
-    "gain verdict",
-)
 DETAIL_HEADINGS: Final = (
     "claim",
     "metric",
@@ -77,6 +62,15 @@ DETAIL_HEADINGS: Final = (
     "runs needed",
 )
 OTHERS_HEADINGS: Final = ("about", "kind", "method", "teacher → student", "numbers", "gains", "source")
+
+BY_CLASS: Final = "IoU"
+"""What is shown class by class, as `suite.records.Record.per_class` names it."""
+
+_ARM_HEADINGS: Final[dict[Arm, str]] = {
+    "teacher": "teacher",
+    "student": "student alone",
+    "distilled": "distilled",
+}
 
 _FACTS: Final = {
     "python": "Python",
@@ -96,60 +90,6 @@ _FACTS: Final = {
 """Key in the provenance of a record, at its top or in one of its groups -> the fact as printed."""
 
 
-@dataclass(frozen=True)
-class Line:
-    """One row of a table: its cells, and the numbers of its footnotes (from 1)."""
-
-    cells: tuple[str, ...]
-    notes: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Section:
-    """One published table.
-
-    Attributes:
-        title: heading.
-        remark: where it was published, and whether all its rows are known.
-        lines: the judged metrics, columns as `HEADINGS`.
-        further: metrics that were measured and have no prior to be judged with.
-    """
-
-    title: str
-    remark: str
-    lines: tuple[Line, ...]
-    further: tuple[Line, ...] = ()
-
-
-@dataclass(frozen=True)
-class Page:
-    """A whole report, in words.
-
-    Attributes:
-        title: heading.
-        paragraphs: how to read it; on embedded data the first sentence says that they are.
-        caption: what was run, and the sign test over pairs.
-        sections: one for each published table with claims.
-        details: lines of `DETAIL_HEADINGS` for every deviation and every undecided row.
-        others: lines of `OTHERS_HEADINGS`: what somebody else measured.
-        shared_departures: departures that every finished row has.
-        footnotes: texts; footnote n is entry n - 1.
-        commands: what makes these numbers.
-        environment: fact -> its distinct values over the records.
-    """
-
-    title: str
-    paragraphs: tuple[str, ...]
-    caption: tuple[str, ...]
-    sections: tuple[Section, ...]
-    details: tuple[Line, ...]
-    others: tuple[Line, ...]
-    shared_departures: tuple[str, ...]
-    footnotes: tuple[str, ...]
-    commands: tuple[str, ...]
-    environment: tuple[tuple[str, str], ...]
-
-
 def build_page(paper: Paper, frame: pd.DataFrame, records: Iterable[Record], profile: str) -> Page:
     """Words the report of one paper.
 
@@ -160,109 +100,69 @@ def build_page(paper: Paper, frame: pd.DataFrame, records: Iterable[Record], pro
         profile: the profile of the frame.
     """
     rows = rows_of(frame)
-    used = _used(paper, records, profile)
+    arms = measured_arms(records, profile)
+    used = _used(paper, arms)
     embedded = not all(record.comparable for record in used) if used else profile != "paper"
-    wording = _Wording(paper, rows)
+    tables = PublishedTables(paper, rows)
     return Page(
         title=f"{paper.id.upper()}: {paper.title} ({paper.venue})",
         paragraphs=(f"{EMBEDDED_OPENING} {_HOW_TO_READ_EMBEDDED}" if embedded else _HOW_TO_READ_PUBLISHED,),
-        caption=(_counts(rows, profile), _sign_sentence(sign_test(pair_gains(rows))), *_priors_used(rows)),
-        sections=tuple(wording.sections()),
-        details=tuple(_detail(row) for row in rows if row["verdict"] in {*DEVIATIONS, INCONCLUSIVE}),
-        others=tuple(_others(rows)),
-        shared_departures=wording.shared_departures,
-        footnotes=wording.footnotes(),
+        caption=captions(rows, profile),
+        sections=(*tables.sections(), *_chapters(paper, rows, arms, used)),
+        shared_departures=tables.shared_departures,
+        footnotes=tables.footnotes(),
         commands=_commands(paper.id, profile, rows),
-        environment=tuple(environment(used)),
     )
 
 
-def pair_gains(rows: Iterable[Row]) -> list[float]:
-    """Mean gains of the pairs behind the claims of a paper's own methods, for the sign test.
+def _chapters(paper: Paper, rows: Sequence[Row], arms: Arms, used: Sequence[Record]) -> Iterator[Section]:
+    """What follows the published tables; a chapter with nothing in it is left out."""
+    details = tuple(_detail(row) for row in rows if row["verdict"] in {*DEVIATIONS, INCONCLUSIVE})
+    if details:
+        yield Section("Deviations and undecided rows", (Grid(DETAIL_HEADINGS, details),))
+    classes = tuple(_class_grids(paper.claims, arms))
+    if classes:
+        yield Section(f"{BY_CLASS} of each class", classes, "In percent, mean ± sample sd over the seeds.")
+    others = tuple(_others(rows))
+    if others:
+        folded = Grid(OTHERS_HEADINGS, others, f"{len(others)} rows, quoted and never judged", folded=True)
+        yield Section("Numbers of others", (folded,))
+    facts = tuple(Line(fact) for fact in environment(used))
+    if facts:
+        yield Section("Environment of the runs", (Grid(("what", "values"), facts),))
 
-    The first metric of a claim speaks for it, and claims that one series of runs serves count once.
-    """
-    gains: dict[str, float] = {}
-    spoken: set[str] = set()
-    for row in rows:
-        if row["role"] == "ours" and row["claim"] not in spoken:
-            spoken.add(row["claim"])
-            if row["gain"] is not None:
-                gains.setdefault(row["series"], row["gain"])
-    return list(gains.values())
 
-
-class _Wording:
-    """Turns the rows of one paper into lines, collecting footnotes in the order of their first use."""
-
-    def __init__(self, paper: Paper, rows: Sequence[Row]) -> None:
-        self._paper = paper
-        self._rows = rows
-        self._numbers: dict[str, int] = {}
-        self._discrepancies = {
-            item.id: f"{item.title}. {item.text} Sources: {'; '.join(item.sources)}."
-            for item in paper.discrepancies
-        }
-        finished = [set(_entries(row["departures"])) for row in rows if row["n"]]
-        self.shared_departures = tuple(sorted(set.intersection(*finished))) if finished else ()
-
-    def sections(self) -> Iterator[Section]:
-        """One section for each published table that prints a claim."""
-        for table in self._paper.tables:
-            rows = [
-                row for row in self._rows if row["origin"] == "claim" and table.id in _entries(row["tables"])
-            ]
-            if rows:
-                main = _headline_rows(rows)
-                further = [row for row in rows if row["n"] and row not in main]
-                yield Section(
-                    title=_table_title(table),
-                    remark=table.source
-                    + ("" if table.complete else "; more rows of it exist than are known here"),
-                    lines=tuple(self._line(row) for row in main),
-                    further=tuple(self._line(row) for row in further),
-                )
-
-    def footnotes(self) -> tuple[str, ...]:
-        """The texts that the lines refer to; ask after the sections."""
-        return tuple(self._numbers)
-
-    def _line(self, row: Row) -> Line:
-        return Line(
-            cells=(
-                row["claim"],
-                row["method"] or NOTHING,
-                pair_cell(row),
-                percent(row["teacher_measured"]),
-                row["metric"],
-                _claimed(row),
-                _reproduced(row),
-                signed(row["difference"]),
-                _interval(row["lower"], row["upper"]),
-                _verdict(row),
-                signed(row["claimed_gain"], row["decimals"]),
-                gain_cell(row),
-                _gain_verdict(row),
-            ),
-            notes=tuple(self._numbers.setdefault(text, len(self._numbers) + 1) for text in self._notes(row)),
-        )
-
-    def _notes(self, row: Row) -> Iterator[str]:
-        # Reasons that hold for a whole report are said once at its top.
-        if row["reason"] and row["verdict"] != NOT_COMPARABLE:
-            yield _sentence(row["reason"])
-        if row["gain_reason"] and row["gain_reason"] != row["reason"]:
-            yield _sentence(row["gain_reason"])
-        for text in _entries(row["departures"]):
-            if text not in self.shared_departures:
-                yield f"Departure: {text}"
-        for identifier in _entries(row["discrepancies"]):
-            yield f"Discrepancy: {self._discrepancies[identifier]}"
-        if row["older_records"]:
-            yield (
-                f"Left out of this row: {_many(row['older_records'], 'finished run')} of an earlier recipe, "
-                "data or version."
+def _class_grids(claims: Iterable[Claim], arms: Arms) -> Iterator[Grid]:
+    """One folded table for each claim whose runs say how they do on each class."""
+    for claim in claims:
+        columns = _class_columns(claim, arms)
+        if columns:
+            own = list(columns.values())[-1]
+            yield Grid(
+                headings=("class", *(_ARM_HEADINGS[arm] for arm in columns)),
+                lines=tuple(
+                    Line((name, *(_class_cell(results.get(name, [])) for results in columns.values())))
+                    for name in own
+                ),
+                title=f"{claim.id}: {claim.label}",
+                folded=True,
             )
+
+
+def _class_columns(claim: Claim, arms: Arms) -> dict[Arm, dict[str, list[float]]]:
+    """Arm -> class -> results; a distilled student stands beside its teacher and the student alone."""
+    if not claim.judged:
+        return {}
+    own = ARM_OF_ROLE[claim.role]
+    shown: Iterable[Arm] = _ARM_HEADINGS if own == "distilled" else (own,)
+    columns = {arm: arms.get((claim.id, arm), Measured()).by_class(BY_CLASS) for arm in shown}
+    return {arm: results for arm, results in columns.items() if results} if columns[own] else {}
+
+
+def _class_cell(values: list[float]) -> str:
+    if not values:
+        return NOTHING
+    return spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
 
 
 def environment(records: Iterable[Record]) -> Iterator[tuple[str, str]]:
@@ -283,64 +183,16 @@ def environment(records: Iterable[Record]) -> Iterator[tuple[str, str]]:
             yield _FACTS[key], ", ".join(sorted(values, key=lambda value: (-values[value], value)))
 
 
-def _used(paper: Paper, records: Iterable[Record], profile: str) -> list[Record]:
+def _used(paper: Paper, arms: Arms) -> list[Record]:
     """The finished records that the frame of a paper rests on, each once."""
     claims = {claim.id for claim in paper.claims}
     runs = {
         run.run_id: run
-        for (claim, _), measured in measured_arms(records, profile).items()
+        for (claim, _), measured in arms.items()
         if claim in claims
         for run in measured.finished
     }
     return list(runs.values())
-
-
-def _headline_rows(rows: Sequence[Row]) -> list[Row]:
-    """The rows that carry a table: metrics with a noise prior, or else the first metric of a claim."""
-    first: dict[str, str] = {}
-    for row in rows:
-        first.setdefault(row["claim"], row["metric"])
-    return [
-        row
-        for row in rows
-        if row["metric"] == first[row["claim"]] or find_prior(row["dataset"], row["metric"]) is not None
-    ]
-
-
-def _table_title(table: Table) -> str:
-    if table.number is None:
-        return table.title
-    where = f"Table {table.number}" if table.number.isdigit() else table.number.capitalize()
-    return f"{where}: {table.title}"
-
-
-def _counts(rows: Sequence[Row], profile: str) -> str:
-    """How many claims are where."""
-    status: dict[str, str] = {}
-    for row in rows:
-        if row["origin"] == "claim":
-            status.setdefault(row["claim"], row["status"])
-    counted = Counter(status.values())
-    judged = len(status) - counted["quoted"]
-    parts = [f"{counted['finished']} of {judged} claims finished"]
-    parts += [f"{counted[name]} {name}" for name in ("failed", "blocked", "not run") if counted[name]]
-    parts += [f"{_many(counted['quoted'], 'number')} of rivals quoted"] if counted["quoted"] else []
-    return f"Profile `{profile}`: {', '.join(parts)}."
-
-
-def _sign_sentence(test: SignTest) -> str:
-    pairs = test.positive + test.negative + test.ties
-    if not pairs:
-        return "No gain has been measured yet."
-    signs = f"{test.positive} above zero, {test.negative} below, {test.ties} equal"
-    p = _p(test.p_value)
-    return f"Sign test over {_many(pairs, 'pair')} with a measured gain: {signs} (exact, two-sided p = {p})."
-
-
-def _priors_used(rows: Sequence[Row]) -> list[str]:
-    if not any(row["p_value"] is not None for row in rows):
-        return []
-    return [f"Noise priors: version {load_priors().version} (`baselines/priors.yaml`)."]
 
 
 def _commands(paper: str, profile: str, rows: Sequence[Row]) -> tuple[str, ...]:
@@ -359,26 +211,14 @@ def _detail(row: Row) -> Line:
         (
             row["claim"],
             row["metric"],
-            _verdict(row),
-            _p(row["p_value"]),
-            _yes_no(row["survives_bh"]) if deviates else NOTHING,
-            _yes_no(row["survives_wider_prior"]),
-            _best_of_k(row),
-            _runs_needed(row),
+            verdict_cell(row),
+            p_value(row["p_value"]),
+            yes_no(row["survives_bh"]) if deviates else NOTHING,
+            yes_no(row["survives_wider_prior"]),
+            best_of_k_cell(row),
+            runs_needed_cell(row),
         )
     )
-
-
-def _best_of_k(row: Row) -> str:
-    if row["verdict"] != DEVIATES_LOW:
-        return NOTHING
-    return f"more than {LARGEST_K}" if row["best_of_k"] is None else str(row["best_of_k"])
-
-
-def _runs_needed(row: Row) -> str:
-    if row["verdict"] != INCONCLUSIVE:
-        return NOTHING
-    return f"more than {MOST_RUNS}" if row["runs_needed"] is None else str(row["runs_needed"])
 
 
 def _others(rows: Sequence[Row]) -> Iterator[Line]:
@@ -389,7 +229,9 @@ def _others(rows: Sequence[Row]) -> Iterator[Line]:
             quoted.setdefault(row["claim"], []).append(row)
     for metrics in quoted.values():
         row = metrics[0]
-        numbers = [f"{each['metric']} {_claimed(each)}" for each in metrics if each["claimed"] is not None]
+        numbers = [
+            f"{each['metric']} {claimed_cell(each)}" for each in metrics if each["claimed"] is not None
+        ]
         gains = [
             f"{each['metric']} {signed(each['claimed_gain'], each['decimals'])}"
             for each in metrics
@@ -406,83 +248,3 @@ def _others(rows: Sequence[Row]) -> Iterator[Line]:
                 row["source"] + (f". {row['note']}" if row["note"] else ""),
             )
         )
-
-
-def pair_cell(row: Row) -> str:
-    """Teacher and student of a row, or the one there is."""
-    if row["teacher"] and row["student"]:
-        return f"{row['teacher']} → {row['student']}"
-    return row["student"] or row["teacher"] or NOTHING
-
-
-def _claimed(row: Row) -> str:
-    return NOTHING if row["claimed"] is None else f"{row['claimed']:.{row['decimals']}f}"
-
-
-def _reproduced(row: Row) -> str:
-    if row["reproduced"] is None:
-        return row["status"] if row["status"] != "finished" else NOTHING
-    spread = "" if row["sd"] is None else f" ± {row['sd']:.2f}"
-    return f"{row['reproduced']:.2f}{spread} (n = {row['n']})"
-
-
-def _verdict(row: Row) -> str:
-    if row["verdict"] is None:
-        return "not judged" if row["reproduced"] is not None else NOTHING
-    label = f"{row['verdict']}*" if row["marked"] else row["verdict"]
-    more = [row["strength"], "equivalent" if row["equivalent"] else None]
-    worded = ", ".join(part for part in more if part)
-    return f"{label} ({worded})" if worded else label
-
-
-def gain_cell(row: Row) -> str:
-    """The reproduced gain of a row with its interval."""
-    if row["gain"] is None:
-        return NOTHING
-    interval = _interval(row["gain_lower"], row["gain_upper"], sign="+")
-    worded = signed(row["gain"]) if interval == NOTHING else f"{signed(row['gain'])} ({interval})"
-    if row["retained"] is None:
-        return worded
-    return f"{worded}, {row['retained']:.0%} of the claim"
-
-
-def _gain_verdict(row: Row) -> str:
-    if row["gain_verdict"] is None:
-        return NOTHING if row["gain"] is None else "not judged"
-    return f"{row['gain_verdict']}*" if row["gain_marked"] else row["gain_verdict"]
-
-
-def percent(value: float | None) -> str:
-    """A measured number with two decimals."""
-    return NOTHING if value is None else f"{value:.2f}"
-
-
-def signed(value: float | None, decimals: int = 2) -> str:
-    """A difference with its sign."""
-    return NOTHING if value is None else f"{value:+.{decimals}f}"
-
-
-def _interval(lower: float | None, upper: float | None, sign: str = "") -> str:
-    if lower is None or upper is None:
-        return NOTHING
-    return f"{lower:{sign}.2f} to {upper:{sign}.2f}"
-
-
-def _p(value: float) -> str:
-    return f"{value:.3f}" if value >= 0.001 else f"{value:.0e}"
-
-
-def _yes_no(value: bool | None) -> str:
-    return NOTHING if value is None else "yes" if value else "no"
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def _sentence(text: str) -> str:
-    return text[0].upper() + text[1:] + ("" if text.endswith(".") else ".")
-
-
-def _entries(cell: str | None) -> list[str]:
-    return cell.split(SEPARATOR) if cell else []

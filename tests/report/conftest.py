@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from suite.claims import Paper
+from suite.claims import METRICS, Paper
 from suite.records import Record
 
 MakeRecord = Callable[..., Record]
@@ -107,6 +107,121 @@ def paper() -> Paper:
     )
 
 
+def _dense(
+    name: str, role: str, task: str, metrics: dict[str, str], table: str, **more: Any
+) -> dict[str, Any]:
+    dataset = "cityscapes" if task == "semantic_segmentation" else "coco-2017"
+    return _claim(name, role, metrics, table, task=task, dataset=dataset, **more)
+
+
+@pytest.fixture
+def dense_paper() -> Paper:
+    """A paper with detection, instance and semantic segmentation, and tables with several metrics."""
+    pair = {"teacher": "retinanet-r101", "student": "retinanet-r50", "baseline": "dense-box-base"}
+    pair |= {"teacher_claim": "dense-box-teacher"}
+    box, instance, semantic = "detection", "instance_segmentation", "semantic_segmentation"
+    base = _dense(
+        "dense-box-base",
+        "baseline",
+        box,
+        {"box_AP": "37.4", "box_AP_S": "20.6", "box_AR": "53.9"},
+        "box",
+        student="retinanet-r50",
+    )
+    ablation = base["sources"][0] | {"row": "other-row", "table": "parts"}
+    base["sources"].append(ablation | {"printed": {"box_AP": "37.4", "box_AP_S": "20.0"}})
+    in_both = {
+        "teacher": "cascade-mask-rcnn-x101-dcn",
+        "student": "mask-rcnn-r50",
+        "baseline": "dense-mask-base",
+    }
+    return Paper.model_validate(
+        {
+            "id": "dense",
+            "title": "Everywhere",
+            "venue": "Nowhere 2023",
+            "arxiv": [],
+            "code": "somebody/dense",
+            "versions": {},
+            "tables": [
+                _table("box", "Boxes", number="1"),
+                _table("parts", "Parts of it", number="2"),
+                _table("mask", "Masks", number="3"),
+                _table("seg", "Streets", number="4"),
+                _table("readme", "README", kind="repo_table"),
+            ],
+            "claims": [
+                _dense(
+                    "dense-box-teacher", "teacher", box, {"box_AP": "38.9"}, "box", teacher="retinanet-r101"
+                ),
+                base,
+                _dense(
+                    "dense-gid",
+                    "rival",
+                    box,
+                    {"box_AP": "39.1", "box_AP_S": "22.8"},
+                    "box",
+                    method="GID",
+                    **pair,
+                )
+                | {"recipe": None},
+                _dense(
+                    "dense-box",
+                    "ours",
+                    box,
+                    {"box_AP": "39.6", "box_AP_S": "22.9", "box_AR": "55.7"},
+                    "box",
+                    method="Ours",
+                    **pair,
+                ),
+                _dense(
+                    "dense-box-inherit", "ours", box, {"box_AP": "39.7"}, "readme", method="Ours+", **pair
+                ),
+                _dense(
+                    "dense-half",
+                    "ablation",
+                    box,
+                    {"box_AP": "39.0", "box_AP_S": "22.1"},
+                    "parts",
+                    method="Half",
+                    **pair,
+                ),
+                _dense(
+                    "dense-mask-base",
+                    "baseline",
+                    instance,
+                    {"box_AP": "39.2", "mask_AP": "35.4", "mask_AP_S": "19.1"},
+                    "mask",
+                    student="mask-rcnn-r50",
+                ),
+                _dense(
+                    "dense-mask",
+                    "ours",
+                    instance,
+                    {"box_AP": "42.1", "mask_AP": "37.8", "mask_AP_S": "19.7"},
+                    "mask",
+                    method="Ours",
+                    **in_both,
+                ),
+                _dense(
+                    "dense-seg-base", "baseline", semantic, {"mIoU": "69.85"}, "seg", student="pspnet-r18"
+                ),
+                _dense(
+                    "dense-seg",
+                    "ours",
+                    semantic,
+                    {"mIoU": "73.63"},
+                    "seg",
+                    method="Ours",
+                    teacher="pspnet-r101",
+                    student="pspnet-r18",
+                    baseline="dense-seg-base",
+                ),
+            ],
+        }
+    )
+
+
 @pytest.fixture
 def record() -> MakeRecord:
     """Makes a record: ``record("tiny-kd", "distilled", 0, top1=71.9)``; further fields by name."""
@@ -114,7 +229,7 @@ def record() -> MakeRecord:
     def make(claim: str | list[str], arm: str, seed: int, **fields: Any) -> Record:
         claims = [claim] if isinstance(claim, str) else claim
         profile = fields.pop("profile", "mini")
-        metrics = {name: fields.pop(name) for name in ("top1", "top5") if name in fields}
+        metrics = {name: fields.pop(name) for name in METRICS if name in fields}
         recipe = f"{claims[0]} {arm} {profile} {fields.pop('recipe_version', 1)}"
         series = hashlib.sha256(recipe.encode()).hexdigest()[:16]
         content: dict[str, Any] = {
@@ -132,6 +247,20 @@ def record() -> MakeRecord:
             "finished_at": f"2026-11-01T10:{seed:02d}:00+00:00",
         }
         return Record.model_validate(content | fields)
+
+    return make
+
+
+@pytest.fixture
+def seeds(record: MakeRecord) -> Callable[..., list[Record]]:
+    """Records of one arm, given its metrics by seed: ``seeds("dense-box", "distilled", box_AP=[31, 32])``."""
+
+    def make(claim: str | list[str], arm: str, **fields: Any) -> list[Record]:
+        metrics = {name: fields.pop(name) for name in METRICS if name in fields}
+        return [
+            record(claim, arm, seed, **dict(zip(metrics, values, strict=True)), **fields)
+            for seed, values in enumerate(zip(*metrics.values(), strict=True))
+        ]
 
     return make
 

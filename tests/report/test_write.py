@@ -169,6 +169,26 @@ def test_the_work_grows_with_the_records_no_faster_than_they_do(paper, record):
     assert (large - small) / 3000 < 25
 
 
+def test_several_metrics_results_by_class_and_skips_do_not_change_that(dense_paper, record):
+    more = {
+        "per_class": {"IoU": {f"class {number}": 50.0 for number in range(19)}},
+        "skipped": {"empty boxes": 1, "annotations without area": 2},
+    }
+
+    def store_of(count):
+        return [
+            record(
+                "dense-box", arm, seed, box_AP=30.0, box_AP_S=1.0, box_AR=2.0, recipe_version=version, **more
+            )
+            for version in range(count // 100)
+            for arm in ("student", "distilled")
+            for seed in range(50)
+        ]
+
+    small, large = calls_to_report(dense_paper, store_of(1000)), calls_to_report(dense_paper, store_of(4000))
+    assert (large - small) / 3000 < 25
+
+
 def test_reporting_needs_neither_torch_nor_any_mm_package():
     import subprocess
 

@@ -1,0 +1,122 @@
+"""What a report says of all its claims at once: how many ran, and what their gains add up to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from math import fsum
+
+from suite.priors import load_priors
+from suite.report.cells import Row, many, p_value
+from suite.verdicts import SignTest, sign_test
+
+
+def captions(rows: Sequence[Row], profile: str) -> tuple[str, ...]:
+    """The sentences of a paper's caption.
+
+    Args:
+        rows: all rows of the paper, in the order of its claims.
+        profile: the profile of the rows.
+    """
+    return tuple(
+        sentence
+        for sentence in (
+            _counts(rows, profile),
+            _sign_sentence(sign_test(pair_gains(rows))),
+            _ablation_sentence(sign_test(pair_gains(rows, "ablation"))),
+            _teacher_sentence(teacher_leads(rows)),
+            _priors_used(rows),
+        )
+        if sentence
+    )
+
+
+def signs(test: SignTest) -> str:
+    """The three counts of a sign test in words."""
+    return f"{test.positive} above zero, {test.negative} below, {test.ties} equal"
+
+
+def pair_gains(rows: Iterable[Row], role: str = "ours") -> list[float]:
+    """Mean gains of the pairs behind the claims of one role, for the sign test.
+
+    A pair is a claim with a measured gain on its main metric, whatever its task; claims that one series of
+    runs serves are one pair.
+
+    Returns:
+        Percent points, in the order of the claims.
+    """
+    gains: dict[str, float] = {}
+    for row in rows:
+        if row["role"] == role and row["main"] and row["gain"] is not None:
+            gains.setdefault(row["series"], row["gain"])
+    return list(gains.values())
+
+
+def teacher_leads(rows: Iterable[Row]) -> dict[tuple[str, str, str], float]:
+    """How far teachers are above the students that the paper's own methods train.
+
+    Returns:
+        (teacher, student, main metric) -> teacher minus student alone, percent points, where both were
+        measured; several methods on one teacher and student are one entry.
+    """
+    return {
+        (row["teacher"], row["student"], row["metric"]): row["teacher_measured"] - row["student_mean"]
+        for row in rows
+        if row["role"] == "ours"
+        and row["main"]
+        and row["teacher_measured"] is not None
+        and row["student_mean"] is not None
+    }
+
+
+def _counts(rows: Sequence[Row], profile: str) -> str:
+    """How many claims are where."""
+    status = {row["claim"]: row["status"] for row in rows if row["origin"] == "claim"}
+    counted = Counter(status.values())
+    judged = len(status) - counted["quoted"]
+    parts = [f"{counted['finished']} of {judged} claims finished"]
+    parts += [f"{counted[name]} {name}" for name in ("failed", "blocked", "not run") if counted[name]]
+    parts += [f"{many(counted['quoted'], 'number')} of rivals quoted"] if counted["quoted"] else []
+    return f"Profile `{profile}`: {', '.join(parts)}."
+
+
+def _sign_sentence(test: SignTest) -> str:
+    pairs = test.positive + test.negative + test.ties
+    if not pairs:
+        return "No gain has been measured yet."
+    return (
+        f"Sign test over {many(pairs, 'pair')} (one a claim of the paper's own methods, by its main metric): "
+        f"{signs(test)} (exact, two-sided p = {p_value(test.p_value)})."
+    )
+
+
+def _ablation_sentence(test: SignTest) -> str:
+    # Ablations share teacher, student and most of a method: they are no independent signs to be tested.
+    gains = test.positive + test.negative + test.ties
+    return f"Ablations, not among the pairs: {many(gains, 'gain')}, {signs(test)}." if gains else ""
+
+
+def _teacher_sentence(leads: dict[tuple[str, str, str], float]) -> str:
+    if not leads:
+        return ""
+    wins = sum(lead > 0 for lead in leads.values())
+    by_metric: dict[str, list[float]] = {}
+    for (_, _, metric), lead in leads.items():
+        by_metric.setdefault(metric, []).append(lead)
+    parts = [f"{metric} {_mean(group):+.2f} over {len(group)}" for metric, group in by_metric.items()]
+    return (
+        f"The teacher is above the student alone in {wins} of {many(len(leads), 'pair')} of teacher and "
+        f"student, by {_mean(leads.values()):+.2f} points on the mean over pairs"
+        + (f" ({', '.join(parts)})." if len(parts) > 1 else ".")
+    )
+
+
+def _priors_used(rows: Sequence[Row]) -> str:
+    if not any(row["p_value"] is not None for row in rows):
+        return ""
+    return f"Noise priors: version {load_priors().version} (`baselines/priors.yaml`)."
+
+
+def _mean(values: Iterable[float]) -> float:
+    numbers = list(values)
+    return fsum(numbers) / len(numbers)

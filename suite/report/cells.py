@@ -1,0 +1,123 @@
+"""How numbers and rows of the frame are worded in the cells of a report's tables."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from suite.report.frame import SEPARATOR
+from suite.verdicts import DEVIATES_LOW, INCONCLUSIVE, LARGEST_K, MOST_RUNS
+
+Row = dict[str, Any]
+"""One row of the frame, with None for what is missing."""
+
+NOTHING: Final = "—"
+
+
+def percent(value: float | None) -> str:
+    """A measured number with two decimals."""
+    return NOTHING if value is None else f"{value:.2f}"
+
+
+def signed(value: float | None, decimals: int = 2) -> str:
+    """A difference with its sign."""
+    return NOTHING if value is None else f"{value:+.{decimals}f}"
+
+
+def interval(lower: float | None, upper: float | None, sign: str = "") -> str:
+    """An interval in words; `sign` is ``+`` for differences."""
+    if lower is None or upper is None:
+        return NOTHING
+    return f"{lower:{sign}.2f} to {upper:{sign}.2f}"
+
+
+def spread(mean: float | None, sd: float | None) -> str:
+    """A mean with its sample sd, where there is one."""
+    return percent(mean) if sd is None else f"{percent(mean)} ± {sd:.2f}"
+
+
+def p_value(value: float) -> str:
+    """A probability with three decimals, or as a power of ten where they would all be zero."""
+    return f"{value:.3f}" if value >= 0.001 else f"{value:.0e}"
+
+
+def yes_no(value: bool | None) -> str:
+    """A truth value in words."""
+    return NOTHING if value is None else "yes" if value else "no"
+
+
+def many(count: int, noun: str) -> str:
+    """A count with its noun, in the plural unless it is one."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def entries(cell: str | None) -> list[str]:
+    """The entries of a cell of the frame that holds several."""
+    return cell.split(SEPARATOR) if cell else []
+
+
+def pair_cell(row: Row) -> str:
+    """Teacher and student of a row, or the one there is."""
+    if row["teacher"] and row["student"]:
+        return f"{row['teacher']} → {row['student']}"
+    return row["student"] or row["teacher"] or NOTHING
+
+
+def claimed_cell(row: Row) -> str:
+    """The claimed number with the decimals that were printed."""
+    return NOTHING if row["claimed"] is None else f"{row['claimed']:.{row['decimals']}f}"
+
+
+def reproduced_cell(row: Row) -> str:
+    """Mean, sd and number of our runs, or why there is none."""
+    if row["reproduced"] is None:
+        return row["status"] if row["status"] != "finished" else NOTHING
+    return f"{spread(row['reproduced'], row['sd'])} (n = {row['n']})"
+
+
+def runs_cell(row: Row) -> str:
+    """How many runs a row rests on, and what became of others that were tried."""
+    if row["n"] is None:
+        return row["status"] if row["status"] != "finished" else NOTHING
+    return f"n = {row['n']}" + ("" if row["status"] == "finished" else f", {row['status']}")
+
+
+def verdict_cell(row: Row) -> str:
+    """The verdict on the number, with its strength."""
+    if row["verdict"] is None:
+        return "not judged" if row["reproduced"] is not None else NOTHING
+    label = f"{row['verdict']}*" if row["marked"] else row["verdict"]
+    more = [row["strength"], "equivalent" if row["equivalent"] else None]
+    worded = ", ".join(part for part in more if part)
+    return f"{label} ({worded})" if worded else label
+
+
+def gain_cell(row: Row) -> str:
+    """The reproduced gain of a row with its interval."""
+    if row["gain"] is None:
+        return NOTHING
+    bounds = interval(row["gain_lower"], row["gain_upper"], sign="+")
+    worded = signed(row["gain"]) if bounds == NOTHING else f"{signed(row['gain'])} ({bounds})"
+    if row["retained"] is None:
+        return worded
+    return f"{worded}, {row['retained']:.0%} of the claim"
+
+
+def gain_verdict_cell(row: Row) -> str:
+    """The verdict on the gain."""
+    if row["gain_verdict"] is None:
+        return NOTHING if row["gain"] is None else "not judged"
+    return f"{row['gain_verdict']}*" if row["gain_marked"] else row["gain_verdict"]
+
+
+def best_of_k_cell(row: Row) -> str:
+    """For a number that is too low: the best of how many runs would explain the claim."""
+    if row["verdict"] != DEVIATES_LOW:
+        return NOTHING
+    return f"more than {LARGEST_K}" if row["best_of_k"] is None else str(row["best_of_k"])
+
+
+def runs_needed_cell(row: Row) -> str:
+    """For an undecided number: how many runs would decide it."""
+    if row["verdict"] != INCONCLUSIVE:
+        return NOTHING
+    return f"more than {MOST_RUNS}" if row["runs_needed"] is None else str(row["runs_needed"])

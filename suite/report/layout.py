@@ -1,0 +1,76 @@
+"""The parts of a report: what `suite.report.page` words and Markdown and HTML set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+NOTES: Final = "notes"
+"""Heading of a last column that holds the footnotes of the lines."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of a table: its cells, and the numbers of its footnotes (from 1).
+
+    Footnotes are shown where the last heading of the table is `NOTES`.
+    """
+
+    cells: tuple[str, ...]
+    notes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Grid:
+    """One table of the report.
+
+    Attributes:
+        headings: of its columns.
+        lines: its rows.
+        title: one line above it; what is seen of it while it is folded.
+        folded: whether a reader has to open it.
+    """
+
+    headings: tuple[str, ...]
+    lines: tuple[Line, ...]
+    title: str = ""
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class Section:
+    """One published table, or a chapter of its own.
+
+    Attributes:
+        title: heading.
+        grids: its tables.
+        remark: a sentence below the heading.
+    """
+
+    title: str
+    grids: tuple[Grid, ...]
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A whole report, in words.
+
+    Attributes:
+        title: heading.
+        paragraphs: how to read it; on embedded data the first sentence says that they are.
+        caption: what was run, the sign test over pairs, and how far the teachers are ahead.
+        sections: one for each published table with claims; then what stands beside deviations, results by
+            class, numbers of others, and what the runs were made with.
+        shared_departures: departures that every finished row has.
+        footnotes: texts; footnote n is entry n - 1.
+        commands: what makes these numbers.
+    """
+
+    title: str
+    paragraphs: tuple[str, ...]
+    caption: tuple[str, ...]
+    sections: tuple[Section, ...]
+    shared_departures: tuple[str, ...]
+    footnotes: tuple[str, ...]
+    commands: tuple[str, ...]

@@ -1,0 +1,202 @@
+"""The published tables with our numbers beside theirs, and the verdicts on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, get_args
+
+from suite.claims import Claim, MetricName, Paper, Table
+from suite.priors import find_prior
+from suite.report.cells import (
+    NOTHING,
+    Row,
+    claimed_cell,
+    entries,
+    gain_cell,
+    gain_verdict_cell,
+    interval,
+    many,
+    pair_cell,
+    percent,
+    reproduced_cell,
+    runs_cell,
+    signed,
+    spread,
+    verdict_cell,
+)
+from suite.report.layout import NOTES, Grid, Line, Section
+from suite.verdicts import NOT_COMPARABLE
+
+HEADINGS: Final = (
+    "claim",
+    "method",
+    "teacher → student",
+    "teacher measured",
+    "metric",
+    "claimed",
+    "reproduced",
+    "difference",
+    "95 % interval",
+    "verdict",
+    "gain claimed",
+    "gain reproduced (90 % interval)",
+    "gain verdict",
+    NOTES,
+)
+_ROW_HEADINGS: Final = ("claim", "method", "teacher → student", "runs")
+
+_AS_PRINTED: Final = "Columns as printed, each cell claimed / reproduced ± sd over the seeds:"
+_VERDICTS: Final = "Verdicts:"
+_FURTHER: Final = "Further metrics, measured and without a noise prior to judge their numbers by"
+
+Printed = dict[str, dict[MetricName, str | None]]
+"""Claim -> metric -> the number as one table prints it, None where it prints the gain alone."""
+
+
+class PublishedTables:
+    """Turns the rows of one paper into sections, collecting footnotes in the order of their first use.
+
+    Attributes:
+        shared_departures: departures that every finished row has; no footnote repeats them.
+    """
+
+    def __init__(self, paper: Paper, rows: Sequence[Row]) -> None:
+        self._paper = paper
+        self._rows = [row for row in rows if row["origin"] == "claim"]
+        self._numbers: dict[str, int] = {}
+        self._discrepancies = {
+            item.id: f"{item.title}. {item.text} Sources: {'; '.join(item.sources)}."
+            for item in paper.discrepancies
+        }
+        finished = [set(entries(row["departures"])) for row in rows if row["n"]]
+        self.shared_departures = tuple(sorted(set.intersection(*finished))) if finished else ()
+
+    def sections(self) -> Iterator[Section]:
+        """One section for each published table that prints a claim."""
+        for table in self._paper.tables:
+            printed = _printed(self._paper.claims, table)
+            rows = [row for row in self._rows if row["metric"] in printed.get(row["claim"], ())]
+            if rows:
+                more = "" if table.complete else "; more rows of it exist than are known here"
+                yield Section(
+                    title=_table_title(table),
+                    grids=tuple(self._grids(rows, printed)),
+                    remark=f"Source: {table.source}{more}.",
+                )
+
+    def footnotes(self) -> tuple[str, ...]:
+        """The texts that the lines refer to; ask after the sections."""
+        return tuple(self._numbers)
+
+    def _grids(self, rows: Sequence[Row], printed: Printed) -> Iterator[Grid]:
+        several = any(len(numbers) > 1 for numbers in printed.values())
+        if several:
+            yield _as_printed(rows, printed)
+        main = _headline_rows(rows)
+        title = _VERDICTS if several else ""
+        yield Grid(HEADINGS, tuple(self._line(row) for row in main), title)
+        shown = {(row["claim"], row["metric"]) for row in main}
+        further = [row for row in rows if row["n"] and (row["claim"], row["metric"]) not in shown]
+        if further:
+            yield Grid(HEADINGS, tuple(self._line(row) for row in further), _FURTHER, folded=True)
+
+    def _line(self, row: Row) -> Line:
+        return Line(
+            cells=(
+                row["claim"],
+                row["method"] or NOTHING,
+                pair_cell(row),
+                percent(row["teacher_measured"]),
+                row["metric"],
+                claimed_cell(row),
+                reproduced_cell(row),
+                signed(row["difference"]),
+                interval(row["lower"], row["upper"]),
+                verdict_cell(row),
+                signed(row["claimed_gain"], row["decimals"]),
+                gain_cell(row),
+                gain_verdict_cell(row),
+            ),
+            notes=tuple(self._numbers.setdefault(text, len(self._numbers) + 1) for text in self._notes(row)),
+        )
+
+    def _notes(self, row: Row) -> Iterator[str]:
+        # Reasons that hold for a whole report are said once at its top.
+        if row["reason"] and row["verdict"] != NOT_COMPARABLE:
+            yield _sentence(row["reason"])
+        if row["gain_reason"] and row["gain_reason"] != row["reason"]:
+            yield _sentence(row["gain_reason"])
+        for text in entries(row["departures"]):
+            if text not in self.shared_departures:
+                yield f"Departure: {text}"
+        if row["skipped"]:
+            yield f"Left out when the data were loaded: {', '.join(entries(row['skipped']))}."
+        for identifier in entries(row["discrepancies"]):
+            yield f"Discrepancy: {self._discrepancies[identifier]}"
+        if row["older_records"]:
+            yield (
+                f"Left out of this row: {many(row['older_records'], 'finished run')} of an earlier recipe, "
+                "data or version."
+            )
+
+
+def _printed(claims: Iterable[Claim], table: Table) -> Printed:
+    found: Printed = {}
+    for claim in claims:
+        for source in claim.sources:
+            if source.table == table.id:
+                numbers = found.setdefault(claim.id, dict.fromkeys(source.gains))
+                numbers.update(source.printed)
+    return found
+
+
+def _as_printed(rows: Sequence[Row], printed: Printed) -> Grid:
+    """A published table as it was laid out: a line a claim, a column a metric."""
+    columns = [name for name in get_args(MetricName) if any(name in numbers for numbers in printed.values())]
+    by_claim: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        by_claim.setdefault(row["claim"], {})[row["metric"]] = row
+    return Grid(
+        headings=(*_ROW_HEADINGS, *columns),
+        lines=tuple(_printed_line(measured, columns, printed[claim]) for claim, measured in by_claim.items()),
+        title=_AS_PRINTED,
+    )
+
+
+def _printed_line(
+    measured: dict[str, Row], columns: Sequence[MetricName], numbers: Mapping[MetricName, str | None]
+) -> Line:
+    first = next(iter(measured.values()))
+    cells = [
+        _side_by_side(numbers[name], measured[name]) if name in measured else NOTHING for name in columns
+    ]
+    return Line((first["claim"], first["method"] or NOTHING, pair_cell(first), runs_cell(first), *cells))
+
+
+def _side_by_side(printed: str | None, row: Row) -> str:
+    if row["status"] == "quoted":
+        return printed or NOTHING
+    return f"{printed or NOTHING} / {spread(row['reproduced'], row['sd'])}"
+
+
+def _headline_rows(rows: Sequence[Row]) -> list[Row]:
+    """The rows that carry a table: metrics with a noise prior, or else the first metric of a claim."""
+    first: dict[str, str] = {}
+    for row in rows:
+        first.setdefault(row["claim"], row["metric"])
+    return [
+        row
+        for row in rows
+        if row["metric"] == first[row["claim"]] or find_prior(row["dataset"], row["metric"]) is not None
+    ]
+
+
+def _table_title(table: Table) -> str:
+    if table.number is None:
+        return table.title
+    where = f"Table {table.number}" if table.number.isdigit() else table.number.capitalize()
+    return f"{where}: {table.title}"
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:] + ("" if text.endswith(".") else ".")
