@@ -12,6 +12,7 @@ from torch import nn
 from tasks.methods.cwd import ChannelWiseLogitLoss
 from tasks.methods.dkd import DKDLoss
 from tasks.methods.fgd import FGDLoss
+from tasks.methods.fgd_ablation import FGDAblationLoss
 from tasks.methods.kd import KDLoss
 from tasks.methods.mgd import MGDLoss
 from tasks.methods.nkd import NKDLoss
@@ -26,6 +27,7 @@ LOSSES: dict[str, type[nn.Module]] = {
     for loss in (
         ChannelWiseLogitLoss,
         DKDLoss,
+        FGDAblationLoss,
         FGDLoss,
         KDLoss,
         MGDLoss,
@@ -43,6 +45,7 @@ __all__ = [
     "LOSSES",
     "ChannelWiseLogitLoss",
     "DKDLoss",
+    "FGDAblationLoss",
     "FGDLoss",
     "KDLoss",
     "MGDLoss",

@@ -72,10 +72,14 @@ class FGDLoss(nn.Module):
         self.gamma = gamma
         self.lambda_ = lambda_
         self.align = channel_alignment(student_channels, teacher_channels)
-        self.conv_mask_s = nn.Conv2d(teacher_channels, 1, kernel_size=1)
-        self.conv_mask_t = nn.Conv2d(teacher_channels, 1, kernel_size=1)
-        self.channel_add_conv_s = _context_transform(teacher_channels)
-        self.channel_add_conv_t = _context_transform(teacher_channels)
+        self._add_relation()
+
+    def _add_relation(self) -> None:
+        """Makes the global context blocks of student and teacher."""
+        self.conv_mask_s = nn.Conv2d(self.teacher_channels, 1, kernel_size=1)
+        self.conv_mask_t = nn.Conv2d(self.teacher_channels, 1, kernel_size=1)
+        self.channel_add_conv_s = _context_transform(self.teacher_channels)
+        self.channel_add_conv_t = _context_transform(self.teacher_channels)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -140,22 +144,17 @@ class FGDLoss(nn.Module):
         Raises:
             ValueError: as `forward`.
         """
-        require_feature_maps(student, teacher, self.student_channels, self.teacher_channels)
-        _require_boxes(boxes, image_shapes, len(teacher))
         height, width = teacher.shape[2:]
-        if self.align is not None:
-            student = self.align(student)
-        student = full_precision(student).flatten(2)
-        teacher = full_precision(teacher.detach()).to(student.dtype).flatten(2)
+        student, teacher = self._aligned(student, teacher, boxes, image_shapes)
         foreground, background = box_masks(boxes, image_shapes, (height, width), teacher.dtype)
         with no_autocast(student):
-            spatial_t, channel_t = _attention(*mean_magnitudes(teacher), self.temperature)
+            spatial_t, channel_t = attentions(*mean_magnitudes(teacher), self.temperature)
             # Two sums of the squared difference over the channels: weighted for the focal terms, plain for
             # the relation term.
             sums = pair_sums(student, teacher, torch.stack([channel_t, torch.ones_like(channel_t)], dim=1))
             weighted_error, error = sums.errors.unbind(dim=1)
             focal_error = spatial_t * weighted_error
-            spatial_s, channel_s = _attention(sums.cell_magnitude, sums.channel_magnitude, self.temperature)
+            spatial_s, channel_s = attentions(sums.cell_magnitude, sums.channel_magnitude, self.temperature)
             terms = {
                 "foreground": (foreground.flatten(1) * focal_error).sum(),
                 "background": (background.flatten(1) * focal_error).sum(),
@@ -163,6 +162,21 @@ class FGDLoss(nn.Module):
                 "relation": self._relation(student, teacher, error, sums.channel_difference),
             }
         return {name: term / len(teacher) for name, term in terms.items()}
+
+    def _aligned(
+        self,
+        student: Tensor,
+        teacher: Tensor,
+        boxes: Sequence[Tensor],
+        image_shapes: Sequence[tuple[int, int]],
+    ) -> tuple[Tensor, Tensor]:
+        """Refuses what does not fit; gives both feature maps as ``N x C x P``, in at least float32."""
+        require_feature_maps(student, teacher, self.student_channels, self.teacher_channels)
+        _require_boxes(boxes, image_shapes, len(teacher))
+        if self.align is not None:
+            student = self.align(student)
+        student = full_precision(student).flatten(2)
+        return student, full_precision(teacher.detach()).to(student.dtype).flatten(2)
 
     def _relation(self, student: Tensor, teacher: Tensor, error: Tensor, difference: Tensor) -> Tensor:
         """Sums ``(R_s(F) - R_t(T))^2`` without building either map.
@@ -260,7 +274,7 @@ def _require_boxes(boxes: Sequence[Tensor], image_shapes: Sequence[tuple[int, in
             )
 
 
-def _attention(
+def attentions(
     cell_magnitude: Tensor, channel_magnitude: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor]:
     """Spatial and channel attention from the mean magnitudes of a feature map.

@@ -16,6 +16,7 @@ from tasks.methods import (
     LOSSES,
     ChannelWiseLogitLoss,
     DKDLoss,
+    FGDAblationLoss,
     FGDLoss,
     KDLoss,
     MGDLoss,
@@ -147,6 +148,12 @@ CASES: dict[type[nn.Module], Case] = {
         ChannelWiseLogitLoss, segmentation_inputs, ("student_logits", "teacher_logits"), (2, 3, 5, 8)
     ),
     DKDLoss: Case(DKDLoss, logit_inputs, ("student_logits", "teacher_logits"), (2, 7)),
+    FGDAblationLoss: Case(
+        lambda: FGDAblationLoss(4, 6, regions="whole", attention="spatial", relation="nonlocal"),
+        fgd_inputs,
+        ("student", "teacher"),
+        (2, 6, 5, 8),
+    ),
     FGDLoss: Case(lambda: FGDLoss(4, 6), fgd_inputs, ("student", "teacher"), (2, 6, 5, 8)),
     KDLoss: Case(KDLoss, kd_inputs, ("student_logits", "teacher_logits"), (2, 7)),
     MGDLoss: Case(lambda: MGDLoss(4, 6), mgd_inputs, ("student", "teacher"), (2, 5, 5, 7)),
