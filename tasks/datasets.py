@@ -9,7 +9,7 @@ from tasks.adapter import BlockedError
 
 
 def require_imagenet(folder: Path, expected: str | None) -> str:
-    """Makes sure that ImageNet-1k lies where the zoo's configs read it: `train/` and `val/`, a folder a class.
+    """Makes sure that ImageNet-1k lies where the zoo's configs read it: `train/`, `val/`, a folder a class.
 
     See `_require` for arguments, result and errors.
     """
@@ -39,8 +39,8 @@ def require_cityscapes(folder: Path, expected: str | None) -> str:
     found = _require(folder, needed, "Cityscapes", "cityscapes-dataset.com (about 12 GB)")
     if next((folder / "gtFine" / "val").glob("*/*_gtFine_labelTrainIds.png"), None) is None:
         raise BlockedError(
-            f"Cityscapes at {folder.name}/ has no *_gtFine_labelTrainIds.png: convert its polygons with mmseg's "
-            "tools/dataset_converters/cityscapes.py"
+            f"Cityscapes at {folder.name}/ has no *_gtFine_labelTrainIds.png: convert its polygons with "
+            "mmseg's tools/dataset_converters/cityscapes.py"
         )
     return found
 

@@ -272,11 +272,7 @@ class Distiller(BaseModel):
             available |= self._caught("teacher")
         asked = {word for term in self._terms for word in term.inputs}
         available |= {name: read(data_samples) for name, read in self._annotations.items() if name in asked}
-        # The sums over whole feature maps overflow half precision.
-        with torch.autocast(inputs.device.type, enabled=False):
-            single = {word: _in_single_precision(value) for word, value in available.items()}
-            losses |= {f"loss_{term.name}": term(single) for term in self._terms}
-        return losses
+        return losses | {f"loss_{term.name}": term(available) for term in self._terms}
 
 
 def _build_loss(
@@ -318,8 +314,8 @@ def _check_levels(name: str, inputs: Sequence[str], shapes: dict[str, Feature]) 
         if one.ndim == other.ndim == 4 and one.shape[2:] != other.shape[2:]:
             sizes = ["{} x {}".format(*feature.shape[2:]) for feature in (one, other)]
             raise BlockedError(
-                f"loss {name!r}: level {level} of {compared[0]} is {sizes[0]} and of {compared[1]} {sizes[1]}; "
-                "tap modules of the same stride"
+                f"loss {name!r}: level {level} of {compared[0]} is {sizes[0]} and of {compared[1]} "
+                f"{sizes[1]}; tap modules of the same stride"
             )
 
 
@@ -335,14 +331,6 @@ def _channels(feature: Feature) -> int:
     """Channels of a tapped output: dimension 1 of a map or of logits, the last one of tokens."""
     one = feature[0] if isinstance(feature, list) else feature
     return int(one.shape[2] if one.ndim == 3 else one.shape[1])
-
-
-def _in_single_precision(value: Any) -> Any:
-    """Half precision, as autocast leaves it in feature maps, as float32; anything else as it is."""
-    if isinstance(value, list):
-        return [_in_single_precision(part) for part in value]
-    halved = isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16)
-    return value.float() if halved else value
 
 
 def _scaled(value: Any, weight: float) -> Any:

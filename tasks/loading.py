@@ -39,11 +39,7 @@ class _Tally:
 
 @TRANSFORMS.register_module()
 class SkipUnreadable(BaseTransform):  # type: ignore[misc]
-    """Loads an image and its annotations; where a file is broken, the data set draws another image.
-
-    Attributes:
-        counts: what was left out -> how often.
-    """
+    """Loads an image and its annotations; where a file is broken, the data set draws another image."""
 
     def __init__(self, loading: Sequence[dict[str, Any]]) -> None:
         """Builds the loading transforms.
@@ -56,6 +52,7 @@ class SkipUnreadable(BaseTransform):  # type: ignore[misc]
 
     @property
     def counts(self) -> dict[str, int]:
+        """What was left out -> how often."""
         return {UNREADABLE: self._tally.value}
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
@@ -74,11 +71,7 @@ class SkipUnreadable(BaseTransform):  # type: ignore[misc]
 
 @TRANSFORMS.register_module()
 class IgnoreUnlistedLabels(BaseTransform):  # type: ignore[misc]
-    """Turns pixels of a class that is not listed into ignored ones (255), and counts their label maps.
-
-    Attributes:
-        counts: what was found -> in how many label maps.
-    """
+    """Turns pixels of a class that is not listed into ignored ones (255), and counts their label maps."""
 
     def __init__(self, num_classes: int) -> None:
         """Keeps how many classes are listed: 0 to `num_classes - 1`."""
@@ -87,6 +80,7 @@ class IgnoreUnlistedLabels(BaseTransform):  # type: ignore[misc]
 
     @property
     def counts(self) -> dict[str, int]:
+        """What was found -> in how many label maps."""
         return {UNLISTED_PIXELS: self._tally.value}
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
@@ -101,11 +95,7 @@ class IgnoreUnlistedLabels(BaseTransform):  # type: ignore[misc]
 
 @DATASETS.register_module()
 class CountingCocoDataset(CocoDataset):  # type: ignore[misc]
-    """mmdet's COCO data set, which leaves out unusable annotations; this one counts them, and says why.
-
-    Attributes:
-        counts: what was left out -> how often.
-    """
+    """mmdet's COCO data set, which leaves out unusable annotations; this one counts them, and says why."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Takes what `mmdet.datasets.CocoDataset` takes."""
@@ -115,6 +105,7 @@ class CountingCocoDataset(CocoDataset):  # type: ignore[misc]
 
     @property
     def counts(self) -> dict[str, int]:
+        """What was left out -> how often."""
         return {**self._left_out, "images without objects": self._without_objects}
 
     def parse_data_info(self, raw_data_info: dict[str, Any]) -> Any:
@@ -172,7 +163,7 @@ def _decodes(path: str | Path) -> bool:
 
 
 def counts_of(dataset: Any) -> dict[str, int]:
-    """What a data set and the transforms of its pipeline have left out so far; zero counts are left out too."""
+    """What a data set and the transforms of its pipeline have left out so far, reason by reason."""
     steps = getattr(dataset.pipeline, "transforms", dataset.pipeline)
     found: Counter[str] = Counter()
     for source in (dataset, getattr(dataset, "dataset", None), *steps):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
@@ -12,7 +13,6 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.hub import get_config
 from mmengine.model import BaseModel, is_model_wrapper
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import Runner
@@ -95,7 +95,7 @@ class MMAdapter(Adapter):
 
     def _config(self, model: dict[str, Any]) -> Config:
         """The zoo's config of a model with the recipe's data, schedule and scale merged in."""
-        config = get_config(model["zoo"])
+        config = zoo_config(model["zoo"])
         overrides = {
             **self.job.recipe["data"]["overrides"],
             **self.job.recipe["schedule"],
@@ -231,6 +231,20 @@ class MMAdapter(Adapter):
         aside = path.with_name(path.name + ".new")
         torch.save(weights, aside)
         aside.replace(path)
+
+
+def zoo_config(name: str) -> Config:
+    """A config that a model zoo ships.
+
+    mmengine's `get_config` looks for the package under its distribution's name, which the maintained forks
+    have changed.
+
+    Args:
+        name: `<package>::<path below its configs>`, as `mmdet::retinanet/retinanet_r50_fpn_2x_coco.py`.
+    """
+    package, _, path = name.partition("::")
+    folder = Path(next(iter(importlib.import_module(package).__path__)))
+    return Config.fromfile(folder / ".mim" / "configs" / path)
 
 
 _RUNNER_KEYS = (

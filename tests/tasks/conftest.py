@@ -1,15 +1,20 @@
 """Fixtures for tests of the adapters: data built once, jobs made small."""
 
 import functools
+import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
+from suite.models import read_models
+from suite.paths import BASELINES
 from suite.recipes import Recipe, compose
-from tasks.adapter import Job
-from tasks.embedded.digit_pairs import prepare
+from tasks.adapter import Job, load
 
 
 @pytest.fixture(scope="session")
@@ -19,17 +24,52 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def digit_pairs(data_dir: Path) -> Path:
+def prepare(data_dir: Path):
+    """Builds the embedded data of a composed recipe, each set once; returns its folder."""
+
+    @functools.cache
+    def build(name: str, builder: str, fingerprint: str) -> Path:
+        load(builder)(data_dir / name, fingerprint)
+        return data_dir / name
+
+    return lambda recipe: build(*(recipe["data"][key] for key in ("name", "prepare", "fingerprint")))
+
+
+@pytest.fixture(scope="session")
+def digit_pairs(prepare) -> Path:
     """The embedded classification data, built."""
-    recipe = compose(Recipe(task="classification", student="resnet18"), "mini")
-    prepare(data_dir / "digit-pairs", recipe["data"]["fingerprint"])
-    return data_dir / "digit-pairs"
+    return prepare(compose(Recipe(task="classification", student="resnet18"), "mini"))
+
+
+@pytest.fixture(scope="session")
+def digit_scenes(prepare) -> Path:
+    """The embedded detection data, built."""
+    return prepare(compose(Recipe(task="detection", student="retinanet-r50"), "mini"))
+
+
+@pytest.fixture(scope="session")
+def digit_streets(prepare) -> Path:
+    """The embedded segmentation data, built."""
+    return prepare(compose(Recipe(task="semantic_segmentation", student="pspnet-r18"), "mini"))
+
+
+@pytest.fixture(scope="session")
+def compose_job(prepare, data_dir: Path):
+    """Makes a job in a folder that is there; its data are built first."""
+    torch.set_num_threads(1)
+
+    def make(recipe: Recipe, profile: str, overrides: tuple[str, ...], run_dir: Path, **others: Any) -> Job:
+        composed = compose(recipe, profile, overrides)
+        if composed["scale"] == "embedded":
+            prepare(composed)
+        return Job(recipe=composed, run_dir=run_dir, data_dir=data_dir, **others)
+
+    return make
 
 
 @pytest.fixture
-def make_job(digit_pairs: Path, tmp_path: Path):
+def make_job(compose_job, tmp_path: Path):
     """Makes jobs of the smoke profile; each gets a folder of its own unless one is named."""
-    torch.set_num_threads(1)
     made = []
 
     def make(
@@ -43,25 +83,77 @@ def make_job(digit_pairs: Path, tmp_path: Path):
         made.append(recipe)
         run_dir = tmp_path / (folder or f"run-{len(made)}")
         run_dir.mkdir(exist_ok=True)
-        composed = compose(recipe, profile, overrides)
-        return Job(recipe=composed, seed=seed, run_dir=run_dir, data_dir=digit_pairs.parent, **others)
+        job: Job = compose_job(recipe, profile, overrides, run_dir, seed=seed, **others)
+        return job
 
     return make
 
 
-@pytest.fixture
-def trained_weights(make_job, tmp_path: Path):
+@pytest.fixture(scope="session")
+def trained_weights(compose_job, tmp_path_factory: pytest.TempPathFactory):
     """Weights of a model that was trained for two iterations."""
 
     @functools.cache
     def train(model: str) -> Path:
-        from tasks.classification import ClassificationAdapter
-
-        adapter = ClassificationAdapter(make_job(Recipe(task="classification", student=model)))
+        folder = tmp_path_factory.mktemp(model)
+        recipe = Recipe(task=read_models(BASELINES)[model].task, student=model)
+        job = compose_job(recipe, "smoke", (), folder, seed=0)
+        adapter = load(job.recipe["adapter"])(job)
         adapter.build()
         adapter.fit()
-        path = tmp_path / f"{model}.pth"
+        path = folder / "weights.pth"
         adapter.save(path)
         return path
 
     return train
+
+
+@dataclass(frozen=True)
+class BrightSquare:
+    """Two training images, each black with one white square whose box is known.
+
+    Attributes:
+        folder: holds `annotations.json` and the images, 256 x 128 pixels.
+    """
+
+    folder: Path
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """Hydra overrides that train on them, at half their size and flipped."""
+        steps = "[{type: LoadImageFromFile}, {type: LoadAnnotations, with_bbox: true}, "
+        steps += "{type: Resize, scale_factor: 0.5}, {type: RandomFlip, prob: 1.0}, {type: PackDetInputs}]"
+        return (
+            f"data.train.data_root={self.folder}",
+            "data.train.ann_file=annotations.json",
+            "data.train.data_prefix.img=''",
+            "data.train.indices=null",
+            "data.overrides.train_dataloader.batch_size=2",
+            f"data.train.pipeline={steps}",
+        )
+
+    def cropped(self, width: int, height: int) -> tuple[str, ...]:
+        """The same with the images cut to a size."""
+        for path in self.folder.glob("*.png"):
+            cv2.imwrite(str(path), cv2.imread(str(path))[:height, :width])
+        return self.overrides
+
+
+@pytest.fixture
+def bright_square(tmp_path: Path) -> BrightSquare:
+    """Writes the two images and their annotations."""
+    folder = tmp_path / "bright-square"
+    folder.mkdir()
+    images, annotations = [], []
+    for number, (left, top, side) in enumerate([(32, 48, 40), (144, 16, 64)], start=1):
+        picture = np.zeros((128, 256, 3), np.uint8)
+        picture[top : top + side, left : left + side] = 255
+        cv2.imwrite(str(folder / f"{number}.png"), picture)
+        images.append({"id": number, "file_name": f"{number}.png", "width": 256, "height": 128})
+        box = {"bbox": [left, top, side, side], "area": side * side, "iscrowd": 0, "category_id": number}
+        annotations.append({"id": number, "image_id": number, **box})
+    names = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    categories = [{"id": number, "name": name} for number, name in enumerate(names, start=1)]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / "annotations.json").write_text(json.dumps(content))
+    return BrightSquare(folder)
