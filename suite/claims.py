@@ -18,14 +18,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, RootModel, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from suite import paths
 from suite.errors import SuiteError, did_you_mean
-from suite.strict_yaml import Location, Number, line_of, parse, read_yaml, refuse, shown
+from suite.models import Task, read_models
+from suite.recipes import Recipe, read_recipes
+from suite.strict_yaml import Location, Number, line_of, parse, refuse, shown
 
 Role = Literal["teacher", "baseline", "ours", "rival", "ablation"]
-Task = Literal["classification", "detection", "instance_segmentation", "semantic_segmentation"]
 Dataset = Literal["imagenet-1k", "cifar-100", "coco-2017", "cityscapes"]
 MetricName = Literal[
     "top1", "top5",
@@ -43,6 +44,9 @@ TableKind = Literal[
 _Named = TypeVar("_Named", "Table", "Discrepancy")
 
 ROLES: tuple[str, ...] = get_args(Role)
+_DISTILLED = ("ours", "ablation")
+"""Roles of the claims that a distilled student is held against."""
+
 METRICS: tuple[str, ...] = get_args(MetricName)
 
 
@@ -55,6 +59,9 @@ def _as_setting(value: Any) -> Any:
 Setting = bool | int | float | str
 Settings = dict[str, Annotated[Setting, BeforeValidator(_as_setting)]]
 """Hyper-parameters by the name that their source gives them."""
+
+Document = Literal["paper", "released_config"]
+"""Where hyper-parameters of a claim are stated."""
 
 
 def _as_printed(number: Any) -> str:
@@ -75,18 +82,6 @@ NumbersBySetting = dict[Annotated[str, Field(pattern=rf"^({'|'.join(METRICS)})(@
 
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class Model(_Strict):
-    """A network that is trained or teaches.
-
-    Attributes:
-        title: its name in tables.
-        task: what it does.
-    """
-
-    title: str
-    task: Task
 
 
 class Table(_Strict):
@@ -121,7 +116,8 @@ class Source(_Strict):
     Attributes:
         row: id of the row, unique over all papers.
         table: id of its table.
-        provenance: seen in the paper (text or abstract) or in the official README.
+        provenance: seen in the paper (text or abstract), in the official README, or, as a number of the
+            paper or of its author, in a thread of the official repository that the author answered.
         where: the place in words.
         version: which version of the document (a key of `Paper.versions`).
         printed: the numbers that this place prints, which may differ from those of the claim.
@@ -130,7 +126,7 @@ class Source(_Strict):
 
     row: str
     table: str
-    provenance: Literal["paper", "readme"]
+    provenance: Literal["paper", "readme", "thread"]
     where: str
     version: str | None = None
     printed: Numbers = {}
@@ -178,6 +174,10 @@ class Claim(_Strict):
         teacher_claim: claim id of the teacher's accuracy, where the paper prints it.
         recipe: id in ``baselines/recipes/``: how the number is made; None where nobody makes it here.
         hyperparameters: by where they stand; text and released config may differ.
+        follows: which of the two the recipe takes; there exactly where both state them and the recipe
+            takes the claim's own.
+        settings_of: claim id whose hyper-parameters the recipe takes, for a row that varies one of them or
+            a part of the method and is comparable with that claim only if all others are the same.
         upstream_config: path in the official repository.
         sources: every place that prints the claim, the paper first.
         discrepancies: ids of the paper's discrepancies that concern it.
@@ -195,7 +195,9 @@ class Claim(_Strict):
     baseline: str | None = None
     teacher_claim: str | None = None
     recipe: str | None = None
-    hyperparameters: dict[Literal["paper", "released_config"], Settings] = {}
+    hyperparameters: dict[Document, Settings] = {}
+    follows: Document | None = None
+    settings_of: str | None = None
     upstream_config: str | None = None
     sources: list[Source]
     discrepancies: list[str] = []
@@ -242,6 +244,22 @@ class Claim(_Strict):
             )
         if self.role not in alone and not self.method:
             raise ValueError(f"claim {self.id!r} names no method; add it")
+        return self
+
+    @model_validator(mode="after")
+    def _says_whose_settings_it_follows(self) -> Claim:
+        if (self.follows or self.settings_of) and self.role not in _DISTILLED:
+            raise ValueError(
+                f"claim {self.id!r} ({self.role}) is not distilled here; leave out whose settings"
+            )
+        if self.follows and self.settings_of:
+            raise ValueError(f"claim {self.id!r} says twice whose settings it takes; leave out 'follows'")
+        choice = self.role in _DISTILLED and len(self.hyperparameters) > 1 and not self.settings_of
+        if choice and not self.follows:
+            stated = " and ".join(self.hyperparameters)
+            raise ValueError(f"claim {self.id!r} has settings in {stated}; say in 'follows' which it takes")
+        if self.follows and not choice:
+            raise ValueError(f"claim {self.id!r} has no choice of settings; leave out 'follows'")
         return self
 
 
@@ -402,6 +420,17 @@ class Paper(_Strict):
         """The settings that apply to a claim."""
         return [protocol for protocol in self.protocols if claim in protocol.applies_to]
 
+    def settings(self, claim: Claim) -> Settings:
+        """The published hyper-parameters that a claim's recipe takes, under the names of their source.
+
+        Where the claim varies another claim (`Claim.settings_of`), they are that claim's: what the row
+        itself varies is not among them.
+        """
+        if claim.settings_of:
+            claim = next(other for other in self.claims if other.id == claim.settings_of)
+        document = claim.follows or next(iter(claim.hyperparameters), None)
+        return dict(claim.hyperparameters[document]) if document else {}
+
     def quoted_about(self, claim: str) -> list[Quoted]:
         """What others printed about a claim."""
         return [quoted for quoted in self.quoted if quoted.about == claim]
@@ -433,28 +462,16 @@ def read_papers(folder: Path) -> dict[str, Paper]:
             f"{shown(folder / 'claims')}: no claims here; restore the folder from the repository"
         )
     _refuse_duplicates(papers)
-    known = {
-        "model": set(read_models(folder)),
-        "recipe": _read_recipe_ids(folder),
-        "claim": {claim.id for paper in papers.values() for claim in paper.claims},
-    }
+    recipes = read_recipes(folder / "recipes")
     claims = {claim.id: claim for paper in papers.values() for claim in paper.claims}
+    known = {"model": set(read_models(folder)), "recipe": set(recipes), "claim": set(claims)}
     for path, paper in papers.items():
         if paper.id != path.stem:
             refuse(path, ("id",), f"paper {paper.id!r} stands in {path.name}; name the file {paper.id}.yaml")
         _refuse_dangling(path, paper, known)
-        for location, text in _contradictions(paper, claims):
+        for location, text in (*_contradictions(paper, claims), *_wrong_recipes(paper, recipes)):
             refuse(path, location, text)
     return {paper.id: paper for paper in papers.values()}
-
-
-def read_models(folder: Path) -> dict[str, Model]:
-    """The models of ``models.yaml`` by id.
-
-    Raises:
-        SuiteError: the file is missing or breaks the schema; names the line.
-    """
-    return parse(RootModel[dict[str, Model]], folder / "models.yaml").root
 
 
 def find_paper(name: str) -> Paper:
@@ -523,17 +540,6 @@ def _by_id(entries: list[_Named], name: str) -> _Named:
     raise KeyError(name)
 
 
-def _read_recipe_ids(folder: Path) -> set[str]:
-    """Top-level keys of ``recipes/*.yaml``."""
-    ids: set[str] = set()
-    for path in sorted((folder / "recipes").glob("*.yaml")):
-        content = read_yaml(path)
-        if not isinstance(content, dict):
-            refuse(path, (), "not a mapping of recipe ids to recipes; write it as 'id: {task: ...}'")
-        ids.update(content)
-    return ids
-
-
 def _names(paper: Paper) -> Iterator[tuple[str, str, Location]]:
     """Everything that has to be unique: kind, name, and where it stands."""
     for group in ("tables", "claims", "discrepancies"):
@@ -571,6 +577,7 @@ def _references(paper: Paper) -> Iterator[tuple[str, str | None, Location]]:
         yield "claim", claim.baseline, (*at, "baseline")
         yield "claim", claim.teacher_claim, (*at, "teacher_claim")
         yield "recipe", claim.recipe, (*at, "recipe")
+        yield "claim", claim.settings_of, (*at, "settings_of")
         for j, source in enumerate(claim.sources):
             yield "table", source.table, (*at, "sources", j, "table")
             yield "version", source.version, (*at, "sources", j, "version")
@@ -636,3 +643,36 @@ def _contradictions(paper: Paper, claims: dict[str, Claim]) -> Iterator[tuple[Lo
             if (other.role, other.teacher, other.dataset) != ("teacher", claim.teacher, claim.dataset):
                 text = f"{claim.teacher_claim!r} is no accuracy of {claim.teacher}; name that teacher's claim"
                 yield (*at, "teacher_claim"), text
+        if claim.settings_of:
+            text = (
+                f"{claim.settings_of!r} has no settings for {claim.id!r}; name a row of 'ours' that has them"
+            )
+            if claim.settings_of not in {own.id for own in paper.claims if _lends_settings(own, claim)}:
+                yield (*at, "settings_of"), text
+
+
+def _lends_settings(own: Claim, to: Claim) -> bool:
+    """Whether a claim has settings of its own, for the student of the other."""
+    same = (own.student, own.dataset) == (to.student, to.dataset)
+    return same and own.role == "ours" and bool(own.hyperparameters) and own.settings_of is None
+
+
+def _wrong_recipes(paper: Paper, recipes: dict[str, Recipe]) -> Iterator[tuple[Location, str]]:
+    """Claims whose recipe makes another number than theirs."""
+    for index, claim in enumerate(paper.claims):
+        if claim.recipe is None:
+            continue
+        recipe = recipes[claim.recipe]
+        made = _in_words(recipe.task, recipe.student, recipe.teacher, recipe.method is not None)
+        alone = claim.role in ("teacher", "baseline")
+        trained = claim.teacher if claim.role == "teacher" else claim.student
+        claimed = _in_words(claim.task, trained, None if alone else claim.teacher, not alone)
+        if made != claimed:
+            text = f"recipe {claim.recipe!r} makes {made}, the claim is {claimed}; name a recipe of that"
+            yield ("claims", index, "recipe"), text
+
+
+def _in_words(task: str, student: str | None, teacher: str | None, distilled: bool) -> str:
+    """What a recipe makes or a claim is about."""
+    how = f"distilled{f' from {teacher}' if teacher else ''}" if distilled else "alone"
+    return f"{student} {how} ({task.replace('_', ' ')})"

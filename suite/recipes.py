@@ -11,9 +11,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, RootModel
+from pydantic import BaseModel, ConfigDict, RootModel, model_validator
 
 from suite.errors import SuiteError, did_you_mean
+from suite.models import read_models
 from suite.paths import BASELINES, ROOT, work_dir
 from suite.strict_yaml import parse, refuse
 
@@ -39,6 +40,12 @@ class Recipe(BaseModel):
     method: str | None = None
     overrides: tuple[str, ...] = ()
 
+    @model_validator(mode="after")
+    def _teacher_has_a_method(self) -> Recipe:
+        if self.teacher and not self.method:
+            raise ValueError(f"teacher {self.teacher!r} without a method; name the method or leave it out")
+        return self
+
 
 class _Recipes(RootModel[dict[str, Recipe]]):
     """One file of recipes."""
@@ -48,17 +55,37 @@ def load_recipes(folder: Path = BASELINES / "recipes") -> dict[str, Recipe]:
     """All recipes by id.
 
     Raises:
-        SuiteError: a file is broken, or names a choice that no Hydra group offers; with file and line.
+        SuiteError: a file is broken, has a recipe of another file, or names a choice that no Hydra group
+            offers; with file and line.
     """
-    recipes: dict[str, Recipe] = {}
+    recipes = _recipes_of(folder)
+    for name, (path, recipe) in recipes.items():
+        for group, choice in _choices(recipe):
+            offered = group_choices(group)
+            if choice not in offered:
+                known = did_you_mean(choice, offered)
+                refuse(path, (name,), f"no {group} {choice!r} in suite/conf; {known}")
+    return {name: recipe for name, (_, recipe) in recipes.items()}
+
+
+def read_recipes(folder: Path) -> dict[str, Recipe]:
+    """All recipes by id as their files have them, whether or not Hydra knows what they choose.
+
+    Raises:
+        SuiteError: a file is broken or has a recipe of another file; with file and line.
+    """
+    return {name: recipe for name, (_, recipe) in _recipes_of(folder).items()}
+
+
+def _recipes_of(folder: Path) -> dict[str, tuple[Path, Recipe]]:
+    """Every recipe by its id, with its file."""
+    recipes: dict[str, tuple[Path, Recipe]] = {}
     for path in sorted(folder.glob("*.yaml")):
         for name, recipe in parse(_Recipes, path).root.items():
-            for group, choice in _choices(recipe):
-                offered = group_choices(group)
-                if choice not in offered:
-                    known = did_you_mean(choice, offered)
-                    refuse(path, (name,), f"no {group} {choice!r} in suite/conf; {known}")
-            recipes[name] = recipe
+            if name in recipes:
+                other = recipes[name][0].name
+                refuse(path, (name,), f"{other} has a recipe {name!r} too; give one of them another id")
+            recipes[name] = (path, recipe)
     return recipes
 
 
@@ -86,8 +113,26 @@ def check_profile(name: str) -> str:
 
 
 def trained_alone(recipe: Recipe, model: str) -> Recipe:
-    """The recipe of `model` without any distillation, as for a teacher or a baseline."""
-    return Recipe(task=recipe.task, student=model)
+    """The recipe of `model` without any distillation, as for a teacher or a baseline.
+
+    The student of a recipe is trained on the recipe's task. A teacher has a task of its own: a detector may
+    learn from an instance segmenter.
+
+    Raises:
+        SuiteError: ``baselines/models.yaml`` does not have the model.
+    """
+    if model == recipe.student:
+        return Recipe(task=recipe.task, student=model)
+    models = _models()
+    if model not in models:
+        raise SuiteError(f"no model {model!r} in baselines/models.yaml; {did_you_mean(model, models)}")
+    return Recipe(task=models[model], student=model)
+
+
+@functools.cache
+def _models() -> dict[str, str]:
+    """Task by model."""
+    return {name: model.task for name, model in read_models(BASELINES).items()}
 
 
 def compose(recipe: Recipe, profile: str, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -101,7 +146,8 @@ def compose(recipe: Recipe, profile: str, overrides: tuple[str, ...] = ()) -> di
     Returns:
         A plain dictionary: `task`, `adapter`, `profile`, `scale`, `comparable`, `teacher_seed`,
         `departures`, `student` and `teacher` (`name`, `zoo`, `kind`, `taps`, `overrides`), `method`,
-        `data` and `schedule` (`overrides` of the zoo's config).
+        `data` and `schedule` (`overrides` of the zoo's config). Where the data shrink the feature maps,
+        `data.scales` says how many times (see `suite/conf/data/`).
 
     Raises:
         SuiteError: an override names something that does not exist, or a value is missing.
@@ -124,9 +170,15 @@ def compose(recipe: Recipe, profile: str, overrides: tuple[str, ...] = ()) -> di
         "student": _at_scale(composed["student"], scale),
         "teacher": _at_scale(composed["teacher"], scale) if recipe.teacher else None,
         "method": composed["method"] if recipe.method else None,
-        "data": {key: composed["data"][key] for key in ("name", "prepare", "fingerprint", "overrides")},
+        "data": _of_data(composed["data"]),
         "schedule": composed["schedule"]["overrides"],
     }
+
+
+def _of_data(data: dict[str, Any]) -> dict[str, Any]:
+    # Absent where nothing is scaled, so that it is no part of the identity of such a run.
+    optional = [key for key in ("scales",) if key in data]
+    return {key: data[key] for key in ("name", "prepare", "fingerprint", "overrides", *optional)}
 
 
 def _at_scale(model: dict[str, Any], scale: str) -> dict[str, Any]:

@@ -6,10 +6,11 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
-from suite.claims import select
+from suite.claims import Claim, Paper, select
 from suite.errors import SuiteError
 from suite.paths import ROOT
 from suite.recipes import Recipe, check_profile, compose, group_choices, load_recipes, trained_alone
@@ -32,15 +33,6 @@ def test_every_recipe_composes_at_every_scale(name):
         assert "???" not in json.dumps(composed)
         if profile != "paper":
             assert composed["departures"]
-
-
-def test_every_judged_claim_with_a_recipe_names_one_that_fits_it():
-    with_recipe = [claim for _, claim in select() if claim.recipe]
-    assert with_recipe
-    for claim in with_recipe:
-        recipe = RECIPES[str(claim.recipe)]
-        model = claim.teacher if claim.role == "teacher" else claim.student
-        assert (recipe.student, recipe.task) == (model, claim.task), claim.id
 
 
 def test_every_recipe_makes_a_claimed_number_or_a_model_that_one_needs():
@@ -72,6 +64,29 @@ def test_smoke_is_two_iterations():
 def test_a_model_trained_alone_has_neither_teacher_nor_method():
     composed = compose(trained_alone(MGD, "resnet34"), "mini")
     assert (composed["student"]["name"], composed["teacher"], composed["method"]) == ("resnet34", None, None)
+
+
+def test_a_teacher_is_trained_on_its_own_task_whatever_its_student_does():
+    recipe = RECIPES["faster-rcnn-r50-fgd-cascade-mask-rcnn-x101-dcn"]
+    teacher = trained_alone(recipe, str(recipe.teacher))
+    assert teacher == Recipe(task="instance_segmentation", student="cascade-mask-rcnn-x101-dcn")
+    assert trained_alone(recipe, recipe.student) == Recipe(task="detection", student="faster-rcnn-r50")
+    with pytest.raises(
+        SuiteError, match=r"no model 'resnet81' in baselines/models.yaml; did you mean 'resnet"
+    ):
+        trained_alone(recipe, "resnet81")
+
+
+def test_data_that_shrink_the_feature_maps_say_how_many_times_and_others_do_not():
+    assert compose(RECIPES["retinanet-r50"], "mini")["data"]["scales"].keys() == {
+        "channels",
+        "positions",
+        "map",
+    }
+    for recipe, profile in (("resnet18", "mini"), ("resnet18", "paper"), ("retinanet-r50", "paper")):
+        assert compose(RECIPES[recipe], profile)["data"].keys() == {
+            "name", "prepare", "fingerprint", "overrides",
+        }  # fmt: skip
 
 
 def test_what_is_composed_belongs_to_the_caller():
@@ -108,6 +123,10 @@ def test_an_unknown_profile_is_named_with_a_suggestion():
         ("broken: {task: classification, student: resnet81}", r"yaml:2: .*no model 'resnet81'.*'resnet18'"),
         ("broken: {task: classification, student: resnet18, method: mdg}", r"yaml:2: .*no method 'mdg'"),
         ("broken: {task: classification, studnet: resnet18}", r"yaml:2: "),
+        (
+            "broken: {task: classification, student: resnet18, teacher: resnet34}",
+            r"yaml:2: .*without a method",
+        ),
         ("broken: {task: classification, student: resnet18", r"yaml:\d+: "),
         ("good: {task: classification, student: resnet34}", r"yaml:2: "),
     ],
@@ -119,6 +138,15 @@ def test_a_broken_recipe_is_named_with_file_and_line(tmp_path, line, says):
         load_recipes(tmp_path)
     assert "classification.yaml" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_recipe_in_two_files_is_refused(tmp_path):
+    for name in ("classification", "detection"):
+        text = "first: {task: classification, student: resnet18}\n"
+        (tmp_path / f"{name}.yaml").write_text(text, encoding="utf-8")
+    message = r"detection.yaml:1: classification.yaml has a recipe 'first' too; give one of them another id"
+    with pytest.raises(SuiteError, match=message):
+        load_recipes(tmp_path)
 
 
 COMPOSE = """
@@ -150,3 +178,121 @@ def test_a_cache_that_cannot_be_written_costs_time_only(tmp_path):
 
 def test_a_recipe_is_what_its_file_says():
     assert Recipe(task="classification", student="resnet18", method="mgd-channel", teacher="resnet34") == MGD
+
+
+# What the recipes of FGD and MGD set, against what was published
+
+FOCAL = {"type": "FGDAblationLoss", "lambda_": 0.0}
+GLOBAL = {"type": "FGDAblationLoss", "alpha": 0.0, "beta": 0.0, "gamma": 0.0}
+SPATIAL_MASK = {"masking": "spatial"}
+VARIED: dict[str, dict[str, Any]] = {
+    # Table 1: where the focal loss looks.
+    "fgd-retinanet-r50-r101-foreground": {**FOCAL, "regions": "foreground"},
+    "fgd-retinanet-r50-r101-background": {**FOCAL, "regions": "background"},
+    "fgd-retinanet-r50-r101-whole": {**FOCAL, "regions": "whole"},
+    "fgd-retinanet-r50-r101-split": {**FOCAL, "regions": "split"},
+    # Table 4: the two losses, each alone.
+    "fgd-retinanet-r50-x101-focal": FOCAL,
+    "fgd-retinanet-r50-x101-global": GLOBAL,
+    # Table 5: the two attentions, each alone.
+    "fgd-retinanet-r50-x101-focal-spatial": {**FOCAL, "attention": "spatial"},
+    "fgd-retinanet-r50-x101-focal-channel": {**FOCAL, "attention": "channel"},
+    # Table 6: the relation module.
+    "fgd-faster-rcnn-r50-x101-nonlocal": {**GLOBAL, "relation": "nonlocal"},
+    "fgd-faster-rcnn-r50-x101-gcblock": {**GLOBAL, "relation": "gc"},
+    # Table 7: the temperature.
+    "fgd-retinanet-r50-x101-t0p3": {"temperature": 0.3},
+    "fgd-retinanet-r50-x101-t0p8": {"temperature": 0.8},
+    "fgd-retinanet-r50-x101-t1p0": {"temperature": 1.0},
+    "fgd-retinanet-r50-x101-t1p2": {"temperature": 1.2},
+    # MGD's figure 5, and the feature loss without the logit term of the released config.
+    "mgd-resnet18-spatial-r0p5": {**SPATIAL_MASK, "mask_ratio": 0.5},
+    "mgd-resnet18-spatial-r0": {**SPATIAL_MASK, "mask_ratio": 0.0},
+    "mgd-deeplabv3-r18": {"use_logit": False},
+}
+"""What the rows vary that take the settings of another row."""
+
+OUR_NAMES = {
+    "T": "temperature", "temp": "temperature", "lambda": "lambda_", "lambda_mask_ratio": "mask_ratio",
+    "mask": "masking", "init_student": "inherit",
+}  # fmt: skip
+"""Published name of a hyper-parameter -> name of the argument, where they differ."""
+
+DISTILLED = [
+    (paper, claim)
+    for paper, claim in select()
+    if paper.id in {"fgd", "mgd"} and claim.role in {"ours", "ablation"}
+]
+
+
+def published(paper: Paper, claim: Claim) -> dict[str, Any]:
+    """What was published for a claim, under our names: settings, losses, and whether the student inherits."""
+    settings = {OUR_NAMES.get(name, name): value for name, value in paper.settings(claim).items()}
+    # The clipping of gradients is part of the schedule.
+    settings.pop("grad_clip", None)
+    if paper.id == "fgd":
+        settings = {"type": "FGDLoss", "inherit": "inheriting" in str(claim.method), **settings}
+    else:
+        settings["masking"] = str(settings["masking"]).split()[0]
+        settings = {"type": "MGDLoss", "inherit": False, "use_logit": False, **settings}
+    settings |= VARIED.get(claim.id, {})
+    if not settings.get("use_logit"):
+        settings.pop("logit_weight", None)
+        settings.pop("logit_T", None)
+    return settings
+
+
+def made(paper: Paper, recipe: Recipe) -> dict[str, Any]:
+    """The same of what a recipe composes."""
+    method = compose(recipe, "paper")["method"]
+    assert method["task_loss_weight"] == 1.0
+    losses = dict(method["losses"])
+    loss = losses.pop(paper.id)
+    found = {"type": loss["type"], "inherit": method.get("inherit", False), **loss["arguments"]}
+    if paper.id == "mgd":
+        logit = losses.pop("logit", None)
+        found["use_logit"] = logit is not None
+        if logit:
+            assert logit["type"] == "ChannelWiseLogitLoss"
+            found |= {f"logit_{name}": logit["arguments"][key] for name, key in LOGIT_ARGUMENTS}
+    assert losses == {}
+    return found
+
+
+LOGIT_ARGUMENTS = (("weight", "weight"), ("T", "temperature"))
+
+
+@pytest.mark.parametrize(("paper", "claim"), DISTILLED, ids=[claim.id for _, claim in DISTILLED])
+def test_a_recipe_sets_exactly_what_was_published_for_its_claim(paper, claim):
+    assert made(paper, RECIPES[str(claim.recipe)]) == published(paper, claim)
+
+
+def test_what_rows_vary_is_said_of_all_of_them_and_of_no_other():
+    assert {claim.id for _, claim in DISTILLED if claim.settings_of} == set(VARIED)
+
+
+def test_ablations_differ_from_the_row_that_they_vary_by_overrides_of_the_method_alone():
+    claims = {claim.id: claim for _, claim in DISTILLED}
+    for name in VARIED:
+        claim, other = claims[name], claims[str(claims[name].settings_of)]
+        recipe, main = RECIPES[str(claim.recipe)], RECIPES[str(other.recipe)]
+        assert all(text.lstrip("+").startswith("method.") for text in recipe.overrides)
+        # Table 6 has a teacher of its own.
+        same = ["task", "student", *(["teacher"] if claim.teacher == other.teacher else [])]
+        assert [getattr(recipe, key) for key in same] == [getattr(main, key) for key in same]
+        varied, usual = compose(recipe, "mini"), compose(main, "mini")
+        assert varied["method"] != usual["method"]
+        assert {**varied, "method": None, "teacher": None} == {**usual, "method": None, "teacher": None}
+
+
+def test_losses_that_are_sums_over_a_map_are_scaled_with_it():
+    scaled = {
+        loss["type"]: loss.get("scaled")
+        for recipe in RECIPES.values()
+        if recipe.method and recipe.task != "classification"
+        for loss in compose(recipe, "mini")["method"]["losses"].values()
+    }
+    fgd = {"alpha": "channels", "beta": "channels", "gamma": "positions", "lambda_": "map"}
+    assert scaled == {
+        "FGDLoss": fgd, "FGDAblationLoss": fgd, "MGDLoss": {"alpha": "map"}, "ChannelWiseLogitLoss": None,
+    }  # fmt: skip

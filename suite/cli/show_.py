@@ -43,6 +43,7 @@ def describe(paper: Paper, claim: Claim) -> Iterator[str]:
             "baseline": _with_numbers(claim.baseline),
             "teacher alone": _with_numbers(claim.teacher_claim),
             "recipe": claim.recipe or "none yet" if claim.judged else "none: a rival's number, only quoted",
+            "settings": _whose_settings(claim),
             "upstream config": claim.upstream_config,
             "note": claim.note,
         }
@@ -71,6 +72,13 @@ def describe(paper: Paper, claim: Claim) -> Iterator[str]:
     discrepancies = [paper.discrepancy(name) for name in claim.discrepancies]
     texts = [(row.id, f"{row.title}. {row.text} [{'; '.join(row.sources)}]") for row in discrepancies]
     yield from _section("Discrepancies", texts)
+
+
+def _whose_settings(claim: Claim) -> str | None:
+    """Whose hyper-parameters the recipe takes, where that is a choice."""
+    if claim.settings_of:
+        return f"those of {claim.settings_of}, but for what this row varies"
+    return f"those of the {claim.follows.replace('_', ' ')}" if claim.follows else None
 
 
 def _protocol(paper: Paper, row: Protocol) -> tuple[str, str]:

@@ -22,6 +22,13 @@ MODELS = """\
 small: {title: Small, task: classification}
 large: {title: Large, task: classification}
 """
+RECIPES = """\
+small: {task: classification, student: small}
+large: {task: classification, student: large}
+small-tiny-large: {task: classification, student: small, method: tiny, teacher: large}
+small-tiny: {task: classification, student: small, method: tiny}
+small-scenes: {task: detection, student: small}
+"""
 
 
 @pytest.fixture
@@ -29,7 +36,7 @@ def baselines(tmp_path: Path) -> Path:
     files = {
         "claims/tiny.yaml": TINY,
         "models.yaml": MODELS,
-        "recipes/classification.yaml": "small: {task: classification, student: small}\n",
+        "recipes/classification.yaml": RECIPES,
     }
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -76,9 +83,8 @@ def test_ids_are_unique_over_all_papers(baselines):
 
 def test_a_broken_or_missing_file_of_recipes_is_refused(baselines):
     (baselines / "recipes" / "classification.yaml").write_text("- small\n", encoding="utf-8")
-    assert refusal(baselines).startswith(
-        "recipes/classification.yaml:1: not a mapping of recipe ids to recipes;"
-    )
+    message = "recipes/classification.yaml:1: file: input should be a valid dictionary; mend that entry"
+    assert refusal(baselines) == message
     shutil.rmtree(baselines / "recipes")
     assert refusal(baselines) == "claims/tiny.yaml:23: there is no recipe 'small'; add it"
 
@@ -105,7 +111,7 @@ def test_the_command_line_tells_a_broken_file_in_one_line_with_status_2(baseline
         load_papers.cache_clear()
     output = capsys.readouterr()
     assert output.out == ""
-    assert output.err.startswith(f"suite: {path}:35: unknown role 'our'; did you mean 'ours'?")
+    assert output.err.startswith(f"suite: {path}:36: unknown role 'our'; did you mean 'ours'?")
     assert output.err.count("\n") == 1
 
 

@@ -96,8 +96,8 @@ def test_the_table_shows_every_claim_the_counts_and_the_gaps(run):
         assert all(gap.text in output for gap in paper.gaps)
     assert all(claim.id in output for _, claim in select())
     assert "box_AP 42.1 (+2.9), mask_AP 37.8 (+2.4), 6 more" in " ".join(output.split())
-    assert "110 claims: 49 ours, 31 baseline, 14 ablation, 12 rival, 4 teacher;" in output
-    assert "79 protocols; 86 quoted numbers." in output
+    assert "114 claims: 52 ours, 31 baseline, 15 ablation, 12 rival, 4 teacher;" in output
+    assert "79 protocols; 82 quoted numbers." in output
 
 
 def test_a_selection_without_claims_is_an_empty_list(run):
@@ -141,14 +141,27 @@ def test_show_tells_numbers_sources_and_context_of_every_claim(run, claim):
 
 
 def test_show_sets_contradicting_sources_side_by_side(run):
-    words = " ".join(run("show", "mgd-deeplabv3-r18").split())
-    assert "Claimed mIoU 76.02 Printed in" in words
-    assert "paper, abstract [arxiv]: mIoU 76.02" in words
+    words = " ".join(run("show", "fgd-retinanet-r50-student").split())
+    assert "box_AP_S 20.6" in words
+    assert "paper, upper part of table 3 [arxiv]: box_AP 37.4, box_AP_S 20.6" in words
+    assert "paper, table 4 [arxiv]: box_AP 37.4, box_AP_S 20.0" in words
+    assert "retinanet-ap-small: AP_S of the RetinaNet-R50 student: 20.6 or 20.0" in words
+    words = " ".join(run("show", "mgd-deeplabv3-r18-logit").split())
     assert "readme, seg/README.md [readme]: mIoU 76.31" in words
     assert "baseline mgd-deeplabv3-r18-student (mIoU 73.20)" in words
     assert "use_logit True, logit_weight 3, logit_T 4" in words
-    assert "mgd-sec-dlv3: quotation, study note" in words
     assert "segmentation-logits: Segmentation with or without the logit term" in words
+    words = " ".join(run("show", "mgd-deeplabv3-r18").split())
+    assert "Claimed mIoU 76.02 Printed in" in words
+    assert "paper, abstract [arxiv]: mIoU 76.02" in words
+    assert "mgd-sec-dlv3: quotation, study note" in words
+
+
+def test_show_says_whose_settings_the_recipe_takes(run):
+    assert "settings those of the released config" in " ".join(run("show", "fgd-fcos-r50-r101").split())
+    words = " ".join(run("show", "fgd-retinanet-r50-x101-t0p3").split())
+    assert "settings those of fgd-retinanet-r50-x101, but for what this row varies" in words
+    assert "settings" not in run("show", "mgd-resnet18").split("Claimed")[0]
 
 
 def test_show_tells_gains_reproductions_and_why_there_is_no_recipe(run):
