@@ -133,8 +133,15 @@ def make_plan(claims: Iterable[Claim], profile: str, seeds: int, overrides: Sequ
             for run in _arms(claim, recipes[str(claim.recipe)], profile, seed, tuple(overrides)):
                 runs.setdefault(run.run_id, run)
                 plan.unshared += 1
-    everyone = [claim for paper in load_papers().values() for claim in paper.claims]
-    served = _served(everyone, recipes, profile, seeds, ()) if runs else {}
+    # A claim's recipe trains the claim's own models, so that no other claim can be served.
+    trained = {run.recipe["student"]["name"] for run in runs.values()}
+    concerned = [
+        claim
+        for paper in load_papers().values()
+        for claim in paper.claims
+        if trained & {claim.student, claim.teacher}
+    ]
+    served = _served(concerned, recipes, profile, seeds, ())
     if overrides:
         # A run that is overridden serves nobody who did not ask for it.
         served = _served(claims, recipes, profile, seeds, tuple(overrides)) | served
