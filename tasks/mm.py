@@ -120,14 +120,20 @@ class MMAdapter(Adapter):
             )
         teacher = self._model(self._config(recipe["teacher"]))
         state = torch.load(self.job.teacher_weights, map_location="cpu", weights_only=True)
-        found = teacher.load_state_dict(state, strict=False)
-        wrong = [f"missing {key}" for key in found.missing_keys]
-        wrong += [f"unknown {key}" for key in found.unexpected_keys]
+        expected = teacher.state_dict()
+        wrong = [f"missing {key}" for key in expected if key not in state]
+        wrong += [f"unknown {key}" for key in state if key not in expected]
+        wrong += [
+            f"{tuple(state[key].shape)} instead of {tuple(value.shape)} in {key}"
+            for key, value in expected.items()
+            if key in state and state[key].shape != value.shape
+        ]
         if wrong:
             raise BlockedError(
                 f"{self.job.teacher_weights.name} does not fit the teacher {recipe['teacher']['name']}: "
                 f"{', '.join(wrong[:4])}{f' and {len(wrong) - 4} more' if len(wrong) > 4 else ''}"
             )
+        teacher.load_state_dict(state)
         return teacher
 
     def _example(self) -> Tensor:

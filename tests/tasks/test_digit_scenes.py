@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-import yaml
 from mmcv.transforms import LoadImageFromFile
 from mmdet.datasets import CocoDataset
 from mmdet.datasets.transforms import LoadAnnotations, PackDetInputs, RandomFlip, Resize
@@ -17,26 +16,14 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from suite.paths import ROOT
+from suite.recipes import Recipe
+from suite.recipes import compose as compose_recipe
 from tasks.embedded.canvas import SOLID, Box, Canvas, bounds, cut_out
 from tasks.embedded.digit_scenes import CLASSES, IMAGES, SIZE, annotate, compose, prepare, run_lengths
 from tasks.embedded.glyphs import TRAIN_VAL_AND_TEST, Dice, Split, load_glyphs
 from tasks.embedded.store import fingerprint, write_png
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
-
-
-@pytest.fixture(scope="session")
-def named():
-    text = (ROOT / "suite/conf/data/detection/mini.yaml").read_text(encoding="utf-8")
-    return yaml.safe_load(text)["fingerprint"]
-
-
-@pytest.fixture(scope="session")
-def digit_scenes(data_dir, named):
-    folder = data_dir / "digit-scenes"
-    prepare(folder, named)
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -81,7 +68,8 @@ def decode(annotation):
 
 
 @pytest.mark.slow
-def test_the_data_set_is_built_once_and_is_the_one_the_recipe_names(digit_scenes, named):
+def test_the_data_set_is_built_once_and_is_the_one_the_recipe_names(digit_scenes):
+    named = compose_recipe(Recipe(task="detection", student="retinanet-r50"), "mini")["data"]["fingerprint"]
     assert fingerprint(digit_scenes) == named
     files = {path: path.stat().st_mtime_ns for path in digit_scenes.rglob("*.*")}
     assert len(files) == sum(IMAGES.values()) + len(SPLITS)

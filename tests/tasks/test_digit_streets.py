@@ -4,32 +4,20 @@ import sys
 import cv2
 import numpy as np
 import pytest
-import yaml
 from mmcv.transforms import LoadImageFromFile
 from mmseg.datasets import CityscapesDataset
 from mmseg.datasets.transforms import LoadAnnotations, PackSegInputs
 from mmseg.registry import DATASETS
 
 from suite.paths import ROOT
+from suite.recipes import Recipe
+from suite.recipes import compose as compose_recipe
 from tasks.embedded.digit_streets import CLASSES, HEIGHT, IGNORED, IMAGES_PER_TOWN, WIDTH, compose, prepare
 from tasks.embedded.glyphs import TRAIN_VAL_AND_TEST, Dice, Split, load_glyphs
 from tasks.embedded.store import fingerprint
 from tasks.semantic_datasets import DigitStreets
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
-
-
-@pytest.fixture(scope="session")
-def named():
-    text = (ROOT / "suite/conf/data/semantic_segmentation/mini.yaml").read_text(encoding="utf-8")
-    return yaml.safe_load(text)["fingerprint"]
-
-
-@pytest.fixture(scope="session")
-def digit_streets(data_dir, named):
-    folder = data_dir / "digit-streets"
-    prepare(folder, named)
-    return folder
 
 
 def read_all(folder):
@@ -47,7 +35,10 @@ def label_maps(digit_streets):
     }
 
 
-def test_the_data_set_is_built_once_and_is_the_one_the_recipe_names(digit_streets, named):
+def test_the_data_set_is_built_once_and_is_the_one_the_recipe_names(digit_streets):
+    named = compose_recipe(Recipe(task="semantic_segmentation", student="pspnet-r18"), "mini")["data"][
+        "fingerprint"
+    ]
     assert fingerprint(digit_streets) == named
     files = {path: path.stat().st_mtime_ns for path in digit_streets.rglob("*.png")}
     assert len(files) == 2 * sum(sum(towns.values()) for towns in IMAGES_PER_TOWN.values())
