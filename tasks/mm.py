@@ -104,11 +104,15 @@ class MMAdapter(Adapter):
         config.merge_from_dict(_with_data_root(overrides, str(self._data_root())))
         return config
 
+    def network(self, model: dict[str, Any]) -> BaseModel:
+        """The network of a composed model, as its zoo config and the recipe's scale have it; untrained."""
+        return self._model(self._config(model))
+
     def _model(self, config: Config) -> BaseModel:
         settings = copy.deepcopy(config.model)
         settings.setdefault("data_preprocessor", config.get("data_preprocessor"))
-        model: BaseModel = MODELS.build(settings)
-        return model
+        built: BaseModel = MODELS.build(settings)
+        return built
 
     def _teacher(self) -> BaseModel | None:
         recipe = self.job.recipe
@@ -118,7 +122,7 @@ class MMAdapter(Adapter):
             raise BlockedError(
                 f"no weights for the teacher {recipe['teacher']['name']}; train or fetch it first"
             )
-        teacher = self._model(self._config(recipe["teacher"]))
+        teacher = self.network(recipe["teacher"])
         state = torch.load(self.job.teacher_weights, map_location="cpu", weights_only=True)
         expected = teacher.state_dict()
         wrong = [f"missing {key}" for key in expected if key not in state]
@@ -157,7 +161,9 @@ class MMAdapter(Adapter):
         config.experiment_name = f"{run_dir.name}-{time.time_ns()}"
         config.launcher = self.job.launcher
         if self.job.launcher != "none" and self.job.device == "cpu":
-            # Its default asks for a GPU a process.
+            # mmengine's own way of joining the process group, and its default wrapper, ask for GPUs.
+            if not torch.distributed.is_initialized():
+                torch.distributed.init_process_group("gloo")
             config.model_wrapper_cfg = {"type": "MMDistributedDataParallel"}
         # The zoo's own hooks (averaged weights, switches of the pipeline) go with published schedules.
         published = self.job.recipe["scale"] == "published"

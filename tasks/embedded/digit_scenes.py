@@ -32,9 +32,9 @@ _SMALL, _MEDIUM, _LARGE = (32, 60), (66, 128), (196, 236)
 
 
 def _heights(dice: Dice) -> list[int]:
-    """How tall the two to six digits of an image are, tallest first."""
-    count = dice.between(2, 6)
-    ranges = [_LARGE] if dice.between(0, 99) < 70 else []
+    """How tall the five to nine digits of an image are, tallest first; not all of them may find a place."""
+    count = dice.between(5, 9)
+    ranges = [_LARGE] if dice.between(0, 99) < 75 else []
     while len(ranges) < count:
         ranges.append(_SMALL if dice.between(0, 99) < 45 else _MEDIUM)
     return sorted((dice.between(*limits) for limits in ranges), reverse=True)
