@@ -38,7 +38,7 @@ class _Tally:
 
 
 @TRANSFORMS.register_module()
-class SkipUnreadable(BaseTransform):  # type: ignore[misc]
+class SkipUnreadable(BaseTransform):
     """Loads an image and its annotations; where a file is broken, the data set draws another image."""
 
     def __init__(self, loading: Sequence[dict[str, Any]]) -> None:
@@ -70,7 +70,7 @@ class SkipUnreadable(BaseTransform):  # type: ignore[misc]
 
 
 @TRANSFORMS.register_module()
-class IgnoreUnlistedLabels(BaseTransform):  # type: ignore[misc]
+class IgnoreUnlistedLabels(BaseTransform):
     """Turns pixels of a class that is not listed into ignored ones (255), and counts their label maps."""
 
     def __init__(self, num_classes: int) -> None:
@@ -94,7 +94,7 @@ class IgnoreUnlistedLabels(BaseTransform):  # type: ignore[misc]
 
 
 @DATASETS.register_module()
-class CountingCocoDataset(CocoDataset):  # type: ignore[misc]
+class CountingCocoDataset(CocoDataset):
     """mmdet's COCO data set, which leaves out unusable annotations; this one counts them, and says why."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -17,7 +17,7 @@ _CLASS_PREFIX = "IoU."
 
 
 @METRICS.register_module()
-class PerClassIoU(IoUMetric):  # type: ignore[misc]
+class PerClassIoU(IoUMetric):
     """mmseg's mean IoU, with the IoU of every class beside it."""
 
     def compute_metrics(self, results: list[Any]) -> dict[str, float]:

@@ -40,7 +40,7 @@ def compose(glyphs: Glyphs, dice: Dice, bonnet: int) -> tuple[npt.NDArray[np.uin
     """
     canvas = Canvas(HEIGHT, WIDTH, dice)
     canvas.clutter(glyphs, dice.between(2, 5))
-    for height in sorted((dice.between(36, 112) for _ in range(dice.between(2, 5))), reverse=True):
+    for height in sorted((dice.between(56, 112) for _ in range(dice.between(4, 7))), reverse=True):
         digit = dice.between(0, 9)
         ink = glyphs.ink[dice.choose(glyphs.by_digit[digit])]
         width = height * dice.between(70, 95) // 100

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from suite.models import read_models
 from suite.paths import BASELINES
@@ -36,19 +37,19 @@ def prepare(data_dir: Path):
 
 
 @pytest.fixture(scope="session")
-def digit_pairs(prepare) -> Path:
+def digit_pairs(prepare):
     """The embedded classification data, built."""
     return prepare(compose(Recipe(task="classification", student="resnet18"), "mini"))
 
 
 @pytest.fixture(scope="session")
-def digit_scenes(prepare) -> Path:
+def digit_scenes(prepare):
     """The embedded detection data, built."""
     return prepare(compose(Recipe(task="detection", student="retinanet-r50"), "mini"))
 
 
 @pytest.fixture(scope="session")
-def digit_streets(prepare) -> Path:
+def digit_streets(prepare):
     """The embedded segmentation data, built."""
     return prepare(compose(Recipe(task="semantic_segmentation", student="pspnet-r18"), "mini"))
 
@@ -135,7 +136,7 @@ class BrightSquare:
     def cropped(self, width: int, height: int) -> tuple[str, ...]:
         """The same with the images cut to a size."""
         for path in self.folder.glob("*.png"):
-            cv2.imwrite(str(path), cv2.imread(str(path))[:height, :width])
+            Image.open(path).crop((0, 0, width, height)).save(path)
         return self.overrides
 
 
