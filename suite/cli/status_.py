@@ -22,35 +22,40 @@ def run(args: argparse.Namespace) -> int:
     from suite.paths import records_dir, work_dir
     from suite.records import newest_by_run, read_all
     from suite.report import recorded_profiles
+    from suite.report.frame import ARM_OF_ROLE, Measured, measured_arms
+    from suite.report.served import claims_served
     from suite.workspace import RunFolder
 
     out = console()
     newest = newest_by_run(read_all(records_dir())).values()
     table = Table(box=None, pad_edge=False)
-    for heading in ("paper", "profile", "finished", "failed", "blocked", "claims measured"):
+    for heading in ("paper", "profile", "finished", "failed", "blocked", "claims finished"):
         table.add_column(heading)
     for paper in load_papers().values():
-        ids = {claim.id for claim in paper.claims if claim.judged}
+        judged = [claim for claim in paper.claims if claim.judged]
+        ids = {claim.id for claim in judged}
         for profile in recorded_profiles(paper, newest):
             own = [
                 record
                 for record in newest
-                if record.profile == profile and any(entry.claim in ids for entry in record.claims)
+                if record.profile == profile and any(claim in ids for claim, _ in claims_served(record))
             ]
             count = {
                 name: sum(record.status == name for record in own)
                 for name in ("finished", "failed", "blocked")
             }
-            measured = {
-                entry.claim for record in own if record.status == "finished" for entry in record.claims
-            } & ids
-            table.add_row(paper.id, profile, *map(str, count.values()), f"{len(measured)} of {len(ids)}")
+            arms = measured_arms(own, profile)
+            finished = sum(
+                arms.get((claim.id, ARM_OF_ROLE[claim.role]), Measured()).status == "finished"
+                for claim in judged
+            )
+            table.add_row(paper.id, profile, *map(str, count.values()), f"{finished} of {len(judged)}")
     out.print(table if table.row_count else "No records yet: start with 'make reproduce PAPER=nkd'.")
     folders = sorted((work_dir() / "runs").glob("*"))
     running = [folder.name for folder in folders if RunFolder(work_dir(), folder.name).is_running()]
     out.print(f"\nIn progress: {', '.join(running) if running else 'nothing'}.", soft_wrap=True)
     for record in newest:
         if record.status != "finished":
-            claims = ", ".join(dict.fromkeys(entry.claim for entry in record.claims))
+            claims = ", ".join(dict.fromkeys(claim for claim, _ in claims_served(record)))
             out.print(f"{record.status}: {record.run_id} ({claims}): {record.error}", soft_wrap=True)
     return 0

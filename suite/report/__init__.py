@@ -21,6 +21,7 @@ from suite.records import Record, read_all
 from suite.report.frame import build_frame
 from suite.report.layout import Page
 from suite.report.page import build_page
+from suite.report.served import claims_served
 from suite.verdicts import DEVIATIONS, GAIN_LARGER, GAIN_SMALLER, LOSS
 
 FORMATS: Final = {"markdown": "md", "csv": "csv", "html": "html"}
@@ -91,7 +92,7 @@ def recorded_profiles(paper: Paper, records: Iterable[Record]) -> list[str]:
     """The profiles with records of a paper, in the order of the alphabet."""
     claims = {claim.id for claim in paper.claims}
     return sorted(
-        {record.profile for record in records if any(entry.claim in claims for entry in record.claims)}
+        {record.profile for record in records if any(claim in claims for claim, _ in claims_served(record))}
     )
 
 

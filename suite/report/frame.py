@@ -16,6 +16,7 @@ import pandas as pd
 from suite.claims import Claim, Metric, MetricName, Paper, Quoted
 from suite.priors import find_prior, why_absent
 from suite.records import Arm, Record, newest_by_run
+from suite.report.served import ClaimArm, claims_served
 from suite.verdicts import (
     BLOCKED,
     GainVerdict,
@@ -189,25 +190,25 @@ class Measured:
 
 _NOTHING: Final = Measured()
 
-Arms = Mapping[tuple[str, str], Measured]
-"""(claim id, arm) -> what was measured."""
+Arms = Mapping[ClaimArm, Measured]
+"""Arm of a claim -> what was measured."""
 
 
 def measured_arms(records: Iterable[Record], profile: str) -> Arms:
     """Finds for every claim and arm the records that count.
 
-    A record counts for the claims that it lists. Where several series (runs that differ in more than the
-    seed) serve one arm, the recipe, the data or the versions have changed in between: the series with
-    the latest record stands, the others are only counted.
+    A record counts for the claims that it serves (`suite.report.served`). Where several series (runs that
+    differ in more than the seed) serve one arm, the recipe, the data or the versions have changed in
+    between: the series with the latest record stands, the others are only counted.
 
     Args:
         records: the store, in any order.
         profile: only records of this profile.
     """
-    served: dict[tuple[str, str], dict[str, list[Record]]] = {}
+    served: dict[ClaimArm, dict[str, list[Record]]] = {}
     for record in newest_by_run(record for record in records if record.profile == profile).values():
-        for entry in record.claims:
-            served.setdefault((entry.claim, entry.arm), {}).setdefault(record.series, []).append(record)
+        for entry in claims_served(record):
+            served.setdefault(entry, {}).setdefault(record.series, []).append(record)
     return {key: _newest_series(by_series) for key, by_series in served.items()}
 
 
@@ -347,13 +348,13 @@ def _claimed_gain(claim: Claim, name: MetricName, known: _Known) -> float | None
 
 def _measured_columns(claim: Claim, name: MetricName, known: _Known) -> dict[str, Any]:
     """What our records say of one metric of a judged claim."""
-    own = known.arm(claim, ARM_OF_ROLE[claim.role])
+    arm = ARM_OF_ROLE[claim.role]
+    own = known.arm(claim, arm)
+    columns = {"status": own.status} | (_columns_beside(claim, name, known) if arm == "distilled" else {})
     if not own.runs:
-        no_recipe = "the suite has no recipe for this claim"
-        return {"status": own.status, "reason": None if claim.recipe else no_recipe}
+        return columns | {"reason": None if claim.recipe else "the suite has no recipe for this claim"}
     values = list(own.by_seed(name).values())
-    columns: dict[str, Any] = {
-        "status": own.status,
+    columns |= {
         "reproduced": own.mean(name),
         "sd": statistics.stdev(values) if len(values) > 1 else None,
         "n": len(values) or None,
@@ -363,20 +364,27 @@ def _measured_columns(claim: Claim, name: MetricName, known: _Known) -> dict[str
         "series": own.runs[0].series,
         "older_records": own.older,
     }
-    if ARM_OF_ROLE[claim.role] != "distilled":
+    if arm != "distilled":
         return columns | _absolute_columns(claim, name, own, own.faults)
     teacher, student = known.arm(claim, "teacher"), known.arm(claim, "student")
-    teacher_claimed = known.claimed(claim.teacher_claim).get(name)
     reasons = own.faults + teacher.faults + _wrong_teacher(claim, teacher, known)
     return (
         columns
-        | {
-            "teacher_claimed": None if teacher_claimed is None else teacher_claimed.value,
-            "teacher_measured": teacher.mean(name),
-        }
         | _absolute_columns(claim, name, own, reasons)
         | _gain_columns(claim, name, (own, student), known, reasons + student.faults)
     )
+
+
+def _columns_beside(claim: Claim, name: MetricName, known: _Known) -> dict[str, Any]:
+    """The teacher and the student alone of a distilled student, which may be there before it is."""
+    student = known.arm(claim, "student")
+    claimed = known.claimed(claim.teacher_claim).get(name)
+    return {
+        "teacher_claimed": None if claimed is None else claimed.value,
+        "teacher_measured": known.arm(claim, "teacher").mean(name),
+        "student_mean": student.mean(name),
+        "student_n": len(student.by_seed(name)) or None,
+    }
 
 
 def _wrong_teacher(claim: Claim, teacher: Measured, known: _Known) -> list[str]:
@@ -425,18 +433,17 @@ def _gain_columns(
     if not student.runs:
         return {"gain_reason": "our own student was not run"}
     distilled, alone = own.by_seed(name), student.by_seed(name)
-    columns: dict[str, Any] = {"student_mean": student.mean(name), "student_n": len(alone) or None}
     if reasons:
-        return columns | {"gain_verdict": BLOCKED, "gain_reason": "; ".join(reasons)}
+        return {"gain_verdict": BLOCKED, "gain_reason": "; ".join(reasons)}
     if not distilled or not alone:
-        return columns | {"gain_reason": f"the runs do not report {name}"}
+        return {"gain_reason": f"the runs do not report {name}"}
     if not (own.comparable and student.comparable):
         paired = judge_gain_sign(distilled, alone)
-        return columns | _gain_numbers(paired) | {"gain_reason": paired.reason}
+        return _gain_numbers(paired) | {"gain_reason": paired.reason}
     prior = find_prior(claim.dataset, name)
     if prior is None:
         gain = _mean(distilled) - _mean(alone)
-        return columns | {"gain": gain, "gain_reason": why_absent(claim.dataset, name)}
+        return {"gain": gain, "gain_reason": why_absent(claim.dataset, name)}
     judged = judge_gain(
         _claimed_gain(claim, name, known),
         claim.metrics[name].decimals,
@@ -447,7 +454,7 @@ def _gain_columns(
     )
     retained = {key: getattr(judged, key) for key in ("retained", "retained_lower", "retained_upper")}
     marked = bool(own.departures or student.departures)
-    return columns | _gain_numbers(judged) | retained | {"gain_marked": marked}
+    return _gain_numbers(judged) | retained | {"gain_marked": marked}
 
 
 def _gain_numbers(judged: GainVerdict | PairedGain) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from suite.records import read_all
 from suite.report import DEFAULT_FORMATS, FORMATS
 from suite.report.caption import teacher_leads
 from suite.report.frame import ARM_OF_ROLE, rows_of
+from suite.report.served import claims_served
 from suite.report.summary import README, main, reference_reports, reference_rows, summary, with_summary
 
 RECORDS = read_all(REFERENCE / "records")
@@ -20,7 +21,7 @@ LEARNED = {"top1": 20.0, "box_AP": 15.0, "mask_AP": 10.0, "mIoU": 40.0}
 
 
 def test_there_is_a_table_of_every_paper_that_the_records_serve_and_no_other():
-    served = {entry.claim for record in RECORDS for entry in record.claims}
+    served = {claim for record in RECORDS for claim, _ in claims_served(record)}
     papers = {
         paper.id for paper in load_papers().values() if any(claim.id in served for claim in paper.claims)
     }
@@ -60,7 +61,7 @@ def test_every_reference_run_finished_with_three_seeds_and_clean_code():
 
 @pytest.mark.parametrize("name", sorted(REPORTS))
 def test_what_was_not_run_yet_is_in_the_table_and_says_so(name):
-    measured = {(entry.claim, entry.arm) for record in RECORDS for entry in record.claims}
+    measured = {entry for record in RECORDS for entry in claims_served(record)}
     text, _, _ = REPORTS[name].text("markdown").partition("## Numbers of others")
     for row in rows_of(REPORTS[name].frame):
         if row["origin"] == "claim" and row["role"] != "rival":
@@ -69,6 +70,17 @@ def test_what_was_not_run_yet_is_in_the_table_and_says_so(name):
             shown = [line for line in text.splitlines() if line.startswith(f"| {row['claim']} |")]
             assert shown
             assert all(("| not run |" in line) == waits for line in shown)
+
+
+def test_claims_that_came_after_the_records_have_their_student_and_teacher_and_wait_for_the_rest():
+    recorded = {entry.claim for record in RECORDS for entry in record.claims}
+    rows = {row["claim"]: row for row in rows_of(REPORTS["mgd"].frame)}
+    before = rows["mgd-resnet18"]
+    for claim in ("mgd-resnet18-spatial-r0p5", "mgd-resnet18-spatial-r0"):
+        row = rows[claim]
+        for name in ("teacher_measured", "student_mean", "student_n"):
+            assert row[name] == before[name] is not None
+        assert (row["status"] == "not run") == (claim not in recorded)
 
 
 def test_the_reference_shows_learning_and_not_noise():
