@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 from mmengine.registry import TRANSFORMS
+from PIL import Image
 
 from tasks.adapter import BlockedError
 
@@ -159,7 +159,13 @@ def check_images(paths: Sequence[str | Path]) -> None:
 
 
 def _decodes(path: str | Path) -> bool:
-    return cv2.imread(str(path), cv2.IMREAD_COLOR) is not None
+    try:
+        with Image.open(path) as image:
+            image.load()
+    # Pillow reports a damaged PNG as a syntax error.
+    except (OSError, SyntaxError, ValueError):
+        return False
+    return True
 
 
 def counts_of(dataset: Any) -> dict[str, int]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -149,7 +148,7 @@ def bright_square(tmp_path: Path) -> BrightSquare:
     for number, (left, top, side) in enumerate([(32, 48, 40), (144, 16, 64)], start=1):
         picture = np.zeros((128, 256, 3), np.uint8)
         picture[top : top + side, left : left + side] = 255
-        cv2.imwrite(str(folder / f"{number}.png"), picture)
+        Image.fromarray(picture).save(folder / f"{number}.png")
         images.append({"id": number, "file_name": f"{number}.png", "width": 256, "height": 128})
         box = {"bbox": [left, top, side, side], "area": side * side, "iscrowd": 0, "category_id": number}
         annotations.append({"id": number, "image_id": number, **box})

@@ -4,7 +4,6 @@ import json
 import shutil
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -47,7 +46,7 @@ def write_scenes(tmp_path):
         annotations: list[dict[str, Any]] = []
         for number, boxes in enumerate(annotated, start=1):
             name = f"{number}.png"
-            cv2.imwrite(str(folder / name), random.integers(0, 255, (256, 256, 3), np.uint8))
+            Image.fromarray(random.integers(0, 255, (256, 256, 3), np.uint8)).save(folder / name)
             images.append({"id": number, "file_name": name, "width": 256, "height": 256})
             for box in boxes:
                 left, top, width, height = box["bbox"]

@@ -117,8 +117,11 @@ def test_a_student_inherits_neck_and_head_and_tells_what_it_could_not(distilled_
     different = {name for name in outside if ours[name].shape != theirs[name].shape}
     assert set(distiller.inherited.copied) == same
     assert set(distiller.inherited.left) == different
-    # RetinaNet's pyramid starts from maps of the backbone, whose width is the student's own.
-    assert all(name.startswith("neck.lateral_convs") for name in different)
+    # What takes maps of the backbone has the width of the student: lateral convolutions, first extra level.
+    assert {name.partition(".conv")[0] for name in different} == {
+        *(f"neck.lateral_convs.{level}" for level in range(3)),
+        "neck.fpn_convs.3",
+    }
     assert {name for name in outside if name.startswith("bbox_head")} <= same
     assert adapter.describe()["inherited"]["tensors"] == len(same)
     assert set(adapter.describe()["inherited"]["left"]) == different

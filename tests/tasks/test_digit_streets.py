@@ -1,13 +1,13 @@
 import subprocess
 import sys
 
-import cv2
 import numpy as np
 import pytest
 from mmcv.transforms import LoadImageFromFile
 from mmseg.datasets import CityscapesDataset
 from mmseg.datasets.transforms import LoadAnnotations, PackSegInputs
 from mmseg.registry import DATASETS
+from PIL import Image
 
 from suite.paths import ROOT
 from suite.recipes import Recipe
@@ -21,7 +21,7 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
 def read_all(folder):
-    found = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in sorted(folder.rglob("*.png"))]
+    found = [np.array(Image.open(path)) for path in sorted(folder.rglob("*.png"))]
     return np.stack([pixels for pixels in found if pixels is not None])
 
 
