@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,10 @@ Progress = Callable[[dict[str, Any]], None]
 
 class BlockedError(RuntimeError):
     """A run that must not or cannot start: no data, wrong data, a teacher that does not fit."""
+
+
+def _tell_nobody(event: dict[str, Any]) -> None:
+    """Takes progress to nowhere; a function of the module, so that a job can be handed to another process."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Job:
     device: str = "cpu"
     teacher_weights: Path | None = None
     launcher: str = "none"
-    progress: Progress = field(default=lambda event: None)
+    progress: Progress = _tell_nobody
 
 
 class Adapter(ABC):
