@@ -164,7 +164,7 @@ class MMAdapter(Adapter):
             # mmengine's own way of joining the process group, and its default wrapper, ask for GPUs.
             if not torch.distributed.is_initialized():
                 torch.distributed.init_process_group("gloo")
-            config.model_wrapper_cfg = {"type": "MMDistributedDataParallel"}
+            config.model_wrapper_cfg = {"type": "MMDistributedDataParallel", "device_ids": None}
         # The zoo's own hooks (averaged weights, switches of the pipeline) go with published schedules.
         published = self.job.recipe["scale"] == "published"
         hooks = [
