@@ -166,7 +166,11 @@ def compose(recipe: Recipe, profile: str, overrides: tuple[str, ...] = ()) -> di
         "scale": scale,
         "comparable": composed["profile"]["comparable"],
         "teacher_seed": composed["profile"]["teacher_seed"],
-        "departures": [*composed["profile"]["departures"], *(f"override {text}" for text in overrides)],
+        "departures": [
+            *composed["profile"]["departures"],
+            *_scaled_weights(composed),
+            *(f"override {text}" for text in overrides),
+        ],
         "student": _at_scale(composed["student"], scale),
         "teacher": _at_scale(composed["teacher"], scale) if recipe.teacher else None,
         "method": composed["method"] if recipe.method else None,
@@ -179,6 +183,16 @@ def _of_data(data: dict[str, Any]) -> dict[str, Any]:
     # Absent where nothing is scaled, so that it is no part of the identity of such a run.
     optional = [key for key in ("scales",) if key in data]
     return {key: data[key] for key in ("name", "prepare", "fingerprint", "overrides", *optional)}
+
+
+def _scaled_weights(composed: dict[str, Any]) -> list[str]:
+    """The departure of a method whose loss weights follow the size of the feature maps."""
+    follow = any("scaled" in loss for loss in (composed["method"].get("losses") or {}).values())
+    return (
+        ["loss weights multiplied for smaller feature maps"]
+        if follow and "scales" in composed["data"]
+        else []
+    )
 
 
 def _at_scale(model: dict[str, Any], scale: str) -> dict[str, Any]:

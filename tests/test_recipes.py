@@ -296,3 +296,12 @@ def test_losses_that_are_sums_over_a_map_are_scaled_with_it():
     assert scaled == {
         "FGDLoss": fgd, "FGDAblationLoss": fgd, "MGDLoss": {"alpha": "map"}, "ChannelWiseLogitLoss": None,
     }  # fmt: skip
+
+
+def test_weights_that_follow_the_size_of_the_maps_are_listed_as_a_departure():
+    recipes = load_recipes()
+    departure = "loss weights multiplied for smaller feature maps"
+    assert departure in compose(recipes["retinanet-r50-fgd-retinanet-r101"], "mini")["departures"]
+    assert departure not in compose(recipes["retinanet-r50-fgd-retinanet-r101"], "paper")["departures"]
+    assert departure not in compose(recipes["retinanet-r50"], "mini")["departures"]
+    assert departure not in compose(recipes["resnet18-mgd-resnet34"], "mini")["departures"]
