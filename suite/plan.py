@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any
@@ -130,7 +130,7 @@ def make_plan(claims: Iterable[Claim], profile: str, seeds: int, overrides: Sequ
             continue
         plan.planned.append(claim.id)
         for seed in range(seeds):
-            for run in _arms(claim, recipes[str(claim.recipe)], profile, seed, tuple(overrides)):
+            for run in _runs(claim, recipes[str(claim.recipe)], profile, seed, tuple(overrides)):
                 runs.setdefault(run.run_id, run)
                 plan.unshared += 1
     # A claim's recipe trains the claim's own models, so that no other claim can be served.
@@ -172,33 +172,37 @@ def _served(
         if _not_trained(claim):
             continue
         for seed in range(seeds):
-            for run in _arms(claim, recipes[str(claim.recipe)], profile, seed, overrides):
+            for run in _runs(claim, recipes[str(claim.recipe)], profile, seed, overrides):
                 entry = ServedClaim(claim=claim.id, arm=run.arm)
                 if entry not in (entries := served.setdefault(run.run_id, [])):
                     entries.append(entry)
     return served
 
 
-def _arms(claim: Claim, recipe: Recipe, profile: str, seed: int, overrides: tuple[str, ...]) -> Iterable[Run]:
-    # A model that is trained alone has no method and no teacher that an override could touch.
-    alone = tuple(text for text in overrides if not _OF_THE_METHOD.match(text))
+def arms(claim: Claim, recipe: Recipe) -> Iterator[tuple[Arm, Recipe]]:
+    """What has to be trained for a claim, arm by arm; a teacher comes before the student that needs it."""
     if claim.role == "teacher":
-        composed = compose(recipe, profile, alone)
-        yield _run("teacher", composed, composed["teacher_seed"])
+        yield "teacher", recipe
         return
-    yield _run("student", compose(trained_alone(recipe, recipe.student), profile, alone), seed)
+    yield "student", trained_alone(recipe, recipe.student)
     if claim.role == "baseline":
         return
-    composed = compose(recipe, profile, overrides)
-    teacher = None
     if recipe.teacher:
-        teacher = _run(
-            "teacher",
-            compose(trained_alone(recipe, recipe.teacher), profile, alone),
-            composed["teacher_seed"],
-        )
-        yield teacher
-    yield _run("distilled", composed, seed, teacher)
+        yield "teacher", trained_alone(recipe, recipe.teacher)
+    yield "distilled", recipe
+
+
+def _runs(claim: Claim, recipe: Recipe, profile: str, seed: int, overrides: tuple[str, ...]) -> Iterator[Run]:
+    # A model that is trained alone has no method and no teacher that an override could touch.
+    alone = tuple(text for text in overrides if not _OF_THE_METHOD.match(text))
+    teacher = None
+    for arm, trained in arms(claim, recipe):
+        composed = compose(trained, profile, overrides if arm == "distilled" else alone)
+        if arm == "teacher":
+            teacher = _run(arm, composed, composed["teacher_seed"])
+            yield teacher
+        else:
+            yield _run(arm, composed, seed, teacher if arm == "distilled" else None)
 
 
 def _run(arm: Arm, recipe: dict[str, Any], seed: int, teacher: Run | None = None) -> Run:

@@ -180,19 +180,17 @@ def compose(recipe: Recipe, profile: str, overrides: tuple[str, ...] = ()) -> di
 
 
 def _of_data(data: dict[str, Any]) -> dict[str, Any]:
+    found = {key: data[key] for key in ("name", "prepare", "fingerprint", "overrides")}
     # Absent where nothing is scaled, so that it is no part of the identity of such a run.
-    optional = [key for key in ("scales",) if key in data]
-    return {key: data[key] for key in ("name", "prepare", "fingerprint", "overrides", *optional)}
+    return found | ({"scales": data["scales"]} if "scales" in data else {})
 
 
 def _scaled_weights(composed: dict[str, Any]) -> list[str]:
     """The departure of a method whose loss weights follow the size of the feature maps."""
-    follow = any("scaled" in loss for loss in (composed["method"].get("losses") or {}).values())
-    return (
-        ["loss weights multiplied for smaller feature maps"]
-        if follow and "scales" in composed["data"]
-        else []
-    )
+    losses = composed["method"].get("losses", {}).values()
+    if "scales" in composed["data"] and any("scaled" in loss for loss in losses):
+        return ["loss weights multiplied for smaller feature maps"]
+    return []
 
 
 def _at_scale(model: dict[str, Any], scale: str) -> dict[str, Any]:

@@ -9,8 +9,8 @@ import mmdet.models  # noqa: F401  (fills the registry, before a run is forked o
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from tasks.loading import check_images, counts_of
-from tasks.mm import MMAdapter
+import tasks.detection_datasets  # noqa: F401  (registers the counting data set with mmdet)
+from tasks.dense import DenseAdapter
 
 _ITEMS: Mapping[str, str] = {
     "mAP": "AP",
@@ -25,7 +25,7 @@ _ITEMS: Mapping[str, str] = {
 """Item of mmdet's `CocoMetric` -> what COCO calls it. Both average over IoU 0.50 to 0.95."""
 
 
-class DetectionAdapter(MMAdapter):
+class DetectionAdapter(DenseAdapter):
     """mmdet's detectors on COCO's layout, scored by AP and AR of boxes (pycocotools)."""
 
     scope = "mmdet"
@@ -59,14 +59,9 @@ class DetectionAdapter(MMAdapter):
         """Backbone and neck: the methods compare nothing behind them."""
         return model.extract_feat(inputs)
 
-    def build(self) -> None:
-        """Builds everything up to the first step; see `Adapter.build`.
-
-        Raises:
-            BlockedError: also when a test image cannot be decoded.
-        """
-        super().build()
-        check_images([self._test_data.get_data_info(i)["img_path"] for i in range(len(self._test_data))])
+    def files(self, entry: Mapping[str, Any]) -> list[str]:
+        """The image."""
+        return [entry["img_path"]]
 
     def read_metrics(self, found: Mapping[str, Any]) -> dict[str, float]:
         """Percent by metric name; a model that finds nothing at all has an AP of zero.
@@ -76,7 +71,3 @@ class DetectionAdapter(MMAdapter):
         """
         values = {name: 100 * float(found.get(key, 0.0)) for key, name in self.metrics.items()}
         return {name: round(value, 4) for name, value in values.items() if value >= 0}
-
-    def skipped(self) -> dict[str, int]:
-        """What the training data left out, and why; see `Adapter.skipped`."""
-        return counts_of(self.runner.train_dataloader.dataset)

@@ -10,8 +10,7 @@ from mmseg.evaluation import IoUMetric
 from mmseg.registry import METRICS
 
 import tasks.semantic_datasets  # noqa: F401  (registers the embedded data set with mmseg)
-from tasks.loading import check_images, counts_of
-from tasks.mm import MMAdapter
+from tasks.dense import DenseAdapter
 
 _CLASS_PREFIX = "IoU."
 
@@ -34,7 +33,7 @@ class PerClassIoU(IoUMetric):
         return metrics
 
 
-class SemanticSegmentationAdapter(MMAdapter):
+class SemanticSegmentationAdapter(DenseAdapter):
     """mmseg's segmenters on Cityscapes' layout, scored by mean IoU."""
 
     scope = "mmseg"
@@ -45,15 +44,9 @@ class SemanticSegmentationAdapter(MMAdapter):
         """Nothing: the methods compare features and logits."""
         return {}
 
-    def build(self) -> None:
-        """Builds everything up to the first step; see `Adapter.build`.
-
-        Raises:
-            BlockedError: also when a test image or label map cannot be decoded.
-        """
-        super().build()
-        listed = [self._test_data.get_data_info(i) for i in range(len(self._test_data))]
-        check_images([entry[key] for entry in listed for key in ("img_path", "seg_map_path")])
+    def files(self, entry: Mapping[str, Any]) -> list[str]:
+        """Image and label map."""
+        return [entry["img_path"], entry["seg_map_path"]]
 
     def per_class(self) -> dict[str, dict[str, float]]:
         """IoU of every class in percent; see `Adapter.per_class`."""
@@ -63,7 +56,3 @@ class SemanticSegmentationAdapter(MMAdapter):
             if name.startswith(_CLASS_PREFIX)
         }
         return {"IoU": by_class}
-
-    def skipped(self) -> dict[str, int]:
-        """What the training data left out, and why; see `Adapter.skipped`."""
-        return counts_of(self.runner.train_dataloader.dataset)

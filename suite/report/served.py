@@ -7,12 +7,13 @@ listed one would otherwise stay without its number, for a finished run is never 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from suite.claims import Claim, load_papers
 from suite.paths import BASELINES
-from suite.recipes import Recipe, read_recipes, trained_alone
+from suite.plan import arms
+from suite.recipes import Recipe, read_recipes
 from suite.records import Arm, Record
 
 ClaimArm = tuple[str, Arm]
@@ -65,12 +66,12 @@ def find_trainings(claims: Iterable[Claim], recipes: Mapping[str, Recipe]) -> Tr
         (claim.id, arm): recipe
         for claim in claims
         if claim.judged and claim.recipe is not None and claim.recipe in recipes
-        for arm, recipe in _arms(claim, recipes[claim.recipe])
+        for arm, recipe in arms(claim, recipes[claim.recipe])
     }
-    arms: dict[Recipe, list[ClaimArm]] = {}
+    sharing: dict[Recipe, list[ClaimArm]] = {}
     for entry, recipe in found.items():
-        arms.setdefault(recipe, []).append(entry)
-    return Trainings(found, arms)
+        sharing.setdefault(recipe, []).append(entry)
+    return Trainings(found, sharing)
 
 
 def claims_served(record: Record) -> list[ClaimArm]:
@@ -83,19 +84,6 @@ def _known_trainings() -> Trainings:
     """The trainings of all papers; read once a process, as the papers are."""
     claims = (claim for paper in load_papers().values() for claim in paper.claims)
     return find_trainings(claims, read_recipes(BASELINES / "recipes"))
-
-
-def _arms(claim: Claim, recipe: Recipe) -> Iterator[tuple[Arm, Recipe]]:
-    """The arms that `suite.plan` plans for a claim, before anything is composed."""
-    if claim.role == "teacher":
-        yield "teacher", recipe
-        return
-    yield "student", trained_alone(recipe, recipe.student)
-    if claim.role == "baseline":
-        return
-    if recipe.teacher:
-        yield "teacher", trained_alone(recipe, recipe.teacher)
-    yield "distilled", recipe
 
 
 def _is_of(record: Record, recipe: Recipe) -> bool:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from suite.models import read_models
 from suite.paths import BASELINES
-from suite.recipes import Recipe, compose
+from suite.recipes import Recipe, compose, load_recipes
 from tasks.adapter import Job, load
 
 
@@ -106,6 +106,18 @@ def trained_weights(compose_job, tmp_path_factory: pytest.TempPathFactory):
         return path
 
     return train
+
+
+@pytest.fixture
+def distilled_job(make_job, trained_weights):
+    """Makes the job of a recipe with a teacher; the teacher was trained for two iterations."""
+
+    def make(name: str, *overrides: str, **others: Any) -> Job:
+        recipe = load_recipes()[name]
+        job: Job = make_job(recipe, *overrides, teacher_weights=trained_weights(recipe.teacher), **others)
+        return job
+
+    return make
 
 
 @dataclass(frozen=True)

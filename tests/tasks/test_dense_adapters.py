@@ -21,7 +21,6 @@ PAIRS = {
 """One recipe for every student, method and teacher; its variants differ in numbers."""
 FGD = "retinanet-r50-fgd-retinanet-r101"
 MGD = "pspnet-r18-mgd-pspnet-r101-logit"
-MASKS = "mask-rcnn-r50-mgd-cascade-mask-rcnn-x101-dcn"
 BOTH = pytest.mark.parametrize("name", [FGD, MGD])
 
 
@@ -31,51 +30,9 @@ def build(job):
     return adapter
 
 
-@pytest.fixture
-def distilled_job(make_job, trained_weights):
-    """The job of a recipe with a teacher."""
-
-    def make(name, *overrides, **others):
-        recipe = RECIPES[name]
-        return make_job(recipe, *overrides, teacher_weights=trained_weights(recipe.teacher), **others)
-
-    return make
-
-
 def first_batch(adapter):
     distiller = adapter.runner.model
     return distiller.data_preprocessor(next(iter(adapter.runner.train_loop.dataloader)), True)
-
-
-@BOTH
-def test_teacher_is_bit_identical_after_training_and_unknown_to_the_optimiser(name, distilled_job):
-    adapter = build(distilled_job(name))
-    distiller = adapter.runner.model
-    before = copy.deepcopy(distiller.teacher.state_dict())
-    student_before = copy.deepcopy(adapter.student.state_dict())
-    adapter.fit()
-    after = distiller.teacher.state_dict()
-    assert all(torch.equal(before[key], after[key]) for key in before)
-    student_after = adapter.student.state_dict()
-    assert any(not torch.equal(value, student_after[key]) for key, value in student_before.items())
-    groups = adapter.runner.optim_wrapper.optimizer.param_groups
-    optimised = {id(parameter) for group in groups for parameter in group["params"]}
-    assert not optimised & {id(parameter) for parameter in distiller.teacher.parameters()}
-    assert optimised >= {id(parameter) for parameter in distiller.parameters() if parameter.requires_grad}
-    assert not any("teacher" in key for key in distiller.state_dict())
-
-
-@BOTH
-def test_a_distilled_student_scores_the_same_in_the_plain_model(name, distilled_job, make_job, tmp_path):
-    distilled = build(distilled_job(name))
-    distilled.fit()
-    score = distilled.evaluate()
-    distilled.save(tmp_path / "student.pth")
-    recipe = RECIPES[name]
-    plain = build(make_job(Recipe(task=recipe.task, student=recipe.student)))
-    plain.student.load_state_dict(torch.load(tmp_path / "student.pth", weights_only=True), strict=True)
-    assert plain.evaluate() == score
-    assert plain.per_class() == distilled.per_class()
 
 
 def test_a_detector_learns_from_an_instance_segmenter(distilled_job):

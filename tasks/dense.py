@@ -1,0 +1,32 @@
+"""What the adapters of detection and segmentation share: data that are checked and counted."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from tasks.loading import check_images, counts_of
+from tasks.mm import MMAdapter
+
+
+class DenseAdapter(MMAdapter):
+    """An adapter whose test images are checked before the training, and whose losses of data are counted."""
+
+    @abstractmethod
+    def files(self, entry: Mapping[str, Any]) -> list[str]:
+        """The images that one entry of the test set is read from."""
+
+    def build(self) -> None:
+        """Builds everything up to the first step; see `Adapter.build`.
+
+        Raises:
+            BlockedError: also when a test image cannot be decoded.
+        """
+        super().build()
+        entries = (self._test_data.get_data_info(index) for index in range(len(self._test_data)))
+        check_images([path for entry in entries for path in self.files(entry)])
+
+    def skipped(self) -> dict[str, int]:
+        """What the training data left out, and why; see `Adapter.skipped`."""
+        return counts_of(self.runner.train_dataloader.dataset)
