@@ -24,7 +24,7 @@ from suite.environment import (
     installed_version,
     locked_versions,
 )
-from suite.paths import LOCK_FILE, ROOT, datasets_dir, work_dir
+from suite.paths import LOCK_FILE, ROOT, work_dir
 
 State = Literal["ok", "note", "gap", "blocked"]
 
@@ -33,14 +33,6 @@ PYTHONS = ((3, 10), (3, 12))
 
 MINI_GIB = 2
 """Free disk, in GiB, below which the mini profile is not started: its data, checkpoints and logs."""
-
-DATASETS = {
-    "ImageNet-1k": ("imagenet", ("train", "val")),
-    "COCO 2017": ("coco", ("annotations", "train2017", "val2017")),
-    "Cityscapes": ("cityscapes", ("leftImg8bit", "gtFine")),
-    "CIFAR-100": ("cifar100", ("cifar-100-python",)),
-}
-"""Published data set -> its folder below `datasets_dir`, and what that folder holds."""
 
 _PROBE = """
 import json, torch
@@ -81,7 +73,7 @@ def examine() -> list[Finding]:
         *check_packages(locked_versions(), direct_dependencies()),
         *check_torch(),
         check_embedded_data(),
-        *(check_dataset(title, folder, parts) for title, (folder, parts) in DATASETS.items()),
+        *check_datasets(),
         check_disk(),
         check_code(),
     ]
@@ -278,19 +270,24 @@ def check_embedded_data() -> Finding:
     return Finding("data", "embedded", "ok", f"{found} ({folder})")
 
 
-def check_dataset(title: str, folder: str, parts: Iterable[str]) -> Finding:
-    """A published data set, by the folders it consists of; its content is fingerprinted by the run itself."""
-    path = datasets_dir() / folder
-    missing = [part for part in parts if not (path / part).exists()]
-    if not missing:
-        return Finding("data", title, "ok", str(path))
-    wanted = ", ".join(parts)
-    remedy = (
-        f"only published protocols need it: put it (or a link) at {path}, or name its parent with SUITE_DATA"
-    )
-    if not path.exists():
-        return Finding("data", title, "note", "not here", wanted, remedy)
-    return Finding("data", title, "gap", f"only a part: no {', '.join(missing)}", wanted, remedy)
+def check_datasets() -> list[Finding]:
+    """The published data sets: whether they are here, and verified."""
+    if any(installed_version(name) is None for name in ("pydantic", "PyYAML")):
+        return []
+    from suite.datasets import presence, read_published
+
+    found = []
+    for name, dataset in read_published().items():
+        state = presence(name)
+        if state == "absent":
+            remedy = f"only published protocols need it: {dataset.how_to_get(dataset.root)}"
+            found.append(Finding("data", dataset.title, "note", "not here, or not all of it", "", remedy))
+        elif state == "unverified":
+            remedy = f"python -m suite data verify {name}"
+            found.append(Finding("data", dataset.title, "gap", f"{dataset.root}, not verified", "", remedy))
+        else:
+            found.append(Finding("data", dataset.title, "ok", f"{dataset.root}, verified"))
+    return found
 
 
 def check_disk() -> Finding:

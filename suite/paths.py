@@ -27,6 +27,11 @@ def datasets_dir() -> Path:
     return Path(os.environ.get("SUITE_DATA", work_dir() / "datasets"))
 
 
+def weights_dir() -> Path:
+    """Fetched checkpoints: ``weights/`` in the work folder, or the folder named by ``SUITE_WEIGHTS``."""
+    return Path(os.environ.get("SUITE_WEIGHTS", work_dir() / "weights"))
+
+
 def work_dir() -> Path:
     """Checkpoints, logs and built data: ``.work/`` (git ignores it), or ``SUITE_WORK``."""
     return Path(os.environ.get("SUITE_WORK", ROOT / ".work"))

@@ -49,6 +49,8 @@ class Run:
     def label(self) -> str:
         """A short name for people: student, method, teacher and seed."""
         parts = [self.recipe["student"]["name"]]
+        if self.arm == "released":
+            return f"{parts[0]}, released checkpoint"
         if self.recipe["method"]:
             parts.append(self.recipe["method"]["title"])
         if self.recipe["teacher"]:
@@ -149,6 +151,28 @@ def make_plan(claims: Iterable[Claim], profile: str, seeds: int, overrides: Sequ
     for run in sorted(runs.values(), key=lambda run: run.seed):
         plan.runs[run.run_id] = replace(run, claims=tuple(served[run.run_id]))
     return plan
+
+
+def plan_released(claim: Claim, profile: str, sha256: str, overrides: Sequence[str] = ()) -> Plan:
+    """Plans the scoring of a checkpoint that was trained elsewhere, for one claim.
+
+    Args:
+        claim: whose student (or teacher, where the claim is its accuracy) the checkpoint is.
+        profile: name of the profile.
+        sha256: of the checkpoint; part of what defines the number.
+        overrides: the user's Hydra overrides.
+
+    Raises:
+        SuiteError: nobody makes the number of this claim here, or a bad override or profile.
+    """
+    if reason := _not_trained(claim):
+        raise SuiteError(f"{claim.id} cannot be evaluated: {reason}; 'python -m suite list' has the others")
+    recipe = load_recipes()[str(claim.recipe)]
+    alone = compose(trained_alone(recipe, recipe.student), profile, tuple(overrides))
+    # A checkpoint may be named for several claims, and is scored for each: a record is never changed.
+    run = _run("released", {**alone, "checkpoint": {"claim": claim.id, "sha256": sha256}}, seed=0)
+    run = replace(run, claims=(ServedClaim(claim=claim.id, arm="released"),))
+    return Plan(profile, {run.run_id: run}, [claim.id], unshared=1)
 
 
 def _not_trained(claim: Claim) -> str | None:

@@ -145,9 +145,10 @@ def compose(recipe: Recipe, profile: str, overrides: tuple[str, ...] = ()) -> di
 
     Returns:
         A plain dictionary: `task`, `adapter`, `profile`, `scale`, `comparable`, `teacher_seed`,
-        `departures`, `student` and `teacher` (`name`, `zoo`, `kind`, `taps`, `overrides`), `method`,
-        `data` and `schedule` (`overrides` of the zoo's config). Where the data shrink the feature maps,
-        `data.scales` says how many times (see `suite/conf/data/`).
+        `departures`, `student` and `teacher` (`name`, `zoo`, `kind`, `taps`, `overrides` of the zoo's
+        network, `config` for what is overridden beside it), `method` (its `config` too), `data`, `schedule`
+        (`overrides` of the zoo's config). Where the data shrink the feature maps, `data.scales` says how many
+        times (see `suite/conf/data/`). With the published protocol, `devices` and `data.images` say its size.
 
     Raises:
         SuiteError: an override names something that does not exist, or a value is missing.
@@ -173,16 +174,18 @@ def compose(recipe: Recipe, profile: str, overrides: tuple[str, ...] = ()) -> di
         ],
         "student": _at_scale(composed["student"], scale),
         "teacher": _at_scale(composed["teacher"], scale) if recipe.teacher else None,
-        "method": composed["method"] if recipe.method else None,
+        "method": _method_at_scale(composed["method"], scale) if recipe.method else None,
         "data": _of_data(composed["data"]),
         "schedule": composed["schedule"]["overrides"],
+        # Absent where no published protocol is followed, so that it is no part of the identity of such a run.
+        **({"devices": _devices(composed)} if "devices" in composed["profile"] else {}),
     }
 
 
 def _of_data(data: dict[str, Any]) -> dict[str, Any]:
     found = {key: data[key] for key in ("name", "prepare", "fingerprint", "overrides")}
-    # Absent where nothing is scaled, so that it is no part of the identity of such a run.
-    return found | ({"scales": data["scales"]} if "scales" in data else {})
+    # Absent where they do not apply, so that they are no part of the identity of such a run.
+    return found | {key: data[key] for key in ("scales", "images") if key in data}
 
 
 def _scaled_weights(composed: dict[str, Any]) -> list[str]:
@@ -195,7 +198,22 @@ def _scaled_weights(composed: dict[str, Any]) -> list[str]:
 
 def _at_scale(model: dict[str, Any], scale: str) -> dict[str, Any]:
     shared = {key: model[key] for key in ("name", "kind", "zoo", "taps")}
-    return {**shared, "overrides": model[scale]["overrides"]}
+    return {**shared, "overrides": model[scale]["overrides"], **_config_of(model[scale])}
+
+
+def _devices(composed: dict[str, Any]) -> int:
+    """The devices of the published training: the profile's, unless the student has its own."""
+    return int(composed["student"]["published"].get("devices", composed["profile"]["devices"]))
+
+
+def _method_at_scale(method: dict[str, Any], scale: str) -> dict[str, Any]:
+    shared = {key: value for key, value in method.items() if key != "published"}
+    return {**shared, **(_config_of(method.get("published", {})) if scale == "published" else {})}
+
+
+def _config_of(choices: dict[str, Any]) -> dict[str, Any]:
+    """What a model or a method changes in the zoo's config beside the network; nothing for most."""
+    return {"config": choices["config"]} if choices.get("config") else {}
 
 
 @functools.lru_cache(maxsize=4096)

@@ -19,7 +19,9 @@ from suite.errors import SuiteError
 SCHEMA_VERSION = 2
 """Version 2 added `per_class` and `skipped`; a file of version 1 lacks both, and is read with neither."""
 
-Arm = Literal["teacher", "student", "distilled"]
+Arm = Literal["teacher", "student", "distilled", "released"]
+"""What was trained; `released`: a checkpoint that was trained elsewhere and is only scored here."""
+
 Status = Literal["finished", "failed", "blocked"]
 
 _ROOM_FOR_A_RECORD = 64 * 1024
@@ -51,7 +53,7 @@ class Record(BaseModel):
         task: `classification`, `detection`, ...
         arm: the arm the run was first planned as.
         profile: `smoke`, `mini` or `paper`.
-        seed: seed of the run.
+        seed: seed of the run; 0 where nothing was trained.
         status: `finished`, `failed` or `blocked`; only a finished record has metrics.
         metrics: percent, by metric name (`top1`, `box_AP`, ...).
         per_class: percent of each class, by what was measured (`IoU`, ...) and name of the class.

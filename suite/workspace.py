@@ -29,7 +29,10 @@ class RunFolder:
 
     @property
     def weights(self) -> Path:
-        """The trained student's weights, under the keys of the plain zoo model."""
+        """The trained student's weights, under the keys of the plain zoo model.
+
+        For a checkpoint that was trained elsewhere, a link to it as it is.
+        """
         return self.path / WEIGHTS_FILE
 
     @property

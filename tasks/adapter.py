@@ -33,6 +33,8 @@ class Job:
         device: `cpu` or `cuda`.
         teacher_weights: weights of the teacher, for a distilled run.
         launcher: `none` for one process, `pytorch` inside a process group of torchrun.
+        devices: how many devices will train, where the job is not what trains.
+        for_audit: built to be read and not to be trained: data sets and weights of others may be absent.
         progress: called as the run goes on.
     """
 
@@ -43,6 +45,8 @@ class Job:
     device: str = "cpu"
     teacher_weights: Path | None = None
     launcher: str = "none"
+    devices: int | None = None
+    for_audit: bool = False
     progress: Progress = _tell_nobody
 
 
@@ -67,6 +71,20 @@ class Adapter(ABC):
 
         Raises:
             BlockedError: a tap names no module, or the teacher's weights do not fit.
+        """
+
+    @abstractmethod
+    def build_released(self, checkpoint: Path) -> dict[str, Any]:
+        """Builds the plain student and the test set alone, in place of `build`; `evaluate` may follow.
+
+        Args:
+            checkpoint: the student's weights, trained elsewhere; not trusted.
+
+        Returns:
+            What became of the keys of the checkpoint: how many were loaded and left out.
+
+        Raises:
+            BlockedError: the checkpoint does not fit key by key, or cannot be read without running code.
         """
 
     @abstractmethod

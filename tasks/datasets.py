@@ -1,69 +1,76 @@
-"""The published data sets: obtained by the user, only looked for here."""
+"""The published data sets: obtained by the user, verified before a run reads them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
 from pathlib import Path
 
+from suite.datasets import published, verify
+from suite.errors import SuiteError
 from tasks.adapter import BlockedError
+
+_SECONDS_BETWEEN_LINES = 60
 
 
 def require_imagenet(folder: Path, expected: str | None) -> str:
-    """Makes sure that ImageNet-1k lies where the zoo's configs read it: `train/`, `val/`, a folder a class.
-
-    See `_require` for arguments, result and errors.
-    """
-    return _require(folder, ("train", "val"), "ImageNet-1k", "image-net.org (about 150 GB)")
+    """Makes sure that ImageNet-1k lies where the zoo's configs read it; see `_require`."""
+    return _require("imagenet", folder, expected)
 
 
 def require_coco(folder: Path, expected: str | None) -> str:
-    """Makes sure that COCO 2017 lies where the zoo's configs read it: images of both parts, and annotations.
-
-    See `_require` for arguments, result and errors.
-    """
-    needed = (
-        "train2017",
-        "val2017",
-        "annotations/instances_train2017.json",
-        "annotations/instances_val2017.json",
-    )
-    return _require(folder, needed, "COCO 2017", "cocodataset.org (about 20 GB)")
+    """Makes sure that COCO 2017 lies where the zoo's configs read it; see `_require`."""
+    return _require("coco", folder, expected)
 
 
 def require_cityscapes(folder: Path, expected: str | None) -> str:
-    """Makes sure that Cityscapes lies where the zoo's configs read it, label maps converted to train ids.
-
-    See `_require` for arguments, result and errors.
-    """
-    needed = [f"{kind}/{part}" for kind in ("leftImg8bit", "gtFine") for part in ("train", "val")]
-    found = _require(folder, needed, "Cityscapes", "cityscapes-dataset.com (about 12 GB)")
-    if next((folder / "gtFine" / "val").glob("*/*_gtFine_labelTrainIds.png"), None) is None:
-        raise BlockedError(
-            f"Cityscapes at {folder.name}/ has no *_gtFine_labelTrainIds.png: convert its polygons with "
-            "mmseg's tools/dataset_converters/cityscapes.py"
-        )
-    return found
+    """Makes sure that Cityscapes lies where the zoo's configs read it; see `_require`."""
+    return _require("cityscapes", folder, expected)
 
 
-def _require(folder: Path, needed: Sequence[str], title: str, source: str) -> str:
-    """Makes sure that a data set is there.
+def require_cifar_100(folder: Path, expected: str | None) -> str:
+    """Makes sure that CIFAR-100 lies where the zoo's configs read it; see `_require`."""
+    return _require("cifar-100", folder, expected)
+
+
+def _require(name: str, folder: Path, expected: str | None) -> str:
+    """Makes sure that a data set is there, and is the right one.
 
     Args:
-        folder: where it belongs.
-        needed: files and folders in it.
-        title: its name.
-        source: where to get it.
+        name: of the data set.
+        folder: where it lies.
+        expected: None for the published data set. A fingerprint names other data in the same layout: then
+            these are asked for, and nothing is held against what was published.
 
     Returns:
-        Which set it is, without having read it: no fingerprint of a published set is on file.
+        The fingerprint of names and contents.
 
     Raises:
-        BlockedError: something is missing.
+        BlockedError: it is not there, or another one.
     """
-    missing = [name for name in needed if not (folder / name).exists()]
-    if missing:
+    dataset = published(name)
+    try:
+        found = verify(dataset, folder, _Log(dataset.title))
+        if expected is None:
+            found.refuse_faults()
+    except SuiteError as error:
+        raise BlockedError(str(error)) from error
+    if expected not in {None, found.fingerprint}:
         raise BlockedError(
-            f"{title} is not at {folder.name}/ of the data folder ({' and '.join(missing)} missing): "
-            f"get it from {source} and name the parent of its folder with SUITE_DATA"
+            f"{dataset.title} at {folder} has fingerprint {found.fingerprint}, but data.fingerprint is "
+            f"{expected}; restore those data, or leave the override out"
         )
-    return f"{title.lower().replace(' ', '-')}, not verified"
+    return found.fingerprint
+
+
+class _Log:
+    """Tells the log of a run how far the first verification is."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._next = 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        """Prints a line when the last one is some time ago."""
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + _SECONDS_BETWEEN_LINES
+            print(f"reading {self._title}: {done:,} of {total:,} files", flush=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from tasks.loading import check_images, counts_of
@@ -24,6 +25,20 @@ class DenseAdapter(MMAdapter):
             BlockedError: also when a test image cannot be decoded.
         """
         super().build()
+        if not self.job.for_audit:
+            self._check_test_images()
+
+    def build_released(self, checkpoint: Path) -> dict[str, Any]:
+        """Builds the plain student and the test set alone; see `Adapter.build_released`.
+
+        Raises:
+            BlockedError: also when a test image cannot be decoded.
+        """
+        report = super().build_released(checkpoint)
+        self._check_test_images()
+        return report
+
+    def _check_test_images(self) -> None:
         entries = (self._test_data.get_data_info(index) for index in range(len(self._test_data)))
         check_images([path for entry in entries for path in self.files(entry)])
 

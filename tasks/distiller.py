@@ -84,6 +84,9 @@ class Taps:
         """
         self._caught: dict[tuple[str, int], Tensor] = {}
         self._several: dict[str, int | None] = {}
+        self.paths: dict[str, str | list[str]] = {
+            name: taps[name]["module"] for name in wanted if name in taps
+        }
         for name in wanted:
             if name not in taps:
                 declared = ", ".join(taps)
@@ -216,6 +219,17 @@ class Distiller(BaseModel):
         """The frozen teacher, or None."""
         found: BaseModel | None = self._outside["teacher"]
         return found
+
+    @property
+    def inherits(self) -> bool:
+        """Whether the student's neck and head start from the teacher's."""
+        return self._inherits
+
+    @property
+    def tapped(self) -> dict[str, dict[str, str | list[str]]]:
+        """Side (`student`, `teacher`) -> tap -> the modules that are listened to."""
+        sides = {"student": "student_taps", "teacher": "teacher_taps"}
+        return {side: self._outside[key].paths for side, key in sides.items() if key in self._outside}
 
     def init_weights(self) -> None:
         """Initialises the student as its zoo config says; then lets it inherit, where the method does."""

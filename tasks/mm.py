@@ -13,14 +13,16 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.model import BaseModel, is_model_wrapper
+from mmengine.model import BaseModel
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import Runner
-from torch import Tensor, nn
+from torch import Tensor
 
 import tasks.architectures  # noqa: F401  (registers its networks with timm)
+from suite.weights import how_to_get
 from suite.workspace import RESUME_FILE
 from tasks.adapter import Adapter, BlockedError, load
+from tasks.checkpoints import load_all_weights
 from tasks.distiller import Distiller
 from tasks.hooks import (
     EpochSeedHook,
@@ -29,6 +31,8 @@ from tasks.hooks import (
     ResumePointHook,
     seed_everything,
 )
+from tasks.protocol import read_protocol
+from tasks.stand_in import stand_in
 
 
 class _Runner(Runner):
@@ -43,6 +47,9 @@ class MMAdapter(Adapter):
 
     scope: str
     """Registry scope: `mmpretrain`, `mmdet` or `mmseg`."""
+
+    example_size: tuple[int, int]
+    """Height and width in pixels of an image that shows the shapes of feature maps, where there is none."""
 
     metrics: Mapping[str, str]
     """Name of a metric in the evaluator's output -> name in a record."""
@@ -72,7 +79,7 @@ class MMAdapter(Adapter):
         seed_everything(self.job.seed)
         config = self._config(recipe["student"])
         self.student = self._model(config)
-        self._test_data = DATASETS.build(config.test_dataloader.dataset)
+        self._test_data = self._dataset(config.test_dataloader.dataset, "test")
         model: BaseModel = self.student
         if recipe["method"]:
             model = Distiller(
@@ -86,22 +93,54 @@ class MMAdapter(Adapter):
                 teacher_taps=recipe["teacher"]["taps"] if recipe["teacher"] else None,
                 scales=recipe["data"].get("scales"),
             )
-        model.init_weights()
+        if not self.job.for_audit:
+            model.init_weights()
         self.runner = self._runner(config, model)
         self.runner._train_loop = self.runner.build_train_loop(self.runner._train_loop)
         self.runner.optim_wrapper = self.runner.build_optim_wrapper(self.runner.optim_wrapper)
         if self.runner.param_schedulers:
             self.runner.param_schedulers = self.runner.build_param_scheduler(self.runner.param_schedulers)
 
+    def build_released(self, checkpoint: Path) -> dict[str, Any]:
+        """Builds the plain student and the test set alone; see `Adapter.build_released`."""
+        student = self.job.recipe["student"]
+        init_default_scope(self.scope)
+        seed_everything(self.job.seed)
+        config = self._config(student)
+        # Nothing is initialised: that may fetch weights, and every key comes from the checkpoint.
+        self.student = self._model(config)
+        report = load_all_weights(self.student, checkpoint, f"the student {student['name']}")
+        self._test_data = self._dataset(config.test_dataloader.dataset, "test")
+        self.runner = self._runner(config, self.student)
+        return report.summary()
+
+    def _dataset(self, config: Mapping[str, Any], part: str) -> Any:
+        """A data set, or its stand-in where an audit does without; `part` is `train` or `test`."""
+        if self.job.for_audit:
+            return stand_in(config, self._images(part))
+        return DATASETS.build(config)
+
+    def _images(self, part: str) -> int:
+        """How many images of a published data set a device sees in an epoch (`train`), or are scored."""
+        images = int(self.job.recipe["data"]["images"][part])
+        return -(-images // (self.job.devices or 1)) if part == "train" else images
+
     def _config(self, model: dict[str, Any]) -> Config:
         """The zoo's config of a model with the recipe's data, schedule and scale merged in."""
         config = zoo_config(model["zoo"])
-        overrides = {
-            **self.job.recipe["data"]["overrides"],
-            **self.job.recipe["schedule"],
-            "model": model["overrides"],
-        }
-        config.merge_from_dict(_with_data_root(overrides, str(self._data_root())))
+        recipe = self.job.recipe
+        layers = [
+            recipe["data"]["overrides"],
+            recipe["schedule"],
+            model.get("config", {}),
+            (recipe["method"] or {}).get("config", {}),
+            {"model": model["overrides"]},
+        ]
+        for layer in layers:
+            config.merge_from_dict(_with_data_root(layer, str(self._data_root())))
+        if recipe["scale"] == "published":
+            for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
+                _innermost(loader.dataset).data_root = f"{self._data_root()}/"
         return config
 
     def network(self, model: dict[str, Any]) -> BaseModel:
@@ -118,30 +157,20 @@ class MMAdapter(Adapter):
         recipe = self.job.recipe
         if not recipe["teacher"]:
             return None
+        if self.job.for_audit and self.job.teacher_weights is None:
+            return self.network(recipe["teacher"])
+        name = recipe["teacher"]["name"]
         if self.job.teacher_weights is None:
-            raise BlockedError(
-                f"no weights for the teacher {recipe['teacher']['name']}; train or fetch it first"
-            )
+            remedy = how_to_get(name) if recipe["scale"] == "published" else "train it first"
+            raise BlockedError(f"no weights for the teacher {name}: {remedy}")
         teacher = self.network(recipe["teacher"])
-        state = torch.load(self.job.teacher_weights, map_location="cpu", weights_only=True)
-        expected = teacher.state_dict()
-        wrong = [f"missing {key}" for key in expected if key not in state]
-        wrong += [f"unknown {key}" for key in state if key not in expected]
-        wrong += [
-            f"{tuple(state[key].shape)} instead of {tuple(value.shape)} in {key}"
-            for key, value in expected.items()
-            if key in state and state[key].shape != value.shape
-        ]
-        if wrong:
-            raise BlockedError(
-                f"{self.job.teacher_weights.name} does not fit the teacher {recipe['teacher']['name']}: "
-                f"{', '.join(wrong[:4])}{f' and {len(wrong) - 4} more' if len(wrong) > 4 else ''}"
-            )
-        teacher.load_state_dict(state)
+        load_all_weights(teacher, self.job.teacher_weights, f"the teacher {name}")
         return teacher
 
     def _example(self) -> Tensor:
         """The first test image, as the student's preprocessor hands it on."""
+        if self.job.for_audit:
+            return torch.zeros(1, 3, *self.example_size)
         preprocessor: Any = self.student.data_preprocessor
         inputs: Tensor = preprocessor(pseudo_collate([self._test_data[0]]), False)["inputs"]
         return inputs
@@ -159,6 +188,7 @@ class MMAdapter(Adapter):
         config.resume = resume.exists()
         config.load_from = str(resume) if resume.exists() else None
         config.experiment_name = f"{run_dir.name}-{time.time_ns()}"
+        self._config_of_schedulers = config.get("param_scheduler")
         config.launcher = self.job.launcher
         if self.job.launcher != "none" and self.job.device == "cpu":
             # mmengine's own way of joining the process group, and its default wrapper, ask for GPUs.
@@ -174,44 +204,27 @@ class MMAdapter(Adapter):
             FiniteLossHook(),
             ProgressHook(self.job.progress),
         ]
-        return _Runner(
-            model=model,
-            custom_hooks=hooks,
-            cfg=config,
-            **{key: config.get(key) for key in _RUNNER_KEYS},
-        )
+        settings = {key: config.get(key) for key in _RUNNER_KEYS}
+        if self.job.for_audit:
+            loader = settings["train_dataloader"]
+            # Nothing will be read: no processes are started for it.
+            alone = {"num_workers": 0, "persistent_workers": False}
+            settings["train_dataloader"] = {
+                **loader, **alone, "dataset": self._dataset(loader.dataset, "train")
+            }  # fmt: skip
+        return _Runner(model=model, custom_hooks=hooks, cfg=config, **settings)
 
     def describe(self) -> dict[str, Any]:
         """The effective protocol, read back from the built objects."""
-        wrapper = self.runner.optim_wrapper
-        loop = self.runner.train_loop
-        group = wrapper.optimizer.param_groups[0]
-        loader = loop.dataloader
-        protocol: dict[str, Any] = {
-            "student": _describe_model(self.student),
-            "optimizer": type(wrapper.optimizer).__name__,
-            "learning_rate": group.get("initial_lr", group["lr"]),
-            "momentum": group.get("momentum"),
-            "betas": group.get("betas"),
-            "weight_decay": group["weight_decay"],
-            "gradient_clip": wrapper.clip_grad_kwargs or None,
-            "schedulers": [type(scheduler).__name__ for scheduler in self.runner.param_schedulers or []],
-            "epochs": loop.max_epochs,
-            "iterations": loop.max_iters,
-            "batch_size": loader.batch_size,
-            "train_images": len(loader.dataset),
-            "test_images": len(self._test_data),
-            "train_pipeline": _describe_pipeline(loader.dataset.pipeline),
-            "normalisation": _describe_normalisation(self.student.data_preprocessor),
-            "precision": "float32",
-        }
-        if isinstance(self._model_in_runner(), Distiller):
-            protocol |= _describe_distillation(self._model_in_runner())
+        protocol = read_protocol(
+            self.runner, self._config_of_schedulers, self.student, self._test_data, self.job.devices
+        )
+        if self.job.for_audit:
+            # A stand-in has as many images as one device sees of them.
+            protocol["train_images"] = self.job.recipe["data"]["images"]["train"]
+        if self.job.recipe["teacher"]:
+            protocol["teacher"]["name"] = self.job.recipe["teacher"]["name"]
         return protocol
-
-    def _model_in_runner(self) -> Any:
-        model = self.runner.model
-        return model.module if is_model_wrapper(model) else model
 
     def fit(self) -> dict[str, float]:
         """Trains from the newest resume point; see `Adapter.fit`."""
@@ -282,6 +295,13 @@ _RUNNER_KEYS = (
 )
 
 
+def _innermost(dataset: Any) -> Any:
+    """The config of a data set, of one that others are wrapped around the one inside."""
+    while "dataset" in dataset:
+        dataset = dataset.dataset
+    return dataset
+
+
 def _with_data_root(overrides: Any, root: str) -> Any:
     """Puts the folder of the data set where the recipe says `{data_root}`."""
     if isinstance(overrides, dict):
@@ -289,46 +309,3 @@ def _with_data_root(overrides: Any, root: str) -> Any:
     if isinstance(overrides, list):
         return [_with_data_root(value, root) for value in overrides]
     return overrides.replace("{data_root}", root) if isinstance(overrides, str) else overrides
-
-
-def _describe_model(model: nn.Module) -> dict[str, Any]:
-    parameters = list(model.parameters())
-    return {
-        "type": type(model).__name__,
-        "parameters": sum(parameter.numel() for parameter in parameters),
-        "trained_parameters": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
-    }
-
-
-def _describe_pipeline(pipeline: Any) -> list[str]:
-    # A data set that mixes several images has a list of transforms, any other a `Compose`.
-    return [type(step).__name__ for step in getattr(pipeline, "transforms", pipeline)]
-
-
-def _describe_normalisation(preprocessor: nn.Module) -> dict[str, list[float]]:
-    return {name: getattr(preprocessor, name).flatten().tolist() for name in ("mean", "std")}
-
-
-def _describe_distillation(distiller: Distiller) -> dict[str, Any]:
-    losses = {
-        name: {**_describe_loss(loss[0]), "levels": len(loss)}
-        if isinstance(loss, nn.ModuleList)
-        else _describe_loss(loss)
-        for name, loss in distiller.losses.items()
-    }
-    described: dict[str, Any] = {"task_loss_weight": distiller.task_loss_weight, "losses": losses}
-    if distiller.teacher is not None:
-        described["teacher"] = _describe_model(distiller.teacher)
-    if distiller.inherited is not None:
-        described["inherited"] = {
-            "tensors": len(distiller.inherited.copied),
-            "left": distiller.inherited.left,
-        }
-    return described
-
-
-def _describe_loss(loss: nn.Module) -> dict[str, Any]:
-    """Type and hyper-parameters of a loss: its plain public attributes."""
-    plain = {key: value for key, value in vars(loss).items() if isinstance(value, int | float | str)}
-    hidden = {key for key in plain if key.startswith("_")} | {"training"}
-    return {"type": type(loss).__name__, **{key: plain[key] for key in plain if key not in hidden}}

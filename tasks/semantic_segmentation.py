@@ -37,6 +37,7 @@ class SemanticSegmentationAdapter(DenseAdapter):
     """mmseg's segmenters on Cityscapes' layout, scored by mean IoU."""
 
     scope = "mmseg"
+    example_size = (128, 128)
     metrics: Mapping[str, str] = {"mIoU": "mIoU"}
 
     @property

@@ -20,6 +20,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from suite.audit import audit, mismatches
+from suite.claims import find_claim
 from suite.paths import datasets_dir
 from suite.plan import Run
 from suite.records import Record, read_for_run, write_record
@@ -156,18 +158,56 @@ def _measure(order: Order, folder: RunFolder, channel: Connection, outcome: _Out
     _drop_unreadable(folder.resume)
     adapter: Adapter = load(order.run.recipe["adapter"])(job)
     outcome.provenance["data_fingerprint"] = adapter.fingerprint()
-    adapter.build()
-    outcome.protocol = adapter.describe()
-    outcome.timings |= adapter.fit()
-    outcome.skipped = adapter.skipped()
+    if order.run.arm == "released":
+        _take_released(order, folder, adapter, outcome)
+    else:
+        adapter.build()
+        outcome.protocol = adapter.describe()
+        _check_protocol(order.run, outcome.protocol)
+        outcome.timings |= adapter.fit()
+        outcome.skipped = adapter.skipped()
     started = time.monotonic()
     outcome.metrics = adapter.evaluate()
     outcome.timings["evaluation"] = time.monotonic() - started
     outcome.per_class = adapter.per_class()
     _check_metrics(outcome.metrics)
-    _save(adapter, folder.weights)
+    if order.run.arm != "released":
+        _save(adapter, folder.weights)
     outcome.provenance["weights_sha256"] = _sha256(folder.weights)
     outcome.timings["peak_memory_mib"] = _peak_memory(device)
+
+
+def _check_protocol(run: Run, protocol: dict[str, Any]) -> None:
+    """Makes sure that a run whose number will be held against the published one is what the paper describes.
+
+    Raises:
+        BlockedError: a setting is not the published one, and no listed departure says so.
+    """
+    if not run.recipe["comparable"]:
+        return
+    claims = [(find_claim(entry.claim)[1], entry.arm) for entry in run.claims]
+    wrong = {
+        f"{finding.setting} is {finding.effective}, published {finding.published}"
+        for claim, arm in claims
+        for finding in mismatches(audit(claim, arm, run.recipe, protocol))
+    }
+    if wrong:
+        raise BlockedError(
+            f"not the published protocol: {'; '.join(sorted(wrong))}; 'python -m suite audit' shows all of it"
+        )
+
+
+def _take_released(order: Order, folder: RunFolder, adapter: Adapter, outcome: _Outcome) -> None:
+    """Takes the weights that the run folder leads to in place of training any.
+
+    Raises:
+        BlockedError: the file is gone, is another than the one that was asked for, or does not fit.
+    """
+    path = folder.weights
+    if not path.exists() or _sha256(path) != order.run.recipe["checkpoint"]["sha256"]:
+        raise BlockedError(f"{path.resolve()} is gone or has changed since it was named; name it again")
+    report = adapter.build_released(path)
+    outcome.provenance["checkpoint"] = {"file": path.resolve().name, **report}
 
 
 def _drop_unreadable(checkpoint: Path) -> None:

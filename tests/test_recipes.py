@@ -13,6 +13,7 @@ import pytest
 from suite.claims import Claim, Paper, select
 from suite.errors import SuiteError
 from suite.paths import ROOT
+from suite.protocols import load_protocols
 from suite.recipes import Recipe, check_profile, compose, group_choices, load_recipes, trained_alone
 
 RECIPES = load_recipes()
@@ -83,10 +84,11 @@ def test_data_that_shrink_the_feature_maps_say_how_many_times_and_others_do_not(
         "positions",
         "map",
     }
-    for recipe, profile in (("resnet18", "mini"), ("resnet18", "paper"), ("retinanet-r50", "paper")):
-        assert compose(RECIPES[recipe], profile)["data"].keys() == {
-            "name", "prepare", "fingerprint", "overrides",
-        }  # fmt: skip
+    read = {"name", "prepare", "fingerprint", "overrides"}
+    assert compose(RECIPES["resnet18"], "mini")["data"].keys() == read
+    # A published data set says how many images it has.
+    for recipe in ("resnet18", "retinanet-r50"):
+        assert compose(RECIPES[recipe], "paper")["data"].keys() == read | {"images"}
 
 
 def test_what_is_composed_belongs_to_the_caller():
@@ -182,32 +184,9 @@ def test_a_recipe_is_what_its_file_says():
 
 # What the recipes of FGD and MGD set, against what was published
 
-FOCAL = {"type": "FGDAblationLoss", "lambda_": 0.0}
-GLOBAL = {"type": "FGDAblationLoss", "alpha": 0.0, "beta": 0.0, "gamma": 0.0}
-SPATIAL_MASK = {"masking": "spatial"}
 VARIED: dict[str, dict[str, Any]] = {
-    # Table 1: where the focal loss looks.
-    "fgd-retinanet-r50-r101-foreground": {**FOCAL, "regions": "foreground"},
-    "fgd-retinanet-r50-r101-background": {**FOCAL, "regions": "background"},
-    "fgd-retinanet-r50-r101-whole": {**FOCAL, "regions": "whole"},
-    "fgd-retinanet-r50-r101-split": {**FOCAL, "regions": "split"},
-    # Table 4: the two losses, each alone.
-    "fgd-retinanet-r50-x101-focal": FOCAL,
-    "fgd-retinanet-r50-x101-global": GLOBAL,
-    # Table 5: the two attentions, each alone.
-    "fgd-retinanet-r50-x101-focal-spatial": {**FOCAL, "attention": "spatial"},
-    "fgd-retinanet-r50-x101-focal-channel": {**FOCAL, "attention": "channel"},
-    # Table 6: the relation module.
-    "fgd-faster-rcnn-r50-x101-nonlocal": {**GLOBAL, "relation": "nonlocal"},
-    "fgd-faster-rcnn-r50-x101-gcblock": {**GLOBAL, "relation": "gc"},
-    # Table 7: the temperature.
-    "fgd-retinanet-r50-x101-t0p3": {"temperature": 0.3},
-    "fgd-retinanet-r50-x101-t0p8": {"temperature": 0.8},
-    "fgd-retinanet-r50-x101-t1p0": {"temperature": 1.0},
-    "fgd-retinanet-r50-x101-t1p2": {"temperature": 1.2},
-    # MGD's figure 5, and the feature loss without the logit term of the released config.
-    "mgd-resnet18-spatial-r0p5": {**SPATIAL_MASK, "mask_ratio": 0.5},
-    "mgd-resnet18-spatial-r0": {**SPATIAL_MASK, "mask_ratio": 0.0},
+    **{claim: dict(*losses.values()) for claim, losses in load_protocols().varied.items()},
+    # The feature loss without the logit term of the released config.
     "mgd-deeplabv3-r18": {"use_logit": False},
 }
 """What the rows vary that take the settings of another row."""

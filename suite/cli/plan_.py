@@ -1,12 +1,15 @@
-"""``plan``: the runs a selection needs, shared arms counted once."""
+"""``plan``: the runs a selection needs, shared arms counted once, and what they cost."""
 
 from __future__ import annotations
 
 import argparse
+import math
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from suite.cost import Choice, NeededData, PlanCost, TeacherWeights
     from suite.plan import Plan
 
 
@@ -16,46 +19,100 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     add_selection(parser)
     parser.add_argument("--format", choices=["table", "json"], default="table", help="how to print it")
+    parser.add_argument(
+        "--budget", metavar="HOURS", type=_hours, help="pick the claims that fit, the most informative first"
+    )
+
+
+def _hours(text: str) -> float:
+    """An argument that is a number of hours.
+
+    Raises:
+        ArgumentTypeError: it is none; argparse puts the name of the option before it.
+    """
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = math.nan
+    if not (math.isfinite(hours) and hours > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of hours above 0")
+    return hours
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the plan.
+    """Prints the plan and its cost.
 
     Raises:
-        SuiteError: the selection, the profile or an override is wrong.
+        SuiteError: the selection, the profile or an override is wrong, or a record is damaged.
     """
     from suite.claims import select
     from suite.cli.selection import recorded_states
+    from suite.cost import choose, cost_of
+    from suite.paths import records_dir
     from suite.plan import make_plan
+    from suite.records import read_all
 
     claims = [claim for _, claim in select(args.paper, args.table, args.claim)]
     plan = make_plan(claims, args.profile, args.seeds, args.overrides)
-    states = recorded_states(plan)
+    cost = cost_of(plan, recorded_states(plan), read_all(records_dir()))
+    choices = None if args.budget is None else choose(cost, args.budget, args.seeds)
     if args.format == "json":
-        _print_json(plan, states)
-    else:
-        print_plan(plan, states)
+        _print_json(cost, args.budget, choices)
+        return 0
+    print_plan(plan, cost.states)
+    if plan.runs:
+        _print_cost(cost)
+    if choices is not None:
+        _print_choices(args, cost, choices)
     return 0
 
 
-def _print_json(plan: Plan, states: dict[str, str]) -> None:
-    import dataclasses
+def _print_json(cost: PlanCost, budget: float | None, choices: list[Choice] | None) -> None:
     import json
+    from dataclasses import asdict
 
+    from suite.cost import free_gigabytes, needed_data, teacher_weights, unit
+    from suite.paths import datasets_dir
+
+    plan = cost.plan
     runs = [
         {
-            **{key: value for key, value in dataclasses.asdict(run).items() if key != "claims"},
+            **{key: value for key, value in asdict(run).items() if key != "claims"},
             "label": run.label,
             "claims": [entry.model_dump() for entry in run.claims],
-            "state": states[run.run_id],
+            "state": cost.states[run.run_id],
+            "cost": asdict(cost.runs[run.run_id]),
         }
         for run in plan.runs.values()
     ]
-    content = {"profile": plan.profile, "runs": runs, "left_out": plan.left_out, "unshared": plan.unshared}
+    data = needed_data(plan)
+    content = {
+        "profile": plan.profile,
+        "runs": runs,
+        "left_out": plan.left_out,
+        "unshared": plan.unshared,
+        "unit": unit(plan),
+        "claims": [asdict(row) for row in cost.claims],
+        "total": asdict(cost.total),
+        "by_paper": {paper: asdict(trainings) for paper, trainings in cost.by_paper.items()},
+        "saved_by_sharing": plan.unshared - len(plan.runs),
+        "saved_between_papers": cost.saved_between_papers,
+        "data_sets": [asdict(dataset) for dataset in data],
+        "teacher_weights": [{**asdict(entry), "saves": entry.saves} for entry in teacher_weights(cost)],
+        "disk": {**_disk(data), "folder": str(datasets_dir()), "free": free_gigabytes(datasets_dir())},
+        "budget": None if choices is None else {"hours": budget, "choices": [asdict(row) for row in choices]},
+    }
     print(json.dumps(content, indent=1))
 
 
-def print_plan(plan: Plan, states: dict[str, str]) -> None:
+def _disk(data: list[NeededData]) -> dict[str, float]:
+    """Gigabytes of the published data sets: all that are needed, and those that are not here."""
+    sizes = {dataset.name: dataset.gigabytes or 0.0 for dataset in data}
+    absent = [dataset.name for dataset in data if dataset.presence == "absent"]
+    return {"needed": sum(sizes.values()), "missing": sum(sizes[name] for name in absent)}
+
+
+def print_plan(plan: Plan, states: Mapping[str, str]) -> None:
     """Prints the plan as a table, with what sharing saves and what is left out.
 
     Args:
@@ -92,3 +149,169 @@ def left_out(plan: Plan) -> list[str]:
     return [
         f"Claims left out: {count}, {reason}" for reason, count in Counter(plan.left_out.values()).items()
     ]
+
+
+def _print_cost(cost: PlanCost) -> None:
+    """Prints what every claim takes, the total, where the hours come from, data, disk and weights."""
+    from suite.cli.selection import console
+    from suite.cost import needed_data, teacher_weights, unit
+
+    out = console()
+    hours = unit(cost.plan)
+    out.print()
+    data, teachers = needed_data(cost.plan), teacher_weights(cost)
+    out.print(_claim_table(cost, hours, data, teachers))
+    out.print()
+    for line in (
+        *_totals(cost, hours),
+        *_origins(cost, hours),
+        *_data(data),
+        *_teachers(teachers, hours),
+    ):
+        out.print(line, soft_wrap=True)
+
+
+def _claim_table(cost: PlanCost, hours: str, data: list[NeededData], teachers: list[TeacherWeights]) -> Any:
+    from rich.table import Table
+
+    from suite.claims import find_claim
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("claim", overflow="fold")
+    table.add_column("role")
+    for heading in ("trainings", "shared", "finished", hours):
+        table.add_column(heading, justify="right")
+    table.add_column("hours are")
+    table.add_column("data")
+    if teachers:
+        table.add_column("teacher's weights")
+    here = {dataset.name: f"{dataset.name} {dataset.presence}" for dataset in data}
+    weights = {entry.model: _weights(entry) for entry in teachers}
+    for row in cost.claims:
+        _, claim = find_claim(row.claim)
+        counts = (row.cost.trainings, row.shared, row.cost.finished, row.cost)
+        words = [", ".join(row.bases), ", ".join(here[name] for name in row.data)]
+        if teachers:
+            words.append(weights[row.teacher] if row.teacher else "")
+        table.add_row(row.claim, claim.role, *map(str, counts), *words)
+    return table
+
+
+def _weights(entry: TeacherWeights) -> str:
+    """What there is of a teacher's checkpoint, in a word or two."""
+    if not entry.published:
+        return "not published"
+    return "present" if entry.present else "published, absent"
+
+
+def _totals(cost: PlanCost, hours: str) -> Iterable[str]:
+    total = cost.total
+    left = total.trainings - total.finished
+    unknown = f"; of {total.unknown} of them the cost is unknown and not counted" if total.unknown else ""
+    yield f"In total: {total} {hours} for {left} trainings that are left{unknown}."
+    if len(cost.by_paper) > 1:
+        alone = ", ".join(f"{paper} {sum_.trainings}" for paper, sum_ in cost.by_paper.items())
+        yield (
+            f"Papers planned one by one: {alone} trainings; together {total.trainings}: sharing between "
+            f"papers saves {cost.saved_between_papers}."
+        )
+
+
+def _origins(cost: PlanCost, hours: str) -> Iterable[str]:
+    """Where the hours come from, a line for each source."""
+    from suite.cost import in_words
+
+    found: dict[tuple[str, str], list[float]] = {}
+    for run_cost in cost.runs.values():
+        found.setdefault((run_cost.basis, run_cost.source), []).append(run_cost.hours or 0.0)
+    yield "Where the hours come from, with finished trainings; an hour is one of the hardware named:"
+    for (basis, source), each in sorted(found.items()):
+        amount = "" if basis == "unknown" else f", {in_words(sum(each))} {hours}"
+        yield f"  {basis}, {len(each)} {'training' if len(each) == 1 else 'trainings'}{amount}: {source}"
+    if any(run_cost.basis == "estimated" for run_cost in cost.runs.values()):
+        yield (
+            "  Estimated of a distilled training: the student's own step and a third of the teacher's "
+            "training step for its forward pass; what the loss adds is not counted. --format json says how "
+            "each follows."
+        )
+
+
+def _data(data: list[NeededData]) -> Iterable[str]:
+    from suite.cost import free_gigabytes
+    from suite.paths import datasets_dir
+
+    sizes = [
+        f"{dataset.title} ({'built on first use' if dataset.gigabytes is None else _present(dataset)})"
+        for dataset in data
+    ]
+    yield f"Data: {', '.join(sizes)}."
+    disk = _disk(data)
+    if disk["needed"]:
+        yield (
+            f"Disk: {disk['needed']:,.0f} GB of data sets, {disk['missing']:,.0f} GB of them still to be "
+            f"obtained; {free_gigabytes(datasets_dir()):,.0f} GB are free in {datasets_dir()}. Weights, "
+            "checkpoints and logs are not counted."
+        )
+
+
+def _present(dataset: NeededData) -> str:
+    return f"{dataset.gigabytes:,.0f} GB, {dataset.presence}"
+
+
+def _teachers(teachers: list[TeacherWeights], hours: str) -> Iterable[str]:
+    """Which teachers are trained, and which published weights would do in their place."""
+    from suite.cost import in_words
+
+    if not teachers:
+        return
+    yield f"Teachers trained by this plan: {len(teachers)}."
+    for present, state in ((True, "that are here"), (False, "that are not here")):
+        saving = [entry for entry in teachers if entry.saves and entry.present is present]
+        if saving:
+            known = sum(entry.cost.hours or 0.0 for entry in saving)
+            unknown = sum(entry.cost.hours is None for entry in saving)
+            more = f" and {unknown} of unknown cost" if unknown else ""
+            yield (
+                f"  Published weights {state} would save the training of {_models(saving)}: "
+                f"{in_words(known)} {hours}{more}."
+            )
+    needed = [entry for entry in teachers if entry.published and not entry.only_teaches]
+    if needed:
+        yield f"  Published too, but claims on the model itself need the training: {_models(needed)}."
+    if unpublished := [entry for entry in teachers if not entry.published]:
+        yield f"  No weights are published of: {_models(unpublished)}."
+
+
+def _models(teachers: list[TeacherWeights]) -> str:
+    return ", ".join(entry.model for entry in teachers)
+
+
+def _print_choices(args: argparse.Namespace, cost: PlanCost, choices: list[Choice]) -> None:
+    """Prints what a budget buys, and why."""
+    from rich.table import Table
+
+    from suite.cli.selection import command_of, console
+    from suite.cost import in_words, unit
+
+    out = console()
+    hours = unit(cost.plan)
+    picked = [choice for choice in choices if choice.picked]
+    spent = sum(choice.hours or 0.0 for choice in picked)
+    out.print()
+    fitting = f"{len(picked)} of {len(choices)} claims fit, for {in_words(spent)}"
+    out.print(f"Budget of {args.budget:,g} {hours}: {fitting}.", soft_wrap=True)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    table.add_column("claim", overflow="fold")
+    table.add_column("adds", justify="right")
+    table.add_column("why", overflow="fold")
+    for choice in choices:
+        added = "unknown" if choice.hours is None else in_words(choice.hours)
+        table.add_row("pick" if choice.picked else "leave", choice.claim, added, choice.reason)
+    if choices:
+        out.print(table)
+    if picked:
+        wanted = argparse.Namespace(**vars(args))
+        wanted.verb, wanted.paper, wanted.table = "reproduce", None, None
+        wanted.claim = [choice.claim for choice in picked]
+        out.print(f"Carried out by: {command_of(wanted)}", soft_wrap=True)

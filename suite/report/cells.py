@@ -68,10 +68,12 @@ def claimed_cell(row: Row) -> str:
 
 
 def reproduced_cell(row: Row) -> str:
-    """Mean, sd and number of our runs, or why there is none."""
+    """Mean, sd and number of our runs, or why there is none; beside it what a released checkpoint scores."""
     if row["reproduced"] is None:
-        return row["status"] if row["status"] != "finished" else NOTHING
-    return f"{spread(row['reproduced'], row['sd'])} (n = {row['n']})"
+        worded = row["status"] if row["status"] != "finished" else NOTHING
+    else:
+        worded = f"{spread(row['reproduced'], row['sd'])} (n = {row['n']})"
+    return worded if row["released"] is None else f"{worded}; released {percent(row['released'])}"
 
 
 def runs_cell(row: Row) -> str:

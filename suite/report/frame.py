@@ -72,6 +72,7 @@ COLUMNS: Final[dict[str, str]] = {
     "retained": "float64",  # gain / claimed gain; only where they can be compared
     "retained_lower": "float64",
     "retained_upper": "float64",
+    "released": "float64",  # what a checkpoint scores that was trained elsewhere
     "gain_verdict": "string",
     "gain_marked": "boolean",
     "gain_reason": "string",
@@ -350,7 +351,8 @@ def _measured_columns(claim: Claim, name: MetricName, known: _Known) -> dict[str
     """What our records say of one metric of a judged claim."""
     arm = ARM_OF_ROLE[claim.role]
     own = known.arm(claim, arm)
-    columns = {"status": own.status} | (_columns_beside(claim, name, known) if arm == "distilled" else {})
+    columns = {"status": own.status, "released": known.arm(claim, "released").mean(name)}
+    columns |= _columns_beside(claim, name, known) if arm == "distilled" else {}
     if not own.runs:
         return columns | {"reason": None if claim.recipe else "the suite has no recipe for this claim"}
     values = list(own.by_seed(name).values())

@@ -132,17 +132,22 @@ def test_a_missing_system_library_is_not_mended_by_compiling():
     assert finding.remedy.startswith("install the system library")
 
 
-def test_a_data_set_is_found_where_the_variable_points_and_its_missing_part_is_named(
+def test_a_data_set_is_found_where_the_variable_points_and_has_to_be_verified(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setenv("SUITE_DATA", str(tmp_path))
-    assert doctor.check_dataset("COCO", "coco", ("annotations", "train2017")).state == "note"
-    (tmp_path / "coco" / "annotations").mkdir(parents=True)
-    partial = doctor.check_dataset("COCO", "coco", ("annotations", "train2017"))
-    assert partial.state == "gap"
-    assert partial.found == "only a part: no train2017"
-    (tmp_path / "coco" / "train2017").mkdir()
-    assert doctor.check_dataset("COCO", "coco", ("annotations", "train2017")).state == "ok"
+    monkeypatch.setenv("SUITE_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("SUITE_WORK", str(tmp_path / "work"))
+    states = {finding.name: finding.state for finding in doctor.check_datasets()}
+    assert set(states.values()) == {"note"}
+    assert "COCO 2017" in states
+    for part in ("train2017", "val2017", "annotations"):
+        (tmp_path / "data" / "coco" / part).mkdir(parents=True)
+    for part in ("train", "val"):
+        file = tmp_path / "data" / "coco" / "annotations" / f"instances_{part}2017.json"
+        file.write_text("{}", encoding="utf-8")
+    found = {finding.name: finding for finding in doctor.check_datasets()}["COCO 2017"]
+    assert found.state == "gap"
+    assert found.remedy == "python -m suite data verify coco"
 
 
 def test_a_work_folder_that_cannot_hold_a_run_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

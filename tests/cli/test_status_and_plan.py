@@ -52,7 +52,10 @@ def test_the_plan_shows_runs_states_and_what_sharing_saves(folders, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[1] for line in lines[1:5]] == ["student", "teacher", "distilled", "distilled"]
     assert [line.rstrip().endswith("finished") for line in lines[1:5]] == [True, False, False, False]
-    assert lines[-1] == "Claims: 2; trainings they need: 4; sharing arms saves 2; not finished yet: 3."
+    assert "Claims: 2; trainings they need: 4; sharing arms saves 2; not finished yet: 3." in lines
+    assert any(
+        line.endswith("mgd 3, nkd 3 trainings; together 4: sharing between papers saves 2.") for line in lines
+    )
 
 
 def test_the_plan_as_json_has_everything_a_run_is_made_of(folders, capsys):
@@ -64,6 +67,91 @@ def test_the_plan_as_json_has_everything_a_run_is_made_of(folders, capsys):
     assert distilled["recipe"]["method"]["name"] == "mgd-channel"
     assert {"claim": "nkd-resnet18-student", "arm": "student"} in student["claims"]
     assert [run["state"] for run in content["runs"]] == ["to do"] * 3
+
+
+@pytest.fixture
+def no_data(tmp_path, monkeypatch):
+    """Nothing but empty folders for data sets and weights."""
+    monkeypatch.setenv("SUITE_DATA", str(tmp_path / "datasets"))
+    monkeypatch.setenv("SUITE_WEIGHTS", str(tmp_path / "weights"))
+
+
+THREE = ["mgd-resnet18", "nkd-resnet18-tf-nkd", "fgd-yolox-m-student"]
+PUBLISHED = ["plan", "--claim", *THREE, "--profile", "paper"]
+
+
+def test_the_plan_says_what_claims_cost_and_what_they_need(folders, no_data, capsys):
+    assert main(PUBLISHED) == 0
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    rows = [" ".join(line.split()) for line in lines if line.startswith(("mgd-", "nkd-", "fgd-"))]
+    assert sorted(rows) == [
+        "fgd-yolox-m-student baseline 1 0 0 unknown unknown coco absent",
+        "mgd-resnet18 ours 3 1 0 55.0 published, estimated imagenet absent published, absent",
+        "nkd-resnet18-tf-nkd ours 2 1 0 25.7 published, estimated imagenet absent",
+    ]
+    text = "\n".join(lines)
+    assert "In total: 67.9 + unknown GPU-hours for 5 trainings that are left; of 1 of them the cost" in text
+    assert "  published, 2 trainings, 34.8 GPU-hours: training benchmark of timm, images a second, on" in text
+    assert "  unknown, 1 training: no published training step of yolox-m" in lines
+    assert "Data: COCO 2017 (21 GB, absent), ImageNet-1k (155 GB, absent)." in lines
+    assert "Disk: 176 GB of data sets, 176 GB of them still to be obtained; " in text
+    saving = "  Published weights that are not here would save the training of resnet34: 21.9 GPU-hours."
+    assert lines[lines.index("Teachers trained by this plan: 1.") + 1] == saving
+
+
+def test_the_plan_as_json_has_every_cost(folders, no_data, capsys):
+    assert main([*PUBLISHED, "--format", "json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["unit"] == "GPU-hours"
+    costs = {run["label"]: run["cost"] for run in content["runs"]}
+    assert costs["yolox-m, seed 0"] == {
+        "hours": None,
+        "basis": "unknown",
+        "source": "no published training step of yolox-m",
+        "how": None,
+    }
+    assert costs["resnet18, seed 0"]["basis"] == "published"
+    assert {row["claim"]: row["cost"]["trainings"] for row in content["claims"]} == {
+        "fgd-yolox-m-student": 1,
+        "mgd-resnet18": 3,
+        "nkd-resnet18-tf-nkd": 2,
+    }
+    assert (content["total"]["trainings"], content["total"]["unknown"]) == (5, 1)
+    assert (content["saved_by_sharing"], content["saved_between_papers"]) == (1, 1)
+    assert {dataset["name"]: dataset["presence"] for dataset in content["data_sets"]} == {
+        "coco": "absent",
+        "imagenet": "absent",
+    }
+    (teacher,) = content["teacher_weights"]
+    assert (teacher["model"], teacher["published"], teacher["present"]) == ("resnet34", True, False)
+    assert content["disk"]["needed"] == content["disk"]["missing"] == 176
+    assert content["budget"] is None
+
+
+def test_a_budget_lists_what_is_picked_and_what_is_left_with_reasons(folders, no_data, capsys):
+    assert main([*PUBLISHED, "--budget", "30"]) == 0
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    start = lines.index("Budget of 30 GPU-hours: 1 of 3 claims fit, for 25.7.")
+    assert [line.split()[:3] for line in lines[start + 2 : start + 5]] == [
+        ["pick", "nkd-resnet18-tf-nkd", "25.7"],
+        ["leave", "fgd-yolox-m-student", "unknown"],
+        ["leave", "mgd-resnet18", "42.1"],
+    ]
+    assert lines[start + 4].endswith("takes 42.1 GPU-hours more, and 4.25 are left")
+    command = "python -m suite reproduce --claim nkd-resnet18-tf-nkd --profile paper --seeds 1"
+    assert lines[-1] == f"Carried out by: {command}"
+    assert main([*PUBLISHED, "--budget", "30", "--format", "json"]) == 0
+    budget = json.loads(capsys.readouterr().out)["budget"]
+    assert budget["hours"] == 30
+    assert [choice["claim"] for choice in budget["choices"] if choice["picked"]] == ["nkd-resnet18-tf-nkd"]
+
+
+def test_embedded_trainings_are_paid_in_core_hours_of_the_reference_records(folders, capsys):
+    assert main(["plan", "--claim", "nkd-resnet18-nkd", "--profile", "mini"]) == 0
+    out = capsys.readouterr().out
+    assert "  measured, 3 trainings, 0.0" in out
+    assert " CPU core-hours: seconds a step of the reference records on " in out
+    assert "Data: digit-pairs (built on first use)." in out
 
 
 def test_the_plan_names_what_is_left_out(folders, capsys):
@@ -147,6 +235,7 @@ def imported_by(*words: str) -> set[str]:
         ("list",),
         ("show", "mgd-resnet18"),
         ("plan", "--claim", "mgd-resnet18"),
+        ("plan", "--claim", "mgd-resnet18", "--profile", "paper", "--budget", "50", "--format", "json"),
         ("reproduce", "--claim", "mgd-resnet18", "--dry-run"),
         ("status",),
         ("report", "--paper", "nkd"),
@@ -166,6 +255,10 @@ def test_list_needs_neither_pandas_nor_hydra(folders):
     assert not {"pandas", "hydra"} & imported_by("list")
 
 
+ASK_FOR_THEIR_OWN = {"show", "weights", "evaluate"}
+"""Verbs with arguments that have to be there: that one is missing is said first."""
+
+
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("words", [["--papr", "mgd"], ["--papr=mgd"]])
 def test_an_unknown_option_is_one_line_with_a_suggestion(capsys, verb, words):
@@ -173,7 +266,7 @@ def test_an_unknown_option_is_one_line_with_a_suggestion(capsys, verb, words):
     out, err = capsys.readouterr()
     assert out == ""
     assert err.count("\n") == 1
-    if verb == "show":
+    if verb in ASK_FOR_THEIR_OWN:
         assert err.startswith("suite: ")
     else:
         assert err.startswith("suite: unknown option --papr: ")
@@ -188,6 +281,9 @@ def test_an_unknown_option_is_one_line_with_a_suggestion(capsys, verb, words):
         (["plan", "--format", "yaml"], "argument --format: invalid choice: 'yaml'"),
         (["plan", "--seeds", "none"], "argument --seeds: 'none' is no number of at least 1"),
         (["plan", "--seeds", "0"], "argument --seeds: '0' is no number of at least 1"),
+        (["plan", "--budget", "none"], "argument --budget: 'none' is no number of hours above 0"),
+        (["plan", "--budget", "-3"], "argument --budget: '-3' is no number of hours above 0"),
+        (["plan", "--budget", "nan"], "argument --budget: 'nan' is no number of hours above 0"),
         (["plan", "mgd"], "unexpected argument 'mgd'"),
         (["plan", "--papr", "mgd"], "unknown option --papr: did you mean '--paper'"),
         (["show"], "no claim was named"),

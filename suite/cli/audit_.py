@@ -1,0 +1,151 @@
+"""``audit``: what a run would really do, held against what was published, before it costs anything."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from suite.audit import Audited, Finding
+
+_LONG = 12
+"""A list of more is shown by its ends."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the verb."""
+    from suite.cli.selection import add_selection
+
+    add_selection(parser)
+    parser.add_argument(
+        "--jobs", metavar="N", type=int, default=None, help="built side by side (default: cores)"
+    )
+    parser.set_defaults(profile="paper")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Builds every training of the selection and prints how it compares with its claims.
+
+    Returns:
+        0 where every setting matches or departs as listed; 1 where one does not, or a training is not built.
+
+    Raises:
+        SuiteError: the selection, the profile or an override is wrong, or the profile's data are embedded.
+    """
+    from suite.audit import audit_plan
+    from suite.claims import select
+    from suite.cli.selection import console
+    from suite.errors import SuiteError
+    from suite.plan import make_plan
+    from suite.recipes import check_profile
+
+    if check_profile(args.profile) != "paper":
+        raise SuiteError(
+            f"--profile {args.profile}: embedded data depart from everything published; audit --profile paper"
+        )
+    claims = [claim for _, claim in select(args.paper, args.table, args.claim)]
+    plan = make_plan(claims, args.profile, 1, args.overrides)
+    audited = list(
+        _with_progress(audit_plan(plan, {claim.id for claim in claims}, args.jobs), len(plan.runs))
+    )
+    out = console()
+    if args.claim:
+        for one in audited:
+            _print_settings(one)
+    _print_summary(audited)
+    for line in _faults(audited):
+        out.print(line, soft_wrap=True)
+    return int(any(one.error or one.mismatches for one in audited))
+
+
+def _with_progress(audited: Iterator[Audited], total: int) -> Iterator[Audited]:
+    import sys
+
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    yield from track(
+        audited, "building", total=total, console=console, disable=not sys.stderr.isatty(), transient=True
+    )
+
+
+def _print_settings(audited: Audited) -> None:
+    """Every setting of one training, published against effective."""
+    from rich.table import Table
+
+    from suite.cli.selection import console
+
+    table = Table(
+        title=f"{audited.run.label} ({audited.run.arm})", title_justify="left", box=None, pad_edge=False
+    )
+    for heading in ("setting", "published", "effective", "", "stated by"):
+        table.add_column(heading, overflow="fold")
+    for finding in sorted(audited.findings, key=lambda finding: finding.setting):
+        table.add_row(
+            finding.setting,
+            _shown(finding.published),
+            _shown(finding.effective),
+            finding.verdict,
+            finding.source,
+        )
+    out = console()
+    out.print(table)
+    unstated = ", ".join(audited.unstated)
+    out.print(f"Stated by nobody: {unstated}.\n", soft_wrap=True)
+
+
+def _print_summary(audited: list[Audited]) -> None:
+    from rich.table import Table
+
+    from suite.cli.selection import console
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("training", "arm", "claims", "stated", "match", "departure", "mismatch"):
+        table.add_column(heading, overflow="fold")
+    for one in audited:
+        counts = Counter(finding.verdict for finding in one.findings)
+        stated = str(len(one.findings)) if not one.error else "not built"
+        table.add_row(
+            one.run.label,
+            one.run.arm,
+            str(one.claims),
+            stated,
+            *(str(counts[verdict]) for verdict in ("match", "departure", "mismatch")),
+        )
+    out = console()
+    out.print(table)
+    total = Counter(finding.verdict for one in audited for finding in one.findings)
+    out.print(
+        f"\nTrainings: {len(audited)}; settings stated: {sum(total.values())}; {total['match']} match, "
+        f"{total['departure']} depart as listed, {total['mismatch']} do not match.",
+        soft_wrap=True,
+    )
+
+
+def _faults(audited: list[Audited]) -> Iterator[str]:
+    for one in audited:
+        if one.error:
+            yield f"{one.run.label}: {one.error}"
+        for finding in one.findings:
+            if finding.verdict != "match":
+                yield f"{finding.verdict}: {one.run.label}: {_difference(finding)}"
+
+
+def _difference(finding: Finding) -> str:
+    return (
+        f"{finding.setting} is {_shown(finding.effective)}, published {_shown(finding.published)} "
+        f"({finding.source})"
+    )
+
+
+def _shown(value: object) -> str:
+    """A value as text; a long list by its ends."""
+    if isinstance(value, list):
+        words = [_shown(item) for item in value]
+        return f"[{', '.join(words if len(words) <= _LONG else [*words[:6], '...', *words[-3:]])}]"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "none" if value is None or value in ({}, []) else str(value)

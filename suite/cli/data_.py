@@ -1,0 +1,143 @@
+"""``data``: published data sets, verified and prepared."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from suite.datasets import Verification
+    from suite.datasets.listing import Report
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the verb's arguments."""
+    parser.add_argument(
+        "action",
+        nargs="?",
+        metavar="ACTION",
+        help="verify: layout, counts, images, annotations, checksums, fingerprint; "
+        "prepare: bring what was obtained into the layout that is read; without one: what is here",
+    )
+    parser.add_argument("name", nargs="?", metavar="NAME", help="imagenet, coco, cityscapes or cifar-100")
+    parser.add_argument(
+        "--format", choices=("table", "json"), default="table", help="how to print a verification"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Verifies or prepares one data set, or shows which are here.
+
+    Returns:
+        0 when the data set is as published, or prepared.
+
+    Raises:
+        SuiteError: there is no such action or data set, it is not here, or not as published.
+    """
+    from suite.datasets import prepare, published, verify
+    from suite.errors import SuiteError, did_you_mean
+
+    if args.action is None:
+        _print_presence()
+        return 0
+    if args.action not in {"verify", "prepare"}:
+        known = did_you_mean(args.action, ("verify", "prepare"))
+        raise SuiteError(f"'data' has no action {args.action!r}: {known}")
+    if args.name is None:
+        raise SuiteError(f"'data {args.action}' needs the name of a data set; 'data' alone lists them")
+    dataset = published(args.name)
+    if args.action == "prepare":
+        with _progress(f"preparing {dataset.title}") as report:
+            said = prepare(args.name, dataset, dataset.root, report)
+        for sentence in said:
+            print(f"{dataset.title}: {sentence}.")
+        print(f"Next: python -m suite data verify {args.name}")
+        return 0
+    with _progress(f"reading {dataset.title}") as report:
+        found = verify(dataset, dataset.root, report)
+    if args.format == "json":
+        _print_json(args.name, found)
+    else:
+        _print_table(found)
+    found.refuse_faults()
+    return 0
+
+
+def _print_presence() -> None:
+    from rich.table import Table
+
+    from suite.cli.selection import console
+    from suite.datasets import presence, read_published
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("name", "data set", "GB", "state", "place"):
+        table.add_column(heading, overflow="fold", justify="right" if heading == "GB" else "left")
+    for name, dataset in read_published().items():
+        table.add_row(name, dataset.title, f"{dataset.gigabytes:g}", presence(name), str(dataset.root))
+    console().print(table)
+
+
+def _print_json(name: str, found: Verification) -> None:
+    import json
+    from dataclasses import asdict
+
+    content = {**asdict(found), "root": str(found.root), "name": name, "verified": not found.faults}
+    print(json.dumps(content, indent=1))
+
+
+def _print_table(found: Verification) -> None:
+    from rich.table import Table
+
+    from suite.cli.selection import console
+
+    out = console()
+    table = Table(box=None, pad_edge=False)
+    for heading in ("check", "expected", "found", ""):
+        table.add_column(heading, overflow="fold")
+    for check in found.checks:
+        table.add_row(check.what, check.expected, check.found, "ok" if check.ok else "WRONG")
+    out.print(f"{found.title} at {found.root}", soft_wrap=True)
+    out.print(table)
+    for what, paths in found.changes.items():
+        out.print(f"Since the last time {len(paths):,} {what}, such as {paths[0]}.", soft_wrap=True)
+    read = f"{found.read:,} read" if found.read else "none read, as nothing has changed since the last time"
+    out.print(f"Files: {found.files:,}, {found.size / 1e9:,.2f} GB; {read}.", soft_wrap=True)
+    out.print(f"Fingerprint: {found.fingerprint}", soft_wrap=True)
+    if found.faults:
+        out.print(
+            "A run on these data all the same takes the override data.fingerprint=FINGERPRINT, "
+            "and is marked as a departure.",
+            soft_wrap=True,
+        )
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Report]:
+    """A bar on a terminal; elsewhere one line when there is something to do.
+
+    Args:
+        what: what is going on, such as `reading COCO 2017`.
+
+    Yields:
+        What is called as it goes on.
+    """
+    if not sys.stderr.isatty():
+        begun: list[int] = []
+
+        def say_once(done: int, total: int) -> None:
+            if not begun:
+                print(f"{what}: {total:,} files", file=sys.stderr, flush=True)
+                begun.append(done)
+
+        yield say_once
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        bar = bars.add_task(what, total=None)
+        yield lambda done, total: bars.update(bar, completed=done, total=total)

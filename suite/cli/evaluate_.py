@@ -1,0 +1,120 @@
+"""``evaluate``: score a checkpoint that was trained elsewhere, for a claim."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from suite.claims import Claim
+    from suite.plan import Plan
+    from suite.records import Record
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the verb."""
+    parser.add_argument(
+        "--claim", metavar="ID", required=True, help="the claim that the checkpoint stands for"
+    )
+    parser.add_argument("--checkpoint", metavar="FILE", required=True, help="of its student; not trusted")
+    parser.add_argument("--profile", metavar="NAME", default="paper", help="paper (default), mini or smoke")
+    parser.add_argument("--device", metavar="D", default="auto", help="auto (default), cpu or cuda")
+    parser.set_defaults(takes_overrides=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Scores the checkpoint, records it, and prints its numbers beside the claimed ones.
+
+    Returns:
+        0; 1 when the checkpoint is refused, does not fit, or could not be scored; 130 when interrupted.
+
+    Raises:
+        SuiteError: claim, file, profile, device or an override is wrong, a record is damaged, or there is
+            no room to write.
+    """
+    from suite.claims import find_claim
+    from suite.errors import SuiteError
+    from suite.paths import records_dir
+    from suite.plan import plan_released
+    from suite.progress import Progress
+    from suite.records import newest_by_run, read_for_run
+    from suite.report import write_reports
+    from suite.runner import Engine, check_device
+    from suite.weights import sha256_of
+
+    checkpoint = Path(args.checkpoint)
+    if not checkpoint.is_file():
+        raise SuiteError(
+            f"--checkpoint {checkpoint}: there is no such file; published ones are got by "
+            "'python -m suite weights fetch'"
+        )
+    paper, claim = find_claim(args.claim)
+    device = args.device if args.device == "auto" else check_device(args.device)
+    plan = plan_released(claim, args.profile, sha256_of(checkpoint), args.overrides)
+    (run_id,) = plan.runs
+    _lay_ready(plan, checkpoint)
+    try:
+        outcome = Engine(plan, _command(args), device, 1, Progress(), lambda: None).carry_out()
+    except KeyboardInterrupt:
+        print("suite: interrupted; nothing was recorded", file=sys.stderr)
+        return 130
+    if outcome.failed:
+        return 1
+    _print_numbers(claim, newest_by_run(read_for_run(records_dir(), run_id))[run_id])
+    write_reports(paper.id, args.profile)
+    return 0
+
+
+def _lay_ready(plan: Plan, checkpoint: Path) -> None:
+    """Leads the run to its weights: a link in its folder, as trained weights would lie there."""
+    from suite.paths import work_dir
+    from suite.workspace import RunFolder
+
+    (run_id,) = plan.runs
+    weights = RunFolder(work_dir(), run_id).weights
+    weights.parent.mkdir(parents=True, exist_ok=True)
+    aside = weights.with_name(f"{weights.name}.{os.getpid()}")
+    aside.symlink_to(checkpoint.resolve())
+    aside.replace(weights)
+
+
+def _command(args: argparse.Namespace) -> str:
+    import shlex
+
+    words = [
+        "--claim",
+        args.claim,
+        "--checkpoint",
+        args.checkpoint,
+        "--profile",
+        args.profile,
+        *args.overrides,
+    ]
+    return f"python -m suite evaluate {shlex.join(words)}"
+
+
+def _print_numbers(claim: Claim, record: Record) -> None:
+    from rich.table import Table
+
+    from suite.cli.selection import console
+
+    loaded = record.provenance["checkpoint"]
+    left_out = ", ".join(f"{count} of {part}" for part, count in loaded["left_out"].items())
+    out = console()
+    out.print(
+        f"{loaded['file']} as {record.recipe['student']['name']}: {loaded['loaded']} keys loaded"
+        + (f", left out {left_out}" if left_out else ""),
+        soft_wrap=True,
+    )
+    if not record.comparable:
+        out.print("The data are embedded: the claimed numbers are not comparable.", soft_wrap=True)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("metric", "claimed", "checkpoint"):
+        table.add_column(heading)
+    for name, value in record.metrics.items():
+        claimed = next((str(metric) for key, metric in claim.metrics.items() if key == name), "")
+        table.add_row(name, claimed, f"{value:.2f}")
+    out.print(table)

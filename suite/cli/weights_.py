@@ -1,0 +1,120 @@
+"""``weights``: published checkpoints; `list` them with what the cache has, `fetch` some into it."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from suite.weights import Report, Weights
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the verb."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="what is published, and what of it is in the cache")
+    listing.add_argument("--format", choices=["table", "json"], default="table", help="how to print it")
+    fetching = actions.add_parser("fetch", help="download, verify and keep; prints where each file lies")
+    fetching.add_argument("id", metavar="ID", nargs="+", help="as 'weights list' has it")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Lists or fetches.
+
+    Raises:
+        SuiteError: an id is unknown or not published.
+        DownloadError: a file could not be fetched, or is refused.
+    """
+    if args.action == "fetch":
+        _fetch(args.id)
+    elif args.format == "json":
+        _print_json()
+    else:
+        _print_table()
+    return 0
+
+
+def _fetch(names: list[str]) -> None:
+    from suite.weights import fetch, find_weights
+
+    for weights in [find_weights(name) for name in names]:
+        with _progress(weights.id) as report:
+            path = fetch(weights, _check, report)
+        print(f"{weights.id}: {path}", flush=True)
+
+
+def _check(path: Path) -> None:
+    """Keeps a file out of the cache that cannot be read without running code from it.
+
+    Raises:
+        DownloadError: it is such a file, or no checkpoint at all.
+    """
+    # Imported here: only a file that has just arrived needs PyTorch.
+    from suite.weights import DownloadError
+    from tasks.checkpoints import RefusedCheckpointError, read_checkpoint
+
+    try:
+        read_checkpoint(path)
+    except RefusedCheckpointError as error:
+        raise DownloadError(f"{error}; nothing was kept") from None
+
+
+@contextlib.contextmanager
+def _progress(title: str) -> Iterator[Report]:
+    """A bar on standard error, where that is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
+    with Progress(*columns, TransferSpeedColumn(), console=Console(stderr=True)) as bars:
+        bar = bars.add_task(title, total=None)
+        yield lambda done, total: bars.update(bar, completed=done, total=total)
+
+
+def _state(weights: Weights) -> str:
+    from suite.weights import cached
+
+    if not weights.published:
+        return "train it"
+    return "fetched" if cached(weights) else "not fetched"
+
+
+def _print_table() -> None:
+    from rich.table import Table
+
+    from suite.cli.selection import console
+    from suite.paths import weights_dir
+    from suite.weights import claims_taught, read_weights
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("id", "trained for", "schedule", "published accuracy", "teacher in", "state"):
+        table.add_column(heading, overflow="fold", no_wrap=heading == "id")
+    for weights in read_weights().values():
+        taught = len(claims_taught(weights))
+        accuracy = ", ".join(f"{metric} {number}" for metric, number in weights.accuracy.items())
+        table.add_row(
+            *(weights.id, weights.dataset, weights.schedule, accuracy or "none"),
+            *(f"{taught} claims" if taught > 1 else "1 claim" if taught else "", _state(weights)),
+        )
+    out = console()
+    out.print(table)
+    out.print(f"\nFetched files are kept in {weights_dir()}.", soft_wrap=True)
+
+
+def _print_json() -> None:
+    import json
+
+    from suite.weights import claims_taught, read_weights
+
+    content = [
+        {**weights.model_dump(), "teacher_in": claims_taught(weights), "state": _state(weights)}
+        for weights in read_weights().values()
+    ]
+    print(json.dumps(content, indent=1))

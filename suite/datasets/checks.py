@@ -1,0 +1,239 @@
+"""What is checked of a data set, held against ``baselines/datasets.yaml``."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from suite.datasets.archives import md5_of
+from suite.datasets.listing import Entry, Facts
+from suite.datasets.published import Groups, Images, Instances, LabelMaps, PublishedDataset
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        what: the folder or file, and what of it.
+        expected: what should be there.
+        found: what is there; of what is wrong, how many and the first.
+        ok: whether it is as it should be.
+    """
+
+    what: str
+    expected: str
+    found: str
+    ok: bool
+
+
+def check_all(
+    dataset: PublishedDataset, root: Path, entries: Sequence[Entry], facts: Mapping[str, Facts]
+) -> list[Check]:
+    """Holds everything that was read against what has to be there.
+
+    Args:
+        dataset: what has to be there.
+        root: the folder of the data set.
+        entries: its files and folders.
+        facts: path of a file -> what reading it showed.
+    """
+    by_part = {images.folder: _below(images.folder, entries) for images in dataset.images}
+    checks = [check for part in dataset.images for check in _images(part, by_part[part.folder], facts)]
+    checks += _same_classes(dataset.images, by_part)
+    for instances in dataset.instances:
+        sizes = _sizes(by_part[instances.images], facts, instances.images)
+        checks += _instances(instances, root / instances.file, sizes)
+    for maps in dataset.label_maps:
+        photos = next(part for part in dataset.images if part.folder == maps.images)
+        found = _below(maps.folder, entries)
+        checks += _label_maps(maps, photos, found, by_part[maps.images], facts)
+    for pickle in dataset.pickles:
+        md5 = md5_of(root / pickle.file)
+        checks.append(Check(f"{pickle.file}: MD5", pickle.md5, md5, md5 == pickle.md5))
+    return checks
+
+
+def check_nothing_in_the_way(dataset: PublishedDataset, root: Path) -> list[Check]:
+    """Files that would be read instead of the data set."""
+    return [
+        Check(part.file, "absent", f"there: {part.why}", False)
+        for part in dataset.in_the_way
+        if (root / part.file).exists()
+    ]
+
+
+def _below(folder: str, entries: Iterable[Entry]) -> list[Entry]:
+    return [entry for entry in entries if entry.path.startswith(f"{folder}/")]
+
+
+def _count(what: str, expected: int, found: int) -> Check:
+    return Check(what, f"{expected:,}", f"{found:,}", expected == found)
+
+
+def _none(what: str, expected: str, wrong: Collection[str]) -> Check:
+    """A check that nothing is wrong.
+
+    Args:
+        what: what was looked at.
+        expected: what should hold of all.
+        wrong: what it does not hold of.
+    """
+    found = f"{len(wrong):,} not: {min(wrong)}" if wrong else expected
+    return Check(what, expected, found, not wrong)
+
+
+def _images(part: Images, entries: Sequence[Entry], facts: Mapping[str, Facts]) -> list[Check]:
+    folder, images = part.folder, [entry.path for entry in entries if entry.kind == "image"]
+    checks = [_count(f"{folder}: images", part.count, len(images)), _readable(folder, images, facts)]
+    if part.size:
+        width, height = part.size.width, part.size.height
+        wrong = [
+            f"{path}, {facts[path].width} x {facts[path].height}"
+            for path in images
+            if not facts[path].fault and (facts[path].width, facts[path].height) != (width, height)
+        ]
+        checks.append(_none(f"{folder}: pixels", f"{width} x {height}", wrong))
+    if part.exclusive:
+        others = [entry.path for entry in entries if entry.kind == "file"]
+        checks.append(_none(f"{folder}: files", f"all {part.suffix}", others))
+    depth = folder.count("/") + (2 if part.groups else 1)
+    misplaced = [path for path in images if path.count("/") != depth]
+    where = "one folder down" if part.groups else "directly there"
+    checks.append(_none(f"{folder}: places", where, misplaced))
+    return checks + (_groups(folder, part.groups, entries) if part.groups else [])
+
+
+def _readable(folder: str, paths: Iterable[str], facts: Mapping[str, Facts]) -> Check:
+    faults = [f"{path}, {facts[path].fault}" for path in paths if facts[path].fault]
+    return _none(f"{folder}: readable", "all", faults)
+
+
+def _groups(folder: str, groups: Groups, entries: Iterable[Entry]) -> list[Check]:
+    sizes = _group_sizes(folder, entries)
+    checks = [_count(f"{folder}: folders", groups.count, len(sizes))]
+    if groups.name:
+        wrong = [name for name in sizes if not re.fullmatch(groups.name, name)]
+        checks.append(_none(f"{folder}: names of folders", groups.name, wrong))
+    expected = f"{groups.smallest:,} to {groups.largest:,}"
+    found = f"{min(sizes.values(), default=0):,} to {max(sizes.values(), default=0):,}"
+    return [*checks, Check(f"{folder}: images a folder", expected, found, found == expected)]
+
+
+def _group_sizes(folder: str, entries: Iterable[Entry]) -> Counter[str]:
+    """Name of a folder below `folder` -> images in it, 0 included."""
+    sizes: Counter[str] = Counter()
+    for entry in entries:
+        name, slash, rest = entry.path[len(folder) + 1 :].partition("/")
+        if slash:
+            sizes[name] += bool(rest) and entry.kind == "image"
+    return sizes
+
+
+def _same_classes(parts: Iterable[Images], by_part: Mapping[str, Sequence[Entry]]) -> list[Check]:
+    """Class folders are numbered in the order of their names: both parts need the same."""
+    classes = [part.folder for part in parts if part.groups and part.groups.name]
+    if not classes:
+        return []
+    first, *others = classes
+    names = {folder: set(_group_sizes(folder, by_part[folder])) for folder in classes}
+    return [
+        _none(f"{other}: folders", f"those of {first}", names[other] ^ names[first])
+        for other in others
+        if len(names[other]) == len(names[first])
+    ]
+
+
+def _sizes(entries: Iterable[Entry], facts: Mapping[str, Facts], folder: str) -> dict[str, tuple[int, int]]:
+    """Name of an image below `folder` -> its width and height."""
+    return {
+        entry.path[len(folder) + 1 :]: (facts[entry.path].width, facts[entry.path].height)
+        for entry in entries
+        if entry.kind == "image"
+    }
+
+
+def _instances(part: Instances, path: Path, sizes: Mapping[str, tuple[int, int]]) -> list[Check]:
+    """Holds a file in COCO's format against itself and against the images.
+
+    Args:
+        part: what has to be in it.
+        path: the file.
+        sizes: name of an image that is there -> its width and height.
+    """
+    name = part.file.rsplit("/", 1)[-1]
+    try:
+        content = json.loads(path.read_bytes())
+        images = {image["id"]: image for image in content["images"]}
+        categories = {category["id"] for category in content["categories"]}
+        objects = content["annotations"]
+        listed = {image["file_name"]: (image["width"], image["height"]) for image in images.values()}
+        annotated = {row["image_id"] for row in objects}
+        lost = [str(row["id"]) for row in objects if row["image_id"] not in images]
+        unnamed = [str(row["id"]) for row in objects if row["category_id"] not in categories]
+        broken = [str(row["id"]) for row in objects if not _has_shape(row)]
+        repeated = len(objects) - len({row["id"] for row in objects})
+    except (ValueError, KeyError, TypeError) as error:
+        what = f"{type(error).__name__}: {' '.join(str(error).split())[:80]}"
+        return [Check(f"{name}: format", "COCO's", what, False)]
+    absent = [file for file in listed if file not in sizes]
+    # An image that cannot be read has no size, and is reported as such; one may lie on its side, marked so.
+    other = [file for file, size in listed.items() if sizes.get(file, size) not in {size, size[::-1], (0, 0)}]
+    return [
+        _count(f"{name}: categories", part.categories, len(categories)),
+        _count(f"{name}: objects", part.objects, len(objects)),
+        _count(f"{name}: repeated ids", 0, repeated + len(content["images"]) - len(images)),
+        _count(f"{name}: images with objects", part.annotated, len(annotated)),
+        _none(f"{name}: images", f"all in {part.images}", absent),
+        _none(f"{part.images}: listed", f"all in {name}", [file for file in sizes if file not in listed]),
+        _none(f"{name}: widths and heights", "those of the images", other),
+        _none(f"{name}: images of objects", "all listed", lost),
+        _none(f"{name}: categories of objects", "all listed", unnamed),
+        _none(f"{name}: boxes and masks", "for each object", broken),
+    ]
+
+
+def _has_shape(row: Mapping[str, Any]) -> bool:
+    """Whether an object has a box of four numbers, sides not negative, and a mask.
+
+    Sides may be zero: COCO 2017 has such boxes, and the data classes leave them out.
+    """
+    box = row["bbox"]
+    finite = len(box) == 4 and all(math.isfinite(number) for number in box)
+    return finite and min(box[2:]) >= 0 and bool(row["segmentation"])
+
+
+def _label_maps(
+    maps: LabelMaps,
+    photos: Images,
+    map_entries: Iterable[Entry],
+    photo_entries: Iterable[Entry],
+    facts: Mapping[str, Facts],
+) -> list[Check]:
+    """Holds label maps against the photos that they are about."""
+    found = _by_stem(map_entries, maps.folder, maps.suffix)
+    wanted = _by_stem(photo_entries, maps.images, photos.suffix)
+    unlike = [
+        found[stem]
+        for stem in found.keys() & wanted.keys()
+        if not facts[found[stem]].fault and facts[found[stem]][1:3] != facts[wanted[stem]][1:3]
+    ]
+    return [
+        _none(f"{maps.folder}: label maps", f"one for each of {maps.images}", wanted.keys() - found.keys()),
+        _none(f"{maps.folder}: label maps", f"only for {maps.images}", found.keys() - wanted.keys()),
+        _readable(maps.folder, found.values(), facts),
+        _none(f"{maps.folder}: pixels", "as many as the photo", unlike),
+    ]
+
+
+def _by_stem(entries: Iterable[Entry], folder: str, suffix: str) -> dict[str, str]:
+    """What photo and label map have in common, such as `ulm/ulm_000000_000019` -> path."""
+    return {
+        entry.path[len(folder) + 1 : -len(suffix)]: entry.path for entry in entries if entry.kind != "folder"
+    }

@@ -1,0 +1,189 @@
+"""ImageNet-1k from what its publisher offers: a folder a class, for training and for validation."""
+
+from __future__ import annotations
+
+import io
+import re
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from suite.datasets.archives import check_md5, extract
+from suite.datasets.published import Images, PublishedDataset
+from suite.errors import SuiteError
+
+if TYPE_CHECKING:
+    from suite.datasets.listing import Report
+
+_META = "data/meta.mat"
+_TRUTH = "data/ILSVRC2012_validation_ground_truth.txt"
+
+_CLASS_ARCHIVE = re.compile(r"(n\d{8})\.tar")
+_VALIDATION_IMAGE = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
+"""Its number counts the lines of the ground truth from 1."""
+
+
+def prepare_imagenet(dataset: PublishedDataset, root: Path, report: Report) -> list[str]:
+    """Puts every image into the folder of its class; interrupted, the same call goes on.
+
+    Validation images may lie in `val/` in any folder, or in their archive; training images in theirs.
+    Archives stay where they are.
+
+    Args:
+        dataset: its facts.
+        root: its folder, with the development kit as an archive or unpacked.
+        report: called as it goes on.
+
+    Returns:
+        What was done, a sentence each.
+
+    Raises:
+        SuiteError: something is missing, damaged or there twice; nothing has been moved then.
+    """
+    parts = {part.folder: part for part in dataset.images}
+    train, val = parts["train"], parts["val"]
+    truth = read_truth(dataset, root)
+    moves = _planned_moves(root / val.folder, truth)
+    there = len(_validation_images(root / val.folder))
+    val_archive, train_archive = (root / dataset.archives[part].file for part in ("val", "train"))
+    if not there and not val_archive.exists():
+        raise SuiteError(
+            f"no validation image in {root / val.folder} and no {val_archive.name} in {root}: "
+            f"put one of the two there; it comes from {dataset.obtained}"
+        )
+    said = [_move(moves, val, report)]
+    if there < val.count and val_archive.exists():
+        check_md5(val_archive, dataset.archives["val"].md5)
+        said.append(_unpack_val(val_archive, root / val.folder, truth, report))
+    if train_archive.exists() and sum(1 for _ in (root / train.folder).glob("*/[!.]*")) < train.count:
+        check_md5(train_archive, dataset.archives["train"].md5)
+        said.append(_unpack_train(train_archive, root / train.folder, train, report))
+    return said
+
+
+def read_truth(dataset: PublishedDataset, root: Path) -> list[str]:
+    """The class of every validation image, from the development kit.
+
+    Args:
+        dataset: its facts.
+        root: its folder, with the kit as an archive, or unpacked.
+
+    Returns:
+        WordNet id of image 1, image 2, ...
+
+    Raises:
+        SuiteError: the kit is missing, damaged, or of another year.
+    """
+    from scipy.io import loadmat
+
+    kit = dataset.archives["devkit"]
+    fields = ("ILSVRC2012_ID", "WNID", "num_children")
+    try:
+        meta, truth = _read_kit(dataset, root)
+        synsets = loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]
+        rows = zip(*(synsets[field] for field in fields), strict=True)
+        # Synsets that have children are not classes, but groups of them.
+        ids = {int(number): str(wordnet) for number, wordnet, children in rows if children == 0}
+        found = [ids[int(line)] for line in truth.split()]
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise SuiteError(
+            f"{root / kit.file}: not the development kit of ILSVRC 2012 ({what}); get it again"
+        ) from error
+    expected = next(part.count for part in dataset.images if part.folder == "val")
+    if len(found) != expected:
+        raise SuiteError(
+            f"{root / kit.file}: ground truth of {len(found):,} images instead of {expected:,}; "
+            "get the kit of ILSVRC 2012, tasks 1 and 2"
+        )
+    return found
+
+
+def _read_kit(dataset: PublishedDataset, root: Path) -> tuple[bytes, bytes]:
+    """Table of classes and ground truth, from the archive or from the folder that it unpacks to."""
+    kit = dataset.archives["devkit"]
+    name = kit.file.removesuffix(".tar.gz")
+    if (root / name).is_dir():
+        return (root / name / _META).read_bytes(), (root / name / _TRUTH).read_bytes()
+    if not (root / kit.file).exists():
+        raise SuiteError(
+            f"no {kit.file} in {root}: it says which class a validation image is of; put it there, "
+            f"from {dataset.obtained}"
+        )
+    check_md5(root / kit.file, kit.md5)
+    with tarfile.open(root / kit.file) as content:
+        files = [content.extractfile(f"{name}/{member}") for member in (_META, _TRUTH)]
+        meta, truth = (file.read() if file else b"" for file in files)
+    return meta, truth
+
+
+def _validation_images(folder: Path) -> dict[str, list[Path]]:
+    """Name of a validation image -> where it lies, anywhere below the folder."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.rglob("*.JPEG")):
+        if _VALIDATION_IMAGE.fullmatch(path.name):
+            found.setdefault(path.name, []).append(path)
+    return found
+
+
+def _planned_moves(folder: Path, truth: Sequence[str]) -> list[tuple[Path, Path]]:
+    """From where to where images have to go.
+
+    Raises:
+        SuiteError: an image is there twice, or has no class.
+    """
+    moves = []
+    for name, places in _validation_images(folder).items():
+        if len(places) > 1:
+            raise SuiteError(f"{places[0]} and {places[1]} are the same image; move one of them away")
+        target = folder / _class_of(name, truth) / name
+        if places[0] != target:
+            moves.append((places[0], target))
+    return moves
+
+
+def _class_of(name: str, truth: Sequence[str]) -> str:
+    match = _VALIDATION_IMAGE.fullmatch(name)
+    number = int(match.group(1)) if match else 0
+    if not 1 <= number <= len(truth):
+        raise SuiteError(f"{name}: there are validation images 1 to {len(truth):,} only; move it away")
+    return truth[number - 1]
+
+
+def _move(moves: Sequence[tuple[Path, Path]], val: Images, report: Report) -> str:
+    for done, (source, target) in enumerate(moves, start=1):
+        target.parent.mkdir(exist_ok=True)
+        source.rename(target)
+        report(done, len(moves))
+    return f"{len(moves):,} images in {val.folder}/ moved to the folders of their classes"
+
+
+def _unpack_val(path: Path, folder: Path, truth: Sequence[str], report: Report) -> str:
+    unpacked = 0
+    with tarfile.open(path) as archive:
+        for done, member in enumerate((member for member in archive if member.isfile()), start=1):
+            name = Path(member.name).name
+            target = folder / _class_of(name, truth) / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            unpacked += extract(archive, member, target)
+            report(done, len(truth))
+    return f"{unpacked:,} images of {path.name} unpacked to {folder.name}/"
+
+
+def _unpack_train(path: Path, folder: Path, train: Images, report: Report) -> str:
+    """Unpacks an archive of archives, one a class."""
+    unpacked = done = 0
+    with tarfile.open(path) as archive:
+        for member in archive:
+            match, inner = _CLASS_ARCHIVE.fullmatch(Path(member.name).name), archive.extractfile(member)
+            if not match or inner is None:
+                raise SuiteError(f"{path.name}: {member.name} is no archive of a class; get it again")
+            target = folder / match.group(1)
+            target.mkdir(parents=True, exist_ok=True)
+            with inner, tarfile.open(fileobj=inner) as images:
+                for image in images:
+                    unpacked += extract(images, image, target / Path(image.name).name)
+                    done += 1
+                    report(done, train.count)
+    return f"{unpacked:,} images of {path.name} unpacked to {folder.name}/"

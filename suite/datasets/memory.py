@@ -1,0 +1,104 @@
+"""What the last verification of a data set found, kept in the work folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from suite.datasets.checks import Check
+from suite.datasets.listing import Entry, Facts
+from suite.paths import work_dir
+
+_VERSION = 1
+"""Raised when a verification of old would no longer do."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a verification found.
+
+    Attributes:
+        expectation: what it was held against (`PublishedDataset.expectation`).
+        state: names, sizes and times of its files (`listing.state_of`); empty when not all could be read.
+        fingerprint: of its contents (`listing.fingerprint_of`); empty when it was interrupted.
+        files: number of files.
+        size: their bytes.
+        checks: the result.
+    """
+
+    expectation: str
+    state: str
+    fingerprint: str
+    files: int
+    size: int
+    checks: list[Check]
+
+
+class Memory:
+    """One file for each place that a data set was verified at.
+
+    Its first line is all that an unchanged data set needs; the files one by one, compressed, come behind it
+    and are read only when something has changed.
+    """
+
+    def __init__(self, name: str, root: Path) -> None:
+        """Names the file.
+
+        Args:
+            name: of the data set.
+            root: its folder.
+        """
+        place = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:12]
+        self._path = work_dir() / "verified" / f"{name}-{place}"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Lets one process at a time verify; the others wait and find its result."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self._path.with_suffix(".lock"), "w", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def findings(self) -> Findings | None:
+        """What was found last; None if nothing is on file."""
+        try:
+            with open(self._path, "rb") as file:
+                head = json.loads(file.readline())
+            if head.pop("version") != _VERSION:
+                return None
+            return Findings(**{**head, "checks": [Check(**check) for check in head["checks"]]})
+        except (OSError, ValueError, KeyError, TypeError):
+            # Absent, or half of a file that a full disk left: the data set is read again.
+            return None
+
+    def files(self) -> dict[str, tuple[Entry, Facts]]:
+        """Path -> the file as it was, and what reading it showed."""
+        try:
+            content = zlib.decompress(self._path.read_bytes().partition(b"\n")[2])
+            rows = [json.loads(line) for line in content.splitlines()]
+            return {row[0]: (Entry(*row[:4]), Facts(*row[4:])) for row in rows}
+        except (OSError, ValueError, TypeError, zlib.error):
+            return {}
+
+    def keep(self, findings: Findings, entries: Sequence[Entry], facts: Mapping[str, Facts]) -> None:
+        """Keeps a verification; replaces the one before in one step.
+
+        Args:
+            findings: the result.
+            entries: its files.
+            facts: path -> what reading it showed; of an interrupted verification those that were read.
+        """
+        head = json.dumps({"version": _VERSION, **dataclasses.asdict(findings)})
+        known = (entry for entry in entries if entry.path in facts)
+        rows = "\n".join(json.dumps([*entry, *facts[entry.path]]) for entry in known)
+        unfinished = self._path.with_suffix(".unfinished")
+        unfinished.write_bytes(head.encode() + b"\n" + zlib.compress(rows.encode(), 1))
+        unfinished.replace(self._path)

@@ -1,0 +1,69 @@
+"""What can be made by a script from files that the user has: ``data prepare``."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+from suite.datasets.archives import check_md5, extract
+from suite.datasets.cityscapes import prepare_cityscapes
+from suite.datasets.imagenet import prepare_imagenet
+from suite.datasets.listing import Report
+from suite.datasets.published import PublishedDataset
+from suite.datasets.verification import refuse_absent
+from suite.errors import SuiteError
+
+
+def prepare(name: str, dataset: PublishedDataset, root: Path, report: Report) -> list[str]:
+    """Brings a data set into the layout that is read. Nothing is downloaded, nothing there is overwritten.
+
+    Args:
+        name: of the data set.
+        dataset: its facts.
+        root: its folder.
+        report: called as it goes on.
+
+    Returns:
+        What was done, a sentence each.
+
+    Raises:
+        SuiteError: something that it takes is missing or damaged.
+    """
+    if name not in _MAKERS:
+        refuse_absent(dataset, root)
+        return ["nothing to prepare: what the publisher offers is unpacked and read as it is"]
+    if not root.is_dir():
+        raise SuiteError(f"{dataset.title} is not at {root} (no such folder): {dataset.how_to_get(root)}")
+    try:
+        return _MAKERS[name](dataset, root, report)
+    except tarfile.TarError as error:
+        raise SuiteError(f"an archive in {root} cannot be read ({error}); get it again") from error
+
+
+def _prepare_cifar(dataset: PublishedDataset, root: Path, report: Report) -> list[str]:
+    """Unpacks the files that are read, each held against the publisher's checksum before it gets its name."""
+    wanted = {}
+    for part in dataset.pickles:
+        if (root / part.file).exists():
+            check_md5(root / part.file, part.md5)
+        else:
+            wanted[part.file] = part.md5
+    archive = dataset.archives["python"]
+    if wanted and not (root / archive.file).exists():
+        raise SuiteError(f"no {archive.file} in {root}: {dataset.how_to_get(root)}")
+    if wanted:
+        check_md5(root / archive.file, archive.md5)
+        with tarfile.open(root / archive.file) as content:
+            for done, (file, md5) in enumerate(wanted.items(), start=1):
+                (root / file).parent.mkdir(exist_ok=True)
+                extract(content, content.getmember(file), root / file, md5)
+                report(done, len(wanted))
+    return [f"{len(wanted)} files unpacked"]
+
+
+_MAKERS: dict[str, Callable[[PublishedDataset, Path, Report], list[str]]] = {
+    "imagenet": prepare_imagenet,
+    "cityscapes": prepare_cityscapes,
+    "cifar-100": _prepare_cifar,
+}

@@ -1,0 +1,238 @@
+"""What has to be in a published data set, and where it is obtained: ``baselines/datasets.yaml``."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, RootModel, model_validator
+
+from suite.claims import Dataset as ClaimsName
+from suite.paths import BASELINES, datasets_dir
+from suite.strict_yaml import parse
+
+Name = Literal["imagenet", "coco", "cityscapes", "cifar-100"]
+
+Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+
+IGNORED = 255
+"""Label of pixels that are not scored."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Size(_Strict):
+    """Width and height of an image in pixels."""
+
+    width: PositiveInt
+    height: PositiveInt
+
+
+class Groups(_Strict):
+    """Folders that divide images by class or town.
+
+    Attributes:
+        count: how many there are.
+        smallest: images in the one with the fewest.
+        largest: images in the one with the most.
+        name: regular expression of their names; None for any.
+    """
+
+    count: PositiveInt
+    smallest: PositiveInt
+    largest: PositiveInt
+    name: str | None = None
+
+
+class Images(_Strict):
+    """A folder of images.
+
+    Attributes:
+        folder: the folder, below that of the data set; like every path here.
+        suffix: how the names of its images end.
+        count: how many there are.
+        exclusive: whether nothing else may lie there.
+        size: size of every image, where all have the same.
+        groups: its folders, where it has any.
+    """
+
+    folder: str
+    suffix: str
+    count: PositiveInt
+    exclusive: bool = False
+    size: Size | None = None
+    groups: Groups | None = None
+
+
+class Instances(_Strict):
+    """A file of boxes and masks in COCO's format.
+
+    Attributes:
+        file: the file.
+        images: folder of `PublishedDataset.images` that it is about.
+        annotated: images with at least one object.
+        objects: boxes, crowds included.
+        categories: what objects may be.
+    """
+
+    file: str
+    images: str
+    annotated: PositiveInt
+    objects: PositiveInt
+    categories: PositiveInt
+
+
+class LabelMaps(_Strict):
+    """A folder of images whose pixels are class numbers (`PublishedDataset.labels`), one for each photo.
+
+    Attributes:
+        folder: the folder.
+        suffix: how their names end, behind what a photo and its map have in common.
+        polygons: how the names of the files end that they are drawn from.
+        images: folder of `PublishedDataset.images` that they are about.
+    """
+
+    folder: str
+    suffix: str
+    polygons: str
+    images: str
+
+
+class Checksummed(_Strict):
+    """A file whose publisher gives a checksum.
+
+    Attributes:
+        file: the file.
+        md5: MD5 of its bytes, in hexadecimal.
+    """
+
+    file: str
+    md5: Md5
+
+
+class InTheWay(_Strict):
+    """A file that must not be there.
+
+    Attributes:
+        file: the file.
+        why: what it would do.
+    """
+
+    file: str
+    why: str
+
+
+class PublishedDataset(_Strict):
+    """One published data set.
+
+    Attributes:
+        title: its name in messages.
+        claims_name: its name in the claims.
+        folder: where it lies below `suite.paths.datasets_dir`.
+        gigabytes: its size on the disk, in 10^9 bytes.
+        obtained: where it comes from.
+        prepares: what ``data prepare`` does, as the end of a message; None where unpacking is enough.
+        archives: what ``data prepare`` takes, by what is inside.
+        images: folders of images.
+        instances: files of boxes and masks.
+        label_maps: folders of label maps.
+        labels: name of a polygon -> its number in label maps; None where it is not drawn.
+        pickles: files that are compared with the publisher's checksum and never opened.
+        in_the_way: files that must not be there.
+    """
+
+    title: str
+    claims_name: ClaimsName
+    folder: str
+    gigabytes: PositiveFloat
+    obtained: str
+    prepares: str | None = None
+    archives: dict[str, Checksummed] = {}
+    images: list[Images] = []
+    instances: list[Instances] = []
+    label_maps: list[LabelMaps] = []
+    labels: dict[str, Annotated[int, Field(ge=0, le=IGNORED)] | None] = {}
+    pickles: list[Checksummed] = []
+    in_the_way: list[InTheWay] = []
+
+    @model_validator(mode="after")
+    def _refers_to_its_own_images(self) -> PublishedDataset:
+        folders = [part.folder for part in self.images]
+        named = [part.images for part in self.instances] + [part.images for part in self.label_maps]
+        for name in named:
+            if name not in folders:
+                raise ValueError(f"{name!r} is no folder of its images; name one of {folders}")
+        return self
+
+    @property
+    def root(self) -> Path:
+        """Where it belongs on this machine."""
+        return datasets_dir() / self.folder
+
+    @property
+    def parts(self) -> list[str]:
+        """Folders and files that have to be there."""
+        folders = [part.folder for part in self.images] + [part.folder for part in self.label_maps]
+        return folders + self.single_files
+
+    @property
+    def single_files(self) -> list[str]:
+        """Files that are read as they are."""
+        return [part.file for part in self.instances] + [part.file for part in self.pickles]
+
+    def missing(self, root: Path) -> list[str]:
+        """Folders and files that are not there; a folder of label maps without a single one counts as absent.
+
+        Args:
+            root: the folder of the data set.
+        """
+        unmade = [
+            f"{part.folder}/*{part.suffix}"
+            for part in self.label_maps
+            if (root / part.folder).exists() and not _any_file(root / part.folder, part.suffix)
+        ]
+        return [name for name in self.parts if not (root / name).exists()] + unmade
+
+    def how_to_get(self, root: Path) -> str:
+        """Where it is obtained, where it goes and how large it is, as the end of a message."""
+        return (
+            f"get it from {self.obtained}, and put its {self.gigabytes:g} GB at {root} "
+            "(SUITE_DATA names the folder above)"
+        )
+
+    def expectation(self) -> str:
+        """A hash of all that is checked; not of where the data are obtained."""
+        checked = self.model_dump_json(include={"images", "instances", "label_maps", "labels", "pickles"})
+        return hashlib.sha256(checked.encode()).hexdigest()
+
+
+class _Published(RootModel[dict[Name, PublishedDataset]]):
+    """The whole file."""
+
+
+@functools.lru_cache(maxsize=8)
+def _read(path: Path) -> dict[Name, PublishedDataset]:
+    return parse(_Published, path).root
+
+
+def read_published(folder: Path = BASELINES) -> dict[str, PublishedDataset]:
+    """The published data sets by name: `imagenet`, `coco`, `cityscapes`, `cifar-100`.
+
+    Args:
+        folder: laid out like ``baselines/``.
+
+    Raises:
+        SuiteError: ``datasets.yaml`` is missing or breaks the schema; names the line.
+    """
+    return {str(name): dataset for name, dataset in _read(folder / "datasets.yaml").items()}
+
+
+def _any_file(folder: Path, suffix: str) -> bool:
+    """Whether a folder, or one directly in it, has a file with a suffix; looks no further than the first."""
+    found: Iterator[Path] = folder.glob(f"*/*{suffix}")
+    return next(found, None) is not None or next(folder.glob(f"*{suffix}"), None) is not None

@@ -1,0 +1,219 @@
+"""Verifying a data set: read once, then only what has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from suite.datasets.checks import Check, check_all, check_nothing_in_the_way
+from suite.datasets.listing import Entry, Facts, Report, fingerprint_of, list_files, read_files, state_of
+from suite.datasets.memory import Findings, Memory
+from suite.datasets.published import IGNORED, PublishedDataset, read_published
+from suite.errors import SuiteError, did_you_mean
+
+Presence = Literal["absent", "unverified", "verified"]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What is known of a data set.
+
+    Attributes:
+        title: its name.
+        root: its folder.
+        fingerprint: hash of the names and contents of its files; the same on every machine.
+        files: number of files.
+        size: their bytes.
+        checks: everything that was looked at.
+        read: files that had to be read; 0 when nothing has changed since the last time.
+        changes: since the last time: `changed`, `added` or `missing` -> paths. Empty the first time.
+    """
+
+    title: str
+    root: Path
+    fingerprint: str
+    files: int
+    size: int
+    checks: list[Check]
+    read: int
+    changes: dict[str, list[str]]
+
+    @property
+    def faults(self) -> list[Check]:
+        """Checks that failed."""
+        return [check for check in self.checks if not check.ok]
+
+    def refuse_faults(self) -> None:
+        """Does nothing for a data set that is as published.
+
+        Raises:
+            SuiteError: a check failed.
+        """
+        if self.faults:
+            first = self.faults[0]
+            how_many = f"{len(self.faults)} of {len(self.checks)} checks failed"
+            raise SuiteError(
+                f"{self.title} at {self.root} is not as published: {how_many}, the first of them "
+                f"{first.what}: expected {first.expected}, found {first.found}; mend that and verify again"
+            )
+
+
+def published(name: str) -> PublishedDataset:
+    """One published data set.
+
+    Raises:
+        SuiteError: there is none of this name.
+    """
+    datasets = read_published()
+    if name not in datasets:
+        raise SuiteError(f"unknown data set {name!r}: {did_you_mean(name, datasets)}")
+    return datasets[name]
+
+
+def presence(name: str) -> Presence:
+    """Whether a data set is where it belongs, and whether a verification found it as published.
+
+    Looks at no more than a few folders: that nothing has changed since is for `verify` to say, which every
+    run calls.
+
+    Args:
+        name: `imagenet`, `coco`, `cityscapes` or `cifar-100`.
+
+    Raises:
+        SuiteError: there is no data set of this name.
+    """
+    dataset = published(name)
+    return presence_at(dataset, dataset.root)
+
+
+def presence_at(dataset: PublishedDataset, root: Path) -> Presence:
+    """The same for a data set at any place."""
+    if dataset.missing(root):
+        return "absent"
+    findings = Memory(dataset.folder, root).findings()
+    if findings is None or findings.expectation != dataset.expectation() or not findings.state:
+        return "unverified"
+    checks = [*findings.checks, *check_nothing_in_the_way(dataset, root)]
+    return "verified" if all(check.ok for check in checks) else "unverified"
+
+
+def _tell_nobody(done: int, total: int) -> None:
+    """Takes progress to nowhere."""
+
+
+def verify(dataset: PublishedDataset, root: Path, report: Report = _tell_nobody) -> Verification:
+    """Looks at a data set: layout, counts, images, annotations, checksums.
+
+    The first time every file is read. Later only names, sizes and times of change are compared, and what
+    differs is read. An interrupted verification goes on where it was.
+
+    Args:
+        dataset: what has to be there.
+        root: its folder.
+        report: called while files are read.
+
+    Returns:
+        All checks, also those that failed.
+
+    Raises:
+        SuiteError: the data set, or a part of it, is not there.
+    """
+    refuse_absent(dataset, root)
+    memory = Memory(dataset.folder, root)
+    with memory.locked():
+        entries = list_files(dataset, root)
+        state, before = state_of(entries), memory.findings()
+        if before and before.expectation != dataset.expectation():
+            before = None
+        if before and before.state == state:
+            found, read, changes = before, 0, {}
+        else:
+            known = memory.files() if before else {}
+            found, facts, read = _read_and_check(dataset, root, entries, known, memory, report)
+            changes = _changes(entries, facts, known) if before and before.fingerprint else {}
+    return Verification(
+        title=dataset.title,
+        root=root,
+        fingerprint=found.fingerprint,
+        files=found.files,
+        size=found.size,
+        checks=[*found.checks, *check_nothing_in_the_way(dataset, root)],
+        read=read,
+        changes=changes,
+    )
+
+
+def refuse_absent(dataset: PublishedDataset, root: Path) -> None:
+    """Does nothing for a data set whose folders and files are all there.
+
+    Raises:
+        SuiteError: something is missing; says where it is obtained, where it goes, how large it is.
+    """
+    missing = dataset.missing(root)
+    if not missing:
+        return
+    what = f"{', '.join(missing)} missing" if root.exists() else "no such folder"
+    made = f"; then {dataset.prepares}" if dataset.prepares else ""
+    raise SuiteError(f"{dataset.title} is not at {root} ({what}): {dataset.how_to_get(root)}{made}")
+
+
+def _read_and_check(
+    dataset: PublishedDataset,
+    root: Path,
+    entries: Sequence[Entry],
+    known: Mapping[str, tuple[Entry, Facts]],
+    memory: Memory,
+    report: Report,
+) -> tuple[Findings, dict[str, Facts], int]:
+    """Reads what is not known, checks and keeps everything.
+
+    Returns:
+        What was found, the facts of all files, and how many were read.
+    """
+    # What could not be read at all is tried again: a file stays the same when somebody is allowed to read it.
+    facts = {
+        entry.path: known[entry.path][1]
+        for entry in entries
+        if entry.path in known and known[entry.path][0] == entry and known[entry.path][1].sha256
+    }
+    unread = [entry for entry in entries if entry.kind != "folder" and entry.path not in facts]
+    files = [entry for entry in entries if entry.kind != "folder"]
+    found = Findings(
+        expectation=dataset.expectation(),
+        state="",
+        fingerprint="",
+        files=len(files),
+        size=sum(entry.size for entry in files),
+        checks=[],
+    )
+    allowed = frozenset(number for number in dataset.labels.values() if number is not None) | {IGNORED}
+    try:
+        for path, fact in read_files(root, unread, allowed, report):
+            facts[path] = fact
+        found = replace(
+            found,
+            checks=check_all(dataset, root, entries, facts),
+            fingerprint=fingerprint_of(entries, facts),
+            state=state_of(entries) if all(fact.sha256 for fact in facts.values()) else "",
+        )
+    finally:
+        # An interrupted reading of hours is kept as well; without a state it counts for nothing else.
+        memory.keep(found, entries, facts)
+    return found, facts, len(unread)
+
+
+def _changes(
+    entries: Sequence[Entry], facts: Mapping[str, Facts], known: Mapping[str, tuple[Entry, Facts]]
+) -> dict[str, list[str]]:
+    """What has become of the files since the last time; one of the same content has not changed."""
+    files = {entry.path for entry in entries if entry.kind != "folder"}
+    changes = {
+        "changed": sorted(
+            path for path in files & known.keys() if facts[path].sha256 != known[path][1].sha256
+        ),
+        "added": sorted(files - known.keys()),
+        "missing": sorted(known.keys() - files),
+    }
+    return {what: paths for what, paths in changes.items() if paths}

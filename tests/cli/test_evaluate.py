@@ -1,0 +1,178 @@
+"""``evaluate``: a checkpoint trained elsewhere scores what it scored there, or is refused in one line."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from suite.records import Record
+from tests.conftest import CommandLine
+
+SMOKE = ("--profile", "smoke", "--device", "cpu", "data.test_loader.dataset.indices=null")
+"""Scored on all 2,000 test images, where two networks hardly get the same accuracy by chance."""
+
+CLAIM = "nkd-resnet18-nkd"
+
+
+@pytest.fixture(scope="module")
+def trained(make_command_line: Any, tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
+    """ResNet-18 alone, trained for two iterations."""
+    suite: CommandLine = make_command_line(tmp_path_factory.mktemp("trained") / "suite")
+    done = suite("reproduce", "--claim", "nkd-resnet18-student", *SMOKE)
+    assert done.returncode == 0, done.stderr
+    return suite
+
+
+@pytest.fixture
+def ours(trained: CommandLine, suite: CommandLine) -> CommandLine:
+    """A command line with that run recorded."""
+    for name in ("results", "work/runs"):
+        shutil.copytree(trained.folder / name, suite.folder / name)
+    return suite
+
+
+def weights_of(suite: CommandLine) -> dict[str, torch.Tensor]:
+    (record,) = suite.records.values()
+    return suite.weights(record.run_id)
+
+
+def evaluate(suite: CommandLine, path: Path, claim: str = CLAIM) -> Any:
+    return suite("evaluate", "--claim", claim, "--checkpoint", str(path), *SMOKE)
+
+
+def by_arm(suite: CommandLine) -> dict[str, Record]:
+    return {record.arm: record for record in suite.records.values()}
+
+
+@pytest.mark.slow
+def test_a_released_distiller_scores_what_its_student_scored_where_it_was_trained(ours, tmp_path):
+    weights = weights_of(ours)
+    layout = {f"student.{key}": value for key, value in weights.items()} | {"teacher.fc": torch.zeros(3)}
+    path = tmp_path / "authors.pth"
+    torch.save({"meta": {"epoch": 100}, "state_dict": layout}, path)
+    done = evaluate(ours, path)
+    assert done.returncode == 0, done.stderr
+    student, released = by_arm(ours)["student"], by_arm(ours)["released"]
+    assert released.metrics == student.metrics
+    assert [(entry.claim, entry.arm) for entry in released.claims] == [(CLAIM, "released")]
+    assert released.provenance["checkpoint"] == {
+        "file": "authors.pth",
+        "loaded": len(weights),
+        "left_out": {"teacher": 1},
+        "faults": [],
+    }
+    assert f"authors.pth as resnet18: {len(weights)} keys loaded, left out 1 of teacher" in done.stdout
+    assert f"{released.metrics['top1']:.2f}" in done.stdout
+    assert "71.96" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_report_shows_it_beside_the_trained_number_and_counts_it_as_no_run(ours, tmp_path):
+    path = tmp_path / "authors.pth"
+    torch.save(weights_of(ours), path)
+    for claim in (CLAIM, "nkd-resnet18-student"):
+        assert evaluate(ours, path, claim).returncode == 0
+    report = (ours.folder / "results" / "nkd-smoke.md").read_text(encoding="utf-8")
+    rows: dict[str, str] = {}
+    for line in report.splitlines():
+        if line.startswith("| nkd-resnet18-"):
+            rows.setdefault(line.split()[1], line)
+    top1 = by_arm(ours)["released"].metrics["top1"]
+    assert f"| not run; released {top1:.2f} |" in rows[CLAIM]
+    assert f"| {top1:.2f} (n = 1); released {top1:.2f} |" in rows["nkd-resnet18-student"]
+
+
+@pytest.mark.slow
+def test_the_second_time_nothing_is_scored_and_another_file_is_another_run(ours, tmp_path):
+    weights = weights_of(ours)
+    path = tmp_path / "authors.pth"
+    torch.save(weights, path)
+    first = evaluate(ours, path)
+    before = ours.record_bytes
+    again = evaluate(ours, path)
+    assert again.stdout == first.stdout
+    assert again.stderr.startswith("1 runs: 1 recorded already")
+    assert ours.record_bytes == before
+    torch.save(
+        {key: value + 1 if value.is_floating_point() else value for key, value in weights.items()}, path
+    )
+    assert evaluate(ours, path).returncode == 0
+    assert len(ours.records) == len(before) + 1
+    scores = [record.metrics for record in ours.records.values() if record.arm == "released"]
+    assert scores[0] != scores[1]
+
+
+class RunsCode:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return exec, (f"open({str(self.path)!r}, 'w').close()",)
+
+
+@pytest.mark.slow
+def test_a_file_that_would_run_code_or_does_not_fit_is_blocked_in_one_line_and_recorded_so(ours, tmp_path):
+    weights = weights_of(ours)
+    layer = next(key for key in weights if "layer2" in key)
+    faulty = {
+        "would run exec, which weights have no use for": {
+            "state_dict": weights,
+            "x": RunsCode(tmp_path / "trace"),
+        },
+        f"does not fit the student resnet18: missing {layer}": {
+            key: value for key, value in weights.items() if key != layer
+        },
+    }
+    for text, content in faulty.items():
+        path = tmp_path / "authors.pth"
+        torch.save(content, path)
+        done = evaluate(ours, path)
+        assert done.returncode == 1
+        (line,) = [line for line in done.stderr.splitlines() if line.startswith("suite: ")]
+        assert text in line
+        assert done.stdout == ""
+    assert not (tmp_path / "trace").exists()
+    blocked = [record for record in ours.records.values() if record.arm == "released"]
+    assert [record.status for record in blocked] == ["blocked"] * 2
+    assert all(record.metrics == {} for record in blocked)
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (
+            ("--claim", "nkd-resnet18-nkk", "--checkpoint", __file__),
+            "unknown claim 'nkd-resnet18-nkk'; did you mean",
+        ),
+        (("--claim", CLAIM, "--checkpoint", "gone.pth"), "--checkpoint gone.pth: there is no such file; "),
+        (("--claim", CLAIM), "the following arguments are required: --checkpoint"),
+        (
+            ("--claim", CLAIM, "--checkpoint", __file__, "--profile", "papper"),
+            "unknown profile 'papper': did you mean 'paper'",
+        ),
+    ],
+)
+def test_a_wrong_request_is_one_line_with_status_2(suite, words, text):
+    done = suite("evaluate", *words)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"suite: {text}")
+    assert done.stderr.count("\n") == 1
+    assert not (suite.folder / "work" / "runs").exists()
+
+
+@pytest.mark.slow
+def test_what_the_record_holds_is_the_file_that_was_named(ours, tmp_path):
+    path = tmp_path / "authors.pth"
+    torch.save(weights_of(ours), path)
+    assert evaluate(ours, path).returncode == 0
+    released = by_arm(ours)["released"]
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert released.recipe["checkpoint"] == {"claim": CLAIM, "sha256": digest}
+    assert released.provenance["weights_sha256"] == digest
+    assert released.timings.keys() >= {"evaluation", "wall"}
+    assert "train" not in released.timings
