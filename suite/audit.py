@@ -182,11 +182,13 @@ def audit_plan(plan: Plan, selected: Collection[str], jobs: int | None = None) -
     """
     log = work_dir() / "audit.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    workers = min(jobs or os.cpu_count() or 1, max(1, len(plan.runs)))
+    # What was trained elsewhere is not trained here.
+    runs = {run_id: run for run_id, run in plan.runs.items() if "checkpoint" not in run.recipe}
+    workers = min(jobs or os.cpu_count() or 1, max(1, len(runs)))
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        built = {run_id: pool.submit(rehearse, run.recipe, log) for run_id, run in plan.runs.items()}
-        for run_id, run in plan.runs.items():
+        built = {run_id: pool.submit(rehearse, run.recipe, log) for run_id, run in runs.items()}
+        for run_id, run in runs.items():
             served = [entry for entry in run.claims if entry.claim in selected]
             try:
                 protocol = built[run_id].result()

@@ -15,6 +15,7 @@ from suite.environment import installed_versions
 from suite.errors import SuiteError
 from suite.recipes import Recipe, compose, load_recipes, trained_alone
 from suite.records import Arm, Record, ServedClaim, Status
+from suite.weights import teacher_weights
 
 _OF_THE_METHOD = re.compile(r"^[+~]{0,2}(method|teacher|model@teacher)\b")
 
@@ -49,7 +50,7 @@ class Run:
     def label(self) -> str:
         """A short name for people: student, method, teacher and seed."""
         parts = [self.recipe["student"]["name"]]
-        if self.arm == "released":
+        if "checkpoint" in self.recipe:
             return f"{parts[0]}, released checkpoint"
         if self.recipe["method"]:
             parts.append(self.recipe["method"]["title"])
@@ -107,8 +108,9 @@ def make_plan(claims: Iterable[Claim], profile: str, seeds: int, overrides: Sequ
 
     A judged claim needs: `ours` and `ablation` the teacher (if any), the student alone and the
     distilled student; `baseline` the student alone; `teacher` the teacher alone. Every seed repeats
-    student and distilled student; the teacher is trained with one seed, as the papers distil from one
-    checkpoint.
+    student and distilled student; the teacher is one, as the papers distil from one checkpoint: with the
+    published protocol the released one (``baselines/weights.yaml``), which is scored before it teaches, and
+    otherwise one that is trained here.
 
     Args:
         claims: the selection.
@@ -223,10 +225,20 @@ def _runs(claim: Claim, recipe: Recipe, profile: str, seed: int, overrides: tupl
     for arm, trained in arms(claim, recipe):
         composed = compose(trained, profile, overrides if arm == "distilled" else alone)
         if arm == "teacher":
-            teacher = _run(arm, composed, composed["teacher_seed"])
+            # A claim on the teacher itself is about its training.
+            taken = composed if claim.role == "teacher" else _released(composed)
+            teacher = _run(arm, taken, composed["teacher_seed"])
             yield teacher
         else:
             yield _run(arm, composed, seed, teacher if arm == "distilled" else None)
+
+
+def _released(teacher: dict[str, Any]) -> dict[str, Any]:
+    """A teacher as the papers have it: with the published protocol the released checkpoint."""
+    weights = teacher_weights(teacher["student"]["name"]) if teacher["scale"] == "published" else None
+    if weights is None or not weights.published:
+        return teacher
+    return {**teacher, "checkpoint": {"weights": weights.id, "file": weights.file_name}}
 
 
 def _run(arm: Arm, recipe: dict[str, Any], seed: int, teacher: Run | None = None) -> Run:

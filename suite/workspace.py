@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,3 +62,11 @@ class RunFolder:
             # Nobody ever trained here, or the folder has just been deleted.
             return False
         return False
+
+
+def lead_to(folder: RunFolder, checkpoint: Path) -> None:
+    """Leads a run to weights of others: a link in its folder, where trained ones would lie."""
+    folder.path.mkdir(parents=True, exist_ok=True)
+    aside = folder.weights.with_name(f"{folder.weights.name}.{os.getpid()}")
+    aside.symlink_to(checkpoint.resolve())
+    aside.replace(folder.weights)

@@ -24,8 +24,10 @@ from suite.audit import audit, mismatches
 from suite.claims import find_claim
 from suite.paths import datasets_dir
 from suite.plan import Run
+from suite.priors import find_prior
 from suite.records import Record, read_for_run, write_record
-from suite.workspace import WEIGHTS_FILE, RunFolder
+from suite.weights import cached, find_weights, how_to_get
+from suite.workspace import WEIGHTS_FILE, RunFolder, lead_to
 from tasks.adapter import Adapter, BlockedError, Job, load
 from tasks.embedded.store import WrongFingerprintError
 
@@ -158,7 +160,8 @@ def _measure(order: Order, folder: RunFolder, channel: Connection, outcome: _Out
     _drop_unreadable(folder.resume)
     adapter: Adapter = load(order.run.recipe["adapter"])(job)
     outcome.provenance["data_fingerprint"] = adapter.fingerprint()
-    if order.run.arm == "released":
+    trains = "checkpoint" not in order.run.recipe
+    if not trains:
         _take_released(order, folder, adapter, outcome)
     else:
         adapter.build()
@@ -171,8 +174,10 @@ def _measure(order: Order, folder: RunFolder, channel: Connection, outcome: _Out
     outcome.timings["evaluation"] = time.monotonic() - started
     outcome.per_class = adapter.per_class()
     _check_metrics(outcome.metrics)
-    if order.run.arm != "released":
+    if trains:
         _save(adapter, folder.weights)
+    elif "weights" in order.run.recipe["checkpoint"]:
+        _check_accuracy(order.run, outcome.metrics)
     outcome.provenance["weights_sha256"] = _sha256(folder.weights)
     outcome.timings["peak_memory_mib"] = _peak_memory(device)
 
@@ -198,16 +203,45 @@ def _check_protocol(run: Run, protocol: dict[str, Any]) -> None:
 
 
 def _take_released(order: Order, folder: RunFolder, adapter: Adapter, outcome: _Outcome) -> None:
-    """Takes the weights that the run folder leads to in place of training any.
+    """Takes weights that were trained elsewhere in place of training any.
 
     Raises:
-        BlockedError: the file is gone, is another than the one that was asked for, or does not fit.
+        BlockedError: the file is not there, is another than the one that was asked for, or does not fit.
     """
-    path = folder.weights
-    if not path.exists() or _sha256(path) != order.run.recipe["checkpoint"]["sha256"]:
+    path, wanted = folder.weights, order.run.recipe["checkpoint"]
+    if "weights" in wanted:
+        lead_to(folder, _published(wanted["weights"]))
+    elif not path.exists() or _sha256(path) != wanted["sha256"]:
         raise BlockedError(f"{path.resolve()} is gone or has changed since it was named; name it again")
     report = adapter.build_released(path)
     outcome.provenance["checkpoint"] = {"file": path.resolve().name, **report}
+
+
+def _published(name: str) -> Path:
+    weights = find_weights(name)
+    path = cached(weights)
+    if path is None:
+        raise BlockedError(f"{weights.file_name} is not here: {how_to_get(weights.model)}")
+    return path
+
+
+def _check_accuracy(run: Run, metrics: dict[str, float]) -> None:
+    """Makes sure that a released teacher scores what its publisher says, within the practical margin.
+
+    Raises:
+        BlockedError: it does not; weights, data or evaluation are not the published ones.
+    """
+    # Other data than the published ones were declared by an override.
+    if any(text.startswith("override ") for text in run.recipe["departures"]):
+        return
+    weights = find_weights(run.recipe["checkpoint"]["weights"])
+    for name, printed in weights.accuracy.items():
+        prior = find_prior(weights.dataset, name)
+        if prior and name in metrics and abs(metrics[name] - float(printed)) > prior.delta:
+            raise BlockedError(
+                f"{weights.id} scores {name} {metrics[name]:.2f} where its publisher has {printed}: data, "
+                "evaluation or file are not the published ones; 'python -m suite data verify' checks the data"
+            )
 
 
 def _drop_unreadable(checkpoint: Path) -> None:

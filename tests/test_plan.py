@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from suite.claims import load_papers, select
+from suite.claims import find_claim, load_papers, select
 from suite.errors import SuiteError
 from suite.plan import Plan, make_plan
 
@@ -151,3 +151,30 @@ def test_what_is_not_trained_says_why():
 def test_fewer_than_one_seed_is_refused():
     with pytest.raises(SuiteError, match="--seeds 0: ask for at least 1"):
         plan("mgd-resnet18", seeds=0)
+
+
+# With the published protocol
+
+
+def runs_of_arm(claim: str, arm: str, profile: str):
+    plan = make_plan([find_claim(claim)[1]], profile, 1)
+    return [run for run in plan.runs.values() if run.arm == arm]
+
+
+def test_the_released_checkpoint_teaches_with_the_published_protocol_and_is_not_trained():
+    (teacher,) = runs_of_arm("mgd-retinanet-r50", "teacher", "paper")
+    (distilled,) = runs_of_arm("mgd-retinanet-r50", "distilled", "paper")
+    assert teacher.recipe["checkpoint"]["weights"] == "retinanet-x101"
+    assert teacher.label == "retinanet-x101, released checkpoint"
+    assert distilled.teacher == teacher.run_id
+
+
+def test_a_teacher_that_nobody_released_and_one_of_embedded_data_are_trained():
+    for claim, profile in (("mgd-solo-r50", "paper"), ("mgd-retinanet-r50", "mini")):
+        (teacher,) = runs_of_arm(claim, "teacher", profile)
+        assert "checkpoint" not in teacher.recipe
+
+
+def test_a_claim_on_the_teacher_itself_is_about_its_training():
+    (teacher,) = runs_of_arm("fgd-retinanet-r101-teacher", "teacher", "paper")
+    assert "checkpoint" not in teacher.recipe

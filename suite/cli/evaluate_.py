@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from suite.claims import Claim
-    from suite.plan import Plan
     from suite.records import Record
 
 
@@ -37,13 +35,14 @@ def run(args: argparse.Namespace) -> int:
     """
     from suite.claims import find_claim
     from suite.errors import SuiteError
-    from suite.paths import records_dir
+    from suite.paths import records_dir, work_dir
     from suite.plan import plan_released
     from suite.progress import Progress
     from suite.records import newest_by_run, read_for_run
     from suite.report import write_reports
     from suite.runner import Engine, check_device
     from suite.weights import sha256_of
+    from suite.workspace import RunFolder, lead_to
 
     checkpoint = Path(args.checkpoint)
     if not checkpoint.is_file():
@@ -55,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     device = args.device if args.device == "auto" else check_device(args.device)
     plan = plan_released(claim, args.profile, sha256_of(checkpoint), args.overrides)
     (run_id,) = plan.runs
-    _lay_ready(plan, checkpoint)
+    lead_to(RunFolder(work_dir(), run_id), checkpoint)
     try:
         outcome = Engine(plan, _command(args), device, 1, Progress(), lambda: None).carry_out()
     except KeyboardInterrupt:
@@ -66,19 +65,6 @@ def run(args: argparse.Namespace) -> int:
     _print_numbers(claim, newest_by_run(read_for_run(records_dir(), run_id))[run_id])
     write_reports(paper.id, args.profile)
     return 0
-
-
-def _lay_ready(plan: Plan, checkpoint: Path) -> None:
-    """Leads the run to its weights: a link in its folder, as trained weights would lie there."""
-    from suite.paths import work_dir
-    from suite.workspace import RunFolder
-
-    (run_id,) = plan.runs
-    weights = RunFolder(work_dir(), run_id).weights
-    weights.parent.mkdir(parents=True, exist_ok=True)
-    aside = weights.with_name(f"{weights.name}.{os.getpid()}")
-    aside.symlink_to(checkpoint.resolve())
-    aside.replace(weights)
 
 
 def _command(args: argparse.Namespace) -> str:
