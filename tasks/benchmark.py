@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
-from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData, PixelData
 from rich.console import Console
 from rich.table import Table
@@ -84,7 +83,6 @@ def measure(recipe_id: str, profile: str, device: str, rounds: int) -> list[Timi
     with tempfile.TemporaryDirectory() as folder:
         job = Job(recipe=recipe, seed=0, run_dir=Path(folder), data_dir=Path(folder))
         adapter: MMAdapter = load(recipe["adapter"])(job)
-    init_default_scope(adapter.scope)
     images, height, width = BATCHES[profile, recipe["task"]]
     inputs = torch.randn(images, 3, height, width)
     samples = [_annotated(adapter.scope, height, width, recipe["data"]) for _ in range(images)]

@@ -145,6 +145,7 @@ class MMAdapter(Adapter):
 
     def network(self, model: dict[str, Any]) -> BaseModel:
         """The network of a composed model, as its zoo config and the recipe's scale have it; untrained."""
+        init_default_scope(self.scope)
         return self._model(self._config(model))
 
     def _model(self, config: Config) -> BaseModel:

@@ -15,7 +15,7 @@ from suite.errors import SuiteError, did_you_mean
 VERBS = {
     "list": "published claims, and the gaps between them",
     "show": "one claim with its sources, discrepancies and recipe",
-    "plan": "the runs a selection needs, shared arms counted once",
+    "plan": "the runs a selection needs, what they cost, and what a budget buys",
     "data": "published data sets: verify what is here, prepare what a script can",
     "audit": "what a training would really do, held against what was published",
     "reproduce": "train, evaluate, judge and report a selection",

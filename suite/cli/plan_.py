@@ -1,4 +1,4 @@
-"""``plan``: the runs a selection needs, shared arms counted once, and what they cost."""
+"""``plan``: the runs a selection needs, shared arms counted once, what they cost, and what a budget buys."""
 
 from __future__ import annotations
 
@@ -54,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
 
     claims = [claim for _, claim in select(args.paper, args.table, args.claim)]
     plan = make_plan(claims, args.profile, args.seeds, args.overrides)
-    cost = cost_of(plan, recorded_states(plan), read_all(records_dir()))
+    records = read_all(records_dir())
+    cost = cost_of(plan, recorded_states(plan, records), records)
     choices = None if args.budget is None else choose(cost, args.budget, args.seeds)
     if args.format == "json":
         _print_json(cost, args.budget, choices)
@@ -98,7 +99,7 @@ def _print_json(cost: PlanCost, budget: float | None, choices: list[Choice] | No
         "saved_by_sharing": plan.unshared - len(plan.runs),
         "saved_between_papers": cost.saved_between_papers,
         "data_sets": [asdict(dataset) for dataset in data],
-        "teacher_weights": [{**asdict(entry), "saves": entry.saves} for entry in teacher_weights(cost)],
+        "teacher_weights": [asdict(entry) for entry in teacher_weights(plan)],
         "disk": {**_disk(data), "folder": str(datasets_dir()), "free": free_gigabytes(datasets_dir())},
         "budget": None if choices is None else {"hours": budget, "choices": [asdict(row) for row in choices]},
     }
@@ -159,14 +160,14 @@ def _print_cost(cost: PlanCost) -> None:
     out = console()
     hours = unit(cost.plan)
     out.print()
-    data, teachers = needed_data(cost.plan), teacher_weights(cost)
+    data, teachers = needed_data(cost.plan), teacher_weights(cost.plan)
     out.print(_claim_table(cost, hours, data, teachers))
     out.print()
     for line in (
         *_totals(cost, hours),
         *_origins(cost, hours),
         *_data(data),
-        *_teachers(teachers, hours),
+        *_teachers(teachers),
     ):
         out.print(line, soft_wrap=True)
 
@@ -199,9 +200,9 @@ def _claim_table(cost: PlanCost, hours: str, data: list[NeededData], teachers: l
 
 def _weights(entry: TeacherWeights) -> str:
     """What there is of a teacher's checkpoint, in a word or two."""
-    if not entry.published:
-        return "not published"
-    return "present" if entry.present else "published, absent"
+    if entry.released is None:
+        return "not released"
+    return "released, here" if entry.present else "released, absent"
 
 
 def _totals(cost: PlanCost, hours: str) -> Iterable[str]:
@@ -223,6 +224,8 @@ def _origins(cost: PlanCost, hours: str) -> Iterable[str]:
 
     found: dict[tuple[str, str], list[float]] = {}
     for run_cost in cost.runs.values():
+        if run_cost.basis == "released":
+            continue
         found.setdefault((run_cost.basis, run_cost.source), []).append(run_cost.hours or 0.0)
     yield "Where the hours come from, with finished trainings; an hour is one of the hardware named:"
     for (basis, source), each in sorted(found.items()):
@@ -258,28 +261,16 @@ def _present(dataset: NeededData) -> str:
     return f"{dataset.gigabytes:,.0f} GB, {dataset.presence}"
 
 
-def _teachers(teachers: list[TeacherWeights], hours: str) -> Iterable[str]:
-    """Which teachers are trained, and which published weights would do in their place."""
-    from suite.cost import in_words
-
-    if not teachers:
-        return
-    yield f"Teachers trained by this plan: {len(teachers)}."
-    for present, state in ((True, "that are here"), (False, "that are not here")):
-        saving = [entry for entry in teachers if entry.saves and entry.present is present]
-        if saving:
-            known = sum(entry.cost.hours or 0.0 for entry in saving)
-            unknown = sum(entry.cost.hours is None for entry in saving)
-            more = f" and {unknown} of unknown cost" if unknown else ""
-            yield (
-                f"  Published weights {state} would save the training of {_models(saving)}: "
-                f"{in_words(known)} {hours}{more}."
-            )
-    needed = [entry for entry in teachers if entry.published and not entry.only_teaches]
-    if needed:
-        yield f"  Published too, but claims on the model itself need the training: {_models(needed)}."
-    if unpublished := [entry for entry in teachers if not entry.published]:
-        yield f"  No weights are published of: {_models(unpublished)}."
+def _teachers(teachers: list[TeacherWeights]) -> Iterable[str]:
+    """Which teachers are released, which of them are here, and which have to be trained."""
+    absent = [entry for entry in teachers if entry.released and not entry.present]
+    if present := [entry for entry in teachers if entry.present]:
+        yield f"Released teachers that are here: {_models(present)}."
+    if absent:
+        names = " ".join(str(entry.released) for entry in absent)
+        yield f"Released teachers that are absent: {_models(absent)}; 'python -m suite weights fetch {names}'"
+    if trained := [entry for entry in teachers if entry.released is None]:
+        yield f"Teachers that nobody has released, and this plan trains: {_models(trained)}."
 
 
 def _models(teachers: list[TeacherWeights]) -> str:

@@ -42,8 +42,10 @@ def run(args: argparse.Namespace) -> int:
     from suite.cli.plan_ import print_plan
     from suite.cli.selection import command_of, recorded_states
     from suite.errors import SuiteError, did_you_mean
+    from suite.paths import records_dir
     from suite.plan import make_plan
     from suite.progress import Progress
+    from suite.records import read_all
     from suite.runner import Engine, check_device, selected_papers
 
     if args.launcher not in LAUNCHERS:
@@ -53,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     plan = make_plan(claims, args.profile, args.seeds, args.overrides)
     _say_what_it_shows(plan)
     if args.dry_run:
-        print_plan(plan, recorded_states(plan))
+        print_plan(plan, recorded_states(plan, read_all(records_dir())))
         return 0
     papers = selected_papers((claim.id for claim in claims), load_papers().values())
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from suite.plan import Plan
+    from suite.records import Record
 
 # What is printed to a file or a pipe is as wide as it has to be: no terminal there wraps it.
 WIDE = 240
@@ -49,16 +51,11 @@ def command_of(args: argparse.Namespace) -> str:
     return f"python -m suite {shlex.join(words)}"
 
 
-def recorded_states(plan: Plan) -> dict[str, str]:
-    """Run id -> the status of its newest record, or `to do`.
+def recorded_states(plan: Plan, records: Iterable[Record]) -> dict[str, str]:
+    """Run id -> the status of its newest record, or `to do`."""
+    from suite.records import newest_by_run
 
-    Raises:
-        SuiteError: a record cannot be read.
-    """
-    from suite.paths import records_dir
-    from suite.records import newest_by_run, read_all
-
-    recorded = newest_by_run(read_all(records_dir()))
+    recorded = newest_by_run(records)
     return {run_id: recorded[run_id].status if run_id in recorded else "to do" for run_id in plan.runs}
 
 

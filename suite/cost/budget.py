@@ -1,0 +1,155 @@
+"""Which claims a number of hours is best spent on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
+
+from suite.claims import Claim, MetricName, find_claim
+from suite.cost.estimate import Cost
+from suite.cost.totals import PlanCost, in_words, unit
+from suite.priors import find_prior
+
+_MORE_THAN_CHANCE = NormalDist().inv_cdf(0.95)
+"""How many of its standard deviations a difference has to be away from zero to count, one-sided at 5 %."""
+
+_TURNS = {
+    "ours": (0, "the paper's own result"),
+    "ablation": (1, "an ablation"),
+    "baseline": (2, "a student alone"),
+    "teacher": (2, "a teacher alone"),
+}
+"""Role -> its turn to be picked, and the role in words."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Whether a claim is worth its hours.
+
+    Attributes:
+        claim: the claim.
+        picked: whether it fits into the budget.
+        hours: what it takes beyond the claims picked before it, or, left out, beyond all that were picked;
+            None where that is unknown.
+        reason: why, in words.
+    """
+
+    claim: str
+    picked: bool
+    hours: float | None
+    reason: str
+
+
+def choose(cost: PlanCost, budget: float, seeds: int) -> list[Choice]:
+    """Picks the claims that fit into a budget, the most informative first.
+
+    Three rules, in this order:
+
+    1. The papers' own results come before ablations, and these before models trained alone, which are arms of
+       the others anyway.
+    2. Within these, that claim comes next which tells most an hour: its chance to show (`chance_to_show`)
+       over the hours that it takes beyond those already picked. An arm that a picked claim needs is paid
+       for, and a finished run costs nothing, so that claims which share arms come together.
+    3. A claim that does not fit into what is left is passed over, and so is one of whose hours a part is
+       unknown.
+
+    Args:
+        cost: the plan and its cost.
+        budget: hours, in the unit of the plan.
+        seeds: runs an arm.
+
+    Returns:
+        The picked claims in the order of their picking, then the others.
+    """
+    claims = {row.claim: find_claim(row.claim)[1] for row in cost.claims}
+    shows = {name: chance_to_show(claim, seeds) for name, claim in claims.items()}
+    waiting = {row.claim: row.runs for row in cost.claims}
+    paid = {run_id for run_id, state in cost.states.items() if state == "finished"}
+    picked: list[Choice] = []
+    for turn in sorted({turn for turn, _ in _TURNS.values()}):
+        while fitting := {
+            name: hours
+            for name, runs in waiting.items()
+            if _TURNS[claims[name].role][0] == turn
+            and (hours := _extra(runs, paid, cost.runs)) is not None
+            and hours <= budget
+        }:
+            best = max(fitting, key=lambda name: _worth(shows[name][0], fitting[name]))
+            runs = waiting.pop(best)
+            reason = f"{_TURNS[claims[best].role][1]}; {shows[best][1]}{_shared(runs, paid)}"
+            picked.append(Choice(best, True, fitting[best], reason))
+            budget -= fitting[best]
+            paid.update(runs)
+    return picked + [_left_out(name, runs, paid, cost, budget) for name, runs in waiting.items()]
+
+
+def _extra(runs: Iterable[str], paid: set[str], costs: Mapping[str, Cost]) -> float | None:
+    """Hours of the runs that are not paid for; None where one is unknown."""
+    hours = [costs[run_id].hours for run_id in runs if run_id not in paid]
+    known = [each for each in hours if each is not None]
+    return sum(known) if len(known) == len(hours) else None
+
+
+def _worth(chance: float, hours: float) -> tuple[float, float]:
+    """By what claims are compared: the chance an hour; of those that cost nothing, the chance."""
+    return chance / hours if hours else math.inf, chance
+
+
+def _shared(runs: tuple[str, ...], paid: set[str]) -> str:
+    known = len(paid.intersection(runs))
+    return f"; {known} of {len(runs)} trainings finished or paid for already" if known else ""
+
+
+def _left_out(claim: str, runs: Iterable[str], paid: set[str], cost: PlanCost, left: float) -> Choice:
+    extra = _extra(runs, paid, cost.runs)
+    if extra is None:
+        unpaid = [cost.runs[run_id] for run_id in runs if run_id not in paid]
+        missing = dict.fromkeys(each.source for each in unpaid if each.hours is None)
+        return Choice(claim, False, None, f"its cost is unknown: {'; '.join(missing)}")
+    reason = f"takes {in_words(extra)} {unit(cost.plan)} more, and {in_words(left)} are left"
+    return Choice(claim, False, extra, reason)
+
+
+def chance_to_show(claim: Claim, seeds: int) -> tuple[float, str]:
+    """How likely it is that the planned runs show what a claim says, were it exactly true.
+
+    A gain shows when the distilled mean lies above the student's by more than chance would bring about in 5 %
+    of all cases. With ``sigma0`` the noise of one run (``baselines/priors.yaml``) and ``n`` seeds, two means
+    differ by chance with a standard deviation of ``s = sigma0 * sqrt(2 / n)``, and a gain ``g`` shows with
+    the probability ``Phi(|g| / s - 1.645)``. A gain that no source prints is the difference to the paper's
+    own student alone. For a model trained alone it is a deviation of the practical margin ``delta`` that has
+    to show, with ``s = sigma0 * sqrt(1 + 1 / n)`` for our mean against one published run.
+
+    Args:
+        claim: the claim.
+        seeds: runs an arm.
+
+    Returns:
+        The probability, 0 where no metric of the claim has a prior; and the reason in words.
+    """
+    for name in claim.metrics:
+        if (prior := find_prior(claim.dataset, name)) is None:
+            continue
+        if claim.role in ("baseline", "teacher"):
+            size, noise = prior.delta, prior.sigma0 * math.sqrt(1 + 1 / seeds)
+            what = f"a deviation of {size:g} {name}"
+        else:
+            if (gain := _gain(claim, name)) is None:
+                continue
+            size, noise = abs(gain), prior.sigma0 * math.sqrt(2 / seeds)
+            what = f"its published gain of {gain:.2f} {name}"
+        chance = NormalDist().cdf(size / noise - _MORE_THAN_CHANCE)
+        ratio = f"{size / noise:.1f} times the noise of published runs"
+        return chance, f"{what} is {ratio} and shows with a chance of {chance:.0%}"
+    return 0.0, "no noise prior says how well it would show"
+
+
+def _gain(claim: Claim, metric: MetricName) -> float | None:
+    """The gain as printed, or else the difference to the student alone."""
+    claimed = claim.metrics[metric]
+    if claimed.gain is not None or claim.baseline is None:
+        return claimed.gain
+    alone = find_claim(claim.baseline)[1].metrics.get(metric)
+    return None if alone is None else claimed.value - alone.value

@@ -1,0 +1,203 @@
+"""Hours of a training: device-seconds an image, times the images that it sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from suite.cost.figures import Schedule, load_costs
+from suite.cost.measured import MeasuredSteps
+from suite.paths import REFERENCE
+from suite.plan import Plan, Run
+from suite.records import Record, read_all
+
+Basis = Literal["measured", "published", "estimated", "unknown", "released"]
+
+FORWARD_OF_STEP = 1 / 3
+"""What a teacher's forward pass is taken to cost, as a part of its own training step.
+
+The backward pass of a network computes about twice as much as its forward pass (arXiv 2001.08361,
+section 2.1), so that a step is about three forward passes. A distilled step is taken as the student's own
+step and this; what the loss itself costs is not counted, with or without a teacher.
+"""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one training costs from its first step to its last.
+
+    Attributes:
+        hours: GPU-hours, or hours of a CPU core; None where it is unknown.
+        basis: where the number comes from.
+        source: the records or tables behind it; of an unknown cost, what is missing.
+        how: how the number follows from the source; None where it stands there.
+    """
+
+    hours: float | None
+    basis: Basis
+    source: str
+    how: str | None = None
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A training step, divided by its images.
+
+    Attributes:
+        seconds: device-seconds an image.
+        basis: as in `Cost`; so are `source` and `how`.
+        images: how many images recorded runs have seen; None where the step is not recorded.
+    """
+
+    seconds: float
+    basis: Basis
+    source: str
+    how: str | None = None
+    images: float | None = None
+
+
+class _NotOnFileError(Exception):
+    """Something that a cost would follow from is on no file; says what."""
+
+
+class Estimator:
+    """Tells what trainings cost, from records and published figures."""
+
+    def __init__(self, records: Iterable[Record], reference: Iterable[Record] = ()) -> None:
+        """Sorts the records by what was trained.
+
+        Args:
+            records: one's own.
+            reference: records that came with the project: they count for embedded data only, after one's own.
+        """
+        self._published = load_costs()
+        self._measured = {
+            "finished runs": MeasuredSteps(records),
+            "the reference records": MeasuredSteps(record for record in reference if not record.comparable),
+        }
+
+    def cost(self, run: Run, plan: Plan) -> Cost:
+        """The cost of one run of a plan, whether or not it has been carried out already."""
+        recipe = run.recipe
+        if "checkpoint" in recipe:
+            return Cost(0.0, "released", "checkpoints that are scored and not trained")
+        try:
+            if step := self._timed(recipe):
+                images = step.images
+            else:
+                teacher = plan.runs[run.teacher].recipe if run.teacher else None
+                step = self._distilled(recipe, teacher) if recipe["method"] else self._alone(recipe)
+                images = self._scheduled_images(recipe) if recipe["scale"] == "published" else step.images
+        except _NotOnFileError as missing:
+            return Cost(None, "unknown", str(missing))
+        assert images is not None  # a step on embedded data is recorded, or follows from one that is
+        return Cost(step.seconds * images / 3600, step.basis, step.source, step.how)
+
+    def _timed(self, recipe: dict[str, Any]) -> _Step | None:
+        """The step of finished runs of this very training."""
+        for whose, steps in self._measured.items():
+            if found := steps.find(recipe):
+                source = f"seconds a step of {whose} on {found.devices}"
+                return _Step(found.seconds, "measured", source, images=found.images)
+        return None
+
+    def _alone(self, recipe: dict[str, Any]) -> _Step:
+        """The step of a model that is trained alone.
+
+        Raises:
+            _NotOnFileError: it is neither recorded nor published.
+        """
+        if timed := self._timed(recipe):
+            return timed
+        name = recipe["student"]["name"]
+        if recipe["scale"] != "published":
+            raise _NotOnFileError(f"no finished run of {name} in this profile on a CPU")
+        figure = self._published.figures.get(name)
+        if figure is None:
+            raise _NotOnFileError(f"no published training step of {name}")
+        benchmark = self._published.benchmarks[figure.benchmark]
+        seconds = figure.device_seconds(benchmark)
+        if figure.scaled is None:
+            return _Step(seconds, "published", str(benchmark))
+        this, other = figure.scaled.this, figure.scaled.other
+        reason = f"{figure.scaled.by}; {figure.scaled.source}"
+        how = f"the step of {figure.of} times {this:g}/{other:g} ({reason})"
+        return _Step(seconds * this / other, "estimated", str(benchmark), how)
+
+    def _distilled(self, recipe: dict[str, Any], teacher_recipe: dict[str, Any] | None) -> _Step:
+        """The step of a distilled training that nobody has timed; see `FORWARD_OF_STEP`.
+
+        Raises:
+            _NotOnFileError: the step of one of its models is neither recorded nor published.
+        """
+        student = self._alone({**recipe, "teacher": None, "method": None})
+        if teacher_recipe is None:
+            how = _joined("the student's step; what the loss adds is not counted", student.how)
+            return _Step(student.seconds, "estimated", student.source, how, student.images)
+        teacher = self._alone(teacher_recipe)
+        how = "the student's step and a third of the teacher's training step for its forward pass"
+        return _Step(
+            seconds=student.seconds + FORWARD_OF_STEP * teacher.seconds,
+            basis="estimated",
+            source=_joined(student.source, teacher.source),
+            how=_joined(how, student.how, teacher.how),
+            images=student.images,
+        )
+
+    def _scheduled_images(self, recipe: dict[str, Any]) -> float:
+        """How many images a training with the published protocol sees, each as often as it sees it.
+
+        Raises:
+            _NotOnFileError: the schedule or the size of the data set is on no file.
+        """
+        student, data = recipe["student"], recipe["data"]
+        if "images" not in data:
+            raise _NotOnFileError(f"no number of training images for {data['name']}")
+        if (schedule := self._published.schedules.get(student["zoo"])) is None:
+            raise _NotOnFileError(f"no schedule of {student['zoo']}")
+        epochs, iterations, batch = _overridden(schedule, recipe)
+        if epochs is not None:
+            return float(epochs * data["images"]["train"])
+        if iterations is None or batch is None:
+            raise _NotOnFileError(f"no batch size for the iterations of {student['name']}")
+        return float(iterations * batch * recipe.get("devices", 1))
+
+
+def _overridden(schedule: Schedule, recipe: dict[str, Any]) -> tuple[int | None, int | None, int | None]:
+    """Epochs or iterations, and images a step on one device, as far as the zoo and the recipe say.
+
+    What the recipe changes is applied in the order in which an adapter merges it.
+    """
+    epochs, iterations, batch = schedule.epochs, schedule.iterations, schedule.batch
+    method = recipe["method"] or {}
+    for layer in (recipe["schedule"], recipe["student"].get("config", {}), method.get("config", {})):
+        train = layer.get("train_cfg") or {}
+        if "max_epochs" in train:
+            epochs, iterations = train["max_epochs"], None
+        if "max_iters" in train:
+            epochs, iterations = None, train["max_iters"]
+        batch = (layer.get("train_dataloader") or {}).get("batch_size", batch)
+    return epochs, iterations, batch
+
+
+def _joined(*parts: str | None) -> str:
+    return "; ".join(dict.fromkeys(part for part in parts if part))
+
+
+def run_costs(plan: Plan, records: Iterable[Record]) -> dict[str, Cost]:
+    """The cost of every run of a plan.
+
+    Args:
+        plan: the plan.
+        records: one's own; the reference records are read here where they count.
+
+    Returns:
+        Run id -> cost of the whole training, whether or not it is finished.
+
+    Raises:
+        SuiteError: a reference record or the file of published costs is damaged.
+    """
+    embedded = any(run.recipe["scale"] == "embedded" for run in plan.runs.values())
+    estimator = Estimator(records, read_all(REFERENCE / "records") if embedded else ())
+    return {run_id: estimator.cost(run, plan) for run_id, run in plan.runs.items()}

@@ -1,0 +1,146 @@
+"""Published speeds and schedules of trainings: ``baselines/training_costs.yaml``."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, model_validator
+
+from suite.errors import did_you_mean
+from suite.paths import BASELINES
+from suite.strict_yaml import parse, refuse
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Benchmark(_Strict):
+    """A published table of training speeds.
+
+    Attributes:
+        source: the document.
+        where: its address.
+        hardware: the kind of device.
+        devices: how many of them trained together.
+        batch: images a step, on all devices together; None where images a second are printed.
+        note: what a reader must know before adding such hours to others.
+    """
+
+    source: str
+    where: str
+    hardware: str
+    devices: PositiveInt
+    batch: PositiveInt | None = None
+    note: str | None = None
+
+    def __str__(self) -> str:
+        batch = f" with {self.batch} images a step" if self.batch else ""
+        note = f" ({self.note})" if self.note else ""
+        return f"{self.source}, on {self.devices} x {self.hardware}{batch}{note}"
+
+
+class Scaling(_Strict):
+    """How the step of one model is turned into that of another.
+
+    Attributes:
+        by: what was measured of both.
+        source: who printed it.
+        this: the number of the model itself.
+        other: the number of the model whose step is published.
+    """
+
+    by: str
+    source: str
+    this: PositiveFloat
+    other: PositiveFloat
+
+
+class Figure(_Strict):
+    """The published speed of one model, as it was printed.
+
+    Attributes:
+        benchmark: key of the table that prints it.
+        seconds_per_step: seconds a training step of the whole batch.
+        images_per_second: images that the benchmark's devices train on in a second.
+        of: the row of the table, where it is another model's.
+        scaled: from that model to this one.
+    """
+
+    benchmark: str
+    seconds_per_step: PositiveFloat | None = None
+    images_per_second: PositiveFloat | None = None
+    of: str | None = None
+    scaled: Scaling | None = None
+
+    @model_validator(mode="after")
+    def _says_one_speed(self) -> Figure:
+        if (self.seconds_per_step is None) == (self.images_per_second is None):
+            raise ValueError(
+                "a figure has seconds_per_step or images_per_second; write the one that is printed"
+            )
+        if (self.of is None) != (self.scaled is None):
+            raise ValueError("'of' and 'scaled' go together; write both or neither")
+        return self
+
+    def device_seconds(self, benchmark: Benchmark) -> float:
+        """Seconds an image on one device of the benchmark, for the model of the row that is printed."""
+        if self.images_per_second is not None:
+            return benchmark.devices / self.images_per_second
+        assert self.seconds_per_step is not None
+        assert benchmark.batch is not None  # load_costs refuses the file otherwise
+        return self.seconds_per_step * benchmark.devices / benchmark.batch
+
+
+class Schedule(_Strict):
+    """How long a zoo's config trains.
+
+    Attributes:
+        epochs: passes over the training images.
+        iterations: steps, where the config counts those.
+        batch: images a step on one device, beside `iterations`.
+    """
+
+    epochs: PositiveInt | None = None
+    iterations: PositiveInt | None = None
+    batch: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _counts_in_one_way(self) -> Schedule:
+        if (self.epochs is None) == (self.iterations is None) or bool(self.iterations) != bool(self.batch):
+            raise ValueError("a schedule has epochs, or iterations and batch; write one of the two")
+        return self
+
+
+class TrainingCosts(_Strict):
+    """The whole of ``training_costs.yaml``.
+
+    Attributes:
+        benchmarks: published tables by a name of ours.
+        figures: by model.
+        schedules: by the zoo's config, ``<package>::<path>``.
+    """
+
+    benchmarks: dict[str, Benchmark]
+    figures: dict[str, Figure]
+    schedules: dict[str, Schedule]
+
+
+@functools.lru_cache(maxsize=8)
+def load_costs(path: Path = BASELINES / "training_costs.yaml") -> TrainingCosts:
+    """Reads the published costs; kept for the life of the process.
+
+    Raises:
+        SuiteError: the file is missing or breaks the schema, or a figure names a benchmark that is not in it
+            or does not say how many images its steps have; with file and line.
+    """
+    costs = parse(TrainingCosts, path)
+    for model, figure in costs.figures.items():
+        where = ("figures", model, "benchmark")
+        name = figure.benchmark
+        if name not in costs.benchmarks:
+            refuse(path, where, f"there is no benchmark {name!r}; {did_you_mean(name, costs.benchmarks)}")
+        if figure.seconds_per_step and not costs.benchmarks[name].batch:
+            refuse(path, where, f"{name!r} does not say how many images a step has; add its batch")
+    return costs

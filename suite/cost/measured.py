@@ -1,0 +1,92 @@
+"""How long the steps of recorded trainings took."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from suite.records import Record
+
+
+@dataclass(frozen=True)
+class MeasuredStep:
+    """What finished runs of one training took; the median where there are several.
+
+    Attributes:
+        seconds: device-seconds an image.
+        images: how many images the whole training saw, each as often as it saw it.
+        devices: names of what they ran on.
+    """
+
+    seconds: float
+    images: float
+    devices: str
+
+
+class MeasuredSteps:
+    """Records, found by what was trained."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        """Keeps those records that time a training.
+
+        Args:
+            records: any.
+        """
+        self._records: dict[str, list[Record]] = {}
+        for record in records:
+            if _is_timed(record):
+                self._records.setdefault(_training(record.recipe), []).append(record)
+
+    def find(self, recipe: Mapping[str, Any]) -> MeasuredStep | None:
+        """The step of the training of a recipe; None where no record times it."""
+        found = self._records.get(_training(recipe))
+        if not found:
+            return None
+        return MeasuredStep(
+            seconds=statistics.median(
+                record.timings["seconds_per_step"] * _width(record) / _batch(record) for record in found
+            ),
+            images=statistics.median(record.protocol["iterations"] * _batch(record) for record in found),
+            devices=", ".join(sorted({_device(record) for record in found})),
+        )
+
+
+def _is_timed(record: Record) -> bool:
+    on_gpu = record.provenance.get("device") == "cuda"
+    return (
+        record.status == "finished"
+        and bool(record.recipe)
+        and on_gpu == (record.recipe["scale"] == "published")
+        and "seconds_per_step" in record.timings
+        and {"iterations", "batch_size"} <= record.protocol.keys()
+    )
+
+
+def _training(recipe: Mapping[str, Any]) -> str:
+    """What the duration of a training depends on."""
+    method = recipe["method"] or {}
+    parts = {key: recipe[key] for key in ("profile", "student", "teacher", "data", "schedule")}
+    return json.dumps([parts, method.get("name"), method.get("config")], sort_keys=True)
+
+
+def _width(record: Record) -> int:
+    """How many devices, or cores of a CPU, a run was busy on."""
+    each = 1 if record.provenance.get("device") == "cuda" else int(record.provenance.get("threads", 1))
+    return each * _devices(record)
+
+
+def _devices(record: Record) -> int:
+    return int(record.protocol.get("devices", 1))
+
+
+def _batch(record: Record) -> int:
+    """Images an iteration on all devices; one that only accumulates gradients counts as any other."""
+    return int(record.protocol["batch_size"]) * _devices(record)
+
+
+def _device(record: Record) -> str:
+    name = record.provenance.get("gpu") or record.provenance.get("host", {}).get("cpu")
+    return str(name or record.provenance.get("device"))

@@ -1,0 +1,101 @@
+"""What a plan needs beside hours: data sets, room on the disk, and the weights of released teachers."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from suite import weights
+from suite.datasets import presence, read_published
+from suite.plan import Plan, Run
+
+
+@dataclass(frozen=True)
+class NeededData:
+    """A data set that a plan trains on.
+
+    Attributes:
+        name: as `python -m suite data` takes it.
+        title: its name in texts.
+        gigabytes: its size on the disk; None for embedded data, which take next to none.
+        presence: ``absent``, ``unverified`` or ``verified``; ``embedded`` is built on first use.
+        obtained: where it comes from.
+    """
+
+    name: str
+    title: str
+    gigabytes: float | None
+    presence: Literal["absent", "unverified", "verified", "embedded"]
+    obtained: str
+
+
+def needed_data(plan: Plan) -> list[NeededData]:
+    """The data sets of a plan, and whether they are here.
+
+    Raises:
+        SuiteError: the file of published data sets is damaged.
+    """
+    published = read_published()
+    found = []
+    for name in sorted({run.recipe["data"]["name"] for run in plan.runs.values()}):
+        if dataset := published.get(name):
+            found.append(NeededData(name, dataset.title, dataset.gigabytes, presence(name), dataset.obtained))
+        else:
+            found.append(NeededData(name, name, None, "embedded", "built on first use"))
+    return found
+
+
+def free_gigabytes(folder: Path) -> float:
+    """Free space, in 10^9 bytes, on the disk where a folder lies or would be made."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free / 1e9
+
+
+@dataclass(frozen=True)
+class TeacherWeights:
+    """A teacher of a plan that follows the published protocol, and where its weights come from.
+
+    Attributes:
+        model: the teacher.
+        run_id: its run in the plan.
+        released: the checkpoint that teaches, by its id; None where none is published and the plan trains it.
+        present: whether that checkpoint has been fetched.
+        address: where it lies.
+    """
+
+    model: str
+    run_id: str
+    released: str | None
+    present: bool
+    address: str | None
+
+
+def teacher_weights(plan: Plan) -> list[TeacherWeights]:
+    """The teachers of a plan that follows the published protocol.
+
+    Raises:
+        SuiteError: the registry of weights is damaged.
+    """
+    teachers = {run.teacher for run in plan.runs.values()}
+    return [
+        _weights_of(run)
+        for run in plan.runs.values()
+        if run.run_id in teachers and run.recipe["scale"] == "published"
+    ]
+
+
+def _weights_of(teacher: Run) -> TeacherWeights:
+    model = teacher.recipe["student"]["name"]
+    if "checkpoint" not in teacher.recipe:
+        return TeacherWeights(model, teacher.run_id, released=None, present=False, address=None)
+    released = weights.find_weights(teacher.recipe["checkpoint"]["weights"])
+    return TeacherWeights(
+        model=model,
+        run_id=teacher.run_id,
+        released=released.id,
+        present=weights.cached(released) is not None,
+        address=released.address,
+    )
