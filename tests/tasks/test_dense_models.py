@@ -5,7 +5,6 @@ import functools
 import numpy as np
 import pytest
 import torch
-import yaml
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from mmengine.dataset import pseudo_collate
@@ -16,7 +15,7 @@ from mmseg.structures import SegDataSample
 from suite.claims import load_papers
 from suite.models import read_models
 from suite.paths import BASELINES
-from suite.recipes import CONF, Recipe, compose, load_recipes
+from suite.recipes import Recipe, compose, load_recipes
 from tasks.distiller import Taps, find_module
 from tasks.mm import zoo_config
 
@@ -35,7 +34,7 @@ NAMES = sorted({name for pair in PAIRS for name in pair})
 
 
 def described(name):
-    return yaml.safe_load((CONF / "model" / f"{name}.yaml").read_text())
+    return compose(Recipe(task=TASKS[name], student=name), "paper")["student"]
 
 
 @functools.cache
