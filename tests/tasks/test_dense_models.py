@@ -33,14 +33,18 @@ SEGMENTERS = [name for name, task in TASKS.items() if task == "semantic_segmenta
 NAMES = sorted({name for pair in PAIRS for name in pair})
 
 
+def composed(name):
+    return compose(Recipe(task=TASKS[name], student=name), "paper")
+
+
 def described(name):
-    return compose(Recipe(task=TASKS[name], student=name), "paper")["student"]
+    return composed(name)["student"]
 
 
 @functools.cache
 def published_config(name):
     config = zoo_config(described(name)["zoo"])
-    config.merge_from_dict({"model": described(name)["published"]["overrides"]})
+    config.merge_from_dict({"model": described(name)["overrides"]})
     return config
 
 
@@ -192,7 +196,9 @@ def test_embedded_network_predicts_its_own_classes(name):
         assert found[0].seg_logits.data.shape == (11, 128, 256)
         return
     assert len(found[0].pred_instances) <= 100
-    assert ("masks" in found[0].pred_instances) == ("segm" in described(name)["evaluates"])
+    assert ("masks" in found[0].pred_instances) == (
+        "segm" in composed(name)["data"]["overrides"]["test_evaluator"]["metric"]
+    )
     classes = {module.num_classes for module in model.modules() if hasattr(module, "num_classes")}
     assert 10 in classes
     assert not classes & {80}
