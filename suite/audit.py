@@ -36,6 +36,9 @@ Verdict = Literal["match", "departure", "mismatch"]
 FORCED = ("devices", "batch_size", "accumulation", "precision", "train_images", "test_images")
 """Settings that a user's means may force. An override declares them; the batch of all devices has to stay."""
 
+_LONG = 12
+"""A list of more is shown by its ends."""
+
 _CLOSE = (1e-5, 1e-9)
 """Relative and absolute difference of two numbers that are the same: buffers have single precision."""
 _CLOSE_RATE = (0.02, 1e-4)
@@ -59,6 +62,21 @@ class Finding:
     effective: Any
     verdict: Verdict
     source: str
+
+    @property
+    def difference(self) -> str:
+        """Both values in words."""
+        return f"{self.setting} is {shown(self.effective)}, published {shown(self.published)}"
+
+
+def shown(value: object) -> str:
+    """A value as text; a long list by its ends."""
+    if isinstance(value, list):
+        words = [shown(item) for item in value]
+        return f"[{', '.join(words if len(words) <= _LONG else [*words[:6], '...', *words[-3:]])}]"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "none" if value is None or value in ({}, []) else str(value)
 
 
 def audit(claim: Claim, arm: Arm, recipe: Mapping[str, Any], protocol: Mapping[str, Any]) -> list[Finding]:

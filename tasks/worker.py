@@ -192,7 +192,7 @@ def _check_protocol(run: Run, protocol: dict[str, Any]) -> None:
         return
     claims = [(find_claim(entry.claim)[1], entry.arm) for entry in run.claims]
     wrong = {
-        f"{finding.setting} is {finding.effective}, published {finding.published}"
+        finding.difference
         for claim, arm in claims
         for finding in mismatches(audit(claim, arm, run.recipe, protocol))
     }

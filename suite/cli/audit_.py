@@ -8,10 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from suite.audit import Audited, Finding
-
-_LONG = 12
-"""A list of more is shown by its ends."""
+    from suite.audit import Audited
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,6 +73,7 @@ def _print_settings(audited: Audited) -> None:
     """Every setting of one training, published against effective."""
     from rich.table import Table
 
+    from suite.audit import shown
     from suite.cli.selection import console
 
     table = Table(
@@ -86,8 +84,8 @@ def _print_settings(audited: Audited) -> None:
     for finding in sorted(audited.findings, key=lambda finding: finding.setting):
         table.add_row(
             finding.setting,
-            _shown(finding.published),
-            _shown(finding.effective),
+            shown(finding.published),
+            shown(finding.effective),
             finding.verdict,
             finding.source,
         )
@@ -131,21 +129,4 @@ def _faults(audited: list[Audited]) -> Iterator[str]:
             yield f"{one.run.label}: {one.error}"
         for finding in one.findings:
             if finding.verdict != "match":
-                yield f"{finding.verdict}: {one.run.label}: {_difference(finding)}"
-
-
-def _difference(finding: Finding) -> str:
-    return (
-        f"{finding.setting} is {_shown(finding.effective)}, published {_shown(finding.published)} "
-        f"({finding.source})"
-    )
-
-
-def _shown(value: object) -> str:
-    """A value as text; a long list by its ends."""
-    if isinstance(value, list):
-        words = [_shown(item) for item in value]
-        return f"[{', '.join(words if len(words) <= _LONG else [*words[:6], '...', *words[-3:]])}]"
-    if isinstance(value, float):
-        return f"{value:g}"
-    return "none" if value is None or value in ({}, []) else str(value)
+                yield f"{finding.verdict}: {one.run.label}: {finding.difference} ({finding.source})"
