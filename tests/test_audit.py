@@ -148,6 +148,11 @@ def test_a_mismatch_gives_status_1_and_names_both_values(capsys, monkeypatch, tm
     assert "losses.nkd.gamma is 15, published 1.5" in capsys.readouterr().out
 
 
+def test_no_process_to_build_in_is_refused(capsys):
+    assert main(["audit", "--claim", "mgd-resnet18", "--jobs", "-1"]) == 2
+    assert "no number of at least 1" in capsys.readouterr().err
+
+
 def test_embedded_profiles_are_refused(capsys):
     assert main(["audit", "--claim", "mgd-resnet18", "--profile", "mini"]) == 2
     assert "embedded data" in capsys.readouterr().err

@@ -13,12 +13,10 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
-    from suite.cli.selection import add_selection
+    from suite.cli.selection import add_selection, positive
 
     add_selection(parser)
-    parser.add_argument(
-        "--jobs", metavar="N", type=int, default=None, help="built side by side (default: cores)"
-    )
+    parser.add_argument("--jobs", metavar="N", type=positive, help="built side by side (default: one a core)")
     parser.set_defaults(profile="paper")
 
 
