@@ -33,8 +33,6 @@ class Job:
         device: `cpu` or `cuda`.
         teacher_weights: weights of the teacher, for a distilled run.
         launcher: `none` for one process, `pytorch` inside a process group of torchrun.
-        devices: how many devices will train, where the job is not what trains.
-        for_audit: built to be read and not to be trained: data sets and weights of others may be absent.
         progress: called as the run goes on.
     """
 
@@ -45,8 +43,6 @@ class Job:
     device: str = "cpu"
     teacher_weights: Path | None = None
     launcher: str = "none"
-    devices: int | None = None
-    for_audit: bool = False
     progress: Progress = _tell_nobody
 
 

@@ -16,7 +16,6 @@ class ClassificationAdapter(MMAdapter):
     """mmpretrain's classifiers on image folders, scored by top-1 and top-5 accuracy."""
 
     scope = "mmpretrain"
-    example_size = (224, 224)
     metrics: Mapping[str, str] = {"accuracy/top1": "top1", "accuracy/top5": "top5"}
 
     @property

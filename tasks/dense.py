@@ -25,8 +25,7 @@ class DenseAdapter(MMAdapter):
             BlockedError: also when a test image cannot be decoded.
         """
         super().build()
-        if not self.job.for_audit:
-            self._check_test_images()
+        self._check_test_images()
 
     def build_released(self, checkpoint: Path) -> dict[str, Any]:
         """Builds the plain student and the test set alone; see `Adapter.build_released`.

@@ -29,7 +29,6 @@ class DetectionAdapter(DenseAdapter):
     """mmdet's detectors on COCO's layout, scored by AP and AR of boxes (pycocotools)."""
 
     scope = "mmdet"
-    example_size = (128, 128)
     kinds: ClassVar[Mapping[str, str]] = {"bbox": "box"}
     """What `CocoMetric` evaluates -> how the metric's name in a record begins."""
 

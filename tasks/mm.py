@@ -32,7 +32,6 @@ from tasks.hooks import (
     seed_everything,
 )
 from tasks.protocol import read_protocol
-from tasks.stand_in import stand_in
 
 
 class _Runner(Runner):
@@ -47,9 +46,6 @@ class MMAdapter(Adapter):
 
     scope: str
     """Registry scope: `mmpretrain`, `mmdet` or `mmseg`."""
-
-    example_size: tuple[int, int]
-    """Height and width in pixels of an image that shows the shapes of feature maps, where there is none."""
 
     metrics: Mapping[str, str]
     """Name of a metric in the evaluator's output -> name in a record."""
@@ -79,7 +75,7 @@ class MMAdapter(Adapter):
         seed_everything(self.job.seed)
         config = self._config(recipe["student"])
         self.student = self._model(config)
-        self._test_data = self._dataset(config.test_dataloader.dataset, "test")
+        self._test_data = self._test_set(config)
         model: BaseModel = self.student
         if recipe["method"]:
             model = Distiller(
@@ -93,8 +89,7 @@ class MMAdapter(Adapter):
                 teacher_taps=recipe["teacher"]["taps"] if recipe["teacher"] else None,
                 scales=recipe["data"].get("scales"),
             )
-        if not self.job.for_audit:
-            model.init_weights()
+        self._initialise(model)
         self.runner = self._runner(config, model)
         self.runner._train_loop = self.runner.build_train_loop(self.runner._train_loop)
         self.runner.optim_wrapper = self.runner.build_optim_wrapper(self.runner.optim_wrapper)
@@ -110,20 +105,20 @@ class MMAdapter(Adapter):
         # Nothing is initialised: that may fetch weights, and every key comes from the checkpoint.
         self.student = self._model(config)
         report = load_all_weights(self.student, checkpoint, f"the student {student['name']}")
-        self._test_data = self._dataset(config.test_dataloader.dataset, "test")
+        self._test_data = self._test_set(config)
         self.runner = self._runner(config, self.student)
         return report.summary()
 
-    def _dataset(self, config: Mapping[str, Any], part: str) -> Any:
-        """A data set, or its stand-in where an audit does without; `part` is `train` or `test`."""
-        if self.job.for_audit:
-            return stand_in(config, self._images(part))
-        return DATASETS.build(config)
+    def _test_set(self, config: Config) -> Any:
+        return DATASETS.build(config.test_dataloader.dataset)
 
-    def _images(self, part: str) -> int:
-        """How many images of a published data set a device sees in an epoch (`train`), or are scored."""
-        images = int(self.job.recipe["data"]["images"][part])
-        return -(-images // (self.job.devices or 1)) if part == "train" else images
+    def _train_loader(self, config: Config) -> Any:
+        """The loader of the training data, as mmengine's Runner takes it."""
+        return config.train_dataloader
+
+    def _initialise(self, model: BaseModel) -> None:
+        """Gives the network its first weights; published ones are fetched."""
+        model.init_weights()
 
     def _config(self, model: dict[str, Any]) -> Config:
         """The zoo's config of a model with the recipe's data, schedule and scale merged in."""
@@ -158,8 +153,6 @@ class MMAdapter(Adapter):
         recipe = self.job.recipe
         if not recipe["teacher"]:
             return None
-        if self.job.for_audit and self.job.teacher_weights is None:
-            return self.network(recipe["teacher"])
         name = recipe["teacher"]["name"]
         if self.job.teacher_weights is None:
             remedy = how_to_get(name) if recipe["scale"] == "published" else "train it first"
@@ -170,8 +163,6 @@ class MMAdapter(Adapter):
 
     def _example(self) -> Tensor:
         """The first test image, as the student's preprocessor hands it on."""
-        if self.job.for_audit:
-            return torch.zeros(1, 3, *self.example_size)
         preprocessor: Any = self.student.data_preprocessor
         inputs: Tensor = preprocessor(pseudo_collate([self._test_data[0]]), False)["inputs"]
         return inputs
@@ -206,23 +197,12 @@ class MMAdapter(Adapter):
             ProgressHook(self.job.progress),
         ]
         settings = {key: config.get(key) for key in _RUNNER_KEYS}
-        if self.job.for_audit:
-            loader = settings["train_dataloader"]
-            # Nothing will be read: no processes are started for it.
-            alone = {"num_workers": 0, "persistent_workers": False}
-            settings["train_dataloader"] = {
-                **loader, **alone, "dataset": self._dataset(loader.dataset, "train")
-            }  # fmt: skip
+        settings["train_dataloader"] = self._train_loader(config)
         return _Runner(model=model, custom_hooks=hooks, cfg=config, **settings)
 
     def describe(self) -> dict[str, Any]:
         """The effective protocol, read back from the built objects."""
-        protocol = read_protocol(
-            self.runner, self._config_of_schedulers, self.student, self._test_data, self.job.devices
-        )
-        if self.job.for_audit:
-            # A stand-in has as many images as one device sees of them.
-            protocol["train_images"] = self.job.recipe["data"]["images"]["train"]
+        protocol = read_protocol(self.runner, self._config_of_schedulers, self.student, self._test_data)
         if self.job.recipe["teacher"]:
             protocol["teacher"]["name"] = self.job.recipe["teacher"]["name"]
         return protocol

@@ -22,9 +22,7 @@ _SAMPLED = 10
 """Of a training that is counted in iterations, learning rates are read at so many points."""
 
 
-def read_protocol(
-    runner: Runner, schedulers: Any, student: nn.Module, test_data: Any, devices: int | None = None
-) -> dict[str, Any]:
+def read_protocol(runner: Runner, schedulers: Any, student: nn.Module, test_data: Any) -> dict[str, Any]:
     """What will be trained, how, and on what.
 
     Args:
@@ -32,7 +30,6 @@ def read_protocol(
         schedulers: the config that the schedulers were built from, to run through them apart.
         student: the model that is trained, without what distillation puts around it.
         test_data: the data set that the student is scored on.
-        devices: how many devices will train, where it is not this process group that does.
 
     Returns:
         Plain values by name. Learning rates are those at the start of every epoch, as fractions of
@@ -40,7 +37,7 @@ def read_protocol(
     """
     wrapper, loop = runner.optim_wrapper, runner.train_loop
     loader = loop.dataloader
-    world = devices or get_world_size()
+    world = get_world_size()
     accumulation = int(wrapper._accumulative_counts)
     # A loader that groups images by aspect ratio knows the size of its batches by its sampler alone.
     batch_size = loader.batch_size or loader.batch_sampler.batch_size

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tasks.adapter import Adapter, BlockedError, Job, load
+from tasks.adapter import BlockedError, Job, load
 
 
 def rehearse(recipe: dict[str, Any], log: Path) -> dict[str, Any]:
@@ -26,16 +26,12 @@ def rehearse(recipe: dict[str, Any], log: Path) -> dict[str, Any]:
         contextlib.redirect_stdout(file),
         contextlib.redirect_stderr(file),
     ):
-        job = Job(
-            recipe=recipe,
-            seed=0,
-            run_dir=Path(folder),
-            data_dir=Path(folder),
-            devices=recipe["devices"],
-            for_audit=True,
-        )
+        job = Job(recipe=recipe, seed=0, run_dir=Path(folder), data_dir=Path(folder))
         try:
-            adapter: Adapter = load(recipe["adapter"])(job)
+            # Imported here: who only asks for rehearsals needs neither PyTorch nor the mm packages.
+            from tasks.stand_ins import with_stand_ins
+
+            adapter = with_stand_ins(load(recipe["adapter"]))(job)
             adapter.build()
             return adapter.describe()
         except BlockedError:

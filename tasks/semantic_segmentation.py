@@ -37,7 +37,6 @@ class SemanticSegmentationAdapter(DenseAdapter):
     """mmseg's segmenters on Cityscapes' layout, scored by mean IoU."""
 
     scope = "mmseg"
-    example_size = (128, 128)
     metrics: Mapping[str, str] = {"mIoU": "mIoU"}
 
     @property
