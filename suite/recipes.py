@@ -20,6 +20,9 @@ from suite.strict_yaml import parse, refuse
 
 CONF = ROOT / "suite" / "conf"
 
+PRECISIONS = ("float16", "bfloat16")
+"""What mixed precision may compute in; without it all is float32."""
+
 
 class Recipe(BaseModel):
     """Which choices of the Hydra groups make a number.
@@ -148,10 +151,12 @@ def compose(recipe: Recipe, profile: str, overrides: tuple[str, ...] = ()) -> di
         `departures`, `student` and `teacher` (`name`, `zoo`, `kind`, `taps`, `overrides` of the zoo's
         network, `config` for what is overridden beside it), `method` (its `config` too), `data`, `schedule`
         (`overrides` of the zoo's config). Where the data shrink the feature maps, `data.scales` says how many
-        times (see `suite/conf/data/`). With the published protocol, `devices` and `data.images` say its size.
+        times (see `suite/conf/data/`). With the published protocol, `devices` and `data.images` say its size;
+        where the user's means are others, also `published_devices`, `batch_size` (on one device), `precision`.
 
     Raises:
-        SuiteError: an override names something that does not exist, or a value is missing.
+        SuiteError: an override names something that does not exist or declares means that there cannot be,
+            or a value is missing.
     """
     chosen = [f"profile={check_profile(profile)}", f"task={recipe.task}", f"model@student={recipe.student}"]
     if recipe.teacher:
@@ -177,8 +182,7 @@ def compose(recipe: Recipe, profile: str, overrides: tuple[str, ...] = ()) -> di
         "method": _method_at_scale(composed["method"], scale) if recipe.method else None,
         "data": _of_data(composed["data"]),
         "schedule": composed["schedule"]["overrides"],
-        # Absent where no published protocol is followed, so that it is no part of the identity of such a run.
-        **({"devices": _devices(composed)} if "devices" in composed["profile"] else {}),
+        **_means(composed),
     }
 
 
@@ -201,9 +205,31 @@ def _at_scale(model: dict[str, Any], scale: str) -> dict[str, Any]:
     return {**shared, "overrides": model[scale]["overrides"], **_config_of(model[scale])}
 
 
-def _devices(composed: dict[str, Any]) -> int:
-    """The devices of the published training: the profile's, unless the student has its own."""
-    return int(composed["student"]["published"].get("devices", composed["profile"]["devices"]))
+def _means(composed: dict[str, Any]) -> dict[str, Any]:
+    """What a training of the published protocol is carried out with; of an embedded one nothing is told.
+
+    What is as published is left out, so that it is no part of the identity of a run.
+
+    Raises:
+        SuiteError: an override declares means that there cannot be.
+    """
+    means = {name: value for name, value in composed["means"].items() if value is not None}
+    if composed["profile"]["scale"] != "published":
+        if means:
+            raise SuiteError(
+                f"means.{next(iter(means))}: profile {composed['profile']['name']} needs no more than there is; "
+                "leave the override out, or ask for --profile paper"
+            )
+        return {}
+    for name in ("devices", "batch_size"):
+        if name in means and not (type(means[name]) is int and means[name] > 0):
+            raise SuiteError(f"means.{name}={means[name]}: name a whole number of at least 1")
+    if "precision" in means and means["precision"] not in PRECISIONS:
+        raise SuiteError(f"means.precision={means['precision']}: {did_you_mean(means['precision'], PRECISIONS)}")
+    published = int(composed["student"]["published"].get("devices", composed["profile"]["devices"]))
+    if means.get("devices", published) != published:
+        means["published_devices"] = published
+    return {"devices": published, **means}
 
 
 def _method_at_scale(method: dict[str, Any], scale: str) -> dict[str, Any]:

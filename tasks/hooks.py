@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 
 from suite.workspace import RESUME_FILE
 
@@ -34,7 +34,8 @@ class EpochSeedHook(Hook):
     """Seeds every epoch from the run's seed and the epoch's number.
 
     So an epoch draws the same numbers whether the run reached it in one go or was resumed before it,
-    and no state of a random generator has to be saved.
+    and no state of a random generator has to be saved. A training that is counted in iterations has no epochs:
+    resumed, it goes on with numbers of its own instead of those it began with.
     """
 
     priority = "VERY_HIGH"
@@ -46,11 +47,17 @@ class EpochSeedHook(Hook):
     def before_train_epoch(self, runner: Runner) -> None:
         """Seeds all generators."""
         # Processes that train together draw different numbers; a process alone is rank 0.
-        seed_everything(self.seed, runner.epoch + 1, *([runner.rank] if runner.rank else []))
+        parts = [runner.epoch + 1, *([runner.rank] if runner.rank else [])]
+        if _counts_iterations(runner) and runner.iter:
+            parts = [runner.epoch + 1, runner.rank, runner.iter]
+        seed_everything(self.seed, *parts)
 
 
 class ResumePointHook(Hook):
-    """Leaves one checkpoint after every epoch, whole or not at all: written aside, then renamed."""
+    """Leaves one checkpoint after every epoch, whole or not at all: written aside, then renamed.
+
+    A training that is counted in iterations leaves one a hundred times.
+    """
 
     priority = "VERY_LOW"
 
@@ -60,23 +67,43 @@ class ResumePointHook(Hook):
         Raises:
             OSError: names the file that could not be written; the checkpoint before it is untouched.
         """
-        if runner.rank:
-            return
-        path = Path(runner.work_dir) / RESUME_FILE
-        aside = path.with_name(f"{RESUME_FILE}.new")
-        try:
-            runner.save_checkpoint(str(aside.parent), aside.name)
-            # Renamed before it is on the disk, a power cut would leave an empty file under the final name.
-            with open(aside, "rb") as file:
-                os.fsync(file.fileno())
-            os.replace(aside, path)
-        except OSError as error:
-            # A part of a checkpoint is of no use, and takes the room that others may need.
-            aside.unlink(missing_ok=True)
-            raise OSError(
-                f"cannot write the checkpoint {path} ({error.strerror}); make room there and run the same "
-                "command again"
-            ) from error
+        if not _counts_iterations(runner):
+            _leave_resume_point(runner, by_epoch=True)
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
+    ) -> None:
+        """Saves the same, where there are no epochs.
+
+        Raises:
+            OSError: as `after_train_epoch`.
+        """
+        if _counts_iterations(runner) and self.every_n_train_iters(runner, max(1, runner.max_iters // 100)):
+            _leave_resume_point(runner, by_epoch=False)
+
+
+def _counts_iterations(runner: Runner) -> bool:
+    return isinstance(runner.train_loop, IterBasedTrainLoop)
+
+
+def _leave_resume_point(runner: Runner, by_epoch: bool) -> None:
+    if runner.rank:
+        return
+    path = Path(runner.work_dir) / RESUME_FILE
+    aside = path.with_name(f"{RESUME_FILE}.new")
+    try:
+        runner.save_checkpoint(str(aside.parent), aside.name, by_epoch=by_epoch)
+        # Renamed before it is on the disk, a power cut would leave an empty file under the final name.
+        with open(aside, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except OSError as error:
+        # A part of a checkpoint is of no use, and takes the room that others may need.
+        aside.unlink(missing_ok=True)
+        raise OSError(
+            f"cannot write the checkpoint {path} ({error.strerror}); make room there and run the same "
+            "command again"
+        ) from error
 
 
 class FiniteLossHook(Hook):

@@ -31,6 +31,7 @@ from tasks.hooks import (
     ResumePointHook,
     seed_everything,
 )
+from tasks.means import fit_to_means
 from tasks.protocol import read_protocol
 
 
@@ -136,6 +137,7 @@ class MMAdapter(Adapter):
         if recipe["scale"] == "published":
             for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
                 _innermost(loader.dataset).data_root = f"{self._data_root()}/"
+            fit_to_means(config, recipe)
         return config
 
     def network(self, model: dict[str, Any]) -> BaseModel:

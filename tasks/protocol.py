@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from mmengine.dist import get_world_size
 from mmengine.model import is_model_wrapper
-from mmengine.optim import OptimWrapper
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
@@ -48,6 +48,7 @@ def read_protocol(runner: Runner, schedulers: Any, student: nn.Module, test_data
         "learning_rates": _learning_rates(runner, schedulers),
         "epochs": loop.max_epochs if isinstance(loop, EpochBasedTrainLoop) else None,
         "iterations": loop.max_iters,
+        "updates": loop.max_iters // accumulation,
         "batch_size": batch_size,
         "devices": world,
         "accumulation": accumulation,
@@ -62,10 +63,17 @@ def read_protocol(runner: Runner, schedulers: Any, student: nn.Module, test_data
         "norms": _norms(student),
         "frozen": _frozen_parts(student),
         "initialised_from": _initialised_from(student),
-        "precision": "float32" if type(wrapper) is OptimWrapper else type(wrapper).__name__,
+        "precision": _precision(wrapper),
     }
     model = _without_wrapper(runner.model)
     return protocol | (_distillation(model) if isinstance(model, Distiller) else {})
+
+
+def _precision(wrapper: OptimWrapper) -> str:
+    if isinstance(wrapper, AmpOptimWrapper):
+        # Without a dtype it is PyTorch's default of the device.
+        return str(wrapper.cast_dtype or "mixed").removeprefix("torch.")
+    return "float32"
 
 
 def _without_wrapper(model: Any) -> nn.Module:

@@ -192,14 +192,15 @@ def _check_protocol(run: Run, protocol: dict[str, Any]) -> None:
         return
     claims = [(find_claim(entry.claim)[1], entry.arm) for entry in run.claims]
     wrong = {
-        finding.difference
+        finding.difference: finding.setting
         for claim, arm in claims
         for finding in mismatches(audit(claim, arm, run.recipe, protocol))
     }
     if wrong:
-        raise BlockedError(
-            f"not the published protocol: {'; '.join(sorted(wrong))}; 'python -m suite audit' shows all of it"
-        )
+        remedy = "'python -m suite audit' shows all of it"
+        if "devices" in wrong.values():
+            remedy = f"means.devices={protocol['devices']} declares them and accumulates gradients; {remedy}"
+        raise BlockedError(f"not the published protocol: {'; '.join(sorted(wrong))}; {remedy}")
 
 
 def _take_released(order: Order, folder: RunFolder, adapter: Adapter, outcome: _Outcome) -> None:

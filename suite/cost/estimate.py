@@ -161,7 +161,8 @@ class Estimator:
             return float(epochs * data["images"]["train"])
         if iterations is None or batch is None:
             raise _NotOnFileError(f"no batch size for the iterations of {student['name']}")
-        return float(iterations * batch * recipe.get("devices", 1))
+        devices = recipe.get("published_devices", recipe.get("devices", 1))
+        return float(iterations * batch * devices)
 
 
 def _overridden(schedule: Schedule, recipe: dict[str, Any]) -> tuple[int | None, int | None, int | None]:
