@@ -152,7 +152,7 @@ def compose(recipe: Recipe, profile: str, overrides: tuple[str, ...] = ()) -> di
         network, `config` for what is overridden beside it), `method` (its `config` too), `data`, `schedule`
         (`overrides` of the zoo's config). Where the data shrink the feature maps, `data.scales` says how many
         times (see `suite/conf/data/`). With the published protocol, `devices` and `data.images` say its size;
-        where the user's means are others, also `published_devices`, `batch_size` (on one device), `precision`.
+        where the user's means are others, so do `published_devices`, `batch_size` (of a device), `precision`.
 
     Raises:
         SuiteError: an override names something that does not exist or declares means that there cannot be,
@@ -217,15 +217,17 @@ def _means(composed: dict[str, Any]) -> dict[str, Any]:
     if composed["profile"]["scale"] != "published":
         if means:
             raise SuiteError(
-                f"means.{next(iter(means))}: profile {composed['profile']['name']} needs no more than there is; "
-                "leave the override out, or ask for --profile paper"
+                f"means.{next(iter(means))}: profile {composed['profile']['name']} needs no more than there "
+                "is; leave the override out, or ask for --profile paper"
             )
         return {}
     for name in ("devices", "batch_size"):
         if name in means and not (type(means[name]) is int and means[name] > 0):
             raise SuiteError(f"means.{name}={means[name]}: name a whole number of at least 1")
     if "precision" in means and means["precision"] not in PRECISIONS:
-        raise SuiteError(f"means.precision={means['precision']}: {did_you_mean(means['precision'], PRECISIONS)}")
+        raise SuiteError(
+            f"means.precision={means['precision']}: {did_you_mean(means['precision'], PRECISIONS)}"
+        )
     published = int(composed["student"]["published"].get("devices", composed["profile"]["devices"]))
     if means.get("devices", published) != published:
         means["published_devices"] = published

@@ -166,17 +166,23 @@ def read_for_run(folder: Path, run_id: str) -> list[Record]:
     return [read_record(path) for path in sorted(folder.glob(f"{run_id}-*.json"))]
 
 
-def newest_by_run(records: Iterable[Record]) -> dict[str, Record]:
-    """Run id -> its finished record, or its latest attempt when none finished."""
-    newest: dict[str, Record] = {}
+def standing_by_run(records: Iterable[Record]) -> dict[str, Record]:
+    """Run id -> its first finished record, or its latest attempt when none finished.
+
+    The first one stands: a run whose weights were lost is trained again, on another machine perhaps, and what
+    has been reported of it does not change with that.
+    """
+
+    def rank(record: Record) -> tuple[bool, int]:
+        finished = record.status == "finished"
+        return finished, -record.attempt if finished else record.attempt
+
+    standing: dict[str, Record] = {}
     for record in records:
-        known = newest.get(record.run_id)
-        if known is None or (record.status == "finished", record.attempt) > (
-            known.status == "finished",
-            known.attempt,
-        ):
-            newest[record.run_id] = record
-    return newest
+        known = standing.get(record.run_id)
+        if known is None or rank(record) > rank(known):
+            standing[record.run_id] = record
+    return standing
 
 
 def write_record(folder: Path, record: Record) -> Record:

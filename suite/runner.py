@@ -20,7 +20,7 @@ from suite.errors import SuiteError, did_you_mean
 from suite.paths import records_dir, work_dir
 from suite.plan import Plan, Run
 from suite.progress import Progress
-from suite.records import Status, check_writable, newest_by_run, read_all, read_for_run, write_record
+from suite.records import Status, check_writable, read_all, read_for_run, standing_by_run, write_record
 from suite.workspace import RunFolder
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -151,7 +151,7 @@ class Engine:
 
     def _to_do(self) -> list[Run]:
         """The runs without a finished record, and finished teachers whose weights are needed and gone."""
-        recorded = newest_by_run(read_all(records_dir()))
+        recorded = standing_by_run(read_all(records_dir()))
         finished = {run_id for run_id, record in recorded.items() if record.status == "finished"}
         open_runs = {run_id for run_id in self.plan.runs if run_id not in finished}
         for run in self.plan.runs.values():
@@ -248,7 +248,7 @@ class Engine:
 
     def _found_in_store(self, run: Run) -> dict[str, Any] | None:
         """The outcome of a worker that was killed after it had recorded its run, but before it said so."""
-        record = newest_by_run(read_for_run(records_dir(), run.run_id)).get(run.run_id)
+        record = standing_by_run(read_for_run(records_dir(), run.run_id)).get(run.run_id)
         if record is None or record.status != "finished" or not self._folder(run.run_id).weights.exists():
             return None
         return {"status": "finished", "metrics": record.metrics, "error": None, "recorded": True}

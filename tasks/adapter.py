@@ -92,7 +92,8 @@ class Adapter(ABC):
         """Trains, from the newest checkpoint if there is one.
 
         Returns:
-            Seconds: `train`, `seconds_per_step`, and `resumed_epoch` where it started.
+            Seconds: `train`, and `seconds_per_step` where there was a step to make; `resumed_iteration` where
+            an earlier attempt had come.
         """
 
     @abstractmethod

@@ -34,8 +34,8 @@ class EpochSeedHook(Hook):
     """Seeds every epoch from the run's seed and the epoch's number.
 
     So an epoch draws the same numbers whether the run reached it in one go or was resumed before it,
-    and no state of a random generator has to be saved. A training that is counted in iterations has no epochs:
-    resumed, it goes on with numbers of its own instead of those it began with.
+    and no state of a random generator has to be saved. A training that is counted in iterations has no
+    epochs: resumed, it goes on with numbers of its own instead of those it began with.
     """
 
     priority = "VERY_HIGH"
@@ -126,12 +126,21 @@ class FiniteLossHook(Hook):
 
 
 class ProgressHook(Hook):
-    """Tells how far a run is, at most a few times a second."""
+    """Tells how far a run is, at most a few times a second.
+
+    Attributes:
+        resumed_iteration: iterations that were behind the run when it started; 0 for one that began anew.
+    """
 
     def __init__(self, report: Callable[[dict[str, Any]], None]) -> None:
         """Keeps where to report to."""
         self.report = report
+        self.resumed_iteration = 0
         self._last = 0.0
+
+    def before_train(self, runner: Runner) -> None:
+        """Notes where the run starts."""
+        self.resumed_iteration = runner.iter
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None

@@ -17,17 +17,17 @@ _GAMMA = 2000
 def fit_to_means(config: Config, recipe: Mapping[str, Any]) -> None:
     """Makes a config do with the user's devices what it would have done with the published ones.
 
-    Gradients accumulate until they are those of the published batch of all devices, so that learning rate and
-    number of updates stay. What the config counts in iterations (length, schedulers, averaged weights) grows with
-    the iterations that an update takes. Batch norms still see the batch of one device.
+    Gradients accumulate until they are those of the published batch of all devices, so that learning rate
+    and number of updates stay. What the config counts in iterations (length, schedulers, averaged weights)
+    grows with the iterations that an update takes. Batch norms still see the batch of one device.
 
     Args:
         config: of a zoo, with the recipe merged in; changed in place.
         recipe: composed at published scale; see `suite.recipes.compose`.
 
     Raises:
-        BlockedError: no number of the user's batches makes the published one, or there is no GPU to compute in
-            another precision.
+        BlockedError: no number of the user's batches makes the published one, or there is no GPU to compute
+            in another precision.
     """
     loader = config.train_dataloader
     published = loader.batch_size * recipe.get("published_devices", recipe["devices"])

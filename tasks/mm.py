@@ -189,6 +189,7 @@ class MMAdapter(Adapter):
             if not torch.distributed.is_initialized():
                 torch.distributed.init_process_group("gloo")
             config.model_wrapper_cfg = {"type": "MMDistributedDataParallel", "device_ids": None}
+        self._progress = ProgressHook(self.job.progress)
         # The zoo's own hooks (averaged weights, switches of the pipeline) go with published schedules.
         published = self.job.recipe["scale"] == "published"
         hooks = [
@@ -196,7 +197,7 @@ class MMAdapter(Adapter):
             EpochSeedHook(self.job.seed),
             ResumePointHook(),
             FiniteLossHook(),
-            ProgressHook(self.job.progress),
+            self._progress,
         ]
         settings = {key: config.get(key) for key in _RUNNER_KEYS}
         settings["train_dataloader"] = self._train_loader(config)
@@ -214,8 +215,12 @@ class MMAdapter(Adapter):
         started = time.monotonic()
         self.runner.train()
         seconds = time.monotonic() - started
-        iterations = self.runner.max_iters
-        return {"train": seconds, "seconds_per_step": seconds / max(1, iterations)}
+        timings = {"train": seconds}
+        if behind := self._progress.resumed_iteration:
+            timings["resumed_iteration"] = behind
+        if steps := self.runner.max_iters - behind:
+            timings["seconds_per_step"] = seconds / steps
+        return timings
 
     def evaluate(self) -> dict[str, float]:
         """Scores the student as the runner's test loop does; see `Adapter.evaluate`."""

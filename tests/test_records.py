@@ -19,10 +19,10 @@ from suite.records import (
     SCHEMA_VERSION,
     Record,
     check_writable,
-    newest_by_run,
     read_all,
     read_for_run,
     read_record,
+    standing_by_run,
     write_record,
 )
 
@@ -101,12 +101,15 @@ def test_every_attempt_gets_a_file_of_its_own_and_none_is_overwritten(tmp_path):
     assert read_for_run(tmp_path, RUN) == [first, second]
 
 
-def test_the_finished_attempt_stands_for_the_run_else_the_latest(tmp_path):
+def test_the_first_finished_attempt_stands_for_the_run_else_the_latest(tmp_path):
     failed = record(status="failed", error="no", attempt=1)
     finished = record(attempt=2)
     late = record(status="failed", error="again", attempt=3)
-    assert newest_by_run([failed, finished, late]) == {RUN: finished}
-    assert newest_by_run([late, failed]) == {RUN: late}
+    elsewhere = record(attempt=4)
+    assert standing_by_run([failed, finished, late]) == {RUN: finished}
+    for order in ([finished, elsewhere], [elsewhere, finished]):
+        assert standing_by_run(order) == {RUN: finished}
+    assert standing_by_run([late, failed]) == {RUN: late}
 
 
 WRITE = """

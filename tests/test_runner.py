@@ -201,6 +201,29 @@ def test_lost_weights_are_made_again_only_when_a_student_needs_them(undisturbed,
 
 
 @pytest.mark.slow
+def test_a_teacher_that_comes_out_as_another_when_made_again_has_a_record_of_its_own(
+    undisturbed, copy_of_undisturbed
+):
+    suite = copy_of_undisturbed
+    records = suite.folder / "results" / "records"
+    teacher, distilled = run_of(undisturbed, "teacher"), run_of(undisturbed, "distilled")
+    # As if another machine had trained it, where the last digits come out otherwise.
+    first = suite.records[f"{teacher}-01"]
+    elsewhere = {**first.provenance, "weights_sha256": "0" * 64}
+    first = first.model_copy(update={"provenance": elsewhere, "metrics": {"top1": 1.0, "top5": 2.0}})
+    (records / f"{teacher}-01.json").write_text(first.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    (records / f"{distilled}-01.json").unlink()
+    suite.run_folder(teacher).weights.unlink()
+    done = suite(*MGD)
+    assert done.returncode == 0, done.stderr
+    assert suite.records[f"{teacher}-01"] == first
+    second = suite.records[f"{teacher}-02"]
+    assert second.metrics == undisturbed.records[f"{teacher}-01"].metrics
+    taught_by = suite.records[f"{distilled}-01"].provenance["teacher"]["weights_sha256"]
+    assert taught_by == second.provenance["weights_sha256"]
+
+
+@pytest.mark.slow
 def test_an_incomplete_checkpoint_is_dropped_and_the_run_starts_anew(undisturbed, copy_of_undisturbed):
     suite = copy_of_undisturbed
     run_id = run_of(undisturbed, "student")

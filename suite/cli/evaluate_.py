@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from suite.paths import records_dir, work_dir
     from suite.plan import plan_released
     from suite.progress import Progress
-    from suite.records import newest_by_run, read_for_run
+    from suite.records import read_for_run, standing_by_run
     from suite.report import write_reports
     from suite.runner import Engine, check_device
     from suite.weights import sha256_of
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         return 130
     if outcome.failed:
         return 1
-    _print_numbers(claim, newest_by_run(read_for_run(records_dir(), run_id))[run_id])
+    _print_numbers(claim, standing_by_run(read_for_run(records_dir(), run_id))[run_id])
     write_reports(paper.id, args.profile)
     return 0
 

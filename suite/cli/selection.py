@@ -53,9 +53,9 @@ def command_of(args: argparse.Namespace) -> str:
 
 def recorded_states(plan: Plan, records: Iterable[Record]) -> dict[str, str]:
     """Run id -> the status of its newest record, or `to do`."""
-    from suite.records import newest_by_run
+    from suite.records import standing_by_run
 
-    recorded = newest_by_run(records)
+    recorded = standing_by_run(records)
     return {run_id: recorded[run_id].status if run_id in recorded else "to do" for run_id in plan.runs}
 
 

@@ -20,14 +20,14 @@ def run(args: argparse.Namespace) -> int:
     from suite.claims import load_papers
     from suite.cli.selection import console
     from suite.paths import records_dir, work_dir
-    from suite.records import newest_by_run, read_all
+    from suite.records import read_all, standing_by_run
     from suite.report import recorded_profiles
     from suite.report.frame import ARM_OF_ROLE, Measured, measured_arms
     from suite.report.served import claims_served
     from suite.workspace import RunFolder
 
     out = console()
-    newest = newest_by_run(read_all(records_dir())).values()
+    newest = standing_by_run(read_all(records_dir())).values()
     table = Table(box=None, pad_edge=False)
     for heading in ("paper", "profile", "finished", "failed", "blocked", "claims finished"):
         table.add_column(heading)

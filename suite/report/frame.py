@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ import pandas as pd
 
 from suite.claims import Claim, Metric, MetricName, Paper, Quoted
 from suite.priors import find_prior, why_absent
-from suite.records import Arm, Record, newest_by_run
+from suite.records import Arm, Record, standing_by_run
 from suite.report.served import ClaimArm, claims_served
 from suite.verdicts import (
     BLOCKED,
@@ -175,8 +175,10 @@ class Measured:
         }
 
     def mean(self, metric: str) -> float | None:
-        """Mean over the seeds; None when no run reports the metric."""
-        values = self.by_seed(metric)
+        """Mean over the runs; None when no run reports the metric."""
+        values = [
+            run.metrics[metric] for run in self.finished if math.isfinite(run.metrics.get(metric, math.nan))
+        ]
         return _mean(values) if values else None
 
     def by_class(self, metric: str) -> dict[str, list[float]]:
@@ -207,7 +209,7 @@ def measured_arms(records: Iterable[Record], profile: str) -> Arms:
         profile: only records of this profile.
     """
     served: dict[ClaimArm, dict[str, list[Record]]] = {}
-    for record in newest_by_run(record for record in records if record.profile == profile).values():
+    for record in standing_by_run(record for record in records if record.profile == profile).values():
         for entry in claims_served(record):
             served.setdefault(entry, {}).setdefault(record.series, []).append(record)
     return {key: _newest_series(by_series) for key, by_series in served.items()}
@@ -239,9 +241,15 @@ def build_frame(papers: Iterable[Paper], records: Iterable[Record], profile: str
         One row for each metric of each claim, and for each metric of each quoted number, in the order of
         the papers' files; columns and dtypes as in `COLUMNS`.
     """
-    papers = list(papers)
+    papers, records = list(papers), list(records)
     known = _Known(
-        {claim.id: claim for paper in papers for claim in paper.claims}, measured_arms(records, profile)
+        {claim.id: claim for paper in papers for claim in paper.claims},
+        measured_arms(records, profile),
+        {
+            record.provenance["weights_sha256"]: record
+            for record in records
+            if record.status == "finished" and "weights_sha256" in record.provenance
+        },
     )
     rows: list[dict[str, Any]] = []
     for paper in papers:
@@ -264,13 +272,34 @@ def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class _Known:
-    """What a row is made from besides its own claim: the other claims, and all that was measured."""
+    """What a row is made from besides its own claim: the other claims, and all that was measured.
+
+    Attributes:
+        claims: by id.
+        arms: what was measured of every arm.
+        checkpoints: SHA-256 of trained weights -> the finished run that made them.
+    """
 
     claims: Mapping[str, Claim]
     arms: Arms
+    checkpoints: Mapping[str, Record]
 
     def arm(self, claim: Claim, name: Arm) -> Measured:
         return self.arms.get((claim.id, name), _NOTHING)
+
+    def teacher(self, claim: Claim) -> Measured:
+        """The checkpoints that taught the distilled runs of a claim; without any, the one that would.
+
+        A teacher whose weights were lost and made again on another machine is the same run, and another
+        checkpoint.
+        """
+        taught = {
+            run.provenance.get("teacher", {}).get("weights_sha256")
+            for run in self.arm(claim, "distilled").finished
+        }
+        if taught and taught <= self.checkpoints.keys():
+            return Measured(tuple(self.checkpoints[weights] for weights in sorted(taught)))
+        return self.arm(claim, "teacher")
 
     def claimed(self, claim: str | None) -> dict[MetricName, Metric]:
         """The numbers of another claim; none where there is no such claim."""
@@ -368,7 +397,7 @@ def _measured_columns(claim: Claim, name: MetricName, known: _Known) -> dict[str
     }
     if arm != "distilled":
         return columns | _absolute_columns(claim, name, own, own.faults)
-    teacher, student = known.arm(claim, "teacher"), known.arm(claim, "student")
+    teacher, student = known.teacher(claim), known.arm(claim, "student")
     reasons = own.faults + teacher.faults + _wrong_teacher(claim, teacher, known)
     return (
         columns
@@ -383,7 +412,7 @@ def _columns_beside(claim: Claim, name: MetricName, known: _Known) -> dict[str, 
     claimed = known.claimed(claim.teacher_claim).get(name)
     return {
         "teacher_claimed": None if claimed is None else claimed.value,
-        "teacher_measured": known.arm(claim, "teacher").mean(name),
+        "teacher_measured": known.teacher(claim).mean(name),
         "student_mean": student.mean(name),
         "student_n": len(student.by_seed(name)) or None,
     }
@@ -444,7 +473,7 @@ def _gain_columns(
         return _gain_numbers(paired) | {"gain_reason": paired.reason}
     prior = find_prior(claim.dataset, name)
     if prior is None:
-        gain = _mean(distilled) - _mean(alone)
+        gain = _mean(distilled.values()) - _mean(alone.values())
         return {"gain": gain, "gain_reason": why_absent(claim.dataset, name)}
     judged = judge_gain(
         _claimed_gain(claim, name, known),
@@ -481,9 +510,9 @@ def _range(counts: Sequence[int]) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
-def _mean(by_seed: Mapping[int, float]) -> float:
+def _mean(values: Collection[float]) -> float:
     # fsum rounds once, so that the order of the seeds cannot change a digit.
-    return math.fsum(by_seed.values()) / len(by_seed)
+    return math.fsum(values) / len(values)
 
 
 def _decimals(printed: str | None) -> int:

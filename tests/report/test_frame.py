@@ -268,3 +268,24 @@ def test_the_order_of_the_records_changes_nothing(paper, pair_records, record):
         for order in (records, records[::-1], records[3:] + records[:3])
     }
     assert len(texts) == 1
+
+
+def test_the_teacher_of_a_row_is_the_checkpoint_that_taught_it(paper, record, pair_records):
+    first, again = (
+        record("tiny-kd", "teacher", 0, top1=value, attempt=attempt, provenance={"weights_sha256": weights})
+        for attempt, value, weights in ((1, 73.6, "first"), (2, 73.0, "again"))
+    )
+
+    def measured(*weights):
+        runs = [
+            record("tiny-kd", "distilled", seed, top1=71.0, provenance={"teacher": {"weights_sha256": name}})
+            for seed, name in enumerate(weights)
+        ]
+        return row_of(build_frame([paper], [first, again, *runs], "mini"), "tiny-kd")["teacher_measured"]
+
+    assert measured() == 73.6
+    assert measured("first", "first") == 73.6
+    assert measured("again", "again") == 73.0
+    assert measured("first", "again", "again") == pytest.approx(73.3)
+    # Of a checkpoint that nobody has measured, the run's own accuracy is all there is.
+    assert measured("gone") == 73.6
