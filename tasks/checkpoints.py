@@ -85,6 +85,20 @@ class LoadReport:
             *(f"{shapes} in {key}" for key, shapes in self.wrong_shape.items()),
         ]
 
+    def refuse_faults(self, name: str, path: Path) -> None:
+        """Makes sure that the file fits key by key.
+
+        Args:
+            name: what the model is, in the message.
+            path: the file.
+
+        Raises:
+            BlockedError: a key is missing, unknown or of another shape; names the first of them.
+        """
+        if faults := self.faults:
+            more = f" and {len(faults) - 4} more" if len(faults) > 4 else ""
+            raise BlockedError(f"{path.name} does not fit {name}: {', '.join(faults[:4])}{more}")
+
     def summary(self) -> dict[str, Any]:
         """How many keys were loaded and left out, and the faults, as a record keeps it."""
         return {"loaded": len(self.loaded), "left_out": self.left_out, "faults": self.faults}
@@ -145,10 +159,7 @@ def load_all_weights(model: nn.Module, path: Path, name: str) -> LoadReport:
         RefusedCheckpointError: see `read_checkpoint`.
     """
     report = load_weights(model, path)
-    faults = report.faults
-    if faults:
-        more = f" and {len(faults) - 4} more" if len(faults) > 4 else ""
-        raise BlockedError(f"{path.name} does not fit {name}: {', '.join(faults[:4])}{more}")
+    report.refuse_faults(name, path)
     return report
 
 

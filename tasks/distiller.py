@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -253,6 +254,14 @@ class Distiller(BaseModel):
 
     def _caught(self, side: str) -> dict[str, Feature]:
         return {f"{side}.{name}": value for name, value in self._outside[f"{side}_taps"].take().items()}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Distiller:
+        """A copy with weights of its own, such as averaged ones; teacher, taps and annotations are shared."""
+        memo |= {id(shared): shared for shared in (self._outside, self._features, self._annotations)}
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
+        copied.__dict__ = copy.deepcopy(self.__dict__, memo)
+        return copied
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Distiller:
         """Moves the teacher along when the model changes device or precision."""

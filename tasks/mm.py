@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
+from mmengine.hooks import EMAHook
 from mmengine.model import BaseModel
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import Runner
@@ -31,6 +32,7 @@ from tasks.hooks import (
     ResumePointHook,
     seed_everything,
 )
+from tasks.initial_weights import initialise
 from tasks.means import fit_to_means
 from tasks.protocol import read_protocol
 
@@ -90,7 +92,7 @@ class MMAdapter(Adapter):
                 teacher_taps=recipe["teacher"]["taps"] if recipe["teacher"] else None,
                 scales=recipe["data"].get("scales"),
             )
-        self._initialise(model)
+        self._started_from = self._initialise(model)
         self.runner = self._runner(config, model)
         self.runner._train_loop = self.runner.build_train_loop(self.runner._train_loop)
         self.runner.optim_wrapper = self.runner.build_optim_wrapper(self.runner.optim_wrapper)
@@ -103,7 +105,7 @@ class MMAdapter(Adapter):
         init_default_scope(self.scope)
         seed_everything(self.job.seed)
         config = self._config(student)
-        # Nothing is initialised: that may fetch weights, and every key comes from the checkpoint.
+        # Nothing is initialised: every key comes from the checkpoint.
         self.student = self._model(config)
         report = load_all_weights(self.student, checkpoint, f"the student {student['name']}")
         self._test_data = self._test_set(config)
@@ -117,9 +119,9 @@ class MMAdapter(Adapter):
         """The loader of the training data, as mmengine's Runner takes it."""
         return config.train_dataloader
 
-    def _initialise(self, model: BaseModel) -> None:
-        """Gives the network its first weights; published ones are fetched."""
-        model.init_weights()
+    def _initialise(self, model: BaseModel) -> dict[str, dict[str, Any]]:
+        """Gives the network its first weights, and tells what was published of them."""
+        return initialise(model, self.student)
 
     def _config(self, model: dict[str, Any]) -> Config:
         """The zoo's config of a model with the recipe's data, schedule and scale merged in."""
@@ -206,6 +208,8 @@ class MMAdapter(Adapter):
     def describe(self) -> dict[str, Any]:
         """The effective protocol, read back from the built objects."""
         protocol = read_protocol(self.runner, self._config_of_schedulers, self.student, self._test_data)
+        if self._started_from:
+            protocol["initial_weights"] = self._started_from
         if self.job.recipe["teacher"]:
             protocol["teacher"]["name"] = self.job.recipe["teacher"]["name"]
         return protocol
@@ -214,6 +218,7 @@ class MMAdapter(Adapter):
         """Trains from the newest resume point; see `Adapter.fit`."""
         started = time.monotonic()
         self.runner.train()
+        self._take_averaged_weights()
         seconds = time.monotonic() - started
         timings = {"train": seconds}
         if behind := self._progress.resumed_iteration:
@@ -221,6 +226,16 @@ class MMAdapter(Adapter):
         if steps := self.runner.max_iters - behind:
             timings["seconds_per_step"] = seconds / steps
         return timings
+
+    def _take_averaged_weights(self) -> None:
+        """Leaves the student with the averaged weights, where the zoo's config averages them.
+
+        They are what the zoo scores and publishes. mmengine's hook would begin a new average, of the last
+        weights alone, as soon as the same runner tests.
+        """
+        for hook in [hook for hook in self.runner.hooks if isinstance(hook, EMAHook)]:
+            hook._swap_ema_parameters()
+            self.runner.hooks.remove(hook)
 
     def evaluate(self) -> dict[str, float]:
         """Scores the student as the runner's test loop does; see `Adapter.evaluate`."""

@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from tasks.distiller import Distiller
+from tasks.initial_weights import pretrained_parts
 
 _NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm)
 _SAMPLED = 10
@@ -62,7 +63,7 @@ def read_protocol(runner: Runner, schedulers: Any, student: nn.Module, test_data
         "normalisation": _normalisation(student.get_submodule("data_preprocessor")),
         "norms": _norms(student),
         "frozen": _frozen_parts(student),
-        "initialised_from": _initialised_from(student),
+        "initialised_from": dict(pretrained_parts(student)),
         "precision": _precision(wrapper),
     }
     model = _without_wrapper(runner.model)
@@ -239,17 +240,6 @@ def _frozen_parts(model: nn.Module) -> list[str]:
     return [name for name in parts if name not in scattered] + (
         ["norms of the backbone"] if scattered else []
     )
-
-
-def _initialised_from(model: nn.Module) -> dict[str, str]:
-    """Module -> the published weights it starts from."""
-    found = {}
-    for name, module in model.named_modules():
-        configs = getattr(module, "init_cfg", None) or []
-        for config in [configs] if isinstance(configs, Mapping) else configs:
-            if config.get("type") == "Pretrained":
-                found[name or "model"] = config["checkpoint"]
-    return found
 
 
 def _distillation(distiller: Distiller) -> dict[str, Any]:

@@ -65,8 +65,9 @@ class _WithStandIns(MMAdapter):
     def _devices(self) -> int:
         return int(self.job.recipe["devices"])
 
-    def _initialise(self, model: BaseModel) -> None:
-        """Leaves the network as it is: nothing is fetched."""
+    def _initialise(self, model: BaseModel) -> dict[str, dict[str, Any]]:
+        """Leaves the network as it is."""
+        return {}
 
     def _teacher(self) -> BaseModel | None:
         teacher = self.job.recipe["teacher"]

@@ -22,12 +22,13 @@ from typing import Any
 
 from suite.audit import audit, mismatches
 from suite.claims import find_claim
+from suite.downloads import cached
 from suite.paths import datasets_dir
 from suite.plan import Run
 from suite.priors import find_prior
 from suite.records import Record, read_for_run, write_record
 from suite.verdicts import teacher_reason
-from suite.weights import cached, find_weights, how_to_get
+from suite.weights import find_weights, how_to_get
 from suite.workspace import WEIGHTS_FILE, RunFolder, lead_to
 from tasks.adapter import Adapter, BlockedError, Job, load
 from tasks.embedded.store import WrongFingerprintError

@@ -16,17 +16,18 @@ from typing import Any
 import pytest
 
 from suite.claims import load_papers
+from suite.downloads import DownloadError, cached, fetch
 from suite.errors import SuiteError
 from suite.paths import BASELINES, ROOT, weights_dir
-from suite.recipes import load_recipes
+from suite.protocols import load_protocols, published_training
+from suite.recipes import Recipe, load_recipes
 from suite.strict_yaml import read_yaml
 from suite.weights import (
-    DownloadError,
     Weights,
-    cached,
     claims_taught,
-    fetch,
+    find_checkpoint,
     how_to_get,
+    read_backbones,
     read_registry,
     read_weights,
     teacher_weights,
@@ -154,10 +155,39 @@ def test_a_broken_entry_is_refused_with_its_line(old, new, below, text, tmp_path
 
 
 def test_the_registry_and_the_cache_need_no_torch():
-    code = "import suite.weights as w, sys; w.read_weights(); w.cached(w.find_weights('resnet34')); "
+    code = "import suite.weights as w, suite.downloads as d, sys; d.cached(w.find_checkpoint('resnet34')); "
     code += "print([name for name in sys.modules if name in ('torch', 'mmengine')])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert found.stdout.strip() == "[]"
+
+
+# Backbones to start from
+
+
+def test_every_backbone_lies_where_the_zoos_own_tables_say():
+    from mmengine.runner.checkpoint import get_external_models, get_torchvision_models
+
+    tables = {"torchvision": get_torchvision_models(), "open-mmlab": get_external_models()}
+    for name, backbone in read_backbones().items():
+        scheme, _, key = name.partition("://")
+        assert backbone.address == tables[scheme][key]
+
+
+def test_the_backbones_on_file_are_those_that_published_trainings_start_from():
+    stated = {
+        of.value
+        for model in load_protocols().models
+        for name, of in published_training(load_protocols(), "", Recipe(task="", student=model)).items()
+        if name.startswith("initialised_from.")
+    }
+    assert stated == set(read_backbones())
+
+
+def test_a_backbone_is_found_by_the_name_that_configs_give_it():
+    assert find_checkpoint("torchvision://resnet50").file_name == "resnet50-0676ba61.pth"
+    assert find_checkpoint("resnet34").id == "resnet34"
+    with pytest.raises(SuiteError, match=r"no weights 'torchvision://resnet5': did you mean 'torchvision://"):
+        find_checkpoint("torchvision://resnet5")
 
 
 # The download

@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
             no room to write.
     """
     from suite.claims import find_claim
+    from suite.downloads import sha256_of
     from suite.errors import SuiteError
     from suite.paths import records_dir, work_dir
     from suite.plan import plan_released
@@ -41,7 +42,6 @@ def run(args: argparse.Namespace) -> int:
     from suite.records import read_for_run, standing_by_run
     from suite.report import write_reports
     from suite.runner import Engine, check_device
-    from suite.weights import sha256_of
     from suite.workspace import RunFolder, lead_to
 
     checkpoint = Path(args.checkpoint)

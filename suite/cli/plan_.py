@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from suite.cost import Choice, NeededData, PlanCost, TeacherWeights
+    from suite.cost import Choice, NeededBackbone, NeededData, PlanCost, TeacherWeights
     from suite.plan import Plan
 
 
@@ -72,7 +72,7 @@ def _print_json(cost: PlanCost, budget: float | None, choices: list[Choice] | No
     import json
     from dataclasses import asdict
 
-    from suite.cost import free_gigabytes, needed_data, teacher_weights, unit
+    from suite.cost import free_gigabytes, needed_backbones, needed_data, teacher_weights, unit
     from suite.paths import datasets_dir
 
     plan = cost.plan
@@ -100,6 +100,7 @@ def _print_json(cost: PlanCost, budget: float | None, choices: list[Choice] | No
         "saved_between_papers": cost.saved_between_papers,
         "data_sets": [asdict(dataset) for dataset in data],
         "teacher_weights": [asdict(entry) for entry in teacher_weights(plan)],
+        "backbones": [asdict(entry) for entry in needed_backbones(plan)],
         "disk": {**_disk(data), "folder": str(datasets_dir()), "free": free_gigabytes(datasets_dir())},
         "budget": None if choices is None else {"hours": budget, "choices": [asdict(row) for row in choices]},
     }
@@ -155,7 +156,7 @@ def left_out(plan: Plan) -> list[str]:
 def _print_cost(cost: PlanCost) -> None:
     """Prints what every claim takes, the total, where the hours come from, data, disk and weights."""
     from suite.cli.selection import console
-    from suite.cost import needed_data, teacher_weights, unit
+    from suite.cost import needed_backbones, needed_data, teacher_weights, unit
 
     out = console()
     hours = unit(cost.plan)
@@ -168,6 +169,7 @@ def _print_cost(cost: PlanCost) -> None:
         *_origins(cost, hours),
         *_data(data),
         *_teachers(teachers),
+        *_backbones(needed_backbones(cost.plan)),
     ):
         out.print(line, soft_wrap=True)
 
@@ -271,6 +273,18 @@ def _teachers(teachers: list[TeacherWeights]) -> Iterable[str]:
         yield f"Released teachers that are absent: {_models(absent)}; 'python -m suite weights fetch {names}'"
     if trained := [entry for entry in teachers if entry.released is None]:
         yield f"Teachers that nobody has released, and this plan trains: {_models(trained)}."
+
+
+def _backbones(backbones: list[NeededBackbone]) -> Iterable[str]:
+    """What trainings start from, as far as it has to be fetched."""
+    absent = [backbone for backbone in backbones if not backbone.present]
+    if absent:
+        trainings = sum(backbone.trainings for backbone in absent)
+        names = " ".join(backbone.id for backbone in absent)
+        yield (
+            f"Backbones that are absent, and {trainings} trainings start from: "
+            f"'python -m suite weights fetch {names}'"
+        )
 
 
 def _models(teachers: list[TeacherWeights]) -> str:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from suite.weights import Report, Weights
+    from suite.downloads import Report
+    from suite.weights import Checkpoint
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,12 +40,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _fetch(names: list[str]) -> None:
-    from suite.weights import fetch, find_weights
+    from suite.downloads import fetch
+    from suite.weights import find_checkpoint
 
-    for weights in [find_weights(name) for name in names]:
-        with _progress(weights.id) as report:
-            path = fetch(weights, _check, report)
-        print(f"{weights.id}: {path}", flush=True)
+    for checkpoint in [find_checkpoint(name) for name in names]:
+        with _progress(checkpoint.id) as report:
+            path = fetch(checkpoint, _check, report)
+        print(f"{checkpoint.id}: {path}", flush=True)
 
 
 def _check(path: Path) -> None:
@@ -54,7 +56,7 @@ def _check(path: Path) -> None:
         DownloadError: it is such a file, or no checkpoint at all.
     """
     # Imported here: only a file that has just arrived needs PyTorch.
-    from suite.weights import DownloadError
+    from suite.downloads import DownloadError
     from tasks.checkpoints import RefusedCheckpointError, read_checkpoint
 
     try:
@@ -78,8 +80,8 @@ def _progress(title: str) -> Iterator[Report]:
         yield lambda done, total: bars.update(bar, completed=done, total=total)
 
 
-def _state(weights: Weights) -> str:
-    from suite.weights import cached
+def _state(weights: Checkpoint) -> str:
+    from suite.downloads import cached
 
     if not weights.published:
         return "train it"
@@ -91,7 +93,7 @@ def _print_table() -> None:
 
     from suite.cli.selection import console
     from suite.paths import weights_dir
-    from suite.weights import claims_taught, read_weights
+    from suite.weights import claims_taught, read_backbones, read_weights
 
     table = Table(box=None, pad_edge=False)
     for heading in ("id", "trained for", "schedule", "published accuracy", "teacher in", "state"):
@@ -103,6 +105,8 @@ def _print_table() -> None:
             *(weights.id, weights.dataset, weights.schedule, accuracy or "none"),
             *(f"{taught} claims" if taught > 1 else "1 claim" if taught else "", _state(weights)),
         )
+    for backbone in read_backbones().values():
+        table.add_row(backbone.id, "imagenet-1k", "a backbone to start from", "", "", _state(backbone))
     out = console()
     out.print(table)
     out.print(f"\nFetched files are kept in {weights_dir()}.", soft_wrap=True)
@@ -111,10 +115,13 @@ def _print_table() -> None:
 def _print_json() -> None:
     import json
 
-    from suite.weights import claims_taught, read_weights
+    from suite.weights import claims_taught, read_backbones, read_weights
 
     content = [
         {**weights.model_dump(), "teacher_in": claims_taught(weights), "state": _state(weights)}
         for weights in read_weights().values()
+    ]
+    content += [
+        {**backbone.model_dump(), "state": _state(backbone)} for backbone in read_backbones().values()
     ]
     print(json.dumps(content, indent=1))

@@ -24,13 +24,22 @@ spent on.
 from suite.cost.budget import Choice, chance_to_show, choose
 from suite.cost.estimate import Cost, Estimator, run_costs
 from suite.cost.figures import load_costs
-from suite.cost.needs import NeededData, TeacherWeights, free_gigabytes, needed_data, teacher_weights
+from suite.cost.needs import (
+    NeededBackbone,
+    NeededData,
+    TeacherWeights,
+    free_gigabytes,
+    needed_backbones,
+    needed_data,
+    teacher_weights,
+)
 from suite.cost.totals import PlanCost, cost_of, in_words, unit
 
 __all__ = [
     "Choice",
     "Cost",
     "Estimator",
+    "NeededBackbone",
     "NeededData",
     "PlanCost",
     "TeacherWeights",
@@ -40,6 +49,7 @@ __all__ = [
     "free_gigabytes",
     "in_words",
     "load_costs",
+    "needed_backbones",
     "needed_data",
     "run_costs",
     "teacher_weights",

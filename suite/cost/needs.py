@@ -1,15 +1,19 @@
-"""What a plan needs beside hours: data sets, room on the disk, and the weights of released teachers."""
+"""What a plan needs beside hours: data sets, room on the disk, teachers, and backbones to start from."""
 
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from suite import weights
 from suite.datasets import presence, read_published
+from suite.downloads import cached
 from suite.plan import Plan, Run
+from suite.protocols import load_protocols, published_training
+from suite.recipes import Recipe
+from suite.weights import find_weights, read_backbones
 
 
 @dataclass(frozen=True)
@@ -87,15 +91,51 @@ def teacher_weights(plan: Plan) -> list[TeacherWeights]:
     ]
 
 
+@dataclass(frozen=True)
+class NeededBackbone:
+    """Published weights that trainings of a plan start from.
+
+    Attributes:
+        id: as `python -m suite weights` takes it.
+        trainings: how many start from it.
+        present: whether it has been fetched.
+        address: where it lies.
+    """
+
+    id: str
+    trainings: int
+    present: bool
+    address: str
+
+
+def needed_backbones(plan: Plan) -> list[NeededBackbone]:
+    """What the trainings of a plan that follows the published protocol start from, as documents state it.
+
+    Raises:
+        SuiteError: the file of protocols or the registry of backbones is damaged.
+    """
+    counts: Counter[str] = Counter()
+    for run in plan.runs.values():
+        if run.recipe["scale"] == "published" and "checkpoint" not in run.recipe:
+            alone = Recipe(task=run.recipe["task"], student=run.recipe["student"]["name"])
+            stated = published_training(load_protocols(), "", alone)
+            counts.update(of.value for name, of in stated.items() if name.startswith("initialised_from."))
+    known = read_backbones()
+    return [
+        NeededBackbone(name, count, cached(known[name]) is not None, known[name].address)
+        for name, count in sorted(counts.items())
+    ]
+
+
 def _weights_of(teacher: Run) -> TeacherWeights:
     model = teacher.recipe["student"]["name"]
     if "checkpoint" not in teacher.recipe:
         return TeacherWeights(model, teacher.run_id, released=None, present=False, address=None)
-    released = weights.find_weights(teacher.recipe["checkpoint"]["weights"])
+    released = find_weights(teacher.recipe["checkpoint"]["weights"])
     return TeacherWeights(
         model=model,
         run_id=teacher.run_id,
         released=released.id,
-        present=weights.cached(released) is not None,
+        present=cached(released) is not None,
         address=released.address,
     )

@@ -176,3 +176,61 @@ def test_what_the_record_holds_is_the_file_that_was_named(ours, tmp_path):
     assert released.provenance["weights_sha256"] == digest
     assert released.timings.keys() >= {"evaluation", "wall"}
     assert "train" not in released.timings
+
+
+PUBLISHED = {
+    "mgd-resnet18": ("mmpretrain::resnet/resnet18_8xb32_in1k.py", "imagenet", {"top1", "top5"}),
+    "fgd-retinanet-r50-r101": ("mmdet::retinanet/retinanet_r50_fpn_2x_coco.py", "coco", {"box_AP"}),
+    "mgd-solo-r50": ("mmdet::solo/solo_r50_fpn_1x_coco.py", "coco", {"mask_AP"}),
+    "mgd-pspnet-r18": (
+        "mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py",
+        "cityscapes",
+        {"mIoU"},
+    ),
+}
+"""Claim -> its student's config in the zoo, data set, what is measured."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("claim", PUBLISHED)
+def test_a_checkpoint_of_the_plain_zoo_model_scores_as_in_its_zoo(claim, suite, tmp_path, monkeypatch):
+    from mmengine.registry import MODELS, init_default_scope
+    from mmengine.runner import Runner
+
+    from tasks.mm import zoo_config
+    from tests.tasks import published_layouts
+
+    zoo, dataset, metrics = PUBLISHED[claim]
+    monkeypatch.setenv("SUITE_WORK", str(tmp_path / "work"))
+    monkeypatch.setenv("SUITE_DATA", str(tmp_path / "data"))
+    fingerprint = published_layouts.make(dataset, tmp_path / "data", train=1, val=3)
+    config = zoo_config(zoo)
+    init_default_scope(zoo.partition("::")[0])
+    torch.manual_seed(0)
+    network = MODELS.build(config.model)
+    path = tmp_path / "zoo.pth"
+    torch.save({"meta": {"epoch": 12}, "state_dict": network.state_dict()}, path)
+
+    words = ("--claim", claim, "--checkpoint", str(path), "--device", "cpu")
+    done = suite("evaluate", *words, f"data.fingerprint={fingerprint}")
+    assert done.returncode == 0, done.stderr
+    (record,) = suite.records.values()
+    assert (record.arm, record.profile, record.status) == ("released", "paper", "finished")
+    assert record.provenance["data_fingerprint"] == fingerprint
+    assert set(record.metrics) >= metrics
+    assert record.departures == [f"override data.fingerprint={fingerprint}"]
+
+    root = tmp_path / "data" / dataset
+    config.test_dataloader.dataset.data_root = f"{root}/"
+    config.test_dataloader.update(num_workers=0, persistent_workers=False)
+    if "ann_file" in config.test_evaluator:
+        config.test_evaluator.ann_file = str(root / "annotations" / "instances_val2017.json")
+    config.work_dir, config.load_from = str(tmp_path / "zoo"), str(path)
+    config.visualizer = None
+    found = Runner.from_cfg(config).test()
+    names = {"accuracy/top1": "top1", "coco/bbox_mAP": "box_AP", "coco/segm_mAP": "mask_AP", "mIoU": "mIoU"}
+    percent = 100 if dataset == "coco" else 1
+    measured = {names[key]: percent * value for key, value in found.items() if key in names}
+    assert {name: record.metrics[name] for name in measured} == pytest.approx(measured, abs=0.01)
+    report = (suite.folder / "results" / f"{claim.partition('-')[0]}-paper.md").read_text(encoding="utf-8")
+    assert "released" in report
