@@ -60,6 +60,7 @@ def read_protocol(runner: Runner, schedulers: Any, student: nn.Module, test_data
         "train_transforms": _transforms(loader.dataset.pipeline),
         "test_pipeline": [type(step).__name__ for step in _steps(test_data.pipeline)],
         "test_transforms": _transforms(test_data.pipeline),
+        "evaluation": _evaluation(student),
         "normalisation": _normalisation(student.get_submodule("data_preprocessor")),
         "norms": _norms(student),
         "frozen": _frozen_parts(student),
@@ -193,6 +194,21 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return all(_is_plain(item) for item in value)
     return isinstance(value, bool | int | float | str)
+
+
+def _evaluation(student: nn.Module) -> dict[str, Any]:
+    """Part of the network -> how it makes predictions when it is scored: thresholds, suppression, whole images."""
+    found = {
+        name: _nested(module.test_cfg)
+        for name, module in student.named_modules()
+        if isinstance(getattr(module, "test_cfg", None), Mapping)
+    }
+    # A detector hands to its heads what it was given itself.
+    return {name: settings for name, settings in found.items() if name} or found.get("", {})
+
+
+def _nested(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _nested(value) if isinstance(value, Mapping) else value for key, value in settings.items()}
 
 
 def _normalisation(preprocessor: nn.Module) -> dict[str, Any]:

@@ -75,6 +75,14 @@ def tap_the_wrong_level(recipe):
     recipe["student"]["taps"]["neck"]["module"] = ["neck.lateral_convs.0.conv", *modules[1:]]
 
 
+def keep_more_boxes(recipe):
+    recipe["student"]["overrides"] = {"test_cfg": {"max_per_img": 300}}
+
+
+def start_from_nothing(recipe):
+    recipe["student"]["overrides"] = {"backbone": {"init_cfg": None}}
+
+
 FAULTS = {
     "learning rate twice": (optimizer(lr=0.02), "learning_rate"),
     "no gradient clip": (drop_the_clip, "gradient_clip.max_norm"),
@@ -85,6 +93,8 @@ FAULTS = {
     "a normalisation of another channel order": (swap_the_mean, "normalisation.mean"),
     "alpha ten times": (weigh_ten_times, "losses.fgd.alpha"),
     "a tap on another level": (tap_the_wrong_level, "taps.student.neck"),
+    "more boxes scored": (keep_more_boxes, "evaluation.bbox_head.max_per_img"),
+    "no backbone to start from": (start_from_nothing, "initialised_from.backbone"),
 }
 
 
