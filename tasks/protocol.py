@@ -197,7 +197,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _evaluation(student: nn.Module) -> dict[str, Any]:
-    """Part of the network -> how it makes predictions when it is scored: thresholds, suppression, whole images."""
+    """Part of the network -> how it predicts when it is scored: thresholds, suppression, whole images."""
     found = {
         name: _nested(module.test_cfg)
         for name, module in student.named_modules()

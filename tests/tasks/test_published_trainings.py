@@ -69,11 +69,7 @@ def publish_backbone(network: BaseModel, cache: Path, **changes: Any) -> dict[st
     """Puts random weights of a network's backbone into the cache; as published, with a classifier."""
     found = {}
     for part, source in pretrained_parts(network):
-        weights = {
-            key: torch.randn_like(value.float()) * 0.02
-            for key, value in network.get_submodule(part).state_dict().items()
-        }
-        weights = {key: value.abs() if "running_var" in key else value for key, value in weights.items()}
+        weights: dict[str, Any] = dict(network.get_submodule(part).state_dict())
         weights |= {"fc.weight": torch.zeros(1000, 8), "fc.bias": torch.zeros(1000), **changes}
         weights = {key: value for key, value in weights.items() if value is not None}
         cache.mkdir(exist_ok=True)
