@@ -23,9 +23,9 @@ from typing import Annotated, Any, BinaryIO
 from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
 
 from suite import paths
-from suite.claims import Dataset, Numbers, load_papers
+from suite.claims import Numbers, load_papers
 from suite.errors import SuiteError, did_you_mean
-from suite.models import read_models
+from suite.models import Dataset, read_models
 from suite.strict_yaml import parse, refuse
 
 Report = Callable[[int, int | None], None]
