@@ -22,12 +22,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from suite import paths
 from suite.errors import SuiteError, did_you_mean
-from suite.models import Task, read_models
+from suite.models import Dataset, Task, read_models
 from suite.recipes import Recipe, read_recipes
 from suite.strict_yaml import Location, Number, line_of, parse, refuse, shown
 
 Role = Literal["teacher", "baseline", "ours", "rival", "ablation"]
-Dataset = Literal["imagenet-1k", "cifar-100", "coco-2017", "cityscapes"]
 MetricName = Literal[
     "top1", "top5",
     "box_AP", "box_AP_S", "box_AP_M", "box_AP_L", "box_AR", "box_AR_S", "box_AR_M", "box_AR_L",

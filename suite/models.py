@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, RootModel
 from suite.strict_yaml import parse
 
 Task = Literal["classification", "detection", "instance_segmentation", "semantic_segmentation"]
+Dataset = Literal["imagenet-1k", "cifar-100", "coco-2017", "cityscapes"]
 
 
 class Model(BaseModel):
@@ -18,12 +19,14 @@ class Model(BaseModel):
     Attributes:
         title: its name in tables.
         task: what it does.
+        dataset: the data of its published training, where they are others than those of its task's models.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     title: str
     task: Task
+    dataset: Dataset | None = None
 
 
 def read_models(folder: Path) -> dict[str, Model]:

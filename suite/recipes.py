@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, RootModel, model_validator
 
 from suite.errors import SuiteError, did_you_mean
-from suite.models import read_models
+from suite.models import Model, read_models
 from suite.paths import BASELINES, ROOT, work_dir
 from suite.strict_yaml import parse, refuse
 
@@ -129,13 +129,12 @@ def trained_alone(recipe: Recipe, model: str) -> Recipe:
     models = _models()
     if model not in models:
         raise SuiteError(f"no model {model!r} in baselines/models.yaml; {did_you_mean(model, models)}")
-    return Recipe(task=models[model], student=model)
+    return Recipe(task=models[model].task, student=model)
 
 
 @functools.cache
-def _models() -> dict[str, str]:
-    """Task by model."""
-    return {name: model.task for name, model in read_models(BASELINES).items()}
+def _models() -> dict[str, Model]:
+    return read_models(BASELINES)
 
 
 def compose(recipe: Recipe, profile: str, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -163,6 +162,8 @@ def compose(recipe: Recipe, profile: str, overrides: tuple[str, ...] = ()) -> di
         chosen.append(f"model@teacher={recipe.teacher}")
     if recipe.method:
         chosen.append(f"method={recipe.method}")
+    if own := _own_data(recipe, profile):
+        chosen.append(f"data={own}")
     composed = _hydra_compose((*chosen, *recipe.overrides), overrides)
     scale = composed["profile"]["scale"]
     return {
@@ -184,6 +185,13 @@ def compose(recipe: Recipe, profile: str, overrides: tuple[str, ...] = ()) -> di
         "schedule": composed["schedule"]["overrides"],
         **_means(composed),
     }
+
+
+def _own_data(recipe: Recipe, profile: str) -> str | None:
+    """The choice of `data` for a student of another data set than its task's, where the profile has it."""
+    model = _models().get(recipe.student)
+    choice = f"{profile}-{model.dataset}" if model and model.dataset else None
+    return f"{recipe.task}/{choice}" if choice in group_choices(f"data/{recipe.task}") else None
 
 
 def _of_data(data: dict[str, Any]) -> dict[str, Any]:

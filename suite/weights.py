@@ -14,9 +14,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
 
 from suite import paths
-from suite.claims import Dataset, Numbers, load_papers
+from suite.claims import Numbers, load_papers
 from suite.errors import SuiteError, did_you_mean
-from suite.models import read_models
+from suite.models import Dataset, read_models
 from suite.strict_yaml import parse, refuse
 
 Address = Annotated[str, Field(pattern=r"^https?://[\w.:-]+/[\w/.%-]+-[0-9a-f]{8}\.pth$")]

@@ -7,6 +7,7 @@ from typing import Any
 
 import mmpretrain.models  # noqa: F401  (fills the registry, before a run is forked off)
 import torch
+from mmpretrain.datasets import CIFAR10
 from torch import Tensor
 
 from tasks.mm import MMAdapter
@@ -22,6 +23,15 @@ class ClassificationAdapter(MMAdapter):
     def annotations(self) -> Mapping[str, Callable[[Any], Any]]:
         """`target`: the labels of a batch."""
         return {"target": self.target}
+
+    def describe(self) -> dict[str, Any]:
+        """The effective protocol, read back from the built objects."""
+        protocol = super().describe()
+        normalisation = protocol["normalisation"]
+        if isinstance(self._test_data, CIFAR10) and "channels" in normalisation:
+            # No decoder has put blue first: what is handed on as it is read is RGB.
+            normalisation["channels"] = "RGB" if normalisation["channels"] == "BGR" else "BGR"
+        return protocol
 
     def target(self, data_samples: Any) -> Tensor:
         """Labels of a batch: `N` class indices, or `N x K` soft labels when images were mixed."""

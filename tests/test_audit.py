@@ -104,6 +104,55 @@ def test_a_planted_fault_is_found_by_the_name_of_its_setting(fault, log):
     assert setting in {finding.setting for finding in mismatches(findings(log, change))}
 
 
+CIFAR = "nkd-resnet18-cifar-uskd"
+
+
+def test_a_faithful_run_on_cifar_100_matches_in_every_setting_that_was_stated(log):
+    found = {finding.setting: finding for finding in findings(log, claim=CIFAR)}
+    assert {finding.verdict for finding in found.values()} == {"match"}
+    stated = {"learning_rates", "weight_decay", "global_batch", "normalisation.mean", "losses.uskd.mu"}
+    assert stated <= found.keys()
+
+
+def keep_the_keys_of_the_older_framework(recipe):
+    """As the released config has it: nobody reads what it says, and what it builds on for CIFAR-10 counts."""
+    recipe["schedule"] |= {
+        "optimizer": {"type": "SGD", "lr": 0.1, "momentum": 0.9, "weight_decay": 0.0005},
+        "lr_config": {"policy": "step", "step": [60, 120, 160], "gamma": 0.2},
+        "optim_wrapper": {"optimizer": {"weight_decay": 0.0001}},
+        "param_scheduler": {"milestones": [100, 150], "gamma": 0.1},
+    }
+
+
+def swap_red_and_blue(recipe):
+    recipe["schedule"]["data_preprocessor"] = {"to_rgb": True}
+
+
+def set_alpha_as_on_imagenet(recipe):
+    recipe["method"]["losses"]["uskd"]["arguments"]["alpha"] = 1.0
+
+
+def train_on_one_device(recipe):
+    recipe["devices"] = 1
+
+
+FAULTS_ON_CIFAR = {
+    "a schedule in the keys of the older framework": (
+        keep_the_keys_of_the_older_framework,
+        {"learning_rates", "weight_decay"},
+    ),
+    "one device as the user of issue 19 had": (train_on_one_device, {"devices", "global_batch"}),
+    "colours in another order than the files have": (swap_red_and_blue, {"normalisation.channels"}),
+    "a weight of ImageNet": (set_alpha_as_on_imagenet, {"losses.uskd.alpha"}),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS_ON_CIFAR)
+def test_a_fault_planted_on_cifar_100_is_found_and_nothing_else(fault, log):
+    change, settings = FAULTS_ON_CIFAR[fault]
+    assert {finding.setting for finding in mismatches(findings(log, change, CIFAR))} == settings
+
+
 def test_half_the_devices_with_twice_the_accumulation_is_a_departure_once_an_override_declares_it(log):
     def half(recipe):
         recipe["devices"] = 4

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from suite.claims import Claim, Paper, select
+from suite.datasets import read_published
 from suite.errors import SuiteError
 from suite.paths import ROOT
 from suite.protocols import load_protocols
@@ -89,6 +90,24 @@ def test_data_that_shrink_the_feature_maps_say_how_many_times_and_others_do_not(
     # A published data set says how many images it has.
     for recipe in ("resnet18", "retinanet-r50"):
         assert compose(RECIPES[recipe], "paper")["data"].keys() == read | {"images"}
+
+
+def test_a_model_of_another_data_set_reads_it_with_the_published_protocol_and_its_tasks_data_embedded():
+    cifar, usual = (RECIPES["resnet18-cifar-uskd"], RECIPES["resnet18-uskd"])
+    published = compose(cifar, "paper")["data"]
+    assert (published["name"], published["images"]) == ("cifar100", {"train": 50_000, "test": 10_000})
+    assert compose(trained_alone(cifar, cifar.student), "paper")["data"] == published
+    for profile in ("mini", "smoke"):
+        assert compose(cifar, profile)["data"] == compose(usual, profile)["data"]
+    assert compose(cifar, "paper", ("data.fingerprint=other",))["data"]["fingerprint"] == "other"
+
+
+def test_every_claim_is_measured_on_the_data_that_the_published_protocol_of_its_recipe_reads():
+    claims_names = {dataset.folder: dataset.claims_name for dataset in read_published().values()}
+    for _, claim in select():
+        if claim.recipe:
+            data = compose(RECIPES[claim.recipe], "paper")["data"]
+            assert claims_names[data["name"]] == claim.dataset, claim.id
 
 
 def test_what_is_composed_belongs_to_the_caller():

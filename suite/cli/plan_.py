@@ -253,14 +253,14 @@ def _data(data: list[NeededData]) -> Iterable[str]:
     disk = _disk(data)
     if disk["needed"]:
         yield (
-            f"Disk: {disk['needed']:,.0f} GB of data sets, {disk['missing']:,.0f} GB of them still to be "
+            f"Disk: {disk['needed']:g} GB of data sets, {disk['missing']:g} GB of them still to be "
             f"obtained; {free_gigabytes(datasets_dir()):,.0f} GB are free in {datasets_dir()}. Weights, "
             "checkpoints and logs are not counted."
         )
 
 
 def _present(dataset: NeededData) -> str:
-    return f"{dataset.gigabytes:,.0f} GB, {dataset.presence}"
+    return f"{dataset.gigabytes:g} GB, {dataset.presence}"
 
 
 def _teachers(teachers: list[TeacherWeights]) -> Iterable[str]:

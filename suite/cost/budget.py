@@ -127,8 +127,10 @@ def chance_to_show(claim: Claim, seeds: int) -> tuple[float, str]:
         seeds: runs an arm.
 
     Returns:
-        The probability, 0 where no metric of the claim has a prior; and the reason in words.
+        The probability, 0 where no metric of the claim has a prior and, if it is distilled, a gain; and the
+        reason in words.
     """
+    unsaid = "no noise prior says how well it would show"
     for name in claim.metrics:
         if (prior := find_prior(claim.dataset, name)) is None:
             continue
@@ -137,13 +139,14 @@ def chance_to_show(claim: Claim, seeds: int) -> tuple[float, str]:
             what = f"a deviation of {size:g} {name}"
         else:
             if (gain := _gain(claim, name)) is None:
+                unsaid = "no source prints a gain that could show"
                 continue
             size, noise = abs(gain), prior.sigma0 * math.sqrt(2 / seeds)
             what = f"its published gain of {gain:.2f} {name}"
         chance = NormalDist().cdf(size / noise - _MORE_THAN_CHANCE)
         ratio = f"{size / noise:.1f} times the noise of published runs"
         return chance, f"{what} is {ratio} and shows with a chance of {chance:.0%}"
-    return 0.0, "no noise prior says how well it would show"
+    return 0.0, unsaid
 
 
 def _gain(claim: Claim, metric: MetricName) -> float | None:

@@ -43,12 +43,22 @@ def needed_data(plan: Plan) -> list[NeededData]:
     """
     published = read_published()
     found = []
-    for name in sorted({run.recipe["data"]["name"] for run in plan.runs.values()}):
+    for name in sorted({data_name(run) for run in plan.runs.values()}):
         if dataset := published.get(name):
             found.append(NeededData(name, dataset.title, dataset.gigabytes, presence(name), dataset.obtained))
         else:
             found.append(NeededData(name, name, None, "embedded", "built on first use"))
     return found
+
+
+def data_name(run: Run) -> str:
+    """The data set of a run as `python -m suite data` calls it; its recipe has the name of the folder.
+
+    Raises:
+        SuiteError: the file of published data sets is damaged.
+    """
+    folder = str(run.recipe["data"]["name"])
+    return next((name for name, dataset in read_published().items() if dataset.folder == folder), folder)
 
 
 def free_gigabytes(folder: Path) -> float:

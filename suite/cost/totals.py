@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from suite.claims import load_papers
 from suite.cost.estimate import Basis, Cost, run_costs
+from suite.cost.needs import data_name
 from suite.plan import Plan
 from suite.records import Record
 
@@ -118,7 +119,7 @@ def cost_of(plan: Plan, states: Mapping[str, str], records: Iterable[Record]) ->
             shared=sum(users[run_id] > 1 for run_id in run_ids),
             cost=_sum(run_ids, costs, states),
             bases=tuple(dict.fromkeys(costs[run_id].basis for run_id in run_ids)),
-            data=tuple(dict.fromkeys(plan.runs[run_id].recipe["data"]["name"] for run_id in run_ids)),
+            data=tuple(dict.fromkeys(data_name(plan.runs[run_id]) for run_id in run_ids)),
             teacher=_teacher_of(run_ids, plan),
         )
         for claim, run_ids in needs.items()

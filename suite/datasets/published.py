@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, RootModel, model_validator
 
-from suite.claims import Dataset as ClaimsName
+from suite.models import Dataset as ClaimsName
 from suite.paths import BASELINES, datasets_dir
 from suite.strict_yaml import parse
 

@@ -91,7 +91,7 @@ def test_a_broken_or_missing_file_of_recipes_is_refused(baselines):
 
 def test_a_broken_or_missing_file_of_models_is_refused(baselines):
     (baselines / "models.yaml").write_text("small:\n  title: Small\n  taks: detection\n", encoding="utf-8")
-    assert refusal(baselines).startswith("models.yaml:3: unknown key 'taks'; did you mean 'task'?")
+    assert refusal(baselines).startswith("models.yaml:3: unknown key 'taks'; did you mean 'task'")
     (baselines / "models.yaml").unlink()
     assert refusal(baselines) == "models.yaml: there is no such file; restore it from the repository"
 

@@ -6,7 +6,7 @@ import statistics
 
 import pytest
 
-from suite.claims import find_claim, load_papers
+from suite.claims import find_claim, load_papers, select
 from suite.cost import chance_to_show, choose
 from tests.cost.conftest import plan_of, priced
 
@@ -31,8 +31,13 @@ def test_the_chance_to_show_follows_from_gain_and_noise(claim, seeds, noise, siz
     assert f"is {size / noise:.1f} times the noise of published runs" in words
 
 
+def test_a_number_without_a_printed_gain_has_none_to_show_although_its_noise_is_known():
+    claim = find_claim("nkd-resnet18-cifar-uskd")[1]
+    assert chance_to_show(claim, 3) == (0.0, "no source prints a gain that could show")
+
+
 def test_a_budget_buys_own_results_first_and_never_more_than_there_is():
-    names = [claim for claim in ROLES if claim.startswith(("mgd-resnet18", "nkd-resnet18"))]
+    names = [claim.id for _, claim in select() if claim.judged and claim.student == "resnet18"]
     cost = priced(plan_of(*names))
     for budget in (1, 40, 60, 100, 1000):
         choices = choose(cost, budget, seeds=1)

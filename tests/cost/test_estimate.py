@@ -57,6 +57,19 @@ def test_iterations_count_the_images_of_every_device():
     assert run_costs(plan, [])[run.run_id].hours == pytest.approx(2 * hours)
 
 
+def test_the_hours_of_a_model_that_nobody_has_timed_are_unknown_with_and_without_a_method():
+    costs = run_costs(plan_of("nkd-resnet18-cifar-uskd"), [])
+    said = {(cost.hours, cost.basis, cost.source) for cost in costs.values()}
+    assert said == {(None, "unknown", "no published training step of resnet18-cifar")}
+
+
+def test_a_step_that_was_measured_is_multiplied_by_the_images_of_the_models_own_data():
+    plan = plan_of("nkd-resnet18-cifar-uskd")
+    student = runs_of(plan)["resnet18-cifar"]
+    cost = run_costs(plan, [record_of(student, 0.1)])[runs_of(plan)["resnet18-cifar USKD"].run_id]
+    assert cost.hours == pytest.approx(0.1 * 8 / 16 * 200 * 50_000 / 3600)
+
+
 def test_a_schedule_that_the_recipe_changes_is_paid_as_changed():
     plan = plan_of("fgd-retinanet-r50-student")
     (run,) = plan.runs.values()

@@ -30,5 +30,7 @@ def test_the_data_that_a_plan_needs_are_looked_for():
         ("cityscapes", "absent"),
         ("imagenet", "absent"),
     ]
+    (cifar,) = needed_data(plan_of("nkd-resnet18-cifar-uskd"))
+    assert (cifar.name, cifar.presence, cifar.gigabytes) == ("cifar-100", "absent", 0.2)
     (embedded,) = needed_data(plan_of("mgd-resnet18", profile="mini"))
     assert (embedded.name, embedded.presence, embedded.gigabytes) == ("digit-pairs", "embedded", None)

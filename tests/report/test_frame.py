@@ -7,6 +7,8 @@ import math
 
 import pytest
 
+from suite.claims import load_papers
+from suite.priors import find_prior
 from suite.report.frame import COLUMNS, build_frame, rows_of
 from suite.verdicts import judge_absolute, judge_gain, judge_gain_sign
 
@@ -121,6 +123,23 @@ def test_on_published_data_number_and_gain_are_judged_with_the_prior(paper, pair
         assert row[column] == getattr(gain, name), column
     assert row["gain_verdict"] == gain.verdict == "GAIN_SMALLER"
     assert (row["student_mean"], row["student_n"]) == (pytest.approx(70.0), 3)
+
+
+def test_a_number_of_cifar_100_is_judged_with_its_own_prior_and_its_gain_without_a_claimed_one(seeds):
+    claim, distilled, student = "nkd-resnet18-cifar-uskd", [79.3, 79.5, 79.4], [78.0, 78.3, 78.2]
+    records = seeds(claim, "student", top1=student, profile="paper")
+    records += seeds(claim, "distilled", top1=distilled, profile="paper")
+    row = row_of(build_frame([load_papers()["nkd"]], records, "paper"), claim)
+    prior, other = find_prior("cifar-100", "top1"), find_prior("imagenet-1k", "top1")
+    assert prior is not None
+    assert other is not None
+    expected = judge_absolute(79.90, 2, distilled, prior.sigma0, prior.delta)
+    assert (row["verdict"], row["lower"], row["upper"]) == ("REPRODUCED", expected.lower, expected.upper)
+    # Half a point below the claim would be no reproduction on ImageNet.
+    assert judge_absolute(79.90, 2, distilled, other.sigma0, other.delta).verdict != "REPRODUCED"
+    gain = judge_gain(None, 2, distilled, student, prior.sigma0, prior.delta)
+    assert (row["gain_verdict"], row["gain_lower"], row["gain_upper"]) == ("GAIN", gain.lower, gain.upper)
+    assert (row["claimed_gain"], row["retained"], row["gain_reason"]) == (None, None, None)
 
 
 def test_a_baseline_is_measured_by_the_shared_student_runs(paper, pair_records):
