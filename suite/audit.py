@@ -201,7 +201,7 @@ def audit_plan(plan: Plan, selected: Collection[str], jobs: int | None = None) -
     log = work_dir() / "audit.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     # What was trained elsewhere is not trained here.
-    runs = {run_id: run for run_id, run in plan.runs.items() if "checkpoint" not in run.recipe}
+    runs = {run_id: run for run_id, run in plan.runs.items() if run.trains}
     workers = min(jobs or os.cpu_count() or 1, max(1, len(runs)))
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:

@@ -47,10 +47,15 @@ class Run:
     claims: tuple[ServedClaim, ...] = ()
 
     @property
+    def trains(self) -> bool:
+        """Whether it trains; if not, it scores a checkpoint that was trained elsewhere."""
+        return "checkpoint" not in self.recipe
+
+    @property
     def label(self) -> str:
         """A short name for people: student, method, teacher and seed."""
         parts = [self.recipe["student"]["name"]]
-        if "checkpoint" in self.recipe:
+        if not self.trains:
             return f"{parts[0]}, released checkpoint"
         if self.recipe["method"]:
             parts.append(self.recipe["method"]["title"])
@@ -102,6 +107,16 @@ class Plan:
     left_out: dict[str, str] = field(default_factory=dict)
     unshared: int = 0
 
+    @property
+    def trainings(self) -> int:
+        """How many of the runs train; the others score a checkpoint that was trained elsewhere."""
+        return sum(run.trains for run in self.runs.values())
+
+    @property
+    def saved(self) -> int:
+        """How many trainings it saves that claims share them."""
+        return self.unshared - self.trainings
+
 
 def make_plan(claims: Iterable[Claim], profile: str, seeds: int, overrides: Sequence[str] = ()) -> Plan:
     """Plans the arms of every claim, each training once.
@@ -136,7 +151,7 @@ def make_plan(claims: Iterable[Claim], profile: str, seeds: int, overrides: Sequ
         for seed in range(seeds):
             for run in _runs(claim, recipes[str(claim.recipe)], profile, seed, tuple(overrides)):
                 runs.setdefault(run.run_id, run)
-                plan.unshared += 1
+                plan.unshared += run.trains
     # A claim's recipe trains the claim's own models, so that no other claim can be served.
     trained = {run.recipe["student"]["name"] for run in runs.values()}
     concerned = [
@@ -174,7 +189,7 @@ def plan_released(claim: Claim, profile: str, sha256: str, overrides: Sequence[s
     # A checkpoint may be named for several claims, and is scored for each: a record is never changed.
     run = _run("released", {**alone, "checkpoint": {"claim": claim.id, "sha256": sha256}}, seed=0)
     run = replace(run, claims=(ServedClaim(claim=claim.id, arm="released"),))
-    return Plan(profile, {run.run_id: run}, [claim.id], unshared=1)
+    return Plan(profile, {run.run_id: run}, [claim.id])
 
 
 def _not_trained(claim: Claim) -> str | None:

@@ -168,8 +168,7 @@ def _measure(order: Order, folder: RunFolder, channel: Connection, outcome: _Out
     _drop_unreadable(folder.resume)
     adapter: Adapter = load(order.run.recipe["adapter"])(job)
     outcome.provenance["data_fingerprint"] = adapter.fingerprint()
-    trains = "checkpoint" not in order.run.recipe
-    if not trains:
+    if not order.run.trains:
         _take_released(order, folder, adapter, outcome)
     else:
         adapter.build()
@@ -182,7 +181,7 @@ def _measure(order: Order, folder: RunFolder, channel: Connection, outcome: _Out
     outcome.timings["evaluation"] = time.monotonic() - started
     outcome.per_class = adapter.per_class()
     _check_metrics(outcome.metrics)
-    if trains:
+    if order.run.trains:
         _save(adapter, folder.weights)
     elif "weights" in order.run.recipe["checkpoint"]:
         _check_accuracy(order.run, outcome.metrics)

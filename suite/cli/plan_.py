@@ -96,7 +96,7 @@ def _print_json(cost: PlanCost, budget: float | None, choices: list[Choice] | No
         "claims": [asdict(row) for row in cost.claims],
         "total": asdict(cost.total),
         "by_paper": {paper: asdict(trainings) for paper, trainings in cost.by_paper.items()},
-        "saved_by_sharing": plan.unshared - len(plan.runs),
+        "saved_by_sharing": plan.saved,
         "saved_between_papers": cost.saved_between_papers,
         "data_sets": [asdict(dataset) for dataset in data],
         "teacher_weights": [asdict(entry) for entry in teacher_weights(plan)],
@@ -136,10 +136,12 @@ def print_plan(plan: Plan, states: Mapping[str, str]) -> None:
         out.print(table)
         out.print()
     todo = sum(state != "finished" for state in states.values())
-    saved = plan.unshared - len(plan.runs)
+    released = len(plan.runs) - plan.trainings
     out.print(
-        f"Claims: {len(plan.planned)}; trainings they need: {len(plan.runs)}; sharing arms saves {saved}; "
-        f"not finished yet: {todo}.",
+        f"Claims: {len(plan.planned)}; trainings they need: {plan.trainings}; "
+        f"sharing arms saves {plan.saved}; "
+        + (f"released teachers to score: {released}; " if released else "")
+        + f"not finished yet: {todo}.",
         soft_wrap=True,
     )
     for sentence in left_out(plan):

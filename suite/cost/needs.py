@@ -126,7 +126,7 @@ def needed_backbones(plan: Plan) -> list[NeededBackbone]:
     """
     counts: Counter[str] = Counter()
     for run in plan.runs.values():
-        if run.recipe["scale"] == "published" and "checkpoint" not in run.recipe:
+        if run.recipe["scale"] == "published" and run.trains:
             alone = Recipe(task=run.recipe["task"], student=run.recipe["student"]["name"])
             stated = published_training(load_protocols(), "", alone)
             counts.update(of.value for name, of in stated.items() if name.startswith("initialised_from."))
@@ -139,7 +139,7 @@ def needed_backbones(plan: Plan) -> list[NeededBackbone]:
 
 def _weights_of(teacher: Run) -> TeacherWeights:
     model = teacher.recipe["student"]["name"]
-    if "checkpoint" not in teacher.recipe:
+    if teacher.trains:
         return TeacherWeights(model, teacher.run_id, released=None, present=False, address=None)
     released = find_weights(teacher.recipe["checkpoint"]["weights"])
     return TeacherWeights(

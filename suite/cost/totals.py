@@ -129,7 +129,7 @@ def cost_of(plan: Plan, states: Mapping[str, str], records: Iterable[Record]) ->
         needed = dict.fromkeys(run_id for claim in paper.claims for run_id in needs.get(claim.id, ()))
         if needed:
             by_paper[paper.id] = _sum(needed, costs, states)
-    trained = [run_id for run_id, run in plan.runs.items() if "checkpoint" not in run.recipe]
+    trained = [run_id for run_id, run in plan.runs.items() if run.trains]
     return PlanCost(plan, states, costs, claims, _sum(trained, costs, states), by_paper)
 
 
@@ -137,7 +137,7 @@ def _needs(plan: Plan) -> dict[str, tuple[str, ...]]:
     """Claim of the plan -> the trainings that it needs; a released teacher is none."""
     found: dict[str, list[str]] = {claim: [] for claim in plan.planned}
     for run_id, run in plan.runs.items():
-        if "checkpoint" in run.recipe:
+        if not run.trains:
             continue
         for claim in dict.fromkeys(entry.claim for entry in run.claims):
             if claim in found:

@@ -36,6 +36,9 @@ ROWS = {
 }
 """Task -> recipe, data set, training images of two batches, how long it trains, some of what is measured."""
 
+ALONE = ("pspnet-r18", "cityscapes", 4, TWO_ITERATIONS, {"mIoU"})
+"""The same of a student alone that starts from a published backbone."""
+
 
 @pytest.fixture(autouse=True)
 def _work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,14 +51,13 @@ def _work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def make_adapter(tmp_path: Path):
     """Makes the adapter of a row, its data made, in a folder of its own."""
 
-    def make(task: str, *overrides: str, **job: Any) -> MMAdapter:
-        name, dataset, images, duration, _ = ROWS[task]
+    def make(row: tuple[Any, ...], *overrides: str, **job: Any) -> MMAdapter:
+        name, dataset, images, duration, _ = row
         fingerprint = published_layouts.make(dataset, tmp_path / "data", images, 2)
         changes = (f"data.fingerprint={fingerprint}", *duration, *IN_THIS_PROCESS, *overrides)
         recipe = compose(load_recipes()[name], "paper", changes)
         run_dir = tmp_path / "run"
         run_dir.mkdir()
-        job = {"teacher_weights": None, **job}
         made: MMAdapter = load(recipe["adapter"])(
             Job(recipe=recipe, seed=0, run_dir=run_dir, data_dir=tmp_path / "data", **job)
         )
@@ -84,12 +86,13 @@ def publish_backbone(network: BaseModel, cache: Path, **changes: Any) -> dict[st
 def train(make_adapter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Makes and builds the adapter of a row; teacher and backbone to start from have random weights."""
 
-    def build(task: str, *overrides: str) -> MMAdapter:
-        adapter: MMAdapter = make_adapter(task, *overrides, teacher_weights=tmp_path / "teacher.pth")
+    def build(row: tuple[Any, ...], *overrides: str) -> MMAdapter:
+        adapter: MMAdapter = make_adapter(row, *overrides, teacher_weights=tmp_path / "teacher.pth")
         recipe = adapter.job.recipe
-        teacher = adapter.network(recipe["teacher"])
-        # As the zoo saves it.
-        torch.save({"meta": {"epoch": 12}, "state_dict": teacher.state_dict()}, tmp_path / "teacher.pth")
+        if recipe["teacher"]:
+            weights = adapter.network(recipe["teacher"]).state_dict()
+            # As the zoo saves it.
+            torch.save({"meta": {"epoch": 12}, "state_dict": weights}, tmp_path / "teacher.pth")
         backbones = publish_backbone(adapter.network(recipe["student"]), tmp_path / "weights")
         monkeypatch.setattr("tasks.initial_weights.read_backbones", lambda: backbones)
         adapter.build()
@@ -100,7 +103,7 @@ def train(make_adapter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.parametrize("task", ROWS)
 def test_a_row_of_every_task_trains_two_iterations_and_is_scored(task, train, tmp_path):
-    adapter = train(task)
+    adapter = train(ROWS[task])
     protocol = adapter.describe()
     before = copy.deepcopy(adapter.student.state_dict())
     assert adapter.fit()["seconds_per_step"] > 0
@@ -122,24 +125,22 @@ def test_a_row_of_every_task_trains_two_iterations_and_is_scored(task, train, tm
 
 
 def test_a_student_starts_from_its_published_backbone(train, tmp_path):
-    adapter = train("semantic segmentation")
+    adapter = train(ALONE)
     (path,) = (tmp_path / "weights").glob("backbone-*.pth")
     published = torch.load(path, weights_only=True)
     backbone = adapter.student.backbone.state_dict()
     assert all(torch.equal(value, published[key].to(value.dtype)) for key, value in backbone.items())
 
 
-def test_a_backbone_that_is_not_here_is_refused_with_the_command_that_fetches_it(make_adapter, tmp_path):
-    adapter = make_adapter("semantic segmentation", teacher_weights=tmp_path / "teacher.pth")
-    torch.save(adapter.network(adapter.job.recipe["teacher"]).state_dict(), tmp_path / "teacher.pth")
+def test_a_backbone_that_is_not_here_is_refused_with_the_command_that_fetches_it(make_adapter):
+    adapter = make_adapter(ALONE)
     text = r"starts from resnet18_v1c-b5776b93\.pth, .* weights fetch open-mmlab://resnet18_v1c'"
     with pytest.raises(BlockedError, match=text):
         adapter.build()
 
 
 def test_a_backbone_with_a_layer_missing_or_foreign_is_refused_by_key(make_adapter, tmp_path, monkeypatch):
-    adapter = make_adapter("semantic segmentation", teacher_weights=tmp_path / "teacher.pth")
-    torch.save(adapter.network(adapter.job.recipe["teacher"]).state_dict(), tmp_path / "teacher.pth")
+    adapter = make_adapter(ALONE)
     student = adapter.network(adapter.job.recipe["student"])
     for changes, text in (
         ({"layer3.0.conv1.weight": None}, r"does not fit the backbone: missing layer3\.0\.conv1\.weight"),
@@ -156,7 +157,7 @@ def test_a_training_counted_in_iterations_resumes_where_it_stopped(train, tmp_pa
         if adapter.runner.iter + 1 == 3:
             raise KeyboardInterrupt
 
-    adapter = train("semantic segmentation", "schedule.overrides.train_cfg.max_iters=4")
+    adapter = train(ALONE, "schedule.overrides.train_cfg.max_iters=4")
     adapter._progress.report = stop
     adapter._progress._last = -1e9
     with pytest.raises(KeyboardInterrupt):
@@ -183,7 +184,7 @@ class Watch(Hook):
 
 def test_what_is_scored_and_saved_are_the_averaged_weights_where_the_zoo_averages(train, tmp_path):
     averaging = "+student.published.config={custom_hooks: [{type: EMAHook, momentum: 0.25}]}"
-    adapter = train("classification", averaging)
+    adapter = train(ROWS["classification"], averaging)
     watch = Watch()
     adapter.runner.register_hook(watch)
     adapter.fit()
