@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import shutil
 from pathlib import Path
@@ -207,7 +208,8 @@ def test_a_checkpoint_of_the_plain_zoo_model_scores_as_in_its_zoo(claim, suite, 
     config = zoo_config(zoo)
     init_default_scope(zoo.partition("::")[0])
     torch.manual_seed(0)
-    network = MODELS.build(config.model)
+    # mmseg writes into what it builds from.
+    network = MODELS.build(copy.deepcopy(config.model))
     # No backbone is fetched; without the start of its head, SOLO takes every cell for an object.
     network.backbone.init_cfg = None
     network.init_weights()

@@ -12,6 +12,8 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 
+from suite.models import read_models
+from suite.paths import BASELINES
 from suite.recipes import compose, load_recipes
 from suite.weights import Backbone
 from tasks.adapter import BlockedError, Job, load
@@ -196,3 +198,27 @@ def test_what_is_scored_and_saved_are_the_averaged_weights_where_the_zoo_average
     adapter.save(tmp_path / "weights.pth")
     saved = torch.load(tmp_path / "weights.pth", weights_only=True)["head.fc.weight"]
     torch.testing.assert_close(saved, average)
+
+
+MODELS = read_models(BASELINES)
+STUDENTS = sorted({recipe.student for recipe in load_recipes().values() if recipe.method})
+DATA_SETS = {
+    "classification": "imagenet",
+    "detection": "coco",
+    "instance_segmentation": "coco",
+    "semantic_segmentation": "cityscapes",
+}
+
+
+# A model with a data set of its own has a test of its own.
+@pytest.mark.parametrize("student", [name for name in STUDENTS if MODELS[name].dataset is None])
+def test_every_student_goes_through_its_published_pipeline_forward_and_back(student, train):
+    row = (student, DATA_SETS[MODELS[student].task], 2, (), set())
+    adapter = train(row, "means.devices=1", "means.batch_size=2")
+    batch = next(iter(adapter.runner.train_loop.dataloader))
+    model = adapter.runner.model.train()
+    losses = model(**model.data_preprocessor(batch, True), mode="loss")
+    model.parse_losses(losses)[0].backward()
+    gradients = {name: of.grad for name, of in model.named_parameters() if of.requires_grad}
+    assert [name for name, found in gradients.items() if found is None] == []
+    assert all(torch.isfinite(found).all() for found in gradients.values())
