@@ -77,6 +77,8 @@ class MMAdapter(Adapter):
         init_default_scope(self.scope)
         seed_everything(self.job.seed)
         config = self._config(recipe["student"])
+        if recipe["scale"] == "published":
+            fit_to_means(config, recipe)
         self.student = self._model(config)
         self._test_data = self._test_set(config)
         model: BaseModel = self.student
@@ -139,7 +141,6 @@ class MMAdapter(Adapter):
         if recipe["scale"] == "published":
             for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
                 _innermost(loader.dataset).data_root = f"{self._data_root()}/"
-            fit_to_means(config, recipe)
         return config
 
     def network(self, model: dict[str, Any]) -> BaseModel:

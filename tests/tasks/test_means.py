@@ -29,6 +29,12 @@ def test_a_larger_batch_on_one_device_accumulates_less(tmp_path):
     assert protocol["global_batch"] == 16
 
 
+def test_the_batch_of_a_teachers_own_training_does_not_count(tmp_path):
+    # DeiT III was trained with batches of 64 on 64 devices, DeiT-Tiny with batches of 256 on 4.
+    protocol = rehearsed("deit-tiny-nkd-deit3-small", tmp_path, "means.devices=1", "means.batch_size=512")
+    assert (protocol["batch_size"], protocol["accumulation"], protocol["global_batch"]) == (512, 2, 1024)
+
+
 def test_a_training_counted_in_iterations_makes_as_many_updates_and_lowers_its_rate_alike(tmp_path):
     published = rehearsed("pspnet-r18", tmp_path)
     alone = rehearsed("pspnet-r18", tmp_path, "means.devices=2")
