@@ -33,7 +33,15 @@ from tasks.rehearsal import rehearse
 
 Verdict = Literal["match", "departure", "mismatch"]
 
-FORCED = ("devices", "batch_size", "accumulation", "precision", "train_images", "test_images")
+FORCED = (
+    "devices",
+    "batch_size",
+    "accumulation",
+    "norm_batch",
+    "precision",
+    "train_images",
+    "test_images",
+)
 """Settings that a user's means may force. An override declares them; the batch of all devices has to stay."""
 
 _LONG = 12

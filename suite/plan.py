@@ -13,7 +13,7 @@ from typing import Any
 from suite.claims import Claim, load_papers
 from suite.environment import installed_versions
 from suite.errors import SuiteError
-from suite.recipes import Recipe, compose, load_recipes, trained_alone
+from suite.recipes import OWN_MEANS, Recipe, compose, load_recipes, trained_alone
 from suite.records import Arm, Record, ServedClaim, Status
 from suite.weights import teacher_weights
 
@@ -249,11 +249,17 @@ def _runs(claim: Claim, recipe: Recipe, profile: str, seed: int, overrides: tupl
 
 
 def _released(teacher: dict[str, Any]) -> dict[str, Any]:
-    """A teacher as the papers have it: with the published protocol the released checkpoint."""
+    """A teacher as the papers have it: with the published protocol the released checkpoint.
+
+    It is scored and not trained: on how many devices its students are does not matter.
+    """
     weights = teacher_weights(teacher["student"]["name"]) if teacher["scale"] == "published" else None
     if weights is None or not weights.published:
         return teacher
-    return {**teacher, "checkpoint": {"weights": weights.id, "file": weights.file_name}}
+    scored = {key: value for key, value in teacher.items() if key not in OWN_MEANS}
+    scored["devices"] = teacher.get("published_devices", teacher["devices"])
+    scored["departures"] = [text for text in teacher["departures"] if not text.startswith("override means.")]
+    return {**scored, "checkpoint": {"weights": weights.id, "file": weights.file_name}}
 
 
 def _run(arm: Arm, recipe: dict[str, Any], seed: int, teacher: Run | None = None) -> Run:

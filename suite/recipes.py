@@ -24,6 +24,10 @@ PRECISIONS = ("float16", "bfloat16")
 """What mixed precision may compute in; without it all is float32."""
 
 
+OWN_MEANS = ("published_devices", "batch_size", "precision")
+"""Keys of a composed recipe that tell how the user's means differ from the published ones."""
+
+
 class Recipe(BaseModel):
     """Which choices of the Hydra groups make a number.
 
@@ -181,7 +185,7 @@ def compose(recipe: Recipe, profile: str, overrides: tuple[str, ...] = ()) -> di
         "student": _at_scale(composed["student"], scale),
         "teacher": _at_scale(composed["teacher"], scale) if recipe.teacher else None,
         "method": _method_at_scale(composed["method"], scale) if recipe.method else None,
-        "data": _of_data(composed["data"]),
+        "data": _of_data(composed["data"], composed["student"][scale]),
         "schedule": composed["schedule"]["overrides"],
         **_means(composed),
     }
@@ -194,10 +198,12 @@ def _own_data(recipe: Recipe, profile: str) -> str | None:
     return f"{recipe.task}/{choice}" if choice in group_choices(f"data/{recipe.task}") else None
 
 
-def _of_data(data: dict[str, Any]) -> dict[str, Any]:
+def _of_data(data: dict[str, Any], student: dict[str, Any]) -> dict[str, Any]:
     found = {key: data[key] for key in ("name", "prepare", "fingerprint", "overrides")}
     # Absent where they do not apply, so that they are no part of the identity of such a run.
-    return found | {key: data[key] for key in ("scales", "images") if key in data}
+    found |= {key: data[key] for key in ("scales", "images") if key in data}
+    # A model may train on images that others leave out.
+    return found | ({"images": found["images"] | student["images"]} if "images" in student else {})
 
 
 def _scaled_weights(composed: dict[str, Any]) -> list[str]:
@@ -209,8 +215,9 @@ def _scaled_weights(composed: dict[str, Any]) -> list[str]:
 
 
 def _at_scale(model: dict[str, Any], scale: str) -> dict[str, Any]:
-    shared = {key: model[key] for key in ("name", "kind", "zoo", "taps")}
-    return {**shared, "overrides": model[scale]["overrides"], **_config_of(model[scale])}
+    shared = {key: model[key] for key in ("name", "kind", "zoo")}
+    taps = {**model["taps"], **model[scale].get("taps", {})}
+    return {**shared, "taps": taps, "overrides": model[scale]["overrides"], **_config_of(model[scale])}
 
 
 def _means(composed: dict[str, Any]) -> dict[str, Any]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import multiprocessing.forkserver
+import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -66,8 +68,9 @@ class _Worker:
 class Engine:
     """Carries out the runs of one plan.
 
-    Workers are forked from a server process that has imported PyTorch and the mm packages once, so a
-    run costs no import, and a crash takes down nothing but its run.
+    Workers on a CPU are forked from a server process that has imported PyTorch and the mm packages once, so
+    a run costs no import. Workers on a GPU are started afresh: those packages look for GPUs as they are
+    imported, and CUDA cannot be used after a fork. A crash takes down nothing but its run.
     """
 
     def __init__(
@@ -104,7 +107,6 @@ class Engine:
             "host": host_facts(),
         }
         self._workers: list[_Worker] = []
-        self._context = multiprocessing.get_context("forkserver")
 
     def carry_out(self) -> Outcome:
         """Carries out what is not finished yet.
@@ -137,17 +139,19 @@ class Engine:
             self.device = check_device("auto")
         self.jobs = self._asked_jobs or default_jobs(self.device)
 
+    @property
+    def _context(self) -> Any:
+        """How workers are started; see the class."""
+        return multiprocessing.get_context("spawn" if self.device == "cuda" else "forkserver")
+
     def _start_server(self, waiting: list[Run]) -> None:
-        """Starts the process that workers are forked from."""
+        """Starts the process that workers on a CPU are forked from."""
+        if self.device == "cuda":
+            return
         adapters = sorted({run.recipe["adapter"].partition(":")[0] for run in waiting})
         self._context.set_forkserver_preload([_WORKER, *adapters])
-        # It and its workers inherit that they ignore Ctrl-C, which a terminal sends to all of them: the
-        # engine alone answers it, and stops them.
-        answer = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
+        with _inherited(CUDA_VISIBLE_DEVICES="-1"):
             multiprocessing.forkserver.ensure_running()
-        finally:
-            signal.signal(signal.SIGINT, answer)
 
     def _to_do(self) -> list[Run]:
         """The runs without a finished record, and finished teachers whose weights are needed and gone."""
@@ -195,7 +199,8 @@ class Engine:
         receiving, sending = self._context.Pipe(duplex=False)
         held, lifeline = self._context.Pipe(duplex=False)
         process = self._context.Process(target=carry_out, args=(order, sending, held), name=run.run_id)
-        process.start()
+        with _inherited():
+            process.start()
         sending.close()
         held.close()
         self._workers.append(_Worker(run, process, receiving, lifeline))
@@ -275,6 +280,25 @@ class Engine:
             worker.process.join(max(0.0, deadline - time.monotonic()))
             if worker.process.is_alive():
                 worker.process.kill()
+
+
+@contextlib.contextmanager
+def _inherited(**environment: str) -> Iterator[None]:
+    """What a process has that is started meanwhile: variables of the environment, and a deaf ear to Ctrl-C.
+
+    A terminal sends Ctrl-C to all processes of a command: the engine alone answers it, and stops its workers.
+    """
+    before = {name: os.environ.get(name) for name in environment}
+    answer = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, answer)
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 def _cause_of_death(exit_code: int | None, log: Path) -> str:

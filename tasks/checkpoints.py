@@ -1,8 +1,9 @@
 """Checkpoint files of strangers: read without running code from them, and loaded with a report of every key.
 
 Understood are what mmengine and mmcv save (`{state_dict: ...}`), bare state dicts, the `module.` that
-`DistributedDataParallel` puts before every key, and distillers, whose `student.` is the model and the rest is
-left out. Keys that the zoo has renamed since are renamed by the networks themselves as they load.
+`DistributedDataParallel` puts before every key, averaged weights with those that they were made of, and
+distillers, whose `student.` is the model and the rest is left out. Keys that the zoo has renamed since are
+renamed by the networks themselves as they load.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from tasks.adapter import BlockedError
 
 _STUDENT = "student."
 _WRAPPED = "module."
+_AVERAGED = "ema_"
+"""Beside averaged weights mmdet 2 saved those that they are the average of, under these names."""
 _FOREIGN = re.compile(r"GLOBAL (?P<name>\S+)")
 
 
@@ -206,6 +209,9 @@ def _student_alone(found: dict[str, Any]) -> tuple[OrderedDict[str, Any], dict[s
     if any(key.startswith(_STUDENT) for key in state):
         left_out = dict(Counter(_first_part(key) for key in state if not key.startswith(_STUDENT)))
         state, versions = _below(_STUDENT, state), _below(_STUDENT, versions)
+    if doubles := [key for key in state if key.startswith(_AVERAGED)]:
+        left_out["averages"] = len(doubles)
+        state = OrderedDict((key, value) for key, value in state.items() if key not in set(doubles))
     # Modules know by these what older names of theirs to expect.
     state._metadata = versions  # type: ignore[attr-defined]
     return state, left_out

@@ -222,6 +222,11 @@ class Distiller(BaseModel):
         return found
 
     @property
+    def detector(self) -> BaseModel:
+        """The student, by the name under which hooks of mmdet look for it inside other models."""
+        return self.student
+
+    @property
     def inherits(self) -> bool:
         """Whether the student's neck and head start from the teacher's."""
         return self._inherits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,8 +14,9 @@ from suite.weights import read_backbones
 from tasks.adapter import BlockedError
 from tasks.checkpoints import LoadReport, load_weights
 
-_CLASSIFIER = "fc."
-"""What a published backbone has and a detector has no use for: its ImageNet classifier."""
+_NOT_NEEDED = (re.compile(r"fc\.(weight|bias)"), re.compile(r"(layer\d\.\d+\.)?(conv\d|downsample\.0)\.bias"))
+"""What a published backbone has and a detector has no use for: the ImageNet classifier, and from Caffe a bias
+of every convolution, which published trainings left out too (yzd-v/FGD, issues 8 and 62)."""
 
 _NOT_IN_A_BACKBONE = ("conv_offset.", "num_batches_tracked")
 """What a backbone has and its published weights lack: offsets of deformable layers, counters of norms."""
@@ -74,9 +76,13 @@ def _load(part: nn.Module, name: str, source: str) -> LoadReport:
     report = LoadReport(
         loaded=found.loaded,
         missing=tuple(key for key in found.missing if not any(text in key for text in _NOT_IN_A_BACKBONE)),
-        unknown=tuple(key for key in found.unknown if not key.startswith(_CLASSIFIER)),
+        unknown=tuple(key for key in found.unknown if not _is_not_needed(key)),
         wrong_shape=found.wrong_shape,
-        left_out={"fc": sum(key.startswith(_CLASSIFIER) for key in found.unknown)},
+        left_out={"not needed": sum(map(_is_not_needed, found.unknown))},
     )
     report.refuse_faults(f"the {name}", path)
     return report
+
+
+def _is_not_needed(key: str) -> bool:
+    return any(pattern.fullmatch(key) for pattern in _NOT_NEEDED)

@@ -61,6 +61,10 @@ def _accumulate(config: Config, batches: int) -> None:
             for edge in ("begin", "end"):
                 if edge in scheduler:
                     scheduler[edge] *= batches
+    # YOLOX changes the size of its images every so many iterations.
+    for augment in (config.model.get("data_preprocessor") or {}).get("batch_augments") or []:
+        if "interval" in augment:
+            augment.interval *= batches
     for hook in config.get("custom_hooks") or []:
         if hook.type == "EMAHook":
             hook["interval"] = batches * hook.get("interval", 1)

@@ -34,7 +34,7 @@ from tasks.hooks import (
 )
 from tasks.initial_weights import initialise
 from tasks.means import fit_to_means
-from tasks.protocol import read_protocol
+from tasks.protocol import is_synchronised, read_protocol
 
 
 class _Runner(Runner):
@@ -80,6 +80,7 @@ class MMAdapter(Adapter):
         if recipe["scale"] == "published":
             fit_to_means(config, recipe)
         self.student = self._model(config)
+        self._synchronised = is_synchronised(self.student)
         self._test_data = self._test_set(config)
         model: BaseModel = self.student
         if recipe["method"]:

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 from mmengine.dist import get_world_size
-from mmengine.model import is_model_wrapper
+from mmengine.hooks import EMAHook
+from mmengine.model import BaseModule, is_model_wrapper
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch import nn
@@ -63,6 +64,10 @@ def read_protocol(runner: Runner, schedulers: Any, student: nn.Module, test_data
         "evaluation": _evaluation(student),
         "normalisation": _normalisation(student.get_submodule("data_preprocessor")),
         "norms": _norms(student),
+        "norm_batch": norm_batch(student, batch_size, world),
+        "heads": _heads(student),
+        "augments": _augments(student.get_submodule("data_preprocessor")),
+        "averaged_weights": _averaged_weights(runner),
         "frozen": _frozen_parts(student),
         "initialised_from": dict(pretrained_parts(student)),
         "precision": _precision(wrapper),
@@ -236,6 +241,60 @@ def _norms(model: nn.Module) -> dict[str, int]:
     return dict(sorted(found.items()))
 
 
+def norm_batch(model: nn.Module, batch_size: int, devices: int) -> int | None:
+    """From how many images a batch norm takes its statistics; None where none takes any from a batch.
+
+    Args:
+        model: the network.
+        batch_size: images on one device.
+        devices: how many train together.
+    """
+    if not _norms(model).get("batch statistics"):
+        return None
+    return batch_size * devices if is_synchronised(model) else batch_size
+
+
+def is_synchronised(model: nn.Module) -> bool:
+    """Whether batch norms take statistics from all devices together; on a single one mmengine undoes it."""
+    return any(isinstance(module, nn.SyncBatchNorm) for module in model.modules())
+
+
+def _heads(model: nn.Module) -> dict[str, Any]:
+    """Head -> its plain settings, and type and settings of its losses."""
+    heads = {
+        name: module
+        for name, module in model.named_modules()
+        if name.rpartition(".")[2].endswith("head") and isinstance(module, BaseModule)
+    }
+    found = {}
+    for name, head in heads.items():
+        losses = {key: loss for key, loss in head.named_children() if key.startswith("loss")}
+        found[name] = _attributes(head) | {
+            key: {"type": type(loss).__name__, **_attributes(loss)} for key, loss in losses.items()
+        }
+    return found
+
+
+def _augments(preprocessor: nn.Module) -> dict[str, Any]:
+    """Type of what changes a whole batch of images, mixing or resizing it -> its settings."""
+    steps = getattr(preprocessor, "batch_augments", None) or []
+    if hasattr(steps, "augments"):
+        steps = steps.augments
+    return {type(step).__name__: _attributes(step) for step in steps}
+
+
+def _averaged_weights(runner: Runner) -> dict[str, Any] | None:
+    """Type and settings of the average of weights that is scored in place of the last ones."""
+    hooks = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
+    return dict(hooks[0].ema_cfg) if hooks else None
+
+
+def _attributes(thing: Any) -> dict[str, Any]:
+    """The plain public attributes of an object, but for what every module has."""
+    plain = _plain({key: value for key, value in vars(thing).items() if not key.startswith("_")})
+    return {key: value for key, value in plain.items() if key not in {"training", "call_super_init"}}
+
+
 def _frozen(model: nn.Module, prefix: str = "") -> list[str]:
     """The largest modules of which nothing is trained."""
     frozen = []
@@ -280,7 +339,5 @@ def _distillation(distiller: Distiller) -> dict[str, Any]:
 
 
 def _loss(loss: nn.Module) -> dict[str, Any]:
-    """Type and hyper-parameters of a loss: its plain public attributes."""
-    plain = {key: value for key, value in vars(loss).items() if isinstance(value, int | float | str)}
-    hidden = {key for key in plain if key.startswith("_")} | {"training"}
-    return {"type": type(loss).__name__, **{key: plain[key] for key in plain if key not in hidden}}
+    """Type and hyper-parameters of a loss."""
+    return {"type": type(loss).__name__, **_attributes(loss)}

@@ -83,8 +83,10 @@ class _WithStandIns(MMAdapter):
     def describe(self) -> dict[str, Any]:
         """The protocol of all devices together; see `Adapter.describe`."""
         protocol = super().describe()
+        together = self._devices if self._synchronised and protocol["norm_batch"] else 1
         return protocol | {
             "devices": self._devices,
             "global_batch": protocol["global_batch"] * self._devices,
+            "norm_batch": protocol["norm_batch"] and protocol["norm_batch"] * together,
             "train_images": self._images("train"),
         }

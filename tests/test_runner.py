@@ -14,9 +14,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from suite.claims import find_claim
 from suite.errors import SuiteError
 from suite.paths import ROOT
-from suite.runner import _cause_of_death, check_device, default_jobs
+from suite.plan import make_plan
+from suite.progress import Progress
+from suite.runner import Engine, _cause_of_death, check_device, default_jobs
 from tests.conftest import SMALL, CommandLine
 
 MGD = ("reproduce", "--claim", "mgd-resnet18", *SMALL)
@@ -295,3 +298,31 @@ def test_without_a_gpu_auto_is_the_cpu_and_cuda_is_refused():
     assert check_device("auto") == "cpu"
     with pytest.raises(SuiteError, match="--device cuda: PyTorch sees no GPU; use --device cpu"):
         check_device("cuda")
+
+
+def state_of_cuda(answer):
+    import os
+
+    import mmengine.device
+    import torch
+
+    answer.send(
+        (os.environ.get("CUDA_VISIBLE_DEVICES"), torch.cuda._is_in_bad_fork(), mmengine.device.get_device())
+    )
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_worker_can_use_the_gpu_that_it_is_for_and_sees_none_where_it_is_for_the_cpu(device):
+    plan = make_plan([find_claim("nkd-resnet18-student")[1]], "smoke", 1)
+    engine = Engine(plan, "", device, 1, Progress(), lambda: None)
+    engine._start_server(list(plan.runs.values()))
+    receiving, sending = engine._context.Pipe(duplex=False)
+    process = engine._context.Process(target=state_of_cuda, args=(sending,))
+    process.start()
+    visible, forked, found = receiving.recv()
+    process.join()
+    if device == "cpu":
+        assert (visible, found) == ("-1", "cpu")
+    else:
+        assert visible != "-1"
+        assert not forked

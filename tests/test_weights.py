@@ -18,9 +18,10 @@ import pytest
 from suite.claims import load_papers
 from suite.downloads import DownloadError, cached, fetch
 from suite.errors import SuiteError
+from suite.models import read_models
 from suite.paths import BASELINES, ROOT, weights_dir
 from suite.protocols import load_protocols, published_training
-from suite.recipes import Recipe, load_recipes
+from suite.recipes import Recipe, compose, load_recipes
 from suite.strict_yaml import read_yaml
 from suite.weights import (
     Weights,
@@ -96,6 +97,17 @@ def test_a_teacher_is_loaded_into_the_network_that_it_was_trained_as(weights, zo
     config = read_yaml(ROOT / "suite" / "conf" / "model" / f"{weights.model}.yaml")["zoo"]
     package = weights.zoo.partition("::")[0]
     assert zoo[weights.zoo]["Config"].replace("configs/", f"{package}::") == config
+
+
+@pytest.mark.parametrize(
+    "weights", [weights for weights in PUBLISHED if weights.teaches], ids=lambda of: of.id
+)
+def test_the_network_of_a_released_teacher_is_the_zoos_own(weights):
+    """Whatever a model's file changes of the zoo's network, the released weights do not know of."""
+    task = read_models(BASELINES)[weights.model].task
+    recipe = compose(Recipe(task=task, student=weights.model), "paper")
+    if weights.model in {recipe.teacher for recipe in load_recipes().values()}:
+        assert recipe["student"]["overrides"] == {}
 
 
 def test_every_teacher_of_a_judged_distilled_row_has_an_entry():

@@ -210,6 +210,17 @@ def test_the_student_of_a_distiller_fills_the_plain_model_and_the_rest_is_counte
     assert not same(fresh, network("retinanet-r50"))
 
 
+def test_what_averaged_weights_were_made_of_is_left_out_and_counted(save):
+    model = small()
+    state = model.state_dict()
+    doubles = {f"ema_{key.replace('.', '_')}": torch.zeros_like(value) for key, value in state.items()}
+    other = small()
+    report = load_weights(other, save({"state_dict": {**state, **doubles}}))
+    assert report.faults == []
+    assert report.left_out == {"averages": len(doubles)}
+    assert same(model, other)
+
+
 def test_the_versions_of_modules_survive_their_prefixes(save):
     def distilled(version: int) -> dict[str, Any]:
         wrapped = nn.ModuleDict({"student": small(), "teacher": small()})

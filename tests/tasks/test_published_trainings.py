@@ -122,7 +122,7 @@ def test_a_row_of_every_task_trains_two_iterations_and_is_scored(task, train, tm
     assert torch.load(tmp_path / "weights.pth", weights_only=True).keys() == before.keys()
     for part, report in protocol.get("initial_weights", {}).items():
         assert report["from"] == protocol["initialised_from"][part]
-        assert (report["left_out"], report["faults"]) == ({"fc": 2}, [])
+        assert (report["left_out"], report["faults"]) == ({"not needed": 2}, [])
     assert protocol.get("initial_weights", {}).keys() == protocol["initialised_from"].keys()
 
 
@@ -152,6 +152,21 @@ def test_a_backbone_with_a_layer_missing_or_foreign_is_refused_by_key(make_adapt
         monkeypatch.setattr("tasks.initial_weights.read_backbones", lambda found=backbones: found)
         with pytest.raises(BlockedError, match=text):
             adapter.build()
+
+
+def test_the_biases_of_a_backbone_from_caffe_are_left_out(make_adapter, tmp_path, monkeypatch):
+    adapter = make_adapter(("fcos-r50", "coco", 2, ONE_EPOCH, set()))
+    student = adapter.network(adapter.job.recipe["student"])
+    biases = {
+        f"{name}.bias": torch.zeros(module.out_channels)
+        for name, module in student.backbone.named_modules()
+        if isinstance(module, torch.nn.Conv2d)
+    }
+    backbones = publish_backbone(student, tmp_path / "weights", **biases)
+    monkeypatch.setattr("tasks.initial_weights.read_backbones", lambda: backbones)
+    adapter.build()
+    report = adapter.describe()["initial_weights"]["backbone"]
+    assert (report["left_out"], report["faults"]) == ({"not needed": len(biases) + 2}, [])
 
 
 def test_a_training_counted_in_iterations_resumes_where_it_stopped(train, tmp_path):
@@ -213,7 +228,7 @@ DATA_SETS = {
 # A model with a data set of its own has a test of its own.
 @pytest.mark.parametrize("student", [name for name in STUDENTS if MODELS[name].dataset is None])
 def test_every_student_goes_through_its_published_pipeline_forward_and_back(student, train):
-    row = (student, DATA_SETS[MODELS[student].task], 2, (), set())
+    row: tuple[Any, ...] = (student, DATA_SETS[MODELS[student].task], 2, (), set())
     adapter = train(row, "means.devices=1", "means.batch_size=2")
     batch = next(iter(adapter.runner.train_loop.dataloader))
     model = adapter.runner.model.train()

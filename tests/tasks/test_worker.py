@@ -26,6 +26,9 @@ def test_a_released_teacher_has_to_score_what_its_publisher_says():
         BlockedError, match=rf"retinanet-x101: the teacher's box_AP is {printed - 0.2:.2f}, not {printed:g}"
     ):
         _check_accuracy(run, {"box_AP": printed - 0.2})
+    # Its students' devices change nothing of it.
+    alone = run_of("mgd-retinanet-r50", "teacher", "means.devices=1", "means.batch_size=4")
+    assert (alone.run_id, alone.recipe) == (run.run_id, run.recipe)
     declared = run_of("mgd-retinanet-r50", "teacher", "data.fingerprint=abc")
     _check_accuracy(declared, {"box_AP": 0.0})
 
