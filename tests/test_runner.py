@@ -300,15 +300,11 @@ def test_without_a_gpu_auto_is_the_cpu_and_cuda_is_refused():
         check_device("cuda")
 
 
-def state_of_cuda(answer):
-    import os
-
-    import mmengine.device
-    import torch
-
-    answer.send(
-        (os.environ.get("CUDA_VISIBLE_DEVICES"), torch.cuda._is_in_bad_fork(), mmengine.device.get_device())
-    )
+STATE_OF_CUDA = """
+import os, mmengine.device, torch
+visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+answer.send((visible, torch.cuda._is_in_bad_fork(), mmengine.device.get_device()))
+"""
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
@@ -317,8 +313,10 @@ def test_a_worker_can_use_the_gpu_that_it_is_for_and_sees_none_where_it_is_for_t
     engine = Engine(plan, "", device, 1, Progress(), lambda: None)
     engine._start_server(list(plan.runs.values()))
     receiving, sending = engine._context.Pipe(duplex=False)
-    process = engine._context.Process(target=state_of_cuda, args=(sending,))
+    process = engine._context.Process(target=exec, args=(STATE_OF_CUDA, {"answer": sending}))
     process.start()
+    # So that a worker that dies without an answer ends the waiting.
+    sending.close()
     visible, forked, found = receiving.recv()
     process.join()
     if device == "cpu":
