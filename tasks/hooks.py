@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import random
@@ -34,8 +35,9 @@ class EpochSeedHook(Hook):
     """Seeds every epoch from the run's seed and the epoch's number.
 
     So an epoch draws the same numbers whether the run reached it in one go or was resumed before it,
-    and no state of a random generator has to be saved. A training that is counted in iterations has no
-    epochs: resumed, it goes on with numbers of its own instead of those it began with.
+    and no state of a random generator has to be saved. That holds where images are loaded by the process
+    that trains and epochs are counted. Loader processes, and a training that is counted in iterations, go
+    on with numbers of their own after they were resumed, instead of those that they began with.
     """
 
     priority = "VERY_HIGH"
@@ -43,6 +45,12 @@ class EpochSeedHook(Hook):
     def __init__(self, seed: int) -> None:
         """Keeps the run's seed."""
         self.seed = seed
+
+    def before_train(self, runner: Runner) -> None:
+        """Seeds the loader processes of a resumed run by how far it is."""
+        loader = runner.train_dataloader
+        if runner.iter and loader.num_workers:
+            loader.worker_init_fn = functools.partial(_seed_worker, self.seed, runner.rank, runner.iter)
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Seeds all generators."""
@@ -53,10 +61,15 @@ class EpochSeedHook(Hook):
         seed_everything(self.seed, *parts)
 
 
+def _seed_worker(seed: int, rank: int, iteration: int, worker: int) -> None:
+    seed_everything(seed, rank, iteration, worker)
+
+
 class ResumePointHook(Hook):
     """Leaves one checkpoint after every epoch, whole or not at all: written aside, then renamed.
 
-    A training that is counted in iterations leaves one a hundred times.
+    A training that is counted in iterations leaves one a hundred times. Gradients that were gathered for a
+    step that was not made yet are not kept.
     """
 
     priority = "VERY_LOW"
