@@ -211,3 +211,15 @@ def test_every_pair_trains_two_iterations_and_is_scored(name, make_job, trained_
     score = adapter.evaluate()
     main = {"detection": "box_AP", "instance_segmentation": "mask_AP", "semantic_segmentation": "mIoU"}
     assert 0 <= score[main[recipe.task]] <= 100
+
+
+def test_the_hook_that_ends_yolox_finds_its_detector_inside_the_distiller(distilled_job):
+    from mmdet.engine.hooks import YOLOXModeSwitchHook
+
+    adapter = build(distilled_job("yolox-m-fgd-yolox-l"))
+    runner = adapter.runner
+    runner.train_loop.dataloader.dataset.update_skip_type_keys = lambda keys: None
+    assert not adapter.student.bbox_head.use_l1
+    # With one epoch in all, the first is among the last.
+    YOLOXModeSwitchHook(num_last_epochs=1).before_train_epoch(runner)
+    assert adapter.student.bbox_head.use_l1
