@@ -284,16 +284,28 @@ class Engine:
 
 @contextlib.contextmanager
 def _inherited(**environment: str) -> Iterator[None]:
-    """What a process has that is started meanwhile: variables of the environment, and a deaf ear to Ctrl-C.
+    """What a process has that is started meanwhile: a log, a deaf ear to Ctrl-C, environment variables.
 
-    A terminal sends Ctrl-C to all processes of a command: the engine alone answers it, and stops its workers.
+    The mm packages print as they are imported, and standard output is for results. A terminal sends Ctrl-C to
+    all processes of a command: the engine alone answers it, and stops its workers.
     """
+    log = work_dir() / "workers.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
     before = {name: os.environ.get(name) for name in environment}
+    sys.stdout.flush()
+    sys.stderr.flush()
+    outputs = {number: os.dup(number) for number in (1, 2)}
     answer = signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(environment)
+    with open(log, "ab") as file:
+        for number in outputs:
+            os.dup2(file.fileno(), number)
     try:
         yield
     finally:
+        for number, output in outputs.items():
+            os.dup2(output, number)
+            os.close(output)
         signal.signal(signal.SIGINT, answer)
         for name, value in before.items():
             os.environ.pop(name)
