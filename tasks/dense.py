@@ -7,8 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from tasks.loading import check_images, counts_of
 from tasks.mm import MMAdapter
+
+_SIDE = 256
+"""Pixels; a multiple of all strides."""
 
 
 class DenseAdapter(MMAdapter):
@@ -36,6 +41,10 @@ class DenseAdapter(MMAdapter):
         report = super().build_released(checkpoint)
         self._check_test_images()
         return report
+
+    def _example(self) -> Tensor:
+        """A corner of the first test image: it shows channels and strides as well as the whole."""
+        return super()._example()[..., :_SIDE, :_SIDE]
 
     def _check_test_images(self) -> None:
         entries = (self._test_data.get_data_info(index) for index in range(len(self._test_data)))

@@ -138,6 +138,7 @@ class MMAdapter(Adapter):
             {"model": model["overrides"]},
         ]
         for layer in layers:
+            _make_way(config, layer)
             config.merge_from_dict(_with_data_root(layer, str(self._data_root())))
         if recipe["scale"] == "published":
             for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
@@ -305,6 +306,16 @@ def _innermost(dataset: Any) -> Any:
     while "dataset" in dataset:
         dataset = dataset.dataset
     return dataset
+
+
+def _make_way(config: Any, layer: Mapping[str, Any]) -> None:
+    """Removes what is None where a layer has settings: mmengine refuses to merge those into it."""
+    for key, settings in layer.items():
+        if isinstance(settings, Mapping) and isinstance(config, Mapping) and key in config:
+            if config[key] is None:
+                del config[key]
+            else:
+                _make_way(config[key], settings)
 
 
 def _with_data_root(overrides: Any, root: str) -> Any:
