@@ -311,7 +311,7 @@ def _innermost(dataset: Any) -> Any:
 def _make_way(config: Any, layer: Mapping[str, Any]) -> None:
     """Removes what is None where a layer has settings: mmengine refuses to merge those into it."""
     for key, settings in layer.items():
-        if isinstance(settings, Mapping) and isinstance(config, Mapping) and key in config:
+        if isinstance(settings, Mapping) and isinstance(config, dict) and key in config:
             if config[key] is None:
                 del config[key]
             else:

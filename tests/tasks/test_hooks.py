@@ -3,14 +3,14 @@
 from types import SimpleNamespace
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 from tasks.hooks import EpochSeedHook
 
 
 def drawn_by_a_loader_process(iteration: int, worker: int = 0, seed: int = 0, rank: int = 0) -> float | None:
     """The first number of a loader process of a run that starts at an iteration; None: mmengine seeds it."""
-    loader = DataLoader([0, 1], num_workers=2)
+    loader = DataLoader(TensorDataset(torch.zeros(2)), num_workers=2)
     EpochSeedHook(seed).before_train(SimpleNamespace(iter=iteration, rank=rank, train_dataloader=loader))
     if loader.worker_init_fn is None:
         return None
