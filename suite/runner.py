@@ -199,7 +199,8 @@ class Engine:
         receiving, sending = self._context.Pipe(duplex=False)
         held, lifeline = self._context.Pipe(duplex=False)
         process = self._context.Process(target=carry_out, args=(order, sending, held), name=run.run_id)
-        with _inherited():
+        # Of a forked one, the server has it already.
+        with _inherited() if self.device == "cuda" else contextlib.nullcontext():
             process.start()
         sending.close()
         held.close()
