@@ -138,7 +138,7 @@ class MMAdapter(Adapter):
             {"model": model["overrides"]},
         ]
         for layer in layers:
-            _make_way(config, layer)
+            _make_way(config._cfg_dict, layer)
             config.merge_from_dict(_with_data_root(layer, str(self._data_root())))
         if recipe["scale"] == "published":
             for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
