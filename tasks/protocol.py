@@ -64,7 +64,7 @@ def read_protocol(runner: Runner, schedulers: Any, student: nn.Module, test_data
         "evaluation": _evaluation(student),
         "normalisation": _normalisation(student.get_submodule("data_preprocessor")),
         "norms": _norms(student),
-        "norm_batch": norm_batch(student, batch_size, world),
+        "norm_batch": _norm_batch(student, batch_size, world),
         "heads": _heads(student),
         "augments": _augments(student.get_submodule("data_preprocessor")),
         "averaged_weights": _averaged_weights(runner),
@@ -241,7 +241,7 @@ def _norms(model: nn.Module) -> dict[str, int]:
     return dict(sorted(found.items()))
 
 
-def norm_batch(model: nn.Module, batch_size: int, devices: int) -> int | None:
+def _norm_batch(model: nn.Module, batch_size: int, devices: int) -> int | None:
     """From how many images a batch norm takes its statistics; None where none takes any from a batch.
 
     Args:

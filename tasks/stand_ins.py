@@ -83,10 +83,12 @@ class _WithStandIns(MMAdapter):
     def describe(self) -> dict[str, Any]:
         """The protocol of all devices together; see `Adapter.describe`."""
         protocol = super().describe()
-        together = self._devices if self._synchronised and protocol["norm_batch"] else 1
+        norm_batch = protocol["norm_batch"]
+        if norm_batch and self._synchronised:
+            norm_batch *= self._devices
         return protocol | {
             "devices": self._devices,
             "global_batch": protocol["global_batch"] * self._devices,
-            "norm_batch": protocol["norm_batch"] and protocol["norm_batch"] * together,
+            "norm_batch": norm_batch,
             "train_images": self._images("train"),
         }

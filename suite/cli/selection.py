@@ -52,7 +52,7 @@ def command_of(args: argparse.Namespace) -> str:
 
 
 def recorded_states(plan: Plan, records: Iterable[Record]) -> dict[str, str]:
-    """Run id -> the status of its newest record, or `to do`."""
+    """Run id -> the status of its standing record, or `to do`."""
     from suite.records import standing_by_run
 
     recorded = standing_by_run(records)

@@ -27,17 +27,17 @@ def run(args: argparse.Namespace) -> int:
     from suite.workspace import RunFolder
 
     out = console()
-    newest = standing_by_run(read_all(records_dir())).values()
+    standing = standing_by_run(read_all(records_dir())).values()
     table = Table(box=None, pad_edge=False)
     for heading in ("paper", "profile", "finished", "failed", "blocked", "claims finished"):
         table.add_column(heading)
     for paper in load_papers().values():
         judged = [claim for claim in paper.claims if claim.judged]
         ids = {claim.id for claim in judged}
-        for profile in recorded_profiles(paper, newest):
+        for profile in recorded_profiles(paper, standing):
             own = [
                 record
-                for record in newest
+                for record in standing
                 if record.profile == profile and any(claim in ids for claim, _ in claims_served(record))
             ]
             count = {
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     folders = sorted((work_dir() / "runs").glob("*"))
     running = [folder.name for folder in folders if RunFolder(work_dir(), folder.name).is_running()]
     out.print(f"\nIn progress: {', '.join(running) if running else 'nothing'}.", soft_wrap=True)
-    for record in newest:
+    for record in standing:
         if record.status != "finished":
             claims = ", ".join(dict.fromkeys(claim for claim, _ in claims_served(record)))
             out.print(f"{record.status}: {record.run_id} ({claims}): {record.error}", soft_wrap=True)
