@@ -24,7 +24,7 @@ from tests.tasks import published_layouts
 pytestmark = pytest.mark.slow
 
 ONE_EPOCH = ("+schedule.overrides.train_cfg.max_epochs=1",)
-TWO_ITERATIONS = ("+schedule.overrides.train_cfg.max_iters=2",)
+TWO_ITERATIONS = ("student.published.config.train_cfg.max_iters=2",)
 IN_THIS_PROCESS = (
     "+schedule.overrides.train_dataloader={num_workers: 0, persistent_workers: false}",
     "+schedule.overrides.test_dataloader={num_workers: 0, persistent_workers: false}",
@@ -178,7 +178,7 @@ def test_a_training_counted_in_iterations_resumes_where_it_stopped(train, tmp_pa
         if adapter.runner.iter + 1 == 3:
             raise KeyboardInterrupt
 
-    adapter = train(ALONE, "schedule.overrides.train_cfg.max_iters=4")
+    adapter = train(ALONE, "student.published.config.train_cfg.max_iters=4")
     adapter._progress.report = stop
     adapter._progress._last = -1e9
     with pytest.raises(KeyboardInterrupt):
