@@ -233,9 +233,12 @@ DATA_SETS = {
 @pytest.mark.parametrize("student", [name for name in STUDENTS if MODELS[name].dataset is None])
 def test_every_student_goes_through_its_published_pipeline_forward_and_back(student, train):
     data = DATA_SETS[MODELS[student].task]
-    row: tuple[Any, ...] = (student, data, 2, (), set())
+    # On two images, no schedule of iterations comes to its beginning.
+    row: tuple[Any, ...] = (student, data, 2, ("+schedule.overrides.param_scheduler=[]",), set())
     adapter = train(row, "means.devices=1", f"means.batch_size={1 if data == 'coco' else 2}")
     batch = next(iter(adapter.runner.train_loop.dataloader))
+    # The loop would say so; YOLOX asks for it.
+    adapter.runner.message_hub.update_info("iter", 0)
     model = adapter.runner.model.train()
     losses = model(**model.data_preprocessor(batch, True), mode="loss")
     model.parse_losses(losses)[0].backward()
