@@ -207,7 +207,7 @@ class Distiller(BaseModel):
             teacher.eval().requires_grad_(False)
             self._outside["teacher"] = teacher
             self._outside["teacher_taps"] = Taps(teacher, teacher_taps or {}, _taps_of("teacher", asked))
-        shapes = self._shapes(example)
+        shapes = self.caught(example)
         self.losses = nn.ModuleDict()
         self._terms: list[Term] = []
         for name, loss in method["losses"].items():
@@ -245,15 +245,18 @@ class Distiller(BaseModel):
             self.inherited = inherit(self.student, self.teacher)
 
     @torch.no_grad()
-    def _shapes(self, example: Tensor) -> dict[str, Feature]:
-        """What the taps give for an example; in eval mode, so that batch-norm statistics stay as they are."""
+    def caught(self, inputs: Tensor) -> dict[str, Feature]:
+        """What the taps give for a batch (`student.<tap>`, `teacher.<tap>`), outside of autograd.
+
+        In eval mode, so that batch-norm statistics stay as they are.
+        """
         was_training = self.student.training
         self.student.eval()
-        self._features(self.student, example)
+        self._features(self.student, inputs)
         self.student.train(was_training)
         found = self._caught("student")
         if self.teacher is not None:
-            self._features(self.teacher, example)
+            self._features(self.teacher, inputs)
             found |= self._caught("teacher")
         return found
 
@@ -293,14 +296,26 @@ class Distiller(BaseModel):
             name: _scaled(value, self.task_loss_weight) if "loss" in name else value
             for name, value in self.student(inputs, data_samples, mode="loss").items()
         }
-        available: dict[str, Any] = self._caught("student")
+        features = self._caught("student")
         if self.teacher is not None:
             with torch.no_grad():
                 self._features(self.teacher, inputs)
-            available |= self._caught("teacher")
+            features |= self._caught("teacher")
+        return losses | self.compare(features, data_samples)
+
+    def compare(self, features: Mapping[str, Feature], data_samples: Any) -> dict[str, Tensor]:
+        """The losses of the method alone.
+
+        Args:
+            features: what the taps caught, `student.<tap>` and `teacher.<tap>`.
+            data_samples: annotations of the batch.
+
+        Returns:
+            One scalar `loss_<name>` a term.
+        """
         asked = {word for term in self._terms for word in term.inputs}
-        available |= {name: read(data_samples) for name, read in self._annotations.items() if name in asked}
-        return losses | {f"loss_{term.name}": term(available) for term in self._terms}
+        annotations = {name: read(data_samples) for name, read in self._annotations.items() if name in asked}
+        return {f"loss_{term.name}": term({**features, **annotations}) for term in self._terms}
 
 
 def _build_loss(
