@@ -35,7 +35,9 @@ def test_the_second_time_nothing_is_trained_and_nothing_is_touched(copy_of_undis
     logs = [suite.run_folder(record.run_id).log.read_bytes() for record in suite.records.values()]
     began = time.monotonic()
     done = suite("reproduce", "--claim", "mgd-resnet18", *SMALL)
-    assert time.monotonic() - began < 20
+    reproduced = time.monotonic()  # what is left to do is what the report does
+    suite("report", "--paper", "mgd")
+    assert reproduced - began < 4 * (time.monotonic() - reproduced)
     assert done.returncode == 0, done.stderr
     assert done.stderr == "3 runs: 3 recorded already, 0 to carry out\n"
     assert suite.record_bytes == before
