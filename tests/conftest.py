@@ -49,11 +49,15 @@ class CommandLine:
         return {**os.environ, **folders, "PYTHONPATH": str(ROOT), "COLUMNS": "80"}
 
     def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
-        """Starts a verb as the leader of a process group, as a shell does."""
+        """Starts a verb as the leader of a process group that hears Ctrl-C, as a shell does.
+
+        What a script puts in the background is deaf to it, and so is all that it starts: here, the tests.
+        """
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        hear: dict[str, Any] = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
         return subprocess.Popen(
             [sys.executable, "-m", "suite", *words],
-            **{"env": self.environment, "cwd": ROOT, "start_new_session": True, **pipes, **options},
+            **{"env": self.environment, "cwd": ROOT, "start_new_session": True, **pipes, **hear, **options},
         )
 
     def __call__(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
