@@ -7,6 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BASELINES = ROOT / "baselines"
+CONF = ROOT / "suite" / "conf"
 LOCK_FILE = ROOT / "requirements.lock"
 REFERENCE = ROOT / "results" / "reference"
 """The maintainers' own records and the tables made from them; no run of a user is looked up there."""

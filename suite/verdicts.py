@@ -2,7 +2,7 @@
 
 A published number is one draw of a random process, and so is each of our runs. Two or three runs say
 little about their own spread, so the sample variance is shrunk towards a published prior
-(`suite.priors`) that weighs as much as `NU0` degrees of freedom, and the published number is held
+(`suite.published.priors`) that weighs as much as `NU0` degrees of freedom, and the published number is held
 against a prediction interval for one more run of ours, not against a confidence interval of our mean.
 
 Notation, for ``n`` runs with mean ``m`` and sample sd ``s``::

@@ -26,10 +26,11 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from suite.recipes import compose, load_recipes
-from tasks.adapter import Job, load
-from tasks.distiller import Distiller
-from tasks.mm import MMAdapter
+from suite.contract import Job, load
+from suite.planning.composing import compose
+from suite.published.recipes import load_recipes
+from tasks.adapters.base import MMAdapter
+from tasks.distillation.distiller import Distiller
 
 RECIPES = (
     "retinanet-r50-fgd-retinanet-x101",

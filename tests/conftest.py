@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from suite.paths import ROOT
-from suite.records import Record, read_record
-from suite.workspace import RunFolder
+from suite.store.records import Record, read_record
+from suite.store.run_folders import RunFolder
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from suite.audit import Audited
+    from suite.audit.compare import Audited
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,12 +29,12 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         SuiteError: the selection, the profile or an override is wrong, or the profile's data are embedded.
     """
-    from suite.audit import audit_plan
-    from suite.claims import select
+    from suite.audit.compare import audit_plan
     from suite.cli.selection import console
     from suite.errors import SuiteError
-    from suite.plan import make_plan
-    from suite.recipes import check_profile
+    from suite.planning.plan import make_plan
+    from suite.published.finding import select
+    from suite.published.recipes import check_profile
 
     if check_profile(args.profile) != "paper":
         raise SuiteError(
@@ -71,7 +71,7 @@ def _print_settings(audited: Audited) -> None:
     """Every setting of one training, published against effective."""
     from rich.table import Table
 
-    from suite.audit import shown
+    from suite.audit.compare import shown
     from suite.cli.selection import console
 
     table = Table(

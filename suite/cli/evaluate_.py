@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from suite.claims import Claim
-    from suite.records import Record
+    from suite.published.claims import Claim
+    from suite.store.records import Record
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,16 +33,16 @@ def run(args: argparse.Namespace) -> int:
         SuiteError: claim, file, profile, device or an override is wrong, a record is damaged, or there is
             no room to write.
     """
-    from suite.claims import find_claim
-    from suite.downloads import sha256_of
     from suite.errors import SuiteError
     from suite.paths import records_dir, work_dir
-    from suite.plan import plan_released
-    from suite.progress import Progress
-    from suite.records import read_for_run, standing_by_run
+    from suite.planning.plan import plan_released
+    from suite.published.finding import find_claim
     from suite.report import write_reports
-    from suite.runner import Engine, check_device
-    from suite.workspace import RunFolder, lead_to
+    from suite.running.engine import Engine, check_device
+    from suite.running.progress import Progress
+    from suite.store.downloads import sha256_of
+    from suite.store.records import read_for_run, standing_by_run
+    from suite.store.run_folders import RunFolder, lead_to
 
     checkpoint = Path(args.checkpoint)
     if not checkpoint.is_file():

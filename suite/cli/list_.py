@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from suite.claims import Claim, Paper, Protocol, Quoted, find_paper, load_papers, select
 from suite.errors import SuiteError, did_you_mean
+from suite.published.claims import Claim, Paper, Protocol, Quoted
+from suite.published.finding import find_paper, load_papers, select
 
 FORMATS = ("table", "json", "csv")
 HEADLINES = ("top1", "box_AP", "mask_AP", "mIoU")

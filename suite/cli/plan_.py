@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from suite.cost import Choice, NeededBackbone, NeededData, PlanCost, TeacherWeights
-    from suite.plan import Plan
+    from suite.planning.plan import Plan
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,12 +45,12 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         SuiteError: the selection, the profile or an override is wrong, or a record is damaged.
     """
-    from suite.claims import select
     from suite.cli.selection import recorded_states
     from suite.cost import choose, cost_of
     from suite.paths import records_dir
-    from suite.plan import make_plan
-    from suite.records import read_all
+    from suite.planning.plan import make_plan
+    from suite.published.finding import select
+    from suite.store.records import read_all
 
     claims = [claim for _, claim in select(args.paper, args.table, args.claim)]
     plan = make_plan(claims, args.profile, args.seeds, args.overrides)
@@ -179,7 +179,7 @@ def _print_cost(cost: PlanCost) -> None:
 def _claim_table(cost: PlanCost, hours: str, data: list[NeededData], teachers: list[TeacherWeights]) -> Any:
     from rich.table import Table
 
-    from suite.claims import find_claim
+    from suite.published.finding import find_claim
 
     table = Table(box=None, pad_edge=False)
     table.add_column("claim", overflow="fold")

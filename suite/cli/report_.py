@@ -35,12 +35,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _write(args: argparse.Namespace) -> bool:
     """Writes the selected reports; returns whether a verdict of theirs contradicts its claim."""
-    from suite.claims import find_paper, load_papers
     from suite.errors import SuiteError
     from suite.paths import records_dir, results_dir
-    from suite.recipes import check_profile
-    from suite.records import read_all
+    from suite.published.finding import find_paper, load_papers
+    from suite.published.recipes import check_profile
     from suite.report import DEFAULT_FORMATS, DEFAULT_PROFILE, make_report, recorded_profiles
+    from suite.store.records import read_all
 
     papers = [find_paper(args.paper)] if args.paper else list(load_papers().values())
     records = read_all(records_dir())

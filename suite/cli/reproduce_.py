@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from suite.plan import Plan
+    from suite.planning.plan import Plan
 
 LAUNCHERS = ("local",)
 
@@ -38,15 +38,15 @@ def run(args: argparse.Namespace) -> int:
         SuiteError: the selection, the profile, the device or an override is wrong, a record is damaged,
             or there is no room to write; its exit status is 1 where a run was lost to that.
     """
-    from suite.claims import load_papers, select
     from suite.cli.plan_ import print_plan
     from suite.cli.selection import command_of, recorded_states
     from suite.errors import SuiteError, did_you_mean
     from suite.paths import records_dir
-    from suite.plan import make_plan
-    from suite.progress import Progress
-    from suite.records import read_all
-    from suite.runner import Engine, check_device, selected_papers
+    from suite.planning.plan import make_plan
+    from suite.published.finding import load_papers, select
+    from suite.running.engine import Engine, check_device, selected_papers
+    from suite.running.progress import Progress
+    from suite.store.records import read_all
 
     if args.launcher not in LAUNCHERS:
         raise SuiteError(f"unknown launcher {args.launcher!r}: {did_you_mean(args.launcher, LAUNCHERS)}")
@@ -107,11 +107,11 @@ def _print_tables(papers: list[str], profile: str) -> bool:
     Raises:
         SuiteError: a record cannot be read, or the reports cannot be written.
     """
-    from suite.claims import find_paper
     from suite.errors import SuiteError
     from suite.paths import records_dir, results_dir
-    from suite.records import read_all
+    from suite.published.finding import find_paper
     from suite.report import make_report
+    from suite.store.records import read_all
 
     records = read_all(records_dir())
     deviates = False

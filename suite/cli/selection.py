@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from suite.plan import Plan
-    from suite.records import Record
+    from suite.planning.plan import Plan
+    from suite.store.records import Record
 
 # What is printed to a file or a pipe is as wide as it has to be: no terminal there wraps it.
 WIDE = 240
@@ -53,7 +53,7 @@ def command_of(args: argparse.Namespace) -> str:
 
 def recorded_states(plan: Plan, records: Iterable[Record]) -> dict[str, str]:
     """Run id -> the status of its standing record, or `to do`."""
-    from suite.records import standing_by_run
+    from suite.store.records import standing_by_run
 
     recorded = standing_by_run(records)
     return {run_id: recorded[run_id].status if run_id in recorded else "to do" for run_id in plan.runs}

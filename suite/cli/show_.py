@@ -6,8 +6,9 @@ import argparse
 import textwrap
 from collections.abc import Iterator, Mapping
 
-from suite.claims import Claim, MetricName, Paper, Protocol, Quoted, Setting, Source, find_claim
 from suite.errors import SuiteError
+from suite.published.claims import Claim, MetricName, Paper, Protocol, Quoted, Setting, Source
+from suite.published.finding import find_claim
 
 WIDTH = 108
 

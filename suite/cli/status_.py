@@ -17,14 +17,14 @@ def run(args: argparse.Namespace) -> int:
     """
     from rich.table import Table
 
-    from suite.claims import load_papers
     from suite.cli.selection import console
+    from suite.evidence.frame import ARM_OF_ROLE, Measured, measured_arms
+    from suite.evidence.served import claims_served
     from suite.paths import records_dir, work_dir
-    from suite.records import read_all, standing_by_run
+    from suite.published.finding import load_papers
     from suite.report import recorded_profiles
-    from suite.report.frame import ARM_OF_ROLE, Measured, measured_arms
-    from suite.report.served import claims_served
-    from suite.workspace import RunFolder
+    from suite.store.records import read_all, standing_by_run
+    from suite.store.run_folders import RunFolder
 
     out = console()
     standing = standing_by_run(read_all(records_dir())).values()

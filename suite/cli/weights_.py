@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from suite.downloads import Report
-    from suite.weights import Checkpoint
+    from suite.published.weights import Checkpoint
+    from suite.store.downloads import Report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,8 +40,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _fetch(names: list[str]) -> None:
-    from suite.downloads import fetch
-    from suite.weights import find_checkpoint
+    from suite.published.weights import find_checkpoint
+    from suite.store.downloads import fetch
 
     for checkpoint in [find_checkpoint(name) for name in names]:
         with _progress(checkpoint.id) as report:
@@ -56,8 +56,8 @@ def _check(path: Path) -> None:
         DownloadError: it is such a file, or no checkpoint at all.
     """
     # Imported here: only a file that has just arrived needs PyTorch.
-    from suite.downloads import DownloadError
-    from tasks.checkpoints import RefusedCheckpointError, read_checkpoint
+    from suite.store.downloads import DownloadError
+    from tasks.training.weights import RefusedCheckpointError, read_checkpoint
 
     try:
         read_checkpoint(path)
@@ -81,7 +81,7 @@ def _progress(title: str) -> Iterator[Report]:
 
 
 def _state(weights: Checkpoint) -> str:
-    from suite.downloads import cached
+    from suite.store.downloads import cached
 
     if not weights.published:
         return "train it"
@@ -93,7 +93,7 @@ def _print_table() -> None:
 
     from suite.cli.selection import console
     from suite.paths import weights_dir
-    from suite.weights import claims_taught, read_backbones, read_weights
+    from suite.published.weights import claims_taught, read_backbones, read_weights
 
     table = Table(box=None, pad_edge=False)
     for heading in ("id", "trained for", "schedule", "published accuracy", "teacher in", "state"):
@@ -115,7 +115,7 @@ def _print_table() -> None:
 def _print_json() -> None:
     import json
 
-    from suite.weights import claims_taught, read_backbones, read_weights
+    from suite.published.weights import claims_taught, read_backbones, read_weights
 
     content = [
         {**weights.model_dump(), "teacher_in": claims_taught(weights), "state": _state(weights)}

@@ -8,8 +8,8 @@ these that exists is taken, and said:
   the published protocol and on a CPU for embedded data. Hyper-parameters of a method and the seed may differ:
   they change no step's duration. One's own records come first; for embedded data the reference records of
   this project count too.
-- **published** (`suite.cost.figures`): the step that a model zoo prints for the model, times the steps of the
-  recipe (``baselines/training_costs.yaml``).
+- **published** (`suite.published.training_costs`): the step that a model zoo prints for the model, times the
+  steps of the recipe (``baselines/training_costs.yaml``).
 - **estimated** (`suite.cost.estimate`): a published step of another model, scaled by two numbers that one
   source prints for both; and every distilled training that nobody has timed, from those of its models.
 - **unknown**: none of these. No number is made up; such trainings are counted.
@@ -23,7 +23,6 @@ spent on.
 
 from suite.cost.budget import Choice, chance_to_show, choose
 from suite.cost.estimate import Cost, Estimator, run_costs
-from suite.cost.figures import load_costs
 from suite.cost.needs import (
     NeededBackbone,
     NeededData,
@@ -34,6 +33,7 @@ from suite.cost.needs import (
     teacher_weights,
 )
 from suite.cost.totals import PlanCost, cost_of, in_words, unit
+from suite.published.training_costs import load_costs
 
 __all__ = [
     "Choice",

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from suite.claims import Claim, MetricName, find_claim
 from suite.cost.estimate import Cost
 from suite.cost.totals import PlanCost, in_words, unit
-from suite.priors import find_prior
+from suite.published.claims import Claim, MetricName
+from suite.published.finding import find_claim
+from suite.published.priors import find_prior
 
 _MORE_THAN_CHANCE = NormalDist().inv_cdf(0.95)
 """How many of its standard deviations a difference has to be away from zero to count, one-sided at 5 %."""

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from suite.cost.figures import Schedule, load_costs
 from suite.cost.measured import MeasuredSteps
 from suite.paths import REFERENCE
-from suite.plan import Plan, Run
-from suite.records import Record, read_all
+from suite.planning.plan import Plan, Run
+from suite.published.training_costs import Schedule, load_costs
+from suite.store.records import Record, read_all
 
 Basis = Literal["measured", "published", "estimated", "unknown", "released"]
 

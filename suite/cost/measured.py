@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from suite.records import Record
+from suite.store.records import Record
 
 
 @dataclass(frozen=True)

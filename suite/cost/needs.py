@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Literal
 
 from suite.datasets import presence, read_published
-from suite.downloads import cached
-from suite.plan import Plan, Run
-from suite.protocols import load_protocols, published_training
-from suite.recipes import Recipe
-from suite.weights import find_weights, read_backbones
+from suite.planning.plan import Plan, Run
+from suite.published.protocols import load_protocols, published_training
+from suite.published.recipes import Recipe
+from suite.published.weights import find_weights, read_backbones
+from suite.store.downloads import cached
 
 
 @dataclass(frozen=True)

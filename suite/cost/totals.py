@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from suite.claims import load_papers
 from suite.cost.estimate import Basis, Cost, run_costs
 from suite.cost.needs import data_name
-from suite.plan import Plan
-from suite.records import Record
+from suite.planning.plan import Plan
+from suite.published.finding import load_papers
+from suite.store.records import Record
 
 
 def in_words(hours: float) -> str:

@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, RootModel, model_validator
 
-from suite.models import Dataset as ClaimsName
 from suite.paths import BASELINES, datasets_dir
+from suite.published.models import Dataset as ClaimsName
 from suite.strict_yaml import parse
 
 Name = Literal["imagenet", "coco", "cityscapes", "cifar-100"]

@@ -1,6 +1,6 @@
 """Reports: claimed against reproduced numbers, from records, as Markdown, CSV and HTML.
 
-All of them come from one frame (`suite.report.frame`) and one wording of it (`suite.report.page`). The same
+All of them come from one frame (`suite.evidence.frame`) and one wording of it (`suite.report.page`). The same
 records give the same bytes.
 """
 
@@ -15,13 +15,14 @@ from typing import Final
 
 import pandas as pd
 
-from suite.claims import Paper, find_paper
+from suite.evidence.frame import build_frame
+from suite.evidence.served import claims_served
 from suite.paths import records_dir, results_dir
-from suite.records import Record, read_all
-from suite.report.frame import build_frame
+from suite.published.claims import Paper
+from suite.published.finding import find_paper
 from suite.report.layout import Page
 from suite.report.page import build_page
-from suite.report.served import claims_served
+from suite.store.records import Record, read_all
 from suite.verdicts import DEVIATIONS, GAIN_LARGER, GAIN_SMALLER, LOSS
 
 FORMATS: Final = {"markdown": "md", "csv": "csv", "html": "html"}
@@ -38,7 +39,7 @@ class Report:
 
     Attributes:
         name: stem of its files.
-        frame: the rows, columns as in `suite.report.frame.COLUMNS`.
+        frame: the rows, columns as in `suite.evidence.frame.COLUMNS`.
         page: the same in words.
     """
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from math import fsum
 
-from suite.priors import load_priors
+from suite.published.priors import load_priors
 from suite.report.cells import Row, many, p_value
 from suite.verdicts import SignTest, sign_test
 

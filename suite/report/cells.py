@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from suite.report.frame import SEPARATOR
+from suite.evidence.frame import SEPARATOR
 from suite.verdicts import DEVIATES_LOW, INCONCLUSIVE, LARGEST_K, MOST_RUNS
 
 Row = dict[str, Any]

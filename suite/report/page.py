@@ -12,8 +12,8 @@ from typing import Final
 
 import pandas as pd
 
-from suite.claims import Claim, Paper
-from suite.records import Arm, Record
+from suite.evidence.frame import ARM_OF_ROLE, Arms, Measured, measured_arms, rows_of
+from suite.published.claims import Claim, Paper
 from suite.report.caption import captions
 from suite.report.cells import (
     NOTHING,
@@ -28,9 +28,9 @@ from suite.report.cells import (
     verdict_cell,
     yes_no,
 )
-from suite.report.frame import ARM_OF_ROLE, Arms, Measured, measured_arms, rows_of
 from suite.report.layout import Grid, Line, Page, Section
 from suite.report.tables import PublishedTables
+from suite.store.records import Arm, Record
 from suite.verdicts import DEVIATIONS, INCONCLUSIVE, STANDARD_RUNS
 
 EMBEDDED_OPENING: Final = (
@@ -64,7 +64,7 @@ DETAIL_HEADINGS: Final = (
 OTHERS_HEADINGS: Final = ("about", "kind", "method", "teacher → student", "numbers", "gains", "source")
 
 BY_CLASS: Final = "IoU"
-"""What is shown class by class, as `suite.records.Record.per_class` names it."""
+"""What is shown class by class, as `suite.store.records.Record.per_class` names it."""
 
 _ARM_HEADINGS: Final[dict[Arm, str]] = {
     "teacher": "teacher",
@@ -95,7 +95,7 @@ def build_page(paper: Paper, frame: pd.DataFrame, records: Iterable[Record], pro
 
     Args:
         paper: the published side.
-        frame: its rows, from `suite.report.frame.build_frame`.
+        frame: its rows, from `suite.evidence.frame.build_frame`.
         records: the store that the frame was built from; the environment is that of the records it used.
         profile: the profile of the frame.
     """

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from suite.claims import load_papers
+from suite.evidence.frame import build_frame, rows_of
 from suite.paths import REFERENCE, ROOT
-from suite.records import read_all
+from suite.published.finding import load_papers
 from suite.report import Report, make_report, recorded_profiles
 from suite.report.caption import pair_gains, signs
 from suite.report.cells import Row, gain_cell, p_value, pair_cell, percent, signed
-from suite.report.frame import build_frame, rows_of
+from suite.store.records import read_all
 from suite.verdicts import sign_test
 
 README = ROOT / "README.md"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, get_args
 
-from suite.claims import Claim, MetricName, Paper, Table
-from suite.priors import find_prior
+from suite.published.claims import Claim, MetricName, Paper, Table
+from suite.published.priors import find_prior
 from suite.report.cells import (
     NOTHING,
     Row,

@@ -14,11 +14,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from suite.contract import BlockedError
+
 _STORED_BLOCK = 0xFFFF
 """Bytes that a stored block of a deflate stream holds at most (RFC 1951, section 3.2.4)."""
 
 
-class WrongFingerprintError(RuntimeError):
+class WrongFingerprintError(BlockedError):
     """The data on the disk are not those the recipe names."""
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from suite.records import Record
+from suite.store.records import Record
 from tests.conftest import CommandLine
 
 SMOKE = ("--profile", "smoke", "--device", "cpu", "data.test_loader.dataset.indices=null")
@@ -198,7 +198,7 @@ def test_a_checkpoint_of_the_plain_zoo_model_scores_as_in_its_zoo(claim, suite, 
     from mmengine.registry import MODELS, init_default_scope
     from mmengine.runner import Runner
 
-    from tasks.mm import zoo_config
+    from tasks.adapters.base import zoo_config
     from tests.tasks import published_layouts
 
     zoo, dataset, metrics = PUBLISHED[claim]

@@ -11,9 +11,9 @@ import time
 
 import pytest
 
-from suite.claims import find_claim, load_papers, select
 from suite.cli import main
 from suite.paths import ROOT
+from suite.published.finding import find_claim, load_papers, select
 
 
 @pytest.fixture

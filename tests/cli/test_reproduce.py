@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from suite.paths import ROOT
-from suite.records import Record, write_record
+from suite.store.records import Record, write_record
 from tests.conftest import SMALL, CommandLine
 
 SMOKE = ("--profile", "smoke", "--device", "cpu")
@@ -104,7 +104,7 @@ def test_a_selection_that_cannot_be_trained_says_so_and_prints_its_table(suite):
 
 
 def _rival() -> str:
-    from suite.claims import select
+    from suite.published.finding import select
 
     return next(claim.id for _, claim in select() if claim.role == "rival")
 

@@ -11,8 +11,8 @@ import pytest
 
 from suite.cli import VERBS, main
 from suite.paths import ROOT
-from suite.plan import make_plan
-from suite.records import Record, write_record
+from suite.planning.plan import make_plan
+from suite.store.records import Record, write_record
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def folders(tmp_path, monkeypatch, shared_work):
 
 
 def record_of(claim: str, **fields) -> Record:
-    from suite.claims import select
+    from suite.published.finding import select
 
     ((_, chosen),) = select(claims=[claim])
     run = next(iter(make_plan([chosen], "smoke", 1).runs.values()))
@@ -168,7 +168,7 @@ def test_embedded_trainings_are_paid_in_core_hours_of_the_reference_records(fold
 
 
 def test_the_plan_names_what_is_left_out(folders, capsys):
-    from suite.claims import select
+    from suite.published.finding import select
 
     rivals = [claim.id for _, claim in select("nkd") if claim.role == "rival"]
     assert main(["plan", "--claim", *rivals, "--profile", "smoke"]) == 0

@@ -19,7 +19,7 @@ import torch
 
 from suite import paths
 from suite.cli import main
-from suite.weights import read_weights
+from suite.published.weights import read_weights
 
 
 class _Quiet(SimpleHTTPRequestHandler):

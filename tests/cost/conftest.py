@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from suite.claims import select
 from suite.cost import PlanCost, cost_of
-from suite.plan import Plan, Run, make_plan
-from suite.records import Record
+from suite.planning.plan import Plan, Run, make_plan
+from suite.published.finding import select
+from suite.store.records import Record
 
 COCO = 117266
 IMAGENET = 1281167

@@ -6,8 +6,8 @@ import statistics
 
 import pytest
 
-from suite.claims import find_claim, load_papers, select
 from suite.cost import chance_to_show, choose
+from suite.published.finding import find_claim, load_papers, select
 from tests.cost.conftest import plan_of, priced
 
 ROLES = {claim.id: claim.role for paper in load_papers().values() for claim in paper.claims}

@@ -8,7 +8,7 @@ import pytest
 
 from suite import paths
 from suite.cost import run_costs
-from suite.records import ServedClaim, read_all
+from suite.store.records import ServedClaim, read_all
 from tests.cost.conftest import plan_of, record_of
 
 

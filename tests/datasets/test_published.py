@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from suite.claims import select
 from suite.datasets import read_published
 from suite.errors import SuiteError
 from suite.paths import BASELINES
+from suite.published.finding import select
 
 
 def test_every_data_set_of_the_claims_is_there_once():

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from suite.claims import METRICS, Paper
-from suite.records import Record
+from suite.published.claims import METRICS, Paper
+from suite.store.records import Record
 
 MakeRecord = Callable[..., Record]
 

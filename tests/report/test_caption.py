@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from suite.evidence.frame import build_frame, rows_of
 from suite.report import make_report
 from suite.report.caption import pair_gains, teacher_leads
-from suite.report.frame import build_frame, rows_of
 
 STUDENT, DISTILLED = [69.9, 70.1, 70.0], [71.0, 71.4, 71.1]
 

@@ -4,14 +4,14 @@ import statistics
 
 import pytest
 
-from suite.claims import load_papers
+from suite.evidence.frame import ARM_OF_ROLE, rows_of
+from suite.evidence.served import claims_served
 from suite.paths import REFERENCE
-from suite.records import read_all
+from suite.published.finding import load_papers
 from suite.report import DEFAULT_FORMATS, FORMATS
 from suite.report.caption import teacher_leads
-from suite.report.frame import ARM_OF_ROLE, rows_of
-from suite.report.served import claims_served
 from suite.report.summary import README, main, reference_reports, reference_rows, summary, with_summary
+from suite.store.records import read_all
 
 RECORDS = read_all(REFERENCE / "records")
 REPORTS = {report.name: report for report in reference_reports()}

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from suite.claims import load_papers
+from suite.evidence.frame import build_frame, rows_of
+from suite.published.finding import load_papers
 from suite.report import make_report
-from suite.report.frame import build_frame, rows_of
 
 HALVES = {"box_AP": [30.0, 31.0, 32.0], "box_AP_S": [10.0, 12.0, 14.0], "box_AR": [50.0, 50.5, 51.0]}
 ALONE = {"box_AP": [29.0, 29.5, 30.0], "box_AP_S": [11.0, 11.0, 11.0], "box_AR": [48.0, 48.0, 48.0]}

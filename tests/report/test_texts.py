@@ -9,10 +9,10 @@ import re
 
 import pytest
 
-from suite.records import Record
+from suite.evidence.frame import COLUMNS
 from suite.report import make_report
-from suite.report.frame import COLUMNS
 from suite.report.page import environment
+from suite.store.records import Record
 
 STUDENT, DISTILLED = [69.9, 70.1, 70.0], [71.0, 71.4, 71.1]
 

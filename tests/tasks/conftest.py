@@ -11,10 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from suite.models import read_models
+from suite.contract import Job, load
 from suite.paths import BASELINES
-from suite.recipes import Recipe, compose, load_recipes
-from tasks.adapter import Job, load
+from suite.planning.composing import compose
+from suite.published.models import read_models
+from suite.published.recipes import Recipe, load_recipes
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,1 @@
+"""Holds a run against the published protocol before it costs anything."""

@@ -1,0 +1,40 @@
+"""Builds what a run would train, without data and weights, to read its protocol."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from suite.contract import BlockedError, Job, load
+
+
+def dry_run(recipe: dict[str, Any], log: Path) -> dict[str, Any]:
+    """The effective protocol of a recipe of published size.
+
+    Args:
+        recipe: the composed recipe.
+        log: takes what the packages print.
+
+    Raises:
+        BlockedError: the recipe cannot be built; says why.
+    """
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        open(log, "a", encoding="utf-8") as file,
+        contextlib.redirect_stdout(file),
+        contextlib.redirect_stderr(file),
+    ):
+        job = Job(recipe=recipe, seed=0, run_dir=Path(folder), data_dir=Path(folder))
+        try:
+            with_stub_data = load("tasks.training.stub_data:with_stub_data")
+            adapter = with_stub_data(load(recipe["adapter"]))(job)
+            adapter.build()
+            protocol: dict[str, Any] = adapter.describe()
+            return protocol
+        except BlockedError:
+            raise
+        except Exception as error:
+            text = " ".join(str(error).split())
+            raise BlockedError(f"cannot be built: {type(error).__name__}: {text}") from error

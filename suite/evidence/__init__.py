@@ -1,0 +1,1 @@
+"""What the records say of each claim: which of them count, and the judged frame."""

@@ -1,0 +1,523 @@
+"""One tidy table of claimed against reproduced numbers: a row is one metric of one claim.
+
+Everything a report shows of a number comes from this frame; `suite.report.page` only words it.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pandas as pd
+
+from suite.evidence.served import ClaimArm, claims_served
+from suite.published.claims import Claim, Metric, MetricName, Paper, Quoted
+from suite.published.priors import find_prior, why_absent
+from suite.store.records import Arm, Record, standing_by_run
+from suite.verdicts import (
+    BLOCKED,
+    GainVerdict,
+    PairedGain,
+    benjamini_hochberg,
+    gate,
+    judge_claim,
+    judge_gain,
+    judge_gain_sign,
+    teacher_reason,
+)
+
+COLUMNS: Final[dict[str, str]] = {
+    "paper": "string",
+    "tables": "string",  # ids of the published tables that print the number
+    "claim": "string",
+    "origin": "string",  # claim | quoted: printed by the paper, or by somebody else
+    "role": "string",  # role of the claim; kind of a quoted row (rival, reproduction, quotation)
+    "about": "string",  # quoted rows: the claim they speak of
+    "method": "string",
+    "teacher": "string",
+    "student": "string",
+    "dataset": "string",
+    "metric": "string",
+    "main": "boolean",  # the metric that speaks for its claim where claims are counted
+    "profile": "string",
+    "status": "string",  # finished | not run | blocked | failed | quoted
+    "claimed": "float64",
+    "decimals": "Int64",
+    "reproduced": "float64",  # mean over the seeds
+    "sd": "float64",  # sample sd over the seeds; missing for one seed
+    "n": "Int64",
+    "seeds": "string",
+    "difference": "float64",  # reproduced - claimed; missing where they cannot be compared
+    "lower": "float64",  # 95 % prediction interval for one more run of ours
+    "upper": "float64",
+    "verdict": "string",
+    "strength": "string",
+    "equivalent": "boolean",
+    "marked": "boolean",  # the runs had listed departures: the verdict is printed with an asterisk
+    "survives_wider_prior": "boolean",
+    "p_value": "float64",
+    "survives_bh": "boolean",  # Benjamini-Hochberg at q = 0.10 over the judged rows of the paper
+    "best_of_k": "Int64",
+    "runs_needed": "Int64",
+    "reason": "string",  # why there is no number verdict
+    "claimed_gain": "float64",
+    "student_mean": "float64",  # our own student trained alone
+    "student_n": "Int64",
+    "gain": "float64",
+    "gain_lower": "float64",
+    "gain_upper": "float64",
+    "retained": "float64",  # gain / claimed gain; only where they can be compared
+    "retained_lower": "float64",
+    "retained_upper": "float64",
+    "released": "float64",  # what a checkpoint scores that was trained elsewhere
+    "gain_verdict": "string",
+    "gain_marked": "boolean",
+    "gain_reason": "string",
+    "teacher_claimed": "float64",
+    "teacher_measured": "float64",
+    "departures": "string",
+    "skipped": "string",  # what the loading of the data left out, with how many of each
+    "discrepancies": "string",  # ids within the paper
+    "series": "string",
+    "older_records": "Int64",  # finished records of earlier series, which do not count
+    "source": "string",
+    "note": "string",
+}
+"""Column -> pandas dtype. Metrics and their differences are in percent and percent points."""
+
+SEPARATOR: Final = " | "
+"""Between the entries of a cell that holds several (tables, departures, what was skipped, discrepancies)."""
+
+ARM_OF_ROLE: Final[dict[str, Arm]] = {
+    "teacher": "teacher",
+    "baseline": "student",
+    "ours": "distilled",
+    "ablation": "distilled",
+}
+"""Which arm measures a claim; a role that is missing here is quoted and never run."""
+
+_NUMBERS: Final = (
+    "lower",
+    "upper",
+    "strength",
+    "equivalent",
+    "survives_wider_prior",
+    "p_value",
+    "best_of_k",
+    "runs_needed",
+)
+"""Columns that carry the attribute of the same name of `suite.verdicts.AbsoluteVerdict`."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the newest series of records says of one arm of a claim.
+
+    Attributes:
+        runs: one record a seed, by seed: the finished one, or the latest attempt.
+        older: number of finished runs in earlier series, which are left out.
+    """
+
+    runs: tuple[Record, ...] = ()
+    older: int = 0
+
+    @property
+    def status(self) -> str:
+        """`not run`, `failed`, `blocked` or `finished`; the worst of the runs."""
+        found = {run.status for run in self.runs}
+        return next((status for status in ("failed", "blocked", "finished") if status in found), "not run")
+
+    @property
+    def finished(self) -> tuple[Record, ...]:
+        """The finished runs."""
+        return tuple(run for run in self.runs if run.status == "finished")
+
+    @property
+    def comparable(self) -> bool:
+        """Whether every finished run used the published data."""
+        return all(run.comparable for run in self.finished)
+
+    @property
+    def departures(self) -> list[str]:
+        """Listed departures of any finished run, without repeats."""
+        return sorted({text for run in self.finished for text in run.departures})
+
+    @property
+    def skipped(self) -> list[str]:
+        """What the loading of the data left out of any finished run, with how many: ``empty boxes (3)``."""
+        found = sorted({what for run in self.finished for what, count in run.skipped.items() if count})
+        counts = {what: [run.skipped.get(what, 0) for run in self.finished] for what in found}
+        return [f"{what} ({_range(numbers)})" for what, numbers in counts.items()]
+
+    @property
+    def faults(self) -> list[str]:
+        """Why runs count for nothing: one sentence for each cause, with its seeds."""
+        seeds: dict[tuple[str, str], list[str]] = {}
+        for run in self.runs:
+            causes = [
+                f"{name} is not a finite number" for name, x in run.metrics.items() if not math.isfinite(x)
+            ]
+            if run.status != "finished":
+                causes.append(f"{run.status}: {run.error or 'no error recorded'}")
+            for cause in causes:
+                seeds.setdefault((run.arm, cause), []).append(str(run.seed))
+        return [f"{arm} run, seed {', '.join(where)}: {cause}" for (arm, cause), where in seeds.items()]
+
+    def by_seed(self, metric: str) -> dict[int, float]:
+        """Seed -> finite metric of the finished runs that report it."""
+        return {
+            run.seed: run.metrics[metric]
+            for run in self.finished
+            if metric in run.metrics and math.isfinite(run.metrics[metric])
+        }
+
+    def mean(self, metric: str) -> float | None:
+        """Mean over the runs; None when no run reports the metric."""
+        values = [
+            run.metrics[metric] for run in self.finished if math.isfinite(run.metrics.get(metric, math.nan))
+        ]
+        return _mean(values) if values else None
+
+    def by_class(self, metric: str) -> dict[str, list[float]]:
+        """Class -> the finite results of the finished runs, by seed; classes in the order of the records."""
+        found: dict[str, list[float]] = {}
+        for run in self.finished:
+            for name, value in run.per_class.get(metric, {}).items():
+                if math.isfinite(value):
+                    found.setdefault(name, []).append(value)
+        return found
+
+
+_NOTHING: Final = Measured()
+
+Arms = Mapping[ClaimArm, Measured]
+"""Arm of a claim -> what was measured."""
+
+
+def measured_arms(records: Iterable[Record], profile: str) -> Arms:
+    """Finds for every claim and arm the records that count.
+
+    A record counts for the claims that it serves (`suite.evidence.served`). Where several series (runs that
+    differ in more than the seed) serve one arm, the recipe, the data or the versions have changed in
+    between: the series with the latest record stands, the others are only counted.
+
+    Args:
+        records: the store, in any order.
+        profile: only records of this profile.
+    """
+    served: dict[ClaimArm, dict[str, list[Record]]] = {}
+    for record in standing_by_run(record for record in records if record.profile == profile).values():
+        for entry in claims_served(record):
+            served.setdefault(entry, {}).setdefault(record.series, []).append(record)
+    return {key: _newest_series(by_series) for key, by_series in served.items()}
+
+
+def _newest_series(by_series: dict[str, list[Record]]) -> Measured:
+    def age(series: str) -> tuple[str, str]:
+        return max(record.finished_at for record in by_series[series]), series
+
+    newest = max(by_series, key=age)
+    older = sum(
+        record.status == "finished"
+        for series, records in by_series.items()
+        if series != newest
+        for record in records
+    )
+    return Measured(tuple(sorted(by_series[newest], key=lambda record: record.seed)), older)
+
+
+def build_frame(papers: Iterable[Paper], records: Iterable[Record], profile: str) -> pd.DataFrame:
+    """Builds the frame behind every report.
+
+    Args:
+        papers: the published numbers.
+        records: the store, in any order; the order changes nothing.
+        profile: which records count.
+
+    Returns:
+        One row for each metric of each claim, and for each metric of each quoted number, in the order of
+        the papers' files; columns and dtypes as in `COLUMNS`.
+    """
+    papers, records = list(papers), list(records)
+    known = _Known(
+        {claim.id: claim for paper in papers for claim in paper.claims},
+        measured_arms(records, profile),
+        {
+            record.provenance["weights_sha256"]: record
+            for record in records
+            if record.status == "finished" and "weights_sha256" in record.provenance
+        },
+    )
+    rows: list[dict[str, Any]] = []
+    for paper in papers:
+        own = [row for claim in paper.claims for row in _claim_rows(paper, claim, known)]
+        _mark_discoveries(own)
+        rows += own
+        rows += [row for quoted in paper.quoted for row in _quoted_rows(paper, quoted)]
+    for row in rows:
+        row["profile"] = profile
+    frame: pd.DataFrame = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+    return frame
+
+
+def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows as plain dictionaries, with None for what is missing."""
+    plain = frame.astype(object)
+    rows: list[dict[str, Any]] = plain.where(plain.notna(), None).to_dict("records")
+    return rows
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What a row is made from besides its own claim: the other claims, and all that was measured.
+
+    Attributes:
+        claims: by id.
+        arms: what was measured of every arm.
+        checkpoints: SHA-256 of trained weights -> the finished run that made them.
+    """
+
+    claims: Mapping[str, Claim]
+    arms: Arms
+    checkpoints: Mapping[str, Record]
+
+    def arm(self, claim: Claim, name: Arm) -> Measured:
+        return self.arms.get((claim.id, name), _NOTHING)
+
+    def teacher(self, claim: Claim) -> Measured:
+        """The checkpoints that taught the distilled runs of a claim; without any, the one that would.
+
+        A teacher whose weights were lost and made again on another machine is the same run, and another
+        checkpoint.
+        """
+        taught = {
+            run.provenance.get("teacher", {}).get("weights_sha256")
+            for run in self.arm(claim, "distilled").finished
+        }
+        if taught and taught <= self.checkpoints.keys():
+            return Measured(tuple(self.checkpoints[weights] for weights in sorted(taught)))
+        return self.arm(claim, "teacher")
+
+    def claimed(self, claim: str | None) -> dict[MetricName, Metric]:
+        """The numbers of another claim; none where there is no such claim."""
+        return self.claims[claim].metrics if claim is not None and claim in self.claims else {}
+
+
+def _claim_rows(paper: Paper, claim: Claim, known: _Known) -> Iterator[dict[str, Any]]:
+    """One row for each metric of a claim."""
+    shared: dict[str, Any] = {
+        "paper": paper.id,
+        "tables": _joined(dict.fromkeys(source.table for source in claim.sources)),
+        "claim": claim.id,
+        "origin": "claim",
+        "role": claim.role,
+        "method": claim.label,
+        "teacher": claim.teacher,
+        "student": claim.student,
+        "dataset": claim.dataset,
+        "discrepancies": _joined(claim.discrepancies),
+        "source": _joined(source.where for source in claim.sources),
+        "note": claim.note,
+    }
+    main = main_metric(claim)
+    for name, metric in claim.metrics.items():
+        row = shared | {
+            "metric": name,
+            "main": name == main,
+            "claimed": metric.value,
+            "decimals": metric.decimals,
+            "claimed_gain": _claimed_gain(claim, name, known),
+        }
+        yield row | (_measured_columns(claim, name, known) if claim.judged else {"status": "quoted"})
+
+
+def main_metric(claim: Claim) -> MetricName:
+    """The metric that speaks for a claim: its first with a noise prior, or else its first."""
+    judged = (name for name in claim.metrics if find_prior(claim.dataset, name) is not None)
+    return next(judged, next(iter(claim.metrics)))
+
+
+def _quoted_rows(paper: Paper, quoted: Quoted) -> Iterator[dict[str, Any]]:
+    """One row for each metric that somebody else printed, or one without a number for mere words."""
+    for name in dict.fromkeys([*quoted.metrics, *quoted.gains]) or [None]:
+        printed = None if name is None else quoted.metrics.get(name)
+        gain = None if name is None else quoted.gains.get(name)
+        yield {
+            "paper": paper.id,
+            "tables": quoted.table,
+            "claim": quoted.row,
+            "origin": "quoted",
+            "role": quoted.kind,
+            "about": quoted.about,
+            "method": quoted.method,
+            "teacher": quoted.teacher,
+            "student": quoted.student,
+            "metric": name,
+            "status": "quoted",
+            "claimed": None if printed is None else float(printed),
+            "decimals": max(_decimals(printed), _decimals(gain)),
+            "claimed_gain": None if gain is None else float(gain),
+            "discrepancies": _joined(quoted.discrepancies),
+            "source": paper.document(quoted),
+            "note": quoted.note,
+        }
+
+
+def _claimed_gain(claim: Claim, name: MetricName, known: _Known) -> float | None:
+    """The gain as printed, or else the difference of the two printed numbers."""
+    metric = claim.metrics[name]
+    baseline = known.claimed(claim.baseline).get(name)
+    if metric.gain is not None or baseline is None:
+        return metric.gain
+    # Binary differences of printed decimals carry noise; the digits they can have are those printed.
+    return round(metric.value - baseline.value, max(metric.decimals, baseline.decimals))
+
+
+def _measured_columns(claim: Claim, name: MetricName, known: _Known) -> dict[str, Any]:
+    """What our records say of one metric of a judged claim."""
+    arm = ARM_OF_ROLE[claim.role]
+    own = known.arm(claim, arm)
+    columns = {"status": own.status, "released": known.arm(claim, "released").mean(name)}
+    columns |= _columns_beside(claim, name, known) if arm == "distilled" else {}
+    if not own.runs:
+        return columns | {"reason": None if claim.recipe else "the suite has no recipe for this claim"}
+    values = list(own.by_seed(name).values())
+    columns |= {
+        "reproduced": own.mean(name),
+        "sd": statistics.stdev(values) if len(values) > 1 else None,
+        "n": len(values) or None,
+        "seeds": " ".join(str(seed) for seed in own.by_seed(name)) or None,
+        "departures": _joined(own.departures),
+        "skipped": _joined(own.skipped),
+        "series": own.runs[0].series,
+        "older_records": own.older,
+    }
+    if arm != "distilled":
+        return columns | _absolute_columns(claim, name, own, own.faults)
+    teacher, student = known.teacher(claim), known.arm(claim, "student")
+    reasons = own.faults + teacher.faults + _wrong_teacher(claim, teacher, known)
+    return (
+        columns
+        | _absolute_columns(claim, name, own, reasons)
+        | _gain_columns(claim, name, (own, student), known, reasons + student.faults)
+    )
+
+
+def _columns_beside(claim: Claim, name: MetricName, known: _Known) -> dict[str, Any]:
+    """The teacher and the student alone of a distilled student, which may be there before it is."""
+    student = known.arm(claim, "student")
+    claimed = known.claimed(claim.teacher_claim).get(name)
+    return {
+        "teacher_claimed": None if claimed is None else claimed.value,
+        "teacher_measured": known.teacher(claim).mean(name),
+        "student_mean": student.mean(name),
+        "student_n": len(student.by_seed(name)) or None,
+    }
+
+
+def _wrong_teacher(claim: Claim, teacher: Measured, known: _Known) -> list[str]:
+    """Metrics of the teacher that are too far from its published ones; nothing on embedded data."""
+    if not teacher.comparable:
+        return []
+    reasons = []
+    for name, metric in known.claimed(claim.teacher_claim).items():
+        measured = teacher.mean(name)
+        # Only what has a prior is judged, and only that can stand against judging.
+        if measured is not None and find_prior(claim.dataset, name) is not None:
+            reasons.append(teacher_reason(name, metric.value, measured))
+    return [reason for reason in reasons if reason is not None]
+
+
+def _absolute_columns(claim: Claim, name: MetricName, own: Measured, reasons: list[str]) -> dict[str, Any]:
+    """The verdict on the claimed number, and the numbers behind it."""
+    metric = claim.metrics[name]
+    mean = own.mean(name)
+    closed = gate(reasons, own.comparable)
+    if closed is not None:
+        return {"verdict": closed.verdict, "reason": closed.reason}
+    if mean is None:
+        return {"reason": f"the runs do not report {name}"}
+    difference = {"difference": mean - metric.value}
+    prior = find_prior(claim.dataset, name)
+    if prior is None:
+        return difference | {"reason": why_absent(claim.dataset, name)}
+    judged = judge_claim(
+        metric.value,
+        metric.decimals,
+        list(own.by_seed(name).values()),
+        prior.sigma0,
+        prior.delta,
+        departures=own.departures,
+    )
+    numbers = {key: getattr(judged.numbers, key) for key in _NUMBERS}
+    return difference | {"verdict": judged.verdict, "marked": judged.marked} | numbers
+
+
+def _gain_columns(
+    claim: Claim, name: MetricName, arms: tuple[Measured, Measured], known: _Known, reasons: list[str]
+) -> dict[str, Any]:
+    """The gain over our own re-trained student, judged by its size, or on embedded data by its sign."""
+    own, student = arms
+    if not student.runs:
+        return {"gain_reason": "our own student was not run"}
+    distilled, alone = own.by_seed(name), student.by_seed(name)
+    if reasons:
+        return {"gain_verdict": BLOCKED, "gain_reason": "; ".join(reasons)}
+    if not distilled or not alone:
+        return {"gain_reason": f"the runs do not report {name}"}
+    if not (own.comparable and student.comparable):
+        paired = judge_gain_sign(distilled, alone)
+        return _gain_numbers(paired) | {"gain_reason": paired.reason}
+    prior = find_prior(claim.dataset, name)
+    if prior is None:
+        gain = _mean(distilled.values()) - _mean(alone.values())
+        return {"gain": gain, "gain_reason": why_absent(claim.dataset, name)}
+    judged = judge_gain(
+        _claimed_gain(claim, name, known),
+        claim.metrics[name].decimals,
+        list(distilled.values()),
+        list(alone.values()),
+        prior.sigma0,
+        prior.delta,
+    )
+    retained = {key: getattr(judged, key) for key in ("retained", "retained_lower", "retained_upper")}
+    marked = bool(own.departures or student.departures)
+    return _gain_numbers(judged) | retained | {"gain_marked": marked}
+
+
+def _gain_numbers(judged: GainVerdict | PairedGain) -> dict[str, Any]:
+    return {
+        "gain": judged.gain,
+        "gain_lower": judged.lower,
+        "gain_upper": judged.upper,
+        "gain_verdict": judged.verdict,
+    }
+
+
+def _mark_discoveries(rows: list[dict[str, Any]]) -> None:
+    """Adds to every judged row of a paper whether it survives the false discovery rate of them all."""
+    judged = [row for row in rows if row.get("p_value") is not None]
+    survives = benjamini_hochberg([row["p_value"] for row in judged])
+    for row, survived in zip(judged, survives, strict=True):
+        row["survives_bh"] = survived
+
+
+def _range(counts: Sequence[int]) -> str:
+    low, high = min(counts), max(counts)
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _mean(values: Collection[float]) -> float:
+    # fsum rounds once, so that the order of the seeds cannot change a digit.
+    return math.fsum(values) / len(values)
+
+
+def _decimals(printed: str | None) -> int:
+    return len((printed or "").partition(".")[2])
+
+
+def _joined(entries: Iterable[str]) -> str | None:
+    return SEPARATOR.join(entries) or None

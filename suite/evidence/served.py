@@ -1,0 +1,98 @@
+"""Which claims a record serves: those that it lists, and those that came later and need the same training.
+
+A record lists the claims as they were when it was planned. A claim of today that needs the training of a
+listed one would otherwise stay without its number, for a finished run is never trained again.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from suite.paths import BASELINES
+from suite.planning.plan import arms
+from suite.published.claims import Claim
+from suite.published.finding import load_papers
+from suite.published.recipes import Recipe, read_recipes
+from suite.store.records import Arm, Record
+
+ClaimArm = tuple[str, Arm]
+"""Id of a claim, and one of its arms."""
+
+
+@dataclass(frozen=True)
+class Trainings:
+    """What has to be trained for the arms of claims.
+
+    Two arms with equal recipes are one training, whatever they are called: a model alone is the student of
+    one claim and the teacher of another.
+
+    Attributes:
+        recipes: arm of a claim -> what is trained for it.
+        arms: the same, the other way round.
+    """
+
+    recipes: Mapping[ClaimArm, Recipe]
+    arms: Mapping[Recipe, list[ClaimArm]]
+
+    def served_by(self, record: Record) -> list[ClaimArm]:
+        """The claims that a record serves, each with the arm it fills: first those that it lists.
+
+        A run that the user's overrides changed serves only the claims that it lists.
+        """
+        listed = [(entry.claim, entry.arm) for entry in record.claims]
+        if any(text.startswith("override ") for text in record.departures):
+            return listed
+        trained = dict.fromkeys(self.recipes[entry] for entry in listed if entry in self.recipes)
+        same = [entry for recipe in trained if _is_of(record, recipe) for entry in self.arms[recipe]]
+        # A student is trained with any seed, a teacher with one.
+        teaches = record.seed == record.recipe.get("teacher_seed")
+        return list(
+            dict.fromkeys(listed + [(claim, arm) for claim, arm in same if teaches or arm != "teacher"])
+        )
+
+
+def find_trainings(claims: Iterable[Claim], recipes: Mapping[str, Recipe]) -> Trainings:
+    """Finds what has to be trained for claims.
+
+    Args:
+        claims: of any papers; those that are only quoted, or have none of `recipes`, need no training.
+        recipes: by id.
+
+    Raises:
+        SuiteError: ``baselines/models.yaml`` does not have a teacher.
+    """
+    found = {
+        (claim.id, arm): recipe
+        for claim in claims
+        if claim.judged and claim.recipe is not None and claim.recipe in recipes
+        for arm, recipe in arms(claim, recipes[claim.recipe])
+    }
+    sharing: dict[Recipe, list[ClaimArm]] = {}
+    for entry, recipe in found.items():
+        sharing.setdefault(recipe, []).append(entry)
+    return Trainings(found, sharing)
+
+
+def claims_served(record: Record) -> list[ClaimArm]:
+    """The claims of today's papers that a record serves; see `Trainings.served_by`."""
+    return _known_trainings().served_by(record)
+
+
+@functools.cache
+def _known_trainings() -> Trainings:
+    """The trainings of all papers; read once a process, as the papers are."""
+    claims = (claim for paper in load_papers().values() for claim in paper.claims)
+    return find_trainings(claims, read_recipes(BASELINES / "recipes"))
+
+
+def _is_of(record: Record, recipe: Recipe) -> bool:
+    """Whether a run was made of the choices of a recipe.
+
+    It was not where a claim was given another recipe since: then it counts for that claim, which lists it,
+    and for no other.
+    """
+    task, *parts = (record.recipe.get(key) for key in ("task", "student", "teacher", "method"))
+    names = [part["name"] if part else None for part in parts]
+    return [task, *names] == [recipe.task, recipe.student, recipe.teacher, recipe.method]

@@ -1,0 +1,1 @@
+"""What was published, read from ``baselines/``: claims, recipes, models, protocols, priors, checkpoints."""

@@ -1,0 +1,174 @@
+"""Reads the claims of all papers and refuses what contradicts itself: ids, references, numbers, recipes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from suite.errors import SuiteError, did_you_mean
+from suite.published.claims import Claim, Paper
+from suite.published.models import read_models
+from suite.published.recipes import Recipe, read_recipes
+from suite.strict_yaml import Location, line_of, parse, refuse, shown
+
+
+def read_papers(folder: Path) -> dict[str, Paper]:
+    """Reads and checks ``claims/*.yaml`` of a folder laid out like ``baselines/``.
+
+    Raises:
+        SuiteError: for the first fault; names file and line.
+    """
+    papers = {path: parse(Paper, path) for path in sorted((folder / "claims").glob("*.yaml"))}
+    if not papers:
+        raise SuiteError(
+            f"{shown(folder / 'claims')}: no claims here; restore the folder from the repository"
+        )
+    _refuse_duplicates(papers)
+    recipes = read_recipes(folder / "recipes")
+    claims = {claim.id: claim for paper in papers.values() for claim in paper.claims}
+    known = {"model": set(read_models(folder)), "recipe": set(recipes), "claim": set(claims)}
+    for path, paper in papers.items():
+        if paper.id != path.stem:
+            refuse(path, ("id",), f"paper {paper.id!r} stands in {path.name}; name the file {paper.id}.yaml")
+        _refuse_dangling(path, paper, known)
+        for location, text in (*_contradictions(paper, claims), *_wrong_recipes(paper, recipes)):
+            refuse(path, location, text)
+    return {paper.id: paper for paper in papers.values()}
+
+
+def _names(paper: Paper) -> Iterator[tuple[str, str, Location]]:
+    """Everything that has to be unique: kind, name, and where it stands."""
+    for group in ("tables", "claims", "discrepancies"):
+        for index, entry in enumerate(getattr(paper, group)):
+            yield group, entry.id, (group, index, "id")
+    for index, claim in enumerate(paper.claims):
+        for position, source in enumerate(claim.sources):
+            yield "rows", source.row, ("claims", index, "sources", position, "row")
+    for group in ("protocols", "quoted"):
+        for index, entry in enumerate(getattr(paper, group)):
+            yield "rows", entry.row, (group, index, "row")
+
+
+def _refuse_duplicates(papers: dict[Path, Paper]) -> None:
+    seen: dict[tuple[str, str], tuple[Path, Location]] = {}
+    for path, paper in papers.items():
+        for kind, name, location in _names(paper):
+            if (kind, name) in seen:
+                first, place = seen[kind, name]
+                where = f"{shown(first)}:{line_of(first, place)}"
+                refuse(
+                    path,
+                    location,
+                    f"id {name!r} is already in use ({kind}, {where}); give one of them another",
+                )
+            seen[kind, name] = (path, location)
+
+
+def _references(paper: Paper) -> Iterator[tuple[str, str | None, Location]]:
+    """Everything that has to exist: kind, name, and where it is named."""
+    for i, claim in enumerate(paper.claims):
+        at: Location = ("claims", i)
+        yield "model", claim.teacher, (*at, "teacher")
+        yield "model", claim.student, (*at, "student")
+        yield "claim", claim.baseline, (*at, "baseline")
+        yield "claim", claim.teacher_claim, (*at, "teacher_claim")
+        yield "recipe", claim.recipe, (*at, "recipe")
+        yield "claim", claim.settings_of, (*at, "settings_of")
+        for j, source in enumerate(claim.sources):
+            yield "table", source.table, (*at, "sources", j, "table")
+            yield "version", source.version, (*at, "sources", j, "version")
+    for i, protocol in enumerate(paper.protocols):
+        yield "table", protocol.table, ("protocols", i, "table")
+        for j, name in enumerate(protocol.applies_to):
+            yield "claim", name, ("protocols", i, "applies_to", j)
+    for i, quoted in enumerate(paper.quoted):
+        yield "table", quoted.table, ("quoted", i, "table")
+        yield "claim", quoted.about, ("quoted", i, "about")
+    for i, gap in enumerate(paper.gaps):
+        yield "table", gap.table, ("gaps", i, "table")
+    for group in ("claims", "protocols", "quoted"):
+        for i, entry in enumerate(getattr(paper, group)):
+            for j, name in enumerate(entry.discrepancies):
+                yield "discrepancy", name, (group, i, "discrepancies", j)
+
+
+def _refuse_dangling(path: Path, paper: Paper, everywhere: dict[str, set[str]]) -> None:
+    known = {
+        **everywhere,
+        "table": {table.id for table in paper.tables},
+        "version": set(paper.versions),
+        "discrepancy": {discrepancy.id for discrepancy in paper.discrepancies},
+    }
+    named: set[str] = set()
+    for kind, name, location in _references(paper):
+        if name is not None and name not in known[kind]:
+            close = f"{did_you_mean(name, known[kind])}, or " if known[kind] else ""
+            refuse(path, location, f"there is no {kind} {name!r}; {close}add it")
+        if kind == "discrepancy" and name is not None:
+            named.add(name)
+    for index, discrepancy in enumerate(paper.discrepancies):
+        if discrepancy.id not in named:
+            at = ("discrepancies", index, "id")
+            refuse(path, at, f"discrepancy {discrepancy.id!r} concerns nothing; name it where it belongs")
+
+
+def _contradictions(paper: Paper, claims: dict[str, Claim]) -> Iterator[tuple[Location, str]]:
+    """Numbers that no source prints, printed numbers that no claim has, and references to the wrong thing."""
+    for index, claim in enumerate(paper.claims):
+        at: Location = ("claims", index)
+        for name, metric in claim.metrics.items():
+            if str(metric) not in {source.printed.get(name) for source in claim.sources}:
+                yield (
+                    (*at, "metrics", name),
+                    f"no source of {claim.id!r} prints {name} {metric}; correct one of them",
+                )
+        for position, source in enumerate(claim.sources):
+            for name in [*source.printed, *source.gains]:
+                if name not in claim.metrics:
+                    text = f"{name} is printed here but is no metric of {claim.id!r}; add it to its metrics"
+                    yield (*at, "sources", position), text
+        if claim.baseline:
+            other = claims[claim.baseline]
+            if (other.role, other.student, other.dataset) != ("baseline", claim.student, claim.dataset):
+                text = (
+                    f"{claim.baseline!r} is not {claim.student} alone on {claim.dataset}; name that baseline"
+                )
+                yield (*at, "baseline"), text
+        if claim.teacher_claim:
+            other = claims[claim.teacher_claim]
+            if (other.role, other.teacher, other.dataset) != ("teacher", claim.teacher, claim.dataset):
+                text = f"{claim.teacher_claim!r} is no accuracy of {claim.teacher}; name that teacher's claim"
+                yield (*at, "teacher_claim"), text
+        if claim.settings_of:
+            text = (
+                f"{claim.settings_of!r} has no settings for {claim.id!r}; name a row of 'ours' that has them"
+            )
+            if claim.settings_of not in {own.id for own in paper.claims if _lends_settings(own, claim)}:
+                yield (*at, "settings_of"), text
+
+
+def _lends_settings(own: Claim, to: Claim) -> bool:
+    """Whether a claim has settings of its own, for the student of the other."""
+    same = (own.student, own.dataset) == (to.student, to.dataset)
+    return same and own.role == "ours" and bool(own.hyperparameters) and own.settings_of is None
+
+
+def _wrong_recipes(paper: Paper, recipes: dict[str, Recipe]) -> Iterator[tuple[Location, str]]:
+    """Claims whose recipe makes another number than theirs."""
+    for index, claim in enumerate(paper.claims):
+        if claim.recipe is None:
+            continue
+        recipe = recipes[claim.recipe]
+        made = _in_words(recipe.task, recipe.student, recipe.teacher, recipe.method is not None)
+        alone = claim.role in ("teacher", "baseline")
+        trained = claim.teacher if claim.role == "teacher" else claim.student
+        claimed = _in_words(claim.task, trained, None if alone else claim.teacher, not alone)
+        if made != claimed:
+            text = f"recipe {claim.recipe!r} makes {made}, the claim is {claimed}; name a recipe of that"
+            yield ("claims", index, "recipe"), text
+
+
+def _in_words(task: str, student: str | None, teacher: str | None, distilled: bool) -> str:
+    """What a recipe makes or a claim is about."""
+    how = f"distilled{f' from {teacher}' if teacher else ''}" if distilled else "alone"
+    return f"{student} {how} ({task.replace('_', ' ')})"

@@ -1,0 +1,440 @@
+"""What was published: papers, tables and claims, read from ``baselines/claims/`` and findable by name.
+
+A **claim** is one number, or one row of numbers, that a paper or its official README prints: method,
+teacher, student, metrics. A number that abstract, README and a table print alike is one claim with several
+sources. Settings in the text, the configs and the code are **protocols**; what anybody else printed about the
+methods is **quoted** and never judged. Published sources that contradict each other are **discrepancies**,
+numbers known to exist that are not here are **gaps**.
+
+Every file is refused, with file and line, when it has a key that this module does not know, an id twice, a
+number that no source prints, or a reference that points nowhere.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from suite.published.models import Dataset, Task
+from suite.strict_yaml import Number
+
+Role = Literal["teacher", "baseline", "ours", "rival", "ablation"]
+MetricName = Literal[
+    "top1", "top5",
+    "box_AP", "box_AP_S", "box_AP_M", "box_AP_L", "box_AR", "box_AR_S", "box_AR_M", "box_AR_L",
+    "mask_AP", "mask_AP_S", "mask_AP_M", "mask_AP_L",
+    "mIoU",
+]  # fmt: skip
+"""Metrics, all in percent: ImageNet and CIFAR accuracy, COCO AP and AR (also by object size), mean IoU."""
+
+TableKind = Literal[
+    "paper_table", "headline", "paper_table_partial", "paper_table_secondary", "paper_figure_partial",
+    "repo_table", "hyperparameters", "teachers", "quoted_by_others", "reproduction",
+]  # fmt: skip
+
+_Named = TypeVar("_Named", "Table", "Discrepancy")
+
+ROLES: tuple[str, ...] = get_args(Role)
+_DISTILLED = ("ours", "ablation")
+"""Roles of the claims that a distilled student is held against."""
+
+METRICS: tuple[str, ...] = get_args(MetricName)
+
+
+def _as_setting(value: Any) -> Any:
+    if not isinstance(value, bool | int | float | str):
+        raise ValueError(f"{value!r} is no setting; write a number, a word, true or false")
+    return value
+
+
+Setting = bool | int | float | str
+Settings = dict[str, Annotated[Setting, BeforeValidator(_as_setting)]]
+"""Hyper-parameters by the name that their source gives them."""
+
+Document = Literal["paper", "released_config"]
+"""Where hyper-parameters of a claim are stated."""
+
+
+def _as_printed(number: Any) -> str:
+    """A number with the digits that were printed."""
+    text = number.text if isinstance(number, Number) else str(number)
+    if isinstance(number, bool) or not re.fullmatch(r"-?\d+(\.\d+)?", text):
+        raise ValueError(f"{text!r} is no number as papers print them; write it like 69.90")
+    return text
+
+
+Printed = Annotated[str, BeforeValidator(_as_printed)]
+"""A number as it was printed, trailing zeros included."""
+
+Numbers = dict[MetricName, Printed]
+NumbersBySetting = dict[Annotated[str, Field(pattern=rf"^({'|'.join(METRICS)})(@\w+)?$")], Printed]
+"""Numbers by metric; ``box_AP@2x`` where one source prints the metric for several settings."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Table(_Strict):
+    """A table, figure, abstract or collection that rows were taken from.
+
+    Attributes:
+        id: unique over all papers.
+        title: what it is about.
+        number: as the paper counts it.
+        kind: table or figure of a paper, abstract, README, settings, or numbers of others.
+        tasks: what its rows are about.
+        datasets: where its numbers were measured.
+        complete: False where rows are known to be missing, or cannot be known to be all.
+        source: the document.
+        protocol: how its numbers were made, as far as the source says.
+    """
+
+    id: str
+    title: str
+    number: str | None = None
+    kind: TableKind
+    tasks: list[Task]
+    datasets: list[Dataset]
+    complete: bool
+    source: str
+    protocol: str | None = None
+
+
+class Source(_Strict):
+    """A place that prints a claim.
+
+    Attributes:
+        row: id of the row, unique over all papers.
+        table: id of its table.
+        provenance: seen in the paper (text or abstract), in the official README, or, as a number of the
+            paper or of its author, in a thread of the official repository that the author answered.
+        where: the place in words.
+        version: which version of the document (a key of `Paper.versions`).
+        printed: the numbers that this place prints, which may differ from those of the claim.
+        gains: the gains over the student alone that it prints.
+    """
+
+    row: str
+    table: str
+    provenance: Literal["paper", "readme", "thread"]
+    where: str
+    version: str | None = None
+    printed: Numbers = {}
+    gains: Numbers = {}
+
+
+class Metric(_Strict):
+    """A claimed number. In a file it is a bare number, ``top1: 71.96``.
+
+    Attributes:
+        value: percent.
+        decimals: how many were printed.
+        gain: over the student alone, percent points; None where no source prints it.
+    """
+
+    value: float
+    decimals: int
+    gain: float | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_number(cls, raw: Any) -> Any:
+        if isinstance(raw, dict) and "printed" in raw:
+            text = _as_printed(raw["printed"])
+            return {"value": float(text), "decimals": len(text.partition(".")[2]), "gain": raw["gain"]}
+        return raw
+
+    def __str__(self) -> str:
+        return f"{self.value:.{self.decimals}f}"
+
+
+class Claim(_Strict):
+    """What a paper says it measured.
+
+    Attributes:
+        id: unique over all papers.
+        role: what the number is for the paper; a rival's is only quoted by it.
+        method: name of the method; None for a model trained alone (roles teacher and baseline).
+        task: what the student does.
+        dataset: where it was measured.
+        teacher: model id; None for a student alone and for methods without a teacher.
+        student: model id; None for a teacher.
+        metrics: the claimed numbers.
+        baseline: claim id of the student trained alone.
+        teacher_claim: claim id of the teacher's accuracy, where the paper prints it.
+        recipe: id in ``baselines/recipes/``: how the number is made; None where nobody makes it here.
+        hyperparameters: by where they stand; text and released config may differ.
+        follows: which of the two the recipe takes; there exactly where both state them and the recipe
+            takes the claim's own.
+        settings_of: claim id whose hyper-parameters the recipe takes, for a row that varies one of them or
+            a part of the method and is comparable with that claim only if all others are the same.
+        upstream_config: path in the official repository.
+        sources: every place that prints the claim, the paper first.
+        discrepancies: ids of the paper's discrepancies that concern it.
+        note: what a reader must know.
+    """
+
+    id: str
+    role: Role
+    method: str | None = None
+    task: Task
+    dataset: Dataset
+    teacher: str | None = None
+    student: str | None = None
+    metrics: dict[MetricName, Metric]
+    baseline: str | None = None
+    teacher_claim: str | None = None
+    recipe: str | None = None
+    hyperparameters: dict[Document, Settings] = {}
+    follows: Document | None = None
+    settings_of: str | None = None
+    upstream_config: str | None = None
+    sources: list[Source]
+    discrepancies: list[str] = []
+    note: str | None = None
+
+    @property
+    def judged(self) -> bool:
+        """Whether records are held against it: not where the paper itself only quotes a rival."""
+        return self.role != "rival"
+
+    @property
+    def label(self) -> str:
+        """The method in words, also where there is none."""
+        return self.method or f"{'teacher' if self.role == 'teacher' else 'student'} alone"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_gains_from_sources(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict) or not isinstance(raw.get("metrics"), dict):
+            return raw
+        gains: dict[str, float] = {}
+        for source in raw.get("sources") or []:
+            if isinstance(source, dict) and isinstance(source.get("gains"), dict):
+                gains = {**source["gains"], **gains}
+        numbers = {
+            name: {"printed": number, "gain": gains.get(name)} for name, number in raw["metrics"].items()
+        }
+        return {**raw, "metrics": numbers}
+
+    @model_validator(mode="after")
+    def _fits_its_role(self) -> Claim:
+        if not self.sources:
+            raise ValueError(f"claim {self.id!r} has no source; say which row prints it")
+        if not self.metrics:
+            raise ValueError(f"claim {self.id!r} has no metrics; write its numbers")
+        alone = {"teacher": self.student, "baseline": self.teacher}
+        if self.role in alone and (self.method or self.baseline or alone[self.role]):
+            raise ValueError(
+                f"claim {self.id!r} is a model trained alone ({self.role}); leave out all but that model"
+            )
+        if (self.teacher if self.role == "teacher" else self.student) is None:
+            raise ValueError(
+                f"claim {self.id!r} names no {self.role if self.role == 'teacher' else 'student'}; add it"
+            )
+        if self.role not in alone and not self.method:
+            raise ValueError(f"claim {self.id!r} names no method; add it")
+        return self
+
+    @model_validator(mode="after")
+    def _says_whose_settings_it_follows(self) -> Claim:
+        if (self.follows or self.settings_of) and self.role not in _DISTILLED:
+            raise ValueError(
+                f"claim {self.id!r} ({self.role}) is not distilled here; leave out whose settings"
+            )
+        if self.follows and self.settings_of:
+            raise ValueError(f"claim {self.id!r} says twice whose settings it takes; leave out 'follows'")
+        choice = self.role in _DISTILLED and len(self.hyperparameters) > 1 and not self.settings_of
+        if choice and not self.follows:
+            stated = " and ".join(self.hyperparameters)
+            raise ValueError(f"claim {self.id!r} has settings in {stated}; say in 'follows' which it takes")
+        if self.follows and not choice:
+            raise ValueError(f"claim {self.id!r} has no choice of settings; leave out 'follows'")
+        return self
+
+
+class Protocol(_Strict):
+    """Settings that were stated or released, without a number.
+
+    Attributes:
+        row: id of the row.
+        table: id of its table.
+        provenance: text of the paper, README, released config or code, or a third party.
+        applies_to: the claims of that pair and method.
+        method: as the source names it.
+        teacher: in words; None where the source names none.
+        student: in words; None where the source names none.
+        dataset: where the table covers several.
+        hyperparameters: by the names of the source.
+        upstream_config: path in the official repository.
+        source: the document, where it is another than the table's.
+        discrepancies: ids of the paper's discrepancies that concern it.
+        note: what a reader must know.
+    """
+
+    row: str
+    table: str
+    provenance: Literal["paper", "readme", "config", "secondary"]
+    applies_to: list[str] = []
+    method: str
+    teacher: str | None = None
+    student: str | None = None
+    dataset: Dataset | None = None
+    hyperparameters: Settings
+    upstream_config: str | None = None
+    source: str | None = None
+    discrepancies: list[str] = []
+    note: str | None = None
+
+
+class Quoted(_Strict):
+    """A number that somebody else printed. Never judged.
+
+    Attributes:
+        row: id of the row.
+        table: id of its table.
+        kind: another method's number, a run of somebody else, or a claim as others quote it.
+        about: id of the claim that it concerns.
+        method: as the source names it; None for a model trained alone.
+        teacher: in words.
+        student: in words.
+        metrics: the numbers; empty where only gains or words were printed.
+        gains: gains over the student alone.
+        teacher_metrics: accuracy of the teacher that the source prints beside.
+        student_metrics: accuracy of the student alone that the source prints beside.
+        hyperparameters: by where they stand; ``stated`` is the source itself.
+        upstream_config: path in the official repository.
+        source: the document, where it is another than the table's.
+        discrepancies: ids of the paper's discrepancies that concern it.
+        note: what a reader must know.
+    """
+
+    row: str
+    table: str
+    kind: Literal["rival", "reproduction", "quotation"]
+    about: str | None = None
+    method: str | None = None
+    teacher: str | None = None
+    student: str | None = None
+    metrics: Numbers = {}
+    gains: Numbers = {}
+    teacher_metrics: NumbersBySetting = {}
+    student_metrics: NumbersBySetting = {}
+    hyperparameters: dict[Literal["stated", "paper", "released_config"], Settings] = {}
+    upstream_config: str | None = None
+    source: str | None = None
+    discrepancies: list[str] = []
+    note: str | None = None
+
+
+class Discrepancy(_Strict):
+    """Published sources that contradict each other. Claims, protocols and quoted rows name it.
+
+    Attributes:
+        id: unique over all papers.
+        title: the contradiction in one line.
+        text: what each source says.
+        sources: the documents.
+    """
+
+    id: str
+    title: str
+    text: str
+    sources: list[str]
+
+
+class Gap(_Strict):
+    """Numbers known to exist that are not here.
+
+    Attributes:
+        table: the table that lacks them; None where nothing of their table is here.
+        text: what is missing.
+    """
+
+    table: str | None = None
+    text: str
+
+
+class Paper(_Strict):
+    """One file of ``baselines/claims/``: a paper, or a family of papers with one repository.
+
+    Attributes:
+        id: name of the file, and what ``--paper`` takes.
+        title: of the work.
+        venue: where it was published.
+        arxiv: arXiv numbers.
+        code: official repository on GitHub.
+        versions: key -> version of a document that sources refer to.
+        tables: where rows come from.
+        claims: the published numbers.
+        protocols: settings without a number.
+        quoted: numbers of others.
+        discrepancies: contradictions between sources.
+        gaps: what is missing.
+    """
+
+    id: str
+    title: str
+    venue: str
+    arxiv: list[str]
+    code: str
+    versions: dict[str, str]
+    tables: list[Table]
+    claims: list[Claim]
+    protocols: list[Protocol] = []
+    quoted: list[Quoted] = []
+    discrepancies: list[Discrepancy] = []
+    gaps: list[Gap] = []
+
+    def table(self, name: str) -> Table:
+        """The table with this id.
+
+        Raises:
+            KeyError: there is none; ids inside a loaded paper always exist.
+        """
+        return _by_id(self.tables, name)
+
+    def discrepancy(self, name: str) -> Discrepancy:
+        """The discrepancy with this id.
+
+        Raises:
+            KeyError: there is none; ids inside a loaded paper always exist.
+        """
+        return _by_id(self.discrepancies, name)
+
+    def claims_with(self, discrepancy: str) -> list[Claim]:
+        """The claims that a discrepancy concerns."""
+        return [claim for claim in self.claims if discrepancy in claim.discrepancies]
+
+    def protocols_of(self, claim: str) -> list[Protocol]:
+        """The settings that apply to a claim."""
+        return [protocol for protocol in self.protocols if claim in protocol.applies_to]
+
+    def settings(self, claim: Claim) -> Settings:
+        """The published hyper-parameters that a claim's recipe takes, under the names of their source.
+
+        Where the claim varies another claim (`Claim.settings_of`), they are that claim's: what the row
+        itself varies is not among them.
+        """
+        if claim.settings_of:
+            claim = next(other for other in self.claims if other.id == claim.settings_of)
+        document = claim.follows or next(iter(claim.hyperparameters), None)
+        return dict(claim.hyperparameters[document]) if document else {}
+
+    def quoted_about(self, claim: str) -> list[Quoted]:
+        """What others printed about a claim."""
+        return [quoted for quoted in self.quoted if quoted.about == claim]
+
+    def document(self, row: Protocol | Quoted) -> str:
+        """The document that a row was seen in."""
+        return row.source or self.table(row.table).source
+
+
+def _by_id(entries: list[_Named], name: str) -> _Named:
+    for entry in entries:
+        if entry.id == name:
+            return entry
+    raise KeyError(name)

@@ -1,0 +1,238 @@
+"""How the published numbers were trained: ``baselines/protocols.yaml``, and what it says of one run.
+
+A protocol is a nested dictionary of settings, under the names by which a run reads them back from the objects
+that were built (`tasks.training.effective_protocol`). Here it is flat: ``train_transforms.Resize.scale``.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from suite import paths
+from suite.errors import did_you_mean
+from suite.published.claims import Claim, Paper
+from suite.published.recipes import Recipe
+from suite.strict_yaml import parse, refuse
+
+_INHERITING = "+ inheriting"
+_WHOLE = ("learning_rates", "exceptions")
+"""Settings that are compared as one: what is not said of them is not there."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Group(_Strict):
+    """Settings that one document states.
+
+    Attributes:
+        source: the document.
+        uses: groups that this one builds on.
+        settings: nested; None where there is none, as of a gradient clip.
+    """
+
+    source: str
+    uses: list[str] = []
+    settings: dict[str, Any]
+
+
+class Departure(_Strict):
+    """A setting that is known not to be the published one.
+
+    Attributes:
+        models: students it concerns.
+        settings: flat names; one stands for all that begin with it.
+        why: what is done instead, and why that is accepted.
+    """
+
+    models: list[str]
+    settings: list[str]
+    why: str
+
+
+class Protocols(_Strict):
+    """The file.
+
+    Attributes:
+        groups: by name.
+        models: model -> the groups of its training alone.
+        methods: method of ``suite/conf/method`` -> task -> the groups that a distilled training has on top.
+        recipes: recipe -> the groups that it has on top of those.
+        departures: accepted differences.
+        names: loss -> published name of a hyper-parameter -> flat name of the setting.
+        varied: claim -> the settings that it changes in the claim whose settings it takes.
+    """
+
+    groups: dict[str, Group]
+    models: dict[str, list[str]]
+    methods: dict[str, dict[str, list[str]]] = {}
+    recipes: dict[str, list[str]] = {}
+    departures: list[Departure] = []
+    names: dict[str, dict[str, str]] = {}
+    varied: dict[str, dict[str, Any]] = {}
+
+
+@dataclass(frozen=True)
+class Stated:
+    """A published setting.
+
+    Attributes:
+        value: what it is; None where there is none.
+        source: the document that says so.
+    """
+
+    value: Any
+    source: str
+
+
+@functools.lru_cache(maxsize=1)
+def load_protocols() -> Protocols:
+    """The published protocols; read once a process.
+
+    Raises:
+        SuiteError: the file breaks its schema or names a group that it does not have; names file and line.
+    """
+    return read_protocols(paths.BASELINES / "protocols.yaml")
+
+
+def read_protocols(path: Path) -> Protocols:
+    """Reads a file of protocols.
+
+    Raises:
+        SuiteError: as `load_protocols`.
+    """
+    protocols = parse(Protocols, path)
+    for location, groups in _named(protocols):
+        for name in groups:
+            if name not in protocols.groups:
+                refuse(path, location, f"no group {name!r}; {did_you_mean(name, protocols.groups)}")
+    return protocols
+
+
+def _named(protocols: Protocols) -> Iterator[tuple[tuple[str, ...], list[str]]]:
+    """Every place that names groups."""
+    for name, group in protocols.groups.items():
+        yield ("groups", name, "uses"), group.uses
+    for section in ("models", "recipes"):
+        for name, groups in getattr(protocols, section).items():
+            yield (section, name), groups
+    for name, tasks in protocols.methods.items():
+        for task, groups in tasks.items():
+            yield ("methods", name, task), groups
+
+
+def published_training(protocols: Protocols, name: str, recipe: Recipe) -> dict[str, Stated]:
+    """What the documents say of a recipe's training: the student's schedule and data, and what a method adds.
+
+    Args:
+        protocols: of `load_protocols`.
+        name: id of the recipe.
+        recipe: a recipe of a model alone, or of a distilled student.
+    """
+    groups = list(protocols.models.get(recipe.student, []))
+    if recipe.method:
+        groups += protocols.methods.get(recipe.method, {}).get(recipe.task, [])
+        groups += protocols.recipes.get(name, [])
+    found: dict[str, Stated] = {}
+    for group in groups:
+        _add(found, protocols, group)
+    # Only what is distilled is tapped.
+    return (
+        found if recipe.method else {name: of for name, of in found.items() if not name.startswith("taps.")}
+    )
+
+
+def _add(found: dict[str, Stated], protocols: Protocols, name: str) -> None:
+    group = protocols.groups[name]
+    for used in group.uses:
+        _add(found, protocols, used)
+    for key, value in flatten(group.settings).items():
+        # What is said of a whole replaces what was said of its parts, and the other way round.
+        for other in [other for other in found if _inside(other, key) or _inside(key, other)]:
+            del found[other]
+        found[key] = Stated(value, group.source)
+
+
+def _inside(name: str, other: str) -> bool:
+    return name != other and name.startswith(f"{other}.")
+
+
+def published_distillation(
+    protocols: Protocols, paper: Paper, claim: Claim, losses: Collection[str]
+) -> dict[str, Stated]:
+    """What a claim says of its distillation: hyper-parameters, teacher, and whether the student inherits.
+
+    Args:
+        protocols: of `load_protocols`.
+        paper: the claim's.
+        claim: with a method.
+        losses: names of the losses of its recipe.
+    """
+    where: str = claim.follows or next(iter(claim.hyperparameters), "paper")
+    source = f"{claim.settings_of or claim.id}, {where.replace('_', ' ')}"
+    names = {key: value for loss in losses for key, value in protocols.names.get(loss, {}).items()}
+    found = {"inherits": Stated(str(claim.method).endswith(_INHERITING), f"method of {claim.id}")}
+    if claim.teacher:
+        found["teacher.name"] = Stated(claim.teacher, f"teacher of {claim.id}")
+    for name, value in paper.settings(claim).items():
+        # A word may be followed by its explanation.
+        plain = value.split()[0] if isinstance(value, str) else value
+        target = names.get(name)
+        if target and (not target.startswith("losses.") or target.split(".")[1] in losses):
+            found[target] = Stated(plain, source)
+    for name, value in flatten(protocols.varied.get(claim.id, {})).items():
+        found[name] = Stated(value, f"what {claim.id} varies")
+    return found
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted names; what is compared as one stays whole."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value and name not in _WHOLE:
+            flat |= flatten(value, f"{name}.")
+        else:
+            flat[name] = value
+    return flat
+
+
+def learning_rates(shape: Mapping[str, Any], points: int) -> list[float]:
+    """The learning rate at the start of every epoch (or tenth of the iterations), as a fraction of its base.
+
+    Args:
+        shape: `warmup` (`start`, and `iterations` of the first epoch or `epochs`; it rises with a `power`,
+            else linearly, or stays `constant`) and one of `steps` with `factor`; `every_epoch`, a factor;
+            `cosine` (`to`, `until` an epoch) over what the warm-up leaves; `poly` (`power`, `to`) over all.
+        points: number of epochs, or of the points in between.
+    """
+    warmup = shape.get("warmup", {})
+    begin = warmup.get("epochs", 0)
+    rates = [_rate(shape, epoch, begin, points) for epoch in range(points)]
+    for epoch in range(begin):
+        risen = 0 if warmup.get("constant") else (epoch / begin) ** warmup.get("power", 1)
+        rates[epoch] = warmup["start"] + (1 - warmup["start"]) * risen
+    if "iterations" in warmup:
+        rates[0] = warmup["start"]
+    return rates
+
+
+def _rate(shape: Mapping[str, Any], epoch: int, begin: int, points: int) -> float:
+    if "steps" in shape:
+        return float(shape["factor"] ** sum(epoch >= step for step in shape["steps"]))
+    if "every_epoch" in shape:
+        return float(shape["every_epoch"] ** epoch)
+    if "cosine" in shape:
+        to, until = shape["cosine"]["to"], shape["cosine"].get("until", points)
+        passed = min(max(0, epoch - begin) / (until - begin), 1)
+        return float(to + (1 - to) * (1 + math.cos(math.pi * passed)) / 2)
+    to, power = shape["poly"]["to"], shape["poly"]["power"]
+    return float(to + (1 - to) * (1 - epoch / points) ** power)

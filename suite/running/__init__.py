@@ -1,0 +1,1 @@
+"""Executes a plan: the scheduler, the worker of one run, and how far they are."""

@@ -1,0 +1,113 @@
+"""Progress on standard error: live lines on a terminal, one line an event elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from suite.planning.plan import Run
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+
+
+class Progress:
+    """Shows runs done, the current epoch and loss of each run, and the time left."""
+
+    def __init__(self) -> None:
+        """Looks whether standard error is a terminal; shows nothing yet."""
+        self._live: Bars | None = None
+        self._tasks: dict[str, Any] = {}
+        self._total = 0
+        self._done = 0
+        self._jobs = 1
+        self._began = time.monotonic()
+        self._started_at: dict[str, float] = {}
+        self._seconds: list[float] = []
+
+    def begin(self, total: int, skipped: int, jobs: int) -> None:
+        """Says how much there is to do."""
+        self._total, self._done, self._jobs = total, skipped, jobs
+        left = total - skipped
+        text = f"{total} runs: {skipped} recorded already, {left} to carry out"
+        self._say(text + (f", {jobs} side by side" if min(left, jobs) > 1 else ""))
+
+    def __enter__(self) -> Progress:
+        """Starts the live display on a terminal."""
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+            from rich.progress import Progress as Bars
+
+            self._live = Bars(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=24),
+                TextColumn("{task.fields[text]}", markup=False),
+                TimeElapsedColumn(),
+                console=Console(stderr=True),
+            )
+            self._live.start()
+            self._tasks["all"] = self._live.add_task(
+                "all runs", total=self._total, completed=self._done, text=""
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Ends the live display."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def started(self, run: Run) -> None:
+        """A run was started."""
+        self._started_at[run.run_id] = time.monotonic()
+        if self._live is not None:
+            self._tasks[run.run_id] = self._live.add_task(run.label, total=1.0, text="starting")
+
+    def update(self, run: Run, news: dict[str, Any]) -> None:
+        """A run reported how far it is (`suite.running.worker.carry_out`)."""
+        if self._live is None:
+            return
+        if news["state"] == "waiting":
+            self._live.update(self._tasks[run.run_id], text="another command trains it; waiting")
+        else:
+            text = f"epoch {news['epoch']}/{news['epochs']}, loss {news['loss']:.3f}"
+            self._live.update(self._tasks[run.run_id], completed=news["done"], text=text)
+
+    def ended(self, run: Run, status: str, metrics: dict[str, float], error: str | None) -> None:
+        """A run ended, well or not."""
+        self._done += 1
+        seconds = time.monotonic() - self._started_at.pop(run.run_id, time.monotonic())
+        if status == "finished":
+            self._seconds.append(seconds)
+        where = f"[{self._done}/{self._total}] {run.label}"
+        if error is None:
+            result = ", ".join(f"{name} {value:.2f}" for name, value in metrics.items())
+            self._say(f"{where}: {status} in {seconds:.0f} s, {result}{self._left()}")
+        else:
+            self._say(f"suite: {where}: {status} after {seconds:.0f} s: {error}")
+        if self._live is not None:
+            if run.run_id in self._tasks:
+                self._live.remove_task(self._tasks.pop(run.run_id))
+            self._live.update(
+                self._tasks["all"], completed=self._done, text=f"{self._done}/{self._total}{self._left()}"
+            )
+
+    def _left(self) -> str:
+        """The time left, from what the runs so far took."""
+        left = self._total - self._done
+        if not self._seconds or not left:
+            return ""
+        minutes = left * sum(self._seconds) / len(self._seconds) / self._jobs / 60
+        return f", about {max(1, round(minutes))} min left"
+
+    def _say(self, text: str) -> None:
+        if self._live is not None:
+            # An error may hold what looks like markup, and stays on one line however long it is.
+            self._live.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        else:
+            print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,366 @@
+"""Carries out one run in a process of its own, and leaves its record."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import math
+import os
+import resource
+import sys
+import threading
+import time
+import traceback
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from suite.audit.compare import audit, mismatches
+from suite.contract import Adapter, BlockedError, Job, load
+from suite.paths import datasets_dir
+from suite.planning.plan import Run
+from suite.published.finding import find_claim
+from suite.published.priors import find_prior
+from suite.published.weights import find_weights, how_to_get
+from suite.store.downloads import cached
+from suite.store.records import Record, read_for_run, write_record
+from suite.store.run_folders import WEIGHTS_FILE, RunFolder, lead_to
+from suite.verdicts import teacher_reason
+
+_LONGEST_ERROR = 300
+
+
+@dataclass(frozen=True)
+class Order:
+    """A run and the circumstances in which it is carried out.
+
+    Attributes:
+        run: what to train.
+        records: the record store.
+        work: folder of checkpoints and data (`suite.paths.work_dir`).
+        device: `auto`, `cpu` or `cuda`.
+        threads: cores that this run may use.
+        provenance: what the engine knows of code, packages and host.
+        title: one line for the log: what is run, and by which command.
+    """
+
+    run: Run
+    records: Path
+    work: Path
+    device: str
+    threads: int
+    provenance: dict[str, Any]
+    title: str
+
+
+def carry_out(order: Order, channel: Connection, lifeline: Connection) -> None:
+    """Entry point of the worker process.
+
+    Sends dictionaries through `channel`: `state` (`waiting`, `running`, `ended`), with progress or
+    the outcome (`status`, `metrics`, `error`, and `recorded`: whether the store has it). Ends at once
+    when the other end of `lifeline` closes, for a run whose engine is gone has nobody to report to; its
+    checkpoint stays.
+    """
+    threading.Thread(target=_die_with_engine, args=(lifeline,), daemon=True).start()
+    try:
+        ending = _carry_out(order, channel)
+    except Exception as error:
+        # Without a folder to train in, or a store that takes the record: the engine says so, if it can.
+        ending = {"status": "failed", "metrics": {}, "error": _describe(error), "recorded": False}
+    channel.send({"state": "ended", **ending})
+
+
+def _carry_out(order: Order, channel: Connection) -> dict[str, Any]:
+    folder = RunFolder(order.work, order.run.run_id)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    _log_to(folder.log, order.title)
+    tried_before = len(read_for_run(order.records, order.run.run_id))
+    with _locked(folder.lock, on_wait=lambda: channel.send({"state": "waiting"})):
+        records = read_for_run(order.records, order.run.run_id)
+        finished = next((record for record in records if record.status == "finished"), None)
+        if finished and folder.weights.exists():
+            return _ending(finished)
+        if not finished and len(records) > tried_before:
+            # Another command tried it while this one waited, and it would fail here again.
+            return _ending(records[-1])
+        record = _train(order, folder, channel)
+        # A finished run is trained again for its lost weights only. On another machine they may come out as
+        # others: then a record of their own tells what those are worth that teach from now on.
+        again = finished and record.status == "finished" and _weights_of(record) == _weights_of(finished)
+        return _ending(record if again else write_record(order.records, record))
+
+
+def _weights_of(record: Record) -> Any:
+    return record.provenance.get("weights_sha256")
+
+
+def _ending(record: Record) -> dict[str, Any]:
+    return {"status": record.status, "metrics": record.metrics, "error": record.error, "recorded": True}
+
+
+def _train(order: Order, folder: RunFolder, channel: Connection) -> Record:
+    """Trains and scores; whatever goes wrong becomes a record that says so."""
+    started = time.monotonic()
+    outcome = _Outcome()
+    try:
+        _measure(order, folder, channel, outcome)
+        outcome.status = "finished"
+    except BlockedError as error:
+        outcome.status, outcome.error = "blocked", _one_line(error)
+    except Exception as error:
+        # The log may be what fills the disk.
+        with suppress(OSError):
+            traceback.print_exc()
+        outcome.error = _describe(error)
+    outcome.timings["wall"] = time.monotonic() - started
+    return outcome.record(order)
+
+
+class _Outcome:
+    """What is known of a run so far."""
+
+    def __init__(self) -> None:
+        self.status: Any = "failed"
+        self.error: str | None = None
+        self.metrics: dict[str, float] = {}
+        self.protocol: dict[str, Any] = {}
+        self.provenance: dict[str, Any] = {}
+        self.timings: dict[str, float] = {}
+        self.per_class: dict[str, dict[str, float]] = {}
+        self.skipped: dict[str, int] = {}
+
+    def record(self, order: Order) -> Record:
+        """The record of the run as it stands."""
+        run = order.run
+        return run.record(
+            self.status,
+            {**order.provenance, **self.provenance},
+            metrics=self.metrics if self.status == "finished" else {},
+            per_class=self.per_class if self.status == "finished" else {},
+            skipped=self.skipped,
+            protocol=self.protocol,
+            timings={name: round(value, 4) for name, value in self.timings.items()},
+            error=self.error,
+        )
+
+
+def _measure(order: Order, folder: RunFolder, channel: Connection, outcome: _Outcome) -> None:
+    import torch
+
+    torch.set_num_threads(order.threads)
+    device = _device(order.device)
+    outcome.provenance = {"device": device, "threads": order.threads, **_device_facts(device)}
+    job = Job(
+        recipe=order.run.recipe,
+        seed=order.run.seed,
+        run_dir=folder.path,
+        data_dir=order.work / "data" if order.run.recipe["scale"] == "embedded" else datasets_dir(),
+        device=device,
+        teacher_weights=_teacher_weights(order, outcome),
+        progress=lambda event: channel.send({"state": "running", **event}),
+    )
+    _drop_unreadable(folder.resume)
+    adapter: Adapter = load(order.run.recipe["adapter"])(job)
+    outcome.provenance["data_fingerprint"] = adapter.fingerprint()
+    if not order.run.trains:
+        _take_released(order, folder, adapter, outcome)
+    else:
+        adapter.build()
+        outcome.protocol = adapter.describe()
+        _check_protocol(order.run, outcome.protocol)
+        outcome.timings |= adapter.fit()
+        outcome.skipped = adapter.skipped()
+    started = time.monotonic()
+    outcome.metrics = adapter.evaluate()
+    outcome.timings["evaluation"] = time.monotonic() - started
+    outcome.per_class = adapter.per_class()
+    _check_metrics(outcome.metrics)
+    if order.run.trains:
+        _save(adapter, folder.weights)
+    elif "weights" in order.run.recipe["checkpoint"]:
+        _check_accuracy(order.run, outcome.metrics)
+    outcome.provenance["weights_sha256"] = _sha256(folder.weights)
+    outcome.timings["peak_memory_mib"] = _peak_memory(device)
+
+
+def _check_protocol(run: Run, protocol: dict[str, Any]) -> None:
+    """Makes sure that a run whose number will be held against the published one is what the paper describes.
+
+    Raises:
+        BlockedError: a setting is not the published one, and no listed departure says so.
+    """
+    if not run.recipe["comparable"]:
+        return
+    claims = [(find_claim(entry.claim)[1], entry.arm) for entry in run.claims]
+    wrong = {
+        finding.difference: finding.setting
+        for claim, arm in claims
+        for finding in mismatches(audit(claim, arm, run.recipe, protocol))
+    }
+    if wrong:
+        remedy = "'python -m suite audit' shows all of it"
+        if "devices" in wrong.values():
+            remedy = f"means.devices={protocol['devices']} declares them and accumulates gradients; {remedy}"
+        raise BlockedError(f"not the published protocol: {'; '.join(sorted(wrong))}; {remedy}")
+
+
+def _take_released(order: Order, folder: RunFolder, adapter: Adapter, outcome: _Outcome) -> None:
+    """Takes weights that were trained elsewhere in place of training any.
+
+    Raises:
+        BlockedError: the file is not there, is another than the one that was asked for, or does not fit.
+    """
+    path, wanted = folder.weights, order.run.recipe["checkpoint"]
+    if "weights" in wanted:
+        lead_to(folder, _published(wanted["weights"]))
+    elif not path.exists() or _sha256(path) != wanted["sha256"]:
+        raise BlockedError(f"{path.resolve()} is gone or has changed since it was named; name it again")
+    report = adapter.build_released(path)
+    outcome.provenance["checkpoint"] = {"file": path.resolve().name, **report}
+
+
+def _published(name: str) -> Path:
+    weights = find_weights(name)
+    path = cached(weights)
+    if path is None:
+        raise BlockedError(f"{weights.file_name} is not here: {how_to_get(weights.model)}")
+    return path
+
+
+def _check_accuracy(run: Run, metrics: dict[str, float]) -> None:
+    """Makes sure that a released teacher scores what its publisher says, before it costs its students' hours.
+
+    Raises:
+        BlockedError: it does not; weights, data or evaluation are not the published ones.
+    """
+    if run.recipe["data"]["fingerprint"] is not None:
+        # Other data than the published ones were declared by an override.
+        return
+    weights = find_weights(run.recipe["checkpoint"]["weights"])
+    for name, printed in weights.accuracy.items():
+        if name not in metrics or find_prior(weights.dataset, name) is None:
+            continue
+        if reason := teacher_reason(name, float(printed), metrics[name]):
+            raise BlockedError(
+                f"{weights.id}: {reason}; data, evaluation or file are not those of its publisher, and "
+                "'python -m suite data verify' checks the data"
+            )
+
+
+def _drop_unreadable(checkpoint: Path) -> None:
+    """Deletes a checkpoint that a power cut left incomplete; the run starts anew rather than never."""
+    if checkpoint.exists() and not zipfile.is_zipfile(checkpoint):
+        print(f"{checkpoint} is incomplete and of no use: deleted")
+        checkpoint.unlink()
+
+
+def _check_metrics(metrics: dict[str, float]) -> None:
+    """Makes sure that a run has measured something.
+
+    Raises:
+        ValueError: there is no metric, or one is no number.
+    """
+    wrong = [f"{name} is {value}" for name, value in metrics.items() if not math.isfinite(value)]
+    if wrong or not metrics:
+        raise ValueError(f"the evaluation gave no result: {', '.join(wrong) or 'no metric'}")
+
+
+def _save(adapter: Adapter, path: Path) -> None:
+    """Writes the weights.
+
+    Raises:
+        OSError: they cannot be written. PyTorch's own error then names a line of its source, not the file.
+    """
+    try:
+        adapter.save(path)
+    except (OSError, RuntimeError) as error:
+        raise OSError(
+            f"cannot write {path} ({_one_line(error)[:80]}); make room there and run the same command again"
+        ) from error
+
+
+def _teacher_weights(order: Order, outcome: _Outcome) -> Path | None:
+    if order.run.teacher is None:
+        return None
+    path = RunFolder(order.work, order.run.teacher).weights
+    if not path.exists():
+        raise BlockedError(
+            f"{WEIGHTS_FILE} of the teacher's run {order.run.teacher} is missing; reproduce the teacher first"
+        )
+    outcome.provenance["teacher"] = {"run_id": order.run.teacher, "weights_sha256": _sha256(path)}
+    return path
+
+
+def _device(wanted: str) -> str:
+    import torch
+
+    available = torch.cuda.is_available()
+    if wanted == "cuda" and not available:
+        raise BlockedError(
+            "--device cuda: PyTorch sees no GPU here; use --device cpu or see 'python -m suite doctor'"
+        )
+    return "cuda" if available and wanted != "cpu" else "cpu"
+
+
+def _device_facts(device: str) -> dict[str, Any]:
+    import torch
+
+    if device == "cpu":
+        return {"gpu": None}
+    return {"gpu": torch.cuda.get_device_name(), "cuda": torch.version.cuda}
+
+
+def _peak_memory(device: str) -> float:
+    """Peak memory in MiB: of the GPU where there is one, else of this process."""
+    import torch
+
+    if device == "cuda":
+        return float(torch.cuda.max_memory_allocated()) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _describe(error: BaseException) -> str:
+    """An unexpected error in one line of bearable length; the log has all of it."""
+    text = f"{type(error).__name__}: {_one_line(error)}"
+    return text if len(text) <= _LONGEST_ERROR else f"{text[:_LONGEST_ERROR]} ..."
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _die_with_engine(lifeline: Connection) -> None:
+    try:
+        lifeline.recv()
+    except (EOFError, OSError):
+        os._exit(1)
+
+
+def _log_to(path: Path, title: str) -> None:
+    """Sends everything this process prints, C code included, to the run's log."""
+    log = open(path, "a", buffering=1)  # noqa: SIM115  (stays open as long as the process)
+    os.dup2(log.fileno(), 1)
+    os.dup2(log.fileno(), 2)
+    sys.stdout = sys.stderr = log
+    print(f"--- {datetime.now(timezone.utc).isoformat(timespec='seconds')} {title}")
+
+
+@contextmanager
+def _locked(path: Path, on_wait: Any) -> Iterator[None]:
+    """Holds an exclusive lock that the system takes back when the process dies."""
+    with open(path, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            on_wait()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,239 @@
+"""The cache of published checkpoints, and downloads that fill it: resumed, verified, whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import http.client
+import os
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from suite import paths
+from suite.errors import SuiteError
+from suite.published.weights import Checkpoint
+
+Report = Callable[[int, int | None], None]
+"""Takes how many bytes of a file are there, and how many it has (None: the server does not say)."""
+
+Check = Callable[[Path], None]
+"""Looks into a fetched file before it enters the cache, and raises `SuiteError` to keep it out."""
+
+_HASH = re.compile(r"-(?P<prefix>[0-9a-f]{8})\.pth$")
+_SECONDS_OF_SILENCE = 30.0
+_BLOCK = 2**20
+_LARGEST = 8 * 2**30
+"""Bytes. The largest zoo checkpoint of the papers has an eighth of it; a server may send without end."""
+
+
+class DownloadError(SuiteError):
+    """A file could not be fetched, or is not what it should be."""
+
+    exit_status = 1
+
+
+def cached(checkpoint: Checkpoint) -> Path | None:
+    """The file in the cache, if it is there and has the right hash.
+
+    A file is hashed once and then known by its size and time of change, so that asking is cheap. One that
+    somebody copied there by hand counts like one that was fetched.
+    """
+    if not checkpoint.published:
+        return None
+    path = paths.weights_dir() / checkpoint.file_name
+    stamp = path.with_name(f"{path.name}.verified")
+    try:
+        found = path.stat()
+        state = f"{found.st_size} {found.st_mtime_ns}\n"
+        if stamp.is_file() and stamp.read_text(encoding="utf-8") == state:
+            return path
+        if not _is_what_its_name_says(path, path.name):
+            return None
+    except OSError:
+        return None
+    # A cache that cannot be written to is hashed every time.
+    with contextlib.suppress(OSError):
+        aside = stamp.with_name(f"{stamp.name}.{os.getpid()}")
+        aside.write_text(state, encoding="utf-8")
+        aside.replace(stamp)
+    return path
+
+
+def fetch(checkpoint: Checkpoint, check: Check, report: Report) -> Path:
+    """Fetches a checkpoint into the cache, unless it is there.
+
+    What an earlier call got before it was interrupted is kept in a ``.part`` file beside, and gone on from.
+    Of two calls at once the second waits for the first. The file appears in the cache whole, with the right
+    hash and after `check`, or not at all.
+
+    Args:
+        checkpoint: what to fetch.
+        check: called with the fetched file, before it enters the cache.
+        report: called as bytes arrive.
+
+    Returns:
+        The file in the cache.
+
+    Raises:
+        SuiteError: it is not published, or `check` refuses it.
+        DownloadError: the server or the connection failed, or the file is not what its name says.
+        OSError: the cache cannot be written to.
+    """
+    path = paths.weights_dir() / checkpoint.file_name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if (found := cached(checkpoint)) is not None:
+        return found
+    part = path.with_name(f"{path.name}.part")
+    with _held(part) as file:
+        try:
+            # Another call may have fetched it while this one waited.
+            if (found := cached(checkpoint)) is None:
+                _download(checkpoint, part, file, report)
+                _admit(part, file, check)
+                part.replace(path)
+        finally:
+            # Only what has bytes in it is worth going on from.
+            if file.seek(0, os.SEEK_END) == 0 and _lies_at(file, part):
+                part.unlink(missing_ok=True)
+    if found is None and (found := cached(checkpoint)) is None:
+        raise DownloadError(f"{path} was changed as soon as it was there; fetch {checkpoint.id} again")
+    return found
+
+
+@contextlib.contextmanager
+def _held(part: Path) -> Iterator[BinaryIO]:
+    """Opens a file for appending, as the only process that does."""
+    while True:
+        with open(part, "ab+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            # Whoever held it before may have renamed or deleted it.
+            if _lies_at(file, part):
+                yield file
+                return
+
+
+def _lies_at(file: BinaryIO, path: Path) -> bool:
+    """Whether a path leads to an open file."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _download(checkpoint: Checkpoint, part: Path, file: BinaryIO, report: Report) -> None:
+    """Completes a partial file; one that turns out wrong is emptied."""
+    assert checkpoint.address is not None
+    resumed = _append(checkpoint.address, file, report)
+    if _is_what_its_name_says(part, checkpoint.file_name):
+        return
+    file.truncate(0)
+    if resumed:
+        # The two pieces are not of one file: it has changed in between, or the first was damaged.
+        _append(checkpoint.address, file, report)
+        if _is_what_its_name_says(part, checkpoint.file_name):
+            return
+        file.truncate(0)
+    raise DownloadError(
+        f"{checkpoint.address} sends another file than the one that its name stands for (its SHA-256 begins "
+        "otherwise); nothing was kept: try again later, or ask its publisher"
+    )
+
+
+def _append(address: str, file: BinaryIO, report: Report) -> bool:
+    """Fetches what a file lacks.
+
+    Returns:
+        Whether bytes were kept that had been there before.
+
+    Raises:
+        DownloadError: the server refuses, or the connection ended early; what arrived is kept.
+    """
+    start = file.seek(0, os.SEEK_END)
+    headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={start}-"} if start else {})}
+    try:
+        with urllib.request.urlopen(
+            urllib.request.Request(address, headers=headers), timeout=_SECONDS_OF_SILENCE
+        ) as response:
+            if start and not str(response.headers.get("Content-Range")).startswith(f"bytes {start}-"):
+                # The server sends all of it, or another piece than was asked for.
+                file.truncate(0)
+                if response.status != http.client.OK:
+                    return _append(address, file, report)
+                start = 0
+            _receive(response, file, start, report)
+    except urllib.error.HTTPError as error:
+        if start and error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
+            # Nothing is lacking; or the file has become shorter, and its hash will tell.
+            return True
+        raise DownloadError(
+            f"{address}: the server answers {error.code} {error.reason}; try again later"
+        ) from None
+    except (OSError, http.client.HTTPException) as error:
+        file.flush()
+        kept = file.seek(0, os.SEEK_END)
+        reason = getattr(error, "reason", None) or error
+        raise DownloadError(
+            f"{address}: {' '.join(str(reason).split())}; {_megabytes(kept)} are kept, and the same command "
+            "goes on from there"
+        ) from None
+    return start > 0
+
+
+def _receive(response: Any, file: BinaryIO, start: int, report: Report) -> None:
+    """Writes the body of a response.
+
+    Raises:
+        DownloadError: far too much arrived; nothing is kept.
+        OSError: the connection ended before all had arrived.
+    """
+    length = response.headers.get("Content-Length", "")
+    total = start + int(length) if length.isdecimal() else None
+    size = start
+    while block := response.read(_BLOCK):
+        size += len(block)
+        if size > _LARGEST:
+            file.truncate(0)
+            raise DownloadError(
+                f"{response.url}: more than {_megabytes(_LARGEST)} arrived, which no checkpoint has; nothing "
+                "was kept: ask its publisher"
+            )
+        file.write(block)
+        report(size, total)
+    file.flush()
+    # A body that ends early is no error to the standard library.
+    if total is not None and size < total:
+        raise OSError(f"the connection ended after {_megabytes(size)} of {_megabytes(total)}")
+
+
+def _admit(part: Path, file: BinaryIO, check: Check) -> None:
+    """Lets `check` look into a complete file; one that it refuses is deleted."""
+    os.fsync(file.fileno())
+    try:
+        check(part)
+    except SuiteError:
+        file.truncate(0)
+        raise
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _is_what_its_name_says(path: Path, name: str) -> bool:
+    """Whether the SHA-256 of a file begins as a checkpoint's name ends."""
+    match = _HASH.search(name)
+    return match is not None and sha256_of(path).startswith(match["prefix"])
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 10**6:.1f} MB"

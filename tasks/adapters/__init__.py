@@ -1,0 +1,1 @@
+"""One adapter a task, on mmpretrain, mmdet and mmseg."""

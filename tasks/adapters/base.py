@@ -1,0 +1,327 @@
+"""What the adapters of all tasks share: the zoo's configs, mmengine's Runner, distillation, resuming."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.hooks import EMAHook
+from mmengine.model import BaseModel
+from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.runner import Runner
+from torch import Tensor
+
+import tasks.networks.architectures  # noqa: F401  (registers its networks with timm)
+from suite.contract import Adapter, BlockedError, load
+from suite.published.weights import how_to_get
+from suite.store.run_folders import RESUME_FILE
+from tasks.distillation.distiller import Distiller
+from tasks.training.effective_protocol import is_synchronised, read_protocol
+from tasks.training.hooks import (
+    EpochSeedHook,
+    FiniteLossHook,
+    ProgressHook,
+    ResumePointHook,
+    seed_everything,
+)
+from tasks.training.initial_weights import initialise
+from tasks.training.resources import fit_to_means
+from tasks.training.weights import load_all_weights
+
+
+class _Runner(Runner):
+    """mmengine's Runner; the environment stands in the record and is not collected for every run."""
+
+    def _log_env(self, env_cfg: dict[str, Any]) -> None:
+        """Leaves the log to what the run does: collecting starts compilers and takes a second."""
+
+
+class MMAdapter(Adapter):
+    """An adapter on the mm packages. A task says which package, what a target and a metric are."""
+
+    scope: str
+    """Registry scope: `mmpretrain`, `mmdet` or `mmseg`."""
+
+    metrics: Mapping[str, str]
+    """Name of a metric in the evaluator's output -> name in a record."""
+
+    @property
+    @abstractmethod
+    def annotations(self) -> Mapping[str, Callable[[Any], Any]]:
+        """What losses may ask for: its name -> how it is read from a batch of data samples."""
+
+    def features(self, model: BaseModel, inputs: Tensor) -> Any:
+        """A forward pass that reaches every module a tap may name; of a teacher nothing more is run."""
+        return model(inputs, mode="tensor")
+
+    def fingerprint(self) -> str:
+        """Builds or checks the data set; see `Adapter.fingerprint`."""
+        data = self.job.recipe["data"]
+        found: str = load(data["prepare"])(self._data_root(), data["fingerprint"])
+        return found
+
+    def _data_root(self) -> Path:
+        return self.job.data_dir / str(self.job.recipe["data"]["name"])
+
+    def build(self) -> None:
+        """Builds everything up to the first step; see `Adapter.build`."""
+        recipe = self.job.recipe
+        init_default_scope(self.scope)
+        seed_everything(self.job.seed)
+        config = self._config(recipe["student"])
+        if recipe["scale"] == "published":
+            fit_to_means(config, recipe)
+        self.student = self._model(config)
+        self._synchronised = is_synchronised(self.student)
+        self._test_data = self._test_set(config)
+        model: BaseModel = self.student
+        if recipe["method"]:
+            model = Distiller(
+                self.student,
+                recipe["student"]["taps"],
+                recipe["method"],
+                example=self._example(),
+                features=self.features,
+                annotations=self.annotations,
+                teacher=self._teacher(),
+                teacher_taps=recipe["teacher"]["taps"] if recipe["teacher"] else None,
+                scales=recipe["data"].get("scales"),
+            )
+        self._started_from = self._initialise(model)
+        self.runner = self._runner(config, model)
+        self.runner._train_loop = self.runner.build_train_loop(self.runner._train_loop)
+        self.runner.optim_wrapper = self.runner.build_optim_wrapper(self.runner.optim_wrapper)
+        if self.runner.param_schedulers:
+            self.runner.param_schedulers = self.runner.build_param_scheduler(self.runner.param_schedulers)
+
+    def build_released(self, checkpoint: Path) -> dict[str, Any]:
+        """Builds the plain student and the test set alone; see `Adapter.build_released`."""
+        student = self.job.recipe["student"]
+        init_default_scope(self.scope)
+        seed_everything(self.job.seed)
+        config = self._config(student)
+        # Nothing is initialised: every key comes from the checkpoint.
+        self.student = self._model(config)
+        report = load_all_weights(self.student, checkpoint, f"the student {student['name']}")
+        self._test_data = self._test_set(config)
+        self.runner = self._runner(config, self.student)
+        return report.summary()
+
+    def _test_set(self, config: Config) -> Any:
+        return DATASETS.build(config.test_dataloader.dataset)
+
+    def _train_loader(self, config: Config) -> Any:
+        """The loader of the training data, as mmengine's Runner takes it."""
+        return config.train_dataloader
+
+    def _initialise(self, model: BaseModel) -> dict[str, dict[str, Any]]:
+        """Gives the network its first weights, and tells what was published of them."""
+        return initialise(model, self.student)
+
+    def _config(self, model: dict[str, Any]) -> Config:
+        """The zoo's config of a model with the recipe's data, schedule and scale merged in."""
+        config = zoo_config(model["zoo"])
+        recipe = self.job.recipe
+        layers = [
+            recipe["data"]["overrides"],
+            recipe["schedule"],
+            model.get("config", {}),
+            (recipe["method"] or {}).get("config", {}),
+            {"model": model["overrides"]},
+        ]
+        for layer in layers:
+            _make_way(config._cfg_dict, layer)
+            config.merge_from_dict(_with_data_root(layer, str(self._data_root())))
+        if recipe["scale"] == "published":
+            for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
+                _innermost(loader.dataset).data_root = f"{self._data_root()}/"
+        return config
+
+    def network(self, model: dict[str, Any]) -> BaseModel:
+        """The network of a composed model, as its zoo config and the recipe's scale have it; untrained."""
+        init_default_scope(self.scope)
+        return self._model(self._config(model))
+
+    def _model(self, config: Config) -> BaseModel:
+        settings = copy.deepcopy(config.model)
+        settings.setdefault("data_preprocessor", config.get("data_preprocessor"))
+        built: BaseModel = MODELS.build(settings)
+        return built
+
+    def _teacher(self) -> BaseModel | None:
+        recipe = self.job.recipe
+        if not recipe["teacher"]:
+            return None
+        name = recipe["teacher"]["name"]
+        if self.job.teacher_weights is None:
+            remedy = how_to_get(name) if recipe["scale"] == "published" else "train it first"
+            raise BlockedError(f"no weights for the teacher {name}: {remedy}")
+        teacher = self.network(recipe["teacher"])
+        load_all_weights(teacher, self.job.teacher_weights, f"the teacher {name}")
+        return teacher
+
+    def _example(self) -> Tensor:
+        """The first test image, as the student's preprocessor hands it on."""
+        preprocessor: Any = self.student.data_preprocessor
+        inputs: Tensor = preprocessor(pseudo_collate([self._test_data[0]]), False)["inputs"]
+        return inputs
+
+    def _runner(self, config: Config, model: BaseModel) -> Runner:
+        run_dir = self.job.run_dir
+        resume = run_dir / RESUME_FILE
+        config.default_scope = self.scope
+        # Only the last epoch is scored, by the test loop: nothing is ever chosen by a test score.
+        config.val_dataloader = config.val_cfg = config.val_evaluator = None
+        config.default_hooks.checkpoint = None
+        config.visualizer = {"type": "Visualizer", "_scope_": "mmengine", "vis_backends": []}
+        config.randomness = {"seed": self.job.seed}
+        config.work_dir = str(run_dir)
+        config.resume = resume.exists()
+        config.load_from = str(resume) if resume.exists() else None
+        config.experiment_name = f"{run_dir.name}-{time.time_ns()}"
+        self._config_of_schedulers = config.get("param_scheduler")
+        config.launcher = self.job.launcher
+        if self.job.launcher != "none" and self.job.device == "cpu":
+            # mmengine's own way of joining the process group, and its default wrapper, ask for GPUs.
+            if not torch.distributed.is_initialized():
+                torch.distributed.init_process_group("gloo")
+            config.model_wrapper_cfg = {"type": "MMDistributedDataParallel", "device_ids": None}
+        self._progress = ProgressHook(self.job.progress)
+        # The zoo's own hooks (averaged weights, switches of the pipeline) go with published schedules.
+        published = self.job.recipe["scale"] == "published"
+        hooks = [
+            *((config.get("custom_hooks") or []) if published else []),
+            EpochSeedHook(self.job.seed),
+            ResumePointHook(),
+            FiniteLossHook(),
+            self._progress,
+        ]
+        settings = {key: config.get(key) for key in _RUNNER_KEYS}
+        settings["train_dataloader"] = self._train_loader(config)
+        return _Runner(model=model, custom_hooks=hooks, cfg=config, **settings)
+
+    def describe(self) -> dict[str, Any]:
+        """The effective protocol, read back from the built objects."""
+        protocol = read_protocol(self.runner, self._config_of_schedulers, self.student, self._test_data)
+        if self._started_from:
+            protocol["initial_weights"] = self._started_from
+        if self.job.recipe["teacher"]:
+            protocol["teacher"]["name"] = self.job.recipe["teacher"]["name"]
+        return protocol
+
+    def fit(self) -> dict[str, float]:
+        """Trains from the newest resume point; see `Adapter.fit`."""
+        started = time.monotonic()
+        self.runner.train()
+        self._take_averaged_weights()
+        seconds = time.monotonic() - started
+        timings = {"train": seconds}
+        if behind := self._progress.resumed_iteration:
+            timings["resumed_iteration"] = behind
+        if steps := self.runner.max_iters - behind:
+            timings["seconds_per_step"] = seconds / steps
+        return timings
+
+    def _take_averaged_weights(self) -> None:
+        """Leaves the student with the averaged weights, where the zoo's config averages them.
+
+        They are what the zoo scores and publishes. mmengine's hook would begin a new average, of the last
+        weights alone, as soon as the same runner tests.
+        """
+        for hook in [hook for hook in self.runner.hooks if isinstance(hook, EMAHook)]:
+            hook._swap_ema_parameters()
+            self.runner.hooks.remove(hook)
+
+    def evaluate(self) -> dict[str, float]:
+        """Scores the student as the runner's test loop does; see `Adapter.evaluate`."""
+        self._found = self.runner.test()
+        return self.read_metrics(self._found)
+
+    def read_metrics(self, found: Mapping[str, Any]) -> dict[str, float]:
+        """The metrics of a record in what the evaluators return.
+
+        Args:
+            found: name in the evaluators' output -> value.
+
+        Returns:
+            Percent by metric name.
+        """
+        return {name: float(found[key]) for key, name in self.metrics.items() if key in found}
+
+    def save(self, path: Path) -> None:
+        """Writes the student's state dict; see `Adapter.save`."""
+        weights = {key: value.cpu() for key, value in self.student.state_dict().items()}
+        aside = path.with_name(path.name + ".new")
+        torch.save(weights, aside)
+        aside.replace(path)
+
+
+def zoo_config(name: str) -> Config:
+    """A config that a model zoo ships.
+
+    mmengine's `get_config` looks for the package under its distribution's name, which the maintained forks
+    have changed.
+
+    Args:
+        name: `<package>::<path below its configs>`, as `mmdet::retinanet/retinanet_r50_fpn_2x_coco.py`.
+    """
+    package, _, path = name.partition("::")
+    folder = Path(next(iter(importlib.import_module(package).__path__)))
+    return Config.fromfile(folder / ".mim" / "configs" / path)
+
+
+_RUNNER_KEYS = (
+    "work_dir",
+    "train_dataloader",
+    "test_dataloader",
+    "train_cfg",
+    "test_cfg",
+    "optim_wrapper",
+    "param_scheduler",
+    "test_evaluator",
+    "default_hooks",
+    "resume",
+    "load_from",
+    "env_cfg",
+    "log_processor",
+    "log_level",
+    "visualizer",
+    "default_scope",
+    "randomness",
+    "experiment_name",
+    "launcher",
+)
+
+
+def _innermost(dataset: Any) -> Any:
+    """The config of a data set, of one that others are wrapped around the one inside."""
+    while "dataset" in dataset:
+        dataset = dataset.dataset
+    return dataset
+
+
+def _make_way(config: Any, layer: Mapping[str, Any]) -> None:
+    """Removes what is None where a layer has settings: mmengine refuses to merge those into it."""
+    for key, settings in layer.items():
+        if isinstance(settings, Mapping) and isinstance(config, dict) and key in config:
+            if config[key] is None:
+                del config[key]
+            else:
+                _make_way(config[key], settings)
+
+
+def _with_data_root(overrides: Any, root: str) -> Any:
+    """Puts the folder of the data set where the recipe says `{data_root}`."""
+    if isinstance(overrides, dict):
+        return {key: _with_data_root(value, root) for key, value in overrides.items()}
+    if isinstance(overrides, list):
+        return [_with_data_root(value, root) for value in overrides]
+    return overrides.replace("{data_root}", root) if isinstance(overrides, str) else overrides

@@ -1,0 +1,40 @@
+"""Image classification with mmpretrain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import mmpretrain.models  # noqa: F401  (fills the registry, before a run is forked off)
+import torch
+from mmpretrain.datasets import CIFAR10
+from torch import Tensor
+
+from tasks.adapters.base import MMAdapter
+
+
+class ClassificationAdapter(MMAdapter):
+    """mmpretrain's classifiers on image folders, scored by top-1 and top-5 accuracy."""
+
+    scope = "mmpretrain"
+    metrics: Mapping[str, str] = {"accuracy/top1": "top1", "accuracy/top5": "top5"}
+
+    @property
+    def annotations(self) -> Mapping[str, Callable[[Any], Any]]:
+        """`target`: the labels of a batch."""
+        return {"target": self.target}
+
+    def describe(self) -> dict[str, Any]:
+        """The effective protocol, read back from the built objects."""
+        protocol = super().describe()
+        normalisation = protocol["normalisation"]
+        if isinstance(self._test_data, CIFAR10) and "channels" in normalisation:
+            # No decoder has put blue first: what is handed on as it is read is RGB.
+            normalisation["channels"] = "RGB" if normalisation["channels"] == "BGR" else "BGR"
+        return protocol
+
+    def target(self, data_samples: Any) -> Tensor:
+        """Labels of a batch: `N` class indices, or `N x K` soft labels when images were mixed."""
+        if "gt_score" in data_samples[0]:
+            return torch.stack([sample.gt_score for sample in data_samples])
+        return torch.cat([sample.gt_label for sample in data_samples])

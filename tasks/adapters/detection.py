@@ -1,0 +1,75 @@
+"""Object detection with mmdet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import mmdet.models  # noqa: F401  (fills the registry, before a run is forked off)
+from mmengine.model import BaseModel
+from torch import Tensor
+
+import tasks.data.detection
+import tasks.networks.backbones
+import tasks.networks.deformable  # noqa: F401  (registers its layers and heads)
+from tasks.adapters.dense import DenseAdapter
+
+_ITEMS: Mapping[str, str] = {
+    "mAP": "AP",
+    "mAP_s": "AP_S",
+    "mAP_m": "AP_M",
+    "mAP_l": "AP_L",
+    "AR@100": "AR",
+    "AR_s@1000": "AR_S",
+    "AR_m@1000": "AR_M",
+    "AR_l@1000": "AR_L",
+}
+"""Item of mmdet's `CocoMetric` -> what COCO calls it. Both average over IoU 0.50 to 0.95."""
+
+
+class DetectionAdapter(DenseAdapter):
+    """mmdet's detectors on COCO's layout, scored by AP and AR of boxes (pycocotools)."""
+
+    scope = "mmdet"
+    kinds: ClassVar[Mapping[str, str]] = {"bbox": "box"}
+    """What `CocoMetric` evaluates -> how the metric's name in a record begins."""
+
+    @property
+    def metrics(self) -> Mapping[str, str]:  # type: ignore[override]
+        """Name in the evaluator's output -> name in a record, for what the model predicts."""
+        asked = self.runner.test_loop.evaluator.metrics[0].metrics
+        return {
+            f"coco/{kind}_{item}": f"{self.kinds[kind]}_{name}"
+            for kind in asked
+            for item, name in _ITEMS.items()
+        }
+
+    @property
+    def annotations(self) -> Mapping[str, Callable[[Any], Any]]:
+        """`boxes` and `image_shapes`, both as the model sees them: after resize and flip."""
+        return {"boxes": self.boxes, "image_shapes": self.image_shapes}
+
+    def boxes(self, data_samples: Any) -> list[Tensor]:
+        """Boxes of a batch, one tensor `n x 4` an image: x0, y0, x1, y1 in pixels of the input."""
+        return [sample.gt_instances.bboxes for sample in data_samples]
+
+    def image_shapes(self, data_samples: Any) -> list[tuple[int, int]]:
+        """Height and width of each image in the batch before padding, in pixels."""
+        return [tuple(sample.img_shape[:2]) for sample in data_samples]
+
+    def features(self, model: BaseModel, inputs: Tensor) -> Any:
+        """Backbone and neck: the methods compare nothing behind them."""
+        return model.extract_feat(inputs)
+
+    def files(self, entry: Mapping[str, Any]) -> list[str]:
+        """The image."""
+        return [entry["img_path"]]
+
+    def read_metrics(self, found: Mapping[str, Any]) -> dict[str, float]:
+        """Percent by metric name; a model that finds nothing at all has an AP of zero.
+
+        mmdet leaves out all numbers when there is no prediction, and gives -1 where the test set has no
+        object of a size; the latter is left out.
+        """
+        values = {name: 100 * float(found.get(key, 0.0)) for key, name in self.metrics.items()}
+        return {name: round(value, 4) for name, value in values.items() if value >= 0}

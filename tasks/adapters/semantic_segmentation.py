@@ -1,0 +1,58 @@
+"""Semantic segmentation with mmseg."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import mmseg.models  # noqa: F401  (fills the registry, before a run is forked off)
+from mmseg.evaluation import IoUMetric
+from mmseg.registry import METRICS
+
+import tasks.data.semantic_segmentation  # noqa: F401  (registers the embedded data set with mmseg)
+from tasks.adapters.dense import DenseAdapter
+
+_CLASS_PREFIX = "IoU."
+
+
+@METRICS.register_module()
+class PerClassIoU(IoUMetric):
+    """mmseg's mean IoU, with the IoU of every class beside it."""
+
+    def compute_metrics(self, results: list[Any]) -> dict[str, float]:
+        """The mean metrics of mmseg, and `IoU.<class>` in percent; a class that never occurs is left out.
+
+        Args:
+            results: of each image the areas of intersection, union, prediction and label, by class.
+        """
+        metrics: dict[str, float] = dict(super().compute_metrics(results))
+        intersection, union = (sum(image[part] for image in results) for part in (0, 1))
+        for name, shared, joint in zip(self.dataset_meta["classes"], intersection, union, strict=True):
+            if joint > 0:
+                metrics[f"{_CLASS_PREFIX}{name}"] = round(100 * float(shared / joint), 2)
+        return metrics
+
+
+class SemanticSegmentationAdapter(DenseAdapter):
+    """mmseg's segmenters on Cityscapes' layout, scored by mean IoU."""
+
+    scope = "mmseg"
+    metrics: Mapping[str, str] = {"mIoU": "mIoU"}
+
+    @property
+    def annotations(self) -> Mapping[str, Callable[[Any], Any]]:
+        """Nothing: the methods compare features and logits."""
+        return {}
+
+    def files(self, entry: Mapping[str, Any]) -> list[str]:
+        """Image and label map."""
+        return [entry["img_path"], entry["seg_map_path"]]
+
+    def per_class(self) -> dict[str, dict[str, float]]:
+        """IoU of every class in percent; see `Adapter.per_class`."""
+        by_class = {
+            name.removeprefix(_CLASS_PREFIX): float(value)
+            for name, value in self._found.items()
+            if name.startswith(_CLASS_PREFIX)
+        }
+        return {"IoU": by_class}

@@ -1,0 +1,1 @@
+"""Teacher, student and losses as one model: taps, the distiller, inheriting."""

@@ -1,0 +1,1 @@
+"""Networks and layers that no model zoo offers."""

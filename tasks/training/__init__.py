@@ -1,0 +1,1 @@
+"""What surrounds a training: hooks, resources, weights, and its effective protocol."""

@@ -1,0 +1,88 @@
+"""What a training starts from: random weights as its config says, published backbones from the cache."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mmengine.model import BaseModel
+from torch import nn
+
+from suite.contract import BlockedError
+from suite.published.weights import read_backbones
+from suite.store.downloads import cached
+from tasks.training.weights import LoadReport, load_weights
+
+_NOT_NEEDED = (re.compile(r"fc\.(weight|bias)"), re.compile(r"(layer\d\.\d+\.)?(conv\d|downsample\.0)\.bias"))
+"""What a published backbone has and a detector has no use for: the ImageNet classifier, and from Caffe a bias
+of every convolution, which published trainings left out too (yzd-v/FGD, issues 8 and 62)."""
+
+_NOT_IN_A_BACKBONE = ("conv_offset.", "num_batches_tracked")
+"""What a backbone has and its published weights lack: offsets of deformable layers, counters of norms."""
+
+
+def initialise(model: BaseModel, student: nn.Module) -> dict[str, dict[str, Any]]:
+    """Gives a network its first weights.
+
+    mmengine would fetch a published backbone by itself, read it in full trust, and only log the keys that do
+    not fit. Here it comes from the cache, is read as weights only, and has to fit key by key.
+
+    Args:
+        model: what is trained: the student, or a distiller around it.
+        student: the network whose parts may start from published weights.
+
+    Returns:
+        Part that starts from published weights -> `from`, and how many keys were loaded and left out.
+
+    Raises:
+        BlockedError: published weights are not in the cache, or do not fit.
+    """
+    parts = dict(pretrained_parts(student))
+    configs = {name: student.get_submodule(name).init_cfg for name in parts}
+    try:
+        for name in parts:
+            student.get_submodule(name).init_cfg = None  # type: ignore[assignment]
+        model.init_weights()
+    finally:
+        for name, config in configs.items():
+            student.get_submodule(name).init_cfg = config
+    return {
+        name: {"from": source, **_load(student.get_submodule(name), name, source).summary()}
+        for name, source in parts.items()
+    }
+
+
+def pretrained_parts(model: nn.Module) -> Iterator[tuple[str, str]]:
+    """Every part that starts from published weights, with what its config calls them."""
+    for name, module in model.named_modules():
+        configs = getattr(module, "init_cfg", None) or []
+        for config in [configs] if isinstance(configs, Mapping) else configs:
+            if config.get("type") == "Pretrained":
+                yield name, config["checkpoint"]
+
+
+def _load(part: nn.Module, name: str, source: str) -> LoadReport:
+    backbone = read_backbones().get(source)
+    if backbone is None:
+        raise BlockedError(f"the {name} starts from {source}, which is not in baselines/backbones.yaml")
+    path = cached(backbone)
+    if path is None:
+        raise BlockedError(
+            f"the {name} starts from {backbone.file_name}, which is not here: fetch it with "
+            f"'python -m suite weights fetch {source}'"
+        )
+    found = load_weights(part, path)
+    report = LoadReport(
+        loaded=found.loaded,
+        missing=tuple(key for key in found.missing if not any(text in key for text in _NOT_IN_A_BACKBONE)),
+        unknown=tuple(key for key in found.unknown if not _is_not_needed(key)),
+        wrong_shape=found.wrong_shape,
+        left_out={"not needed": sum(map(_is_not_needed, found.unknown))},
+    )
+    report.refuse_faults(f"the {name}", path)
+    return report
+
+
+def _is_not_needed(key: str) -> bool:
+    return any(pattern.fullmatch(key) for pattern in _NOT_NEEDED)

@@ -1,0 +1,72 @@
+"""A published training on other devices than the paper's: the same batch, put together from more steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from mmengine.config import Config
+
+from suite.contract import BlockedError
+
+_GAMMA = 2000
+"""Iterations in which the momentum of mmdet's `ExpMomentumEMA` settles, where a config does not say."""
+
+
+def fit_to_means(config: Config, recipe: Mapping[str, Any]) -> None:
+    """Makes a config do with the user's devices what it would have done with the published ones.
+
+    Gradients accumulate until they are those of the published batch of all devices, so that learning rate
+    and number of updates stay. What the config counts in iterations (length, schedulers, averaged weights)
+    grows with the iterations that an update takes. Batch norms still see the batch of one device.
+
+    Args:
+        config: of a zoo, with the recipe merged in; changed in place.
+        recipe: composed at published scale; see `suite.published.recipes.compose`.
+
+    Raises:
+        BlockedError: no number of the user's batches makes the published one, or there is no GPU to compute
+            in another precision.
+    """
+    loader = config.train_dataloader
+    published = loader.batch_size * recipe.get("published_devices", recipe["devices"])
+    loader.batch_size = recipe.get("batch_size", loader.batch_size)
+    ours = loader.batch_size * recipe["devices"]
+    if published % ours:
+        raise BlockedError(
+            f"no number of batches of {ours} images (means.batch_size on all means.devices) makes the "
+            f"published batch of {published}; name divisors of it"
+        )
+    if published != ours:
+        _accumulate(config, published // ours)
+    if "precision" in recipe:
+        if not torch.cuda.is_available():
+            raise BlockedError(
+                f"means.precision={recipe['precision']}: mixed precision needs a GPU, and PyTorch sees none; "
+                "leave the override out"
+            )
+        config.optim_wrapper.type = "AmpOptimWrapper"
+        config.optim_wrapper.dtype = recipe["precision"]
+
+
+def _accumulate(config: Config, batches: int) -> None:
+    """One update every so many iterations."""
+    config.optim_wrapper.accumulative_counts = batches
+    if config.train_cfg.get("max_iters"):
+        config.train_cfg.max_iters *= batches
+    schedulers = config.get("param_scheduler") or []
+    for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
+        if not scheduler.get("by_epoch", True):
+            for edge in ("begin", "end"):
+                if edge in scheduler:
+                    scheduler[edge] *= batches
+    # YOLOX changes the size of its images every so many iterations.
+    for augment in (config.model.get("data_preprocessor") or {}).get("batch_augments") or []:
+        if "interval" in augment:
+            augment.interval *= batches
+    for hook in config.get("custom_hooks") or []:
+        if hook.type == "EMAHook":
+            hook["interval"] = batches * hook.get("interval", 1)
+            if hook.get("ema_type") == "ExpMomentumEMA":
+                hook["gamma"] = batches * hook.get("gamma", _GAMMA)

@@ -1,0 +1,94 @@
+"""Stub data sets and weights, for a dry run that asks for nothing but the effective protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmengine.registry import DATASETS
+from torch import Tensor
+
+from tasks.adapters.base import MMAdapter
+
+_SIDES = {"mmpretrain": 224, "mmdet": 128, "mmseg": 128}
+"""Registry scope -> side in pixels of an image that shows the shapes of maps; transformers take one alone."""
+
+
+def stub_dataset(config: Mapping[str, Any], images: int) -> Any:
+    """Builds a data set as its config says, apart from the annotations, which are not read.
+
+    Args:
+        config: of any data set on mmengine's `BaseDataset`, or of one around another.
+        images: how many images it pretends to have.
+
+    Returns:
+        The data set; its length and its pipeline can be asked for, its images cannot.
+    """
+    settings = dict(config)
+    if isinstance(settings.get("dataset"), Mapping):
+        return DATASETS.build({**settings, "dataset": stub_dataset(settings["dataset"], images)})
+    dataset = DATASETS.build({**settings, "lazy_init": True})
+    dataset.serialize_data = False
+    dataset.data_list = [{}] * images
+    dataset._fully_initialized = True
+    return dataset
+
+
+def with_stub_data(kind: type[MMAdapter]) -> type[MMAdapter]:
+    """The adapter of a task, of published size, built without data and weights; it cannot train."""
+    return type(kind.__name__, (_WithStubData, kind), {})
+
+
+class _WithStubData(MMAdapter):
+    """Stands before an adapter's class: data sets hold no image, and no weights are loaded.
+
+    This one process is one device of those that the recipe trains on.
+    """
+
+    def _test_set(self, config: Config) -> Any:
+        return stub_dataset(config.test_dataloader.dataset, self._images("test"))
+
+    def _train_loader(self, config: Config) -> Any:
+        loader = config.train_dataloader
+        images = -(-self._images("train") // self._devices)
+        # Nothing will be read: no processes are started for it.
+        alone = {"num_workers": 0, "persistent_workers": False}
+        return {**loader, **alone, "dataset": stub_dataset(loader.dataset, images)}
+
+    def _images(self, part: str) -> int:
+        return int(self.job.recipe["data"]["images"][part])
+
+    @property
+    def _devices(self) -> int:
+        return int(self.job.recipe["devices"])
+
+    def _initialise(self, model: BaseModel) -> dict[str, dict[str, Any]]:
+        """Leaves the network as it is."""
+        return {}
+
+    def _teacher(self) -> BaseModel | None:
+        teacher = self.job.recipe["teacher"]
+        return self.network(teacher) if teacher else None
+
+    def _example(self) -> Tensor:
+        side = _SIDES[self.scope]
+        return torch.zeros(1, 3, side, side)
+
+    def _check_test_images(self) -> None:
+        """There are none."""
+
+    def describe(self) -> dict[str, Any]:
+        """The protocol of all devices together; see `Adapter.describe`."""
+        protocol = super().describe()
+        norm_batch = protocol["norm_batch"]
+        if norm_batch and self._synchronised:
+            norm_batch *= self._devices
+        return protocol | {
+            "devices": self._devices,
+            "global_batch": protocol["global_batch"] * self._devices,
+            "norm_batch": norm_batch,
+            "train_images": self._images("train"),
+        }

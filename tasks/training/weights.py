@@ -1,0 +1,228 @@
+"""Checkpoint files of strangers: read without running code from them, and loaded with a report of every key.
+
+Understood are what mmengine and mmcv save (`{state_dict: ...}`), bare state dicts, the `module.` that
+`DistributedDataParallel` puts before every key, averaged weights with those that they were made of, and
+distillers, whose `student.` is the model and the rest is left out. Keys that the zoo has renamed since are
+renamed by the networks themselves as they load.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from suite.contract import BlockedError
+
+_STUDENT = "student."
+_WRAPPED = "module."
+_AVERAGED = "ema_"
+"""Beside averaged weights mmdet 2 saved those that they are the average of, under these names."""
+_FOREIGN = re.compile(r"GLOBAL (?P<name>\S+)")
+
+
+class RefusedCheckpointError(BlockedError):
+    """A file that is no checkpoint, or cannot be read without running code from it."""
+
+
+class _Ignored:
+    """Stands in for an object beside the weights that nobody here needs: takes any content, does nothing."""
+
+    def __new__(cls, *_: Any) -> _Ignored:
+        """Takes what the object would have been made of."""
+        return super().__new__(cls)
+
+    def __init__(self, *_: Any) -> None:
+        """Takes the same again, as Python calls both."""
+
+    def __setstate__(self, _: Any) -> None:
+        """Takes what the object would have held."""
+
+
+_HARMLESS = (
+    # Losses of the last iterations, in the message hub that mmengine saves beside the weights.
+    "mmengine.logging.history_buffer.HistoryBuffer",
+    # How a pickle names the methods of that log; the stand-in looks nothing up.
+    "builtins.getattr",
+    # Arrays of that log; the module has another name since NumPy 2.
+    "numpy.ndarray",
+    "numpy.core.multiarray._reconstruct",
+    "numpy._core.multiarray._reconstruct",
+    # Seeds, accuracies and learning rates as numbers of NumPy, with their type.
+    "numpy.dtype",
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray.scalar",
+)
+"""What zoo checkpoints hold beside weights and PyTorch refuses to build; `_Ignored` is built instead."""
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What became of every key.
+
+    Attributes:
+        loaded: keys of the model that the file filled.
+        missing: keys of the model that the file lacks.
+        unknown: keys of the file that the model lacks.
+        wrong_shape: key of both -> both shapes, in words.
+        left_out: what of a distiller is not its student, by the first part of the keys -> number of keys.
+    """
+
+    loaded: tuple[str, ...]
+    missing: tuple[str, ...]
+    unknown: tuple[str, ...]
+    wrong_shape: dict[str, str]
+    left_out: dict[str, int]
+
+    @property
+    def faults(self) -> list[str]:
+        """Everything that does not fit, key by key; empty where the model is what the file has."""
+        return [
+            *(f"missing {key}" for key in self.missing),
+            *(f"unknown {key}" for key in self.unknown),
+            *(f"{shapes} in {key}" for key, shapes in self.wrong_shape.items()),
+        ]
+
+    def refuse_faults(self, name: str, path: Path) -> None:
+        """Makes sure that the file fits key by key.
+
+        Args:
+            name: what the model is, in the message.
+            path: the file.
+
+        Raises:
+            BlockedError: a key is missing, unknown or of another shape; names the first of them.
+        """
+        if faults := self.faults:
+            more = f" and {len(faults) - 4} more" if len(faults) > 4 else ""
+            raise BlockedError(f"{path.name} does not fit {name}: {', '.join(faults[:4])}{more}")
+
+    def summary(self) -> dict[str, Any]:
+        """How many keys were loaded and left out, and the faults, as a record keeps it."""
+        return {"loaded": len(self.loaded), "left_out": self.left_out, "faults": self.faults}
+
+
+def read_checkpoint(path: Path) -> OrderedDict[str, Tensor]:
+    """The weights of a checkpoint under the keys of the plain model, with the versions of its modules.
+
+    Raises:
+        RefusedCheckpointError: the file is damaged, holds no weights, or needs code to be run.
+        OSError: it cannot be opened.
+    """
+    return _read(path)[0]
+
+
+def load_weights(model: nn.Module, path: Path) -> LoadReport:
+    """Loads what fits, and tells what became of every key.
+
+    Args:
+        model: changed in place.
+        path: the checkpoint.
+
+    Raises:
+        RefusedCheckpointError: see `read_checkpoint`.
+    """
+    state, left_out = _read(path)
+    wrong: dict[str, str] = {}
+
+    def take_out_wrong_shapes(module: nn.Module, keys: dict[str, Any], prefix: str, *_: Any) -> None:
+        """Runs last of all hooks, when the module has renamed and resized what it knows how to."""
+        for name, value in [*module._parameters.items(), *module._buffers.items()]:
+            key = prefix + name
+            if value is None or key not in keys or keys[key].shape == value.shape:
+                continue
+            wrong[key] = f"{tuple(keys.pop(key).shape)} instead of {tuple(value.shape)}"
+
+    hooks = [part.register_load_state_dict_pre_hook(take_out_wrong_shapes) for part in model.modules()]
+    try:
+        found = model.load_state_dict(state, strict=False)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    missing = tuple(key for key in found.missing_keys if key not in wrong)
+    loaded = tuple(key for key in model.state_dict() if key not in wrong and key not in set(missing))
+    return LoadReport(loaded, missing, tuple(found.unexpected_keys), wrong, left_out)
+
+
+def load_all_weights(model: nn.Module, path: Path, name: str) -> LoadReport:
+    """Loads a checkpoint that has to fit key by key.
+
+    Args:
+        model: changed in place.
+        path: the checkpoint.
+        name: what the model is, in the message.
+
+    Raises:
+        BlockedError: a key is missing, unknown or of another shape; names the first of them.
+        RefusedCheckpointError: see `read_checkpoint`.
+    """
+    report = load_weights(model, path)
+    report.refuse_faults(name, path)
+    return report
+
+
+def _read(path: Path) -> tuple[OrderedDict[str, Tensor], dict[str, int]]:
+    """The weights, and what was left out beside them; see `read_checkpoint`."""
+    content = _unpickle(path)
+    found = content.get("state_dict", content) if isinstance(content, dict) else content
+    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
+        raise RefusedCheckpointError(f"{path.name} holds no weights, but a {type(found).__name__}")
+    state, left_out = _student_alone(found)
+    strange = next((key for key, value in state.items() if not isinstance(value, Tensor)), None)
+    if strange is not None or not state:
+        held = f"{strange!r} is no tensor" if strange is not None else "nothing is in it"
+        raise RefusedCheckpointError(
+            f"{path.name} holds no weights ({held}): neither 'state_dict' nor tensors by name"
+        )
+    return state, left_out
+
+
+def _unpickle(path: Path) -> Any:
+    with open(path, "rb") as file:
+        try:
+            with torch.serialization.safe_globals([(_Ignored, name) for name in _HARMLESS]):
+                return torch.load(file, map_location="cpu", weights_only=True)
+        # What bytes of a stranger raise depends on where they stop making sense: UnpicklingError, EOFError,
+        # RuntimeError, IndexError, ...
+        except Exception as error:
+            foreign = _FOREIGN.search(str(error))
+            if foreign:
+                text = f"is refused: reading it would run {foreign['name']}, which weights have no use for"
+            else:
+                kind = type(error).__name__
+                text = f"is damaged, no checkpoint, or needs more than PyTorch reads safely ({kind})"
+            raise RefusedCheckpointError(f"{path.name} {text}") from None
+
+
+def _student_alone(found: dict[str, Any]) -> tuple[OrderedDict[str, Any], dict[str, int]]:
+    """Keys as the plain model has them, and what of a distiller is not the student."""
+    state, versions = OrderedDict(found), getattr(found, "_metadata", None)
+    versions = versions if isinstance(versions, dict) else {}
+    if state and all(key.startswith(_WRAPPED) for key in state):
+        state, versions = _below(_WRAPPED, state), _below(_WRAPPED, versions)
+    left_out: dict[str, int] = {}
+    if any(key.startswith(_STUDENT) for key in state):
+        left_out = dict(Counter(_first_part(key) for key in state if not key.startswith(_STUDENT)))
+        state, versions = _below(_STUDENT, state), _below(_STUDENT, versions)
+    if doubles := [key for key in state if key.startswith(_AVERAGED)]:
+        left_out["averages"] = len(doubles)
+        state = OrderedDict((key, value) for key, value in state.items() if key not in set(doubles))
+    # Modules know by these what older names of theirs to expect.
+    state._metadata = versions  # type: ignore[attr-defined]
+    return state, left_out
+
+
+def _below(prefix: str, keys: dict[str, Any]) -> OrderedDict[str, Any]:
+    """The entries under a prefix, without it."""
+    return OrderedDict(
+        (key[len(prefix) :], value) for key, value in keys.items() if f"{key}.".startswith(prefix)
+    )
+
+
+def _first_part(key: str) -> str:
+    return key.partition(".")[0]

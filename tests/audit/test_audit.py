@@ -1,0 +1,272 @@
+"""The audit holds what was built against what was published; planted faults are found."""
+
+import copy
+from pathlib import Path
+
+import pytest
+
+from suite.audit.compare import audit, audit_plan, mismatches
+from suite.audit.dry_run import dry_run
+from suite.cli import main
+from suite.planning.composing import compose
+from suite.planning.plan import make_plan
+from suite.published.finding import find_claim, select
+from suite.published.protocols import flatten, learning_rates, load_protocols, read_protocols
+from suite.published.recipes import load_recipes
+
+CLAIM = "fgd-retinanet-r50-r101"
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory):
+    return tmp_path_factory.mktemp("audit") / "log"
+
+
+def findings(log: Path, change=lambda recipe: None, claim: str = CLAIM):
+    """What an audit finds of a claim's distilled run whose recipe was changed behind its back."""
+    found = find_claim(claim)[1]
+    recipe = copy.deepcopy(compose(load_recipes()[str(found.recipe)], "paper"))
+    change(recipe)
+    return audit(found, "distilled", recipe, dry_run(recipe, log))
+
+
+def test_a_faithful_run_matches_in_every_setting_that_was_stated(log):
+    found = findings(log)
+    assert len(found) > 30
+    assert {finding.verdict for finding in found} == {"match"}
+
+
+def optimizer(**changes):
+    def change(recipe):
+        recipe["schedule"].setdefault("optim_wrapper", {}).setdefault("optimizer", {}).update(changes)
+
+    return change
+
+
+def drop_the_clip(recipe):
+    del recipe["method"]["config"]
+
+
+def name_the_steps_as_an_older_framework_did(recipe):
+    recipe["schedule"] |= {"lr_config": {"policy": "step", "step": [16, 22]}, "param_scheduler": []}
+
+
+def take_another_teacher(recipe):
+    recipe["teacher"] = compose(load_recipes()["retinanet-r50-fgd-retinanet-x101"], "paper")["teacher"]
+
+
+def halve_the_batch(recipe):
+    recipe["schedule"]["train_dataloader"] = {"batch_size": 1}
+
+
+def train_a_frozen_stage(recipe):
+    recipe["student"]["overrides"] = {"backbone": {"frozen_stages": 0}}
+
+
+def swap_the_mean(recipe):
+    recipe["student"]["overrides"] = {"data_preprocessor": {"mean": [103.53, 116.28, 123.675]}}
+
+
+def weigh_ten_times(recipe):
+    recipe["method"]["losses"]["fgd"]["arguments"]["alpha"] *= 10
+
+
+def tap_the_wrong_level(recipe):
+    modules = recipe["student"]["taps"]["neck"]["module"]
+    recipe["student"]["taps"]["neck"]["module"] = ["neck.lateral_convs.0.conv", *modules[1:]]
+
+
+def keep_more_boxes(recipe):
+    recipe["student"]["overrides"] = {"test_cfg": {"max_per_img": 300}}
+
+
+def start_from_nothing(recipe):
+    recipe["student"]["overrides"] = {"backbone": {"init_cfg": None}}
+
+
+FAULTS = {
+    "learning rate twice": (optimizer(lr=0.02), "learning_rate"),
+    "no gradient clip": (drop_the_clip, "gradient_clip.max_norm"),
+    "a schedule that nobody reads": (name_the_steps_as_an_older_framework_did, "learning_rates"),
+    "another teacher": (take_another_teacher, "teacher.name"),
+    "half the global batch": (halve_the_batch, "global_batch"),
+    "a frozen stage trained": (train_a_frozen_stage, "frozen"),
+    "a normalisation of another channel order": (swap_the_mean, "normalisation.mean"),
+    "alpha ten times": (weigh_ten_times, "losses.fgd.alpha"),
+    "a tap on another level": (tap_the_wrong_level, "taps.student.neck"),
+    "more boxes scored": (keep_more_boxes, "evaluation.bbox_head.max_per_img"),
+    "no backbone to start from": (start_from_nothing, "initialised_from.backbone"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_is_found_by_the_name_of_its_setting(fault, log):
+    change, setting = FAULTS[fault]
+    assert setting in {finding.setting for finding in mismatches(findings(log, change))}
+
+
+CIFAR = "nkd-resnet18-cifar-uskd"
+
+
+def test_a_faithful_run_on_cifar_100_matches_in_every_setting_that_was_stated(log):
+    found = {finding.setting: finding for finding in findings(log, claim=CIFAR)}
+    assert {finding.verdict for finding in found.values()} == {"match"}
+    stated = {"learning_rates", "weight_decay", "global_batch", "normalisation.mean", "losses.uskd.mu"}
+    assert stated <= found.keys()
+
+
+def keep_the_keys_of_the_older_framework(recipe):
+    """As the released config has it: nobody reads what it says, and what it builds on for CIFAR-10 counts."""
+    recipe["schedule"] |= {
+        "optimizer": {"type": "SGD", "lr": 0.1, "momentum": 0.9, "weight_decay": 0.0005},
+        "lr_config": {"policy": "step", "step": [60, 120, 160], "gamma": 0.2},
+        "optim_wrapper": {"optimizer": {"weight_decay": 0.0001}},
+        "param_scheduler": {"milestones": [100, 150], "gamma": 0.1},
+    }
+
+
+def swap_red_and_blue(recipe):
+    recipe["schedule"]["data_preprocessor"] = {"to_rgb": True}
+
+
+def set_alpha_as_on_imagenet(recipe):
+    recipe["method"]["losses"]["uskd"]["arguments"]["alpha"] = 1.0
+
+
+def train_on_one_device(recipe):
+    recipe["devices"] = 1
+
+
+FAULTS_ON_CIFAR = {
+    "a schedule in the keys of the older framework": (
+        keep_the_keys_of_the_older_framework,
+        {"learning_rates", "weight_decay"},
+    ),
+    "one device as the user of issue 19 had": (train_on_one_device, {"devices", "global_batch"}),
+    "colours in another order than the files have": (swap_red_and_blue, {"normalisation.channels"}),
+    "a weight of ImageNet": (set_alpha_as_on_imagenet, {"losses.uskd.alpha"}),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS_ON_CIFAR)
+def test_a_fault_planted_on_cifar_100_is_found_and_nothing_else(fault, log):
+    change, settings = FAULTS_ON_CIFAR[fault]
+    assert {finding.setting for finding in mismatches(findings(log, change, CIFAR))} == settings
+
+
+def test_half_the_devices_with_twice_the_accumulation_is_a_departure_once_an_override_declares_it(log):
+    def half(recipe):
+        recipe["devices"] = 4
+        recipe["schedule"]["optim_wrapper"] = {"accumulative_counts": 2}
+
+    undeclared = findings(log, half)
+    assert [finding.setting for finding in mismatches(undeclared)] == ["devices"]
+
+    def declared(recipe):
+        half(recipe)
+        recipe["departures"] = ["override profile.devices=4"]
+
+    found = {finding.setting: finding for finding in findings(log, declared)}
+    assert mismatches(found.values()) == []
+    assert found["devices"].verdict == "departure"
+    assert "profile.devices=4" in found["devices"].source
+    assert found["global_batch"].verdict == "match"
+
+
+def test_an_ablation_is_held_against_what_it_varies(log):
+    found = {item.setting: item for item in findings(log, claim="fgd-retinanet-r50-r101-foreground")}
+    assert found["losses.fgd.regions"].published == found["losses.fgd.regions"].effective == "foreground"
+    assert mismatches(found.values()) == []
+
+
+def test_what_cannot_be_built_is_told_and_the_others_are_audited(monkeypatch, tmp_path):
+    monkeypatch.setenv("SUITE_WORK", str(tmp_path))
+    plan = make_plan([find_claim("mgd-resnet18")[1]], "paper", 1)
+    broken = next(run for run in plan.runs.values() if run.arm == "distilled")
+    broken.recipe["student"]["taps"]["feature"]["module"] = "backbone.layer9"
+    outcome = {one.run.arm: one for one in audit_plan(plan, {"mgd-resnet18"}, jobs=1)}
+    assert "layer9" in str(outcome["distilled"].error)
+    assert outcome["student"].error is None
+    # The released teacher is not trained, and has no protocol to audit.
+    assert "teacher" not in outcome
+    assert outcome["student"].findings
+    assert outcome["student"].mismatches == []
+
+
+def test_the_verb_prints_every_setting_of_a_claim_and_says_how_many_match(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("SUITE_WORK", str(tmp_path))
+    assert main(["audit", "--claim", "nkd-resnet18-nkd", "--jobs", "1"]) == 0
+    text = capsys.readouterr().out
+    assert "losses.nkd.gamma" in text
+    assert "0 do not match" in text
+
+
+def test_a_mismatch_gives_status_1_and_names_both_values(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("SUITE_WORK", str(tmp_path))
+    override = "method.losses.nkd.arguments.gamma=15.0"
+    assert main(["audit", "--claim", "nkd-resnet18-nkd", "--jobs", "1", override]) == 1
+    assert "losses.nkd.gamma is 15, published 1.5" in capsys.readouterr().out
+
+
+def test_no_process_to_build_in_is_refused(capsys):
+    assert main(["audit", "--claim", "mgd-resnet18", "--jobs", "-1"]) == 2
+    assert "no number of at least 1" in capsys.readouterr().err
+
+
+def test_embedded_profiles_are_refused(capsys):
+    assert main(["audit", "--claim", "mgd-resnet18", "--profile", "mini"]) == 2
+    assert "embedded data" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("paper", ["fgd", "mgd", "nkd"])
+def test_no_row_of_a_paper_has_an_unexplained_mismatch(paper, monkeypatch, tmp_path):
+    monkeypatch.setenv("SUITE_WORK", str(tmp_path))
+    claims = [claim for _, claim in select(paper) if claim.judged]
+    plan = make_plan(claims, "paper", 1)
+    outcome = list(audit_plan(plan, {claim.id for claim in claims}))
+    assert [one.error for one in outcome if one.error] == []
+    assert [finding for one in outcome for finding in one.mismatches] == []
+    assert min(len(one.findings) for one in outcome) >= 10
+
+
+# What was published
+
+
+def test_every_model_that_is_trained_has_a_published_protocol():
+    trained = {recipe.student for recipe in load_recipes().values()}
+    assert set(load_protocols().models) == trained
+
+
+def test_every_setting_of_a_recipe_that_is_published_by_a_claim_has_a_name_of_ours():
+    known = load_protocols().names
+    told_in_words = {"weight", "extra_hyperparameters", "channel", "feature", "use_logit", "switched_on"}
+    missing = {
+        (claim.id, name)
+        for paper, claim in select()
+        if claim.recipe and claim.method
+        for name in paper.settings(claim)
+        if not any(name in names for names in known.values()) and name not in told_in_words
+    }
+    assert missing == set()
+
+
+def test_a_group_that_is_not_there_is_refused_with_file_and_line(tmp_path):
+    path = tmp_path / "protocols.yaml"
+    path.write_text("groups:\n  one: {source: here, settings: {}}\nmodels:\n  net: [two]\n", encoding="utf-8")
+    with pytest.raises(Exception, match=r"protocols\.yaml:4: no group 'two'"):
+        read_protocols(path)
+
+
+def test_settings_are_flattened_and_what_is_compared_as_one_stays_whole():
+    nested = {"a": {"b": {"c": 1}, "d": []}, "learning_rates": {"steps": [1]}, "none": {}}
+    assert flatten(nested) == {"a.b.c": 1, "a.d": [], "learning_rates": {"steps": [1]}, "none": {}}
+
+
+def test_learning_rates_of_the_published_shapes():
+    steps = learning_rates({"warmup": {"start": 0.001, "iterations": 500}, "steps": [2, 3], "factor": 0.1}, 4)
+    assert steps == pytest.approx([0.001, 1, 0.1, 0.01])
+    cosine = learning_rates({"warmup": {"start": 0.0, "epochs": 2}, "cosine": {"to": 0.5}}, 4)
+    assert cosine == pytest.approx([0, 0.5, 1, 0.75])
+    assert learning_rates({"poly": {"power": 1, "to": 0}}, 4) == pytest.approx([1, 0.75, 0.5, 0.25])
+    assert learning_rates({"every_epoch": 0.5}, 3) == pytest.approx([1, 0.5, 0.25])

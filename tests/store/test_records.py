@@ -1,0 +1,247 @@
+"""The record store: nothing is lost, doubled or half written, and damage is named."""
+
+from __future__ import annotations
+
+import gc
+import json
+import math
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from suite.errors import SuiteError
+from suite.paths import ROOT
+from suite.store.records import (
+    SCHEMA_VERSION,
+    Record,
+    check_writable,
+    read_all,
+    read_for_run,
+    read_record,
+    standing_by_run,
+    write_record,
+)
+
+RUN = "0123456789abcdef"
+
+
+def record(run_id: str = RUN, **fields: Any) -> Record:
+    content: dict[str, Any] = {
+        "run_id": run_id,
+        "series": "fedcba9876543210",
+        "claims": [{"claim": "mgd-resnet18", "arm": "student"}],
+        "task": "classification",
+        "arm": "student",
+        "profile": "mini",
+        "seed": 0,
+        "status": "finished",
+        "metrics": {"top1": 71.25},
+        "comparable": False,
+        "finished_at": "2026-11-01T10:00:00+00:00",
+    }
+    return Record.model_validate(content | fields)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_record_is_read_back_as_it_was_written(tmp_path):
+    written = write_record(tmp_path, record(provenance={"host": {"cores": 2}}, error="[/tmp] größer"))
+    assert read_all(tmp_path) == [written]
+    assert list(contents(tmp_path)) == [f"{RUN}-01.json"]
+
+
+def test_the_file_is_plain_json_that_says_which_schema_it_has(tmp_path):
+    write_record(tmp_path, record())
+    content = json.loads((tmp_path / f"{RUN}-01.json").read_text(encoding="utf-8"))
+    assert content["schema_version"] == SCHEMA_VERSION
+    assert content["metrics"] == {"top1": 71.25}
+
+
+def test_results_by_class_and_what_was_skipped_survive_the_file(tmp_path):
+    more: dict[str, Any] = {
+        "per_class": {"IoU": {"paper": 97.25, "zero": math.inf}, "Acc": {"paper": 99.0, "zero": 12.5}},
+        "skipped": {"annotations without area": 3, "images that cannot be decoded": 0},
+    }
+    write_record(tmp_path, record(task="semantic_segmentation", **more))
+    (read,) = read_all(tmp_path)
+    assert (read.schema_version, read.per_class, read.skipped) == (2, more["per_class"], more["skipped"])
+
+
+def test_a_record_of_the_first_schema_is_read_without_what_came_later(tmp_path):
+    write_record(tmp_path, record())
+    path = tmp_path / f"{RUN}-01.json"
+    content = json.loads(path.read_bytes()) | {"schema_version": 1}
+    del content["per_class"], content["skipped"]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    (read,) = read_all(tmp_path)
+    assert (read.schema_version, read.per_class, read.skipped) == (1, {}, {})
+    assert read.metrics == {"top1": 71.25}
+
+
+def test_a_metric_that_is_no_number_survives_the_file(tmp_path):
+    write_record(tmp_path, record(metrics={"mIoU": math.nan, "top1": math.inf}))
+    json.loads((tmp_path / f"{RUN}-01.json").read_bytes(), parse_constant=pytest.fail)
+    (read,) = read_all(tmp_path)
+    assert math.isnan(read.metrics["mIoU"])
+    assert read.metrics["top1"] == math.inf
+
+
+def test_every_attempt_gets_a_file_of_its_own_and_none_is_overwritten(tmp_path):
+    first = write_record(tmp_path, record(status="failed", metrics={}, error="out of memory"))
+    before = contents(tmp_path)
+    second = write_record(tmp_path, record())
+    assert (first.attempt, second.attempt) == (1, 2)
+    assert contents(tmp_path) | before == contents(tmp_path)
+    assert read_for_run(tmp_path, RUN) == [first, second]
+
+
+def test_the_first_finished_attempt_stands_for_the_run_else_the_latest(tmp_path):
+    failed = record(status="failed", error="no", attempt=1)
+    finished = record(attempt=2)
+    late = record(status="failed", error="again", attempt=3)
+    elsewhere = record(attempt=4)
+    assert standing_by_run([failed, finished, late]) == {RUN: finished}
+    for order in ([finished, elsewhere], [elsewhere, finished]):
+        assert standing_by_run(order) == {RUN: finished}
+    assert standing_by_run([late, failed]) == {RUN: late}
+
+
+WRITE = """
+import sys
+from pathlib import Path
+from suite.store.records import check_writable, read_record, write_record
+folder, original = Path(sys.argv[1]), read_record(Path(sys.argv[2]))
+"""
+
+
+def python(code: str, *arguments: object, **options: Any) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", WRITE + code, *map(str, arguments)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, **options)
+
+
+def test_processes_that_write_at_once_do_not_take_each_others_place(tmp_path):
+    store = tmp_path / "records"
+    write_record(tmp_path, record())
+    code = "for _ in range(8): write_record(folder, original)"
+    writers = [python(code, store, tmp_path / f"{RUN}-01.json") for _ in range(3)]
+    assert [writer.communicate(timeout=60)[1] for writer in writers] == ["", "", ""]
+    assert [read.attempt for read in read_all(store)] == list(range(1, 25))
+
+
+def test_a_file_in_the_making_is_not_taken_for_a_record(tmp_path):
+    written = write_record(tmp_path, record())
+    (tmp_path / ".x8d2.tmp").write_text('{"run_id"', encoding="utf-8")
+    assert read_all(tmp_path) == [written]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
+def test_a_truncated_record_is_named_and_left_as_it_is(tmp_path, share):
+    write_record(tmp_path, record())
+    path = tmp_path / f"{RUN}-01.json"
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    before = contents(tmp_path)
+    with pytest.raises(
+        SuiteError, match=r"damaged record .*; restore it from a copy or move it out"
+    ) as caught:
+        read_all(tmp_path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            {"schema_version": SCHEMA_VERSION + 1, "news": 1},
+            rf"schema {SCHEMA_VERSION + 1}, this suite reads up to {SCHEMA_VERSION}; update the suite",
+        ),
+        ({"status": "done"}, r"not a record \(status: "),
+        ({"per_class": {"IoU": 0.5}}, r"not a record \(per_class\.IoU: "),
+        ({"skipped": {"images that cannot be decoded": -1}}, r"not a record \(skipped\."),
+        ({"colour": "red"}, r"not a record \(colour: "),
+        ({"run_id": "f" * 16}, rf"holds the record that belongs into {'f' * 16}-01\.json"),
+        ({"attempt": 2}, rf"holds the record that belongs into {RUN}-02\.json"),
+    ],
+)
+def test_what_is_no_record_of_its_name_is_refused(tmp_path, change, says):
+    write_record(tmp_path, record())
+    path = tmp_path / f"{RUN}-01.json"
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | change), encoding="utf-8")
+    with pytest.raises(SuiteError, match=says):
+        read_record(path)
+
+
+def test_a_copy_beside_the_original_does_not_count_a_run_twice(tmp_path):
+    write_record(tmp_path, record())
+    copy = tmp_path / f"{RUN}-01 (copy).json"
+    copy.write_bytes((tmp_path / f"{RUN}-01.json").read_bytes())
+    with pytest.raises(SuiteError, match=r"\(copy\)\.json: holds the record that belongs into"):
+        read_all(tmp_path)
+
+
+def test_what_cannot_be_read_is_one_line(tmp_path):
+    (tmp_path / f"{RUN}-01.json").mkdir()
+    with pytest.raises(SuiteError, match=r"cannot be read \(Is a directory\)"):
+        read_all(tmp_path)
+
+
+def _leave_no_room() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("write_record(folder, original)", "OSError: [Errno 27] File too large"),
+        ("check_writable(folder)", "cannot write records to {folder} (File too large): make room there"),
+    ],
+)
+def test_without_room_nothing_is_added_and_nothing_is_left_over(tmp_path, code, says):
+    # A limit on the size of files stands in for a full disk: both refuse in the middle of a write.
+    write_record(tmp_path, record())
+    before = contents(tmp_path)
+    writer = python(code, tmp_path, tmp_path / f"{RUN}-01.json", preexec_fn=_leave_no_room)
+    assert says.format(folder=tmp_path) in writer.communicate(timeout=60)[1]
+    assert contents(tmp_path) == before
+
+
+def test_a_store_that_can_be_written_to_passes_and_is_left_empty(tmp_path):
+    check_writable(tmp_path / "results" / "records")
+    assert list((tmp_path / "results" / "records").iterdir()) == []
+
+
+def test_a_file_where_the_store_should_be_is_named_before_anything_is_trained(tmp_path):
+    (tmp_path / "results").write_text("", encoding="utf-8")
+    with pytest.raises(SuiteError, match=r"cannot write records to .*results/records .*SUITE_RESULTS"):
+        check_writable(tmp_path / "results" / "records")
+
+
+def test_the_garbage_collector_rests_while_records_are_read_and_works_again_after(tmp_path):
+    for number in range(200):
+        one = record(f"{number:016x}", recipe={"list": [{"key": key} for key in range(50)]})
+        (tmp_path / f"{one.run_id}-01.json").write_text(one.model_dump_json(), encoding="utf-8")
+    collections = []
+
+    def count(phase: str, info: dict[str, int]) -> None:
+        collections.append(info["generation"])
+
+    gc.collect()
+    gc.callbacks.append(count)
+    try:
+        assert len(read_all(tmp_path)) == 200
+    finally:
+        gc.callbacks.remove(count)
+    # More than 10,000 dictionaries are made, which are 15 collections; before and after there may be some.
+    assert len(collections) <= 3
+    assert gc.isenabled()
+
+
+def test_a_store_that_does_not_exist_is_empty(tmp_path):
+    assert read_all(tmp_path / "nowhere") == []

@@ -1,0 +1,148 @@
+import dataclasses
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.hub import get_config
+from mmengine.registry import init_default_scope
+
+from suite.contract import BlockedError
+from suite.published.recipes import Recipe, load_recipes
+from tasks.adapters.classification import ClassificationAdapter
+from tasks.distillation.distiller import find_module
+from tasks.training.hooks import NonFiniteLossError
+
+RECIPES = load_recipes()
+CLASSIFICATION = sorted(name for name, recipe in RECIPES.items() if recipe.task == "classification")
+DISTILLED = [name for name in CLASSIFICATION if RECIPES[name].teacher]
+
+
+class KilledError(Exception):
+    """Stands for the kill."""
+
+
+class KilledInEpoch(Hook):
+    """Ends a run in the middle of an epoch."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        if runner.epoch + 1 == self.epoch:
+            raise KilledError
+
+
+def build(job) -> ClassificationAdapter:
+    adapter = ClassificationAdapter(job)
+    adapter.build()
+    return adapter
+
+
+def test_the_loss_of_a_method_is_added_to_the_students_own(make_job, trained_weights):
+    adapter = build(make_job(RECIPES["resnet18-nkd-resnet34"], teacher_weights=trained_weights("resnet34")))
+    distiller = adapter.runner.model
+    batch = distiller.data_preprocessor(next(iter(adapter.runner.train_loop.dataloader)), True)
+    # Batch norm in eval mode, so that two passes see the same network.
+    distiller.eval()
+    losses = distiller(**batch, mode="loss")
+    own = adapter.student(**batch, mode="loss")
+    assert set(losses) == {"loss", "loss_nkd"}
+    torch.testing.assert_close(losses["loss"], own["loss"])
+    target = torch.cat([sample.gt_label for sample in batch["data_samples"]])
+    logits = [model(batch["inputs"], mode="tensor") for model in (adapter.student, distiller.teacher)]
+    torch.testing.assert_close(losses["loss_nkd"], distiller.losses["nkd"](*logits, target))
+
+
+def test_mixed_labels_reach_the_loss(make_job):
+    mixup = "+student.embedded.overrides.train_cfg={augments: [{type: Mixup, alpha: 0.8}]}"
+    adapter = build(make_job(RECIPES["resnet18-tf-nkd"], mixup))
+    distiller = adapter.runner.model
+    batch = distiller.data_preprocessor(next(iter(adapter.runner.train_loop.dataloader)), True)
+    target = adapter.target(batch["data_samples"])
+    assert target.shape == (64, 100)
+    torch.testing.assert_close(target.sum(dim=1), torch.ones(64))
+    assert (target > 0).sum(dim=1).max() == 2
+    assert torch.isfinite(distiller(**batch, mode="loss")["loss_tf_nkd"])
+
+
+def test_a_teacher_that_does_not_fit_is_refused_by_key(make_job, trained_weights, tmp_path):
+    state = torch.load(trained_weights("resnet34"), weights_only=True)
+    state.pop("backbone.layer4.2.conv2.weight")
+    torch.save(state, tmp_path / "damaged.pth")
+    job = make_job(RECIPES["resnet18-nkd-resnet34"], teacher_weights=tmp_path / "damaged.pth")
+    with pytest.raises(BlockedError, match=r"missing backbone\.layer4\.2\.conv2\.weight"):
+        ClassificationAdapter(job).build()
+
+
+def test_a_tap_that_names_no_module_is_refused_by_name(make_job):
+    job = make_job(RECIPES["resnet18-uskd"], "student.taps.middle.module=backbone.layer9")
+    with pytest.raises(BlockedError, match=r"'backbone\.layer9': ImageClassifier\.backbone has no 'layer9'"):
+        ClassificationAdapter(job).build()
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run_and_says_where(make_job):
+    rate = "schedule.optimizers.convnet.optimizer.lr=1.0e+30"
+    adapter = build(make_job(Recipe(task="classification", student="resnet18"), rate))
+    with pytest.raises(NonFiniteLossError, match=r"loss is (nan|inf) in epoch 1, iteration 2"):
+        adapter.fit()
+
+
+def test_a_resumed_run_ends_as_an_undisturbed_one(make_job, trained_weights):
+    small = ("data.train.indices=256", "data.test_loader.dataset.indices=100", "student.embedded.epochs=3")
+    job = make_job(
+        RECIPES["resnet18-mgd-resnet34"], *small, profile="mini", teacher_weights=trained_weights("resnet34")
+    )
+    undisturbed = build(job)
+    undisturbed.fit()
+
+    killed_job = dataclasses.replace(job, run_dir=job.run_dir.with_name("killed"))
+    killed_job.run_dir.mkdir()
+    killed = build(killed_job)
+    killed.runner.register_hook(KilledInEpoch(2))
+    with pytest.raises(KilledError):
+        killed.fit()
+    resumed = build(killed_job)
+    resumed.fit()
+    assert resumed.evaluate() == undisturbed.evaluate()
+    expected, found = undisturbed.student.state_dict(), resumed.student.state_dict()
+    assert all(torch.equal(expected[key], found[key]) for key in expected)
+
+
+def test_the_protocol_is_read_back_from_what_was_built(make_job, trained_weights):
+    recipe = RECIPES["resnet18-nkd-resnet34"]
+    job = make_job(recipe, profile="mini", teacher_weights=trained_weights("resnet34"))
+    protocol = build(job).describe()
+    assert protocol["optimizer"] == "SGD"
+    assert protocol["momentum"] == 0.9
+    assert protocol["epochs"] == job.recipe["schedule"]["train_cfg"]["max_epochs"]
+    assert protocol["batch_size"] == 64
+    assert protocol["train_images"] == 9000
+    assert protocol["losses"]["nkd"] == {"type": "NKDLoss", "temperature": 1.0, "gamma": 1.5}
+    assert protocol["teacher"]["trained_parameters"] == 0
+
+
+@pytest.mark.parametrize("name", sorted({RECIPES[name].student for name in CLASSIFICATION}))
+def test_published_side_of_a_model_is_the_zoo_config_with_taps_that_exist(name, make_job):
+    job = make_job(Recipe(task="classification", student=name), profile="paper")
+    adapter = ClassificationAdapter(job)
+    config = adapter._config(job.recipe["student"])
+    zoo = get_config(job.recipe["student"]["zoo"])
+    assert config.optim_wrapper == zoo.optim_wrapper
+    assert config.train_cfg == zoo.train_cfg
+    init_default_scope("mmpretrain")
+    model = adapter._model(config)
+    for tap in job.recipe["student"]["taps"].values():
+        for path in [tap["module"]] if isinstance(tap["module"], str) else tap["module"]:
+            find_module(model, path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CLASSIFICATION)
+def test_every_recipe_trains_two_iterations_and_is_scored(name, make_job, trained_weights):
+    recipe = RECIPES[name]
+    weights = trained_weights(recipe.teacher) if recipe.teacher else None
+    adapter = build(make_job(recipe, teacher_weights=weights))
+    adapter.fit()
+    score = adapter.evaluate()
+    assert set(score) == {"top1", "top5"}
+    assert 0 <= score["top1"] <= score["top5"] <= 100
