@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from suite.report import write_reports
     from suite.running.engine import Engine, check_device
     from suite.running.progress import Progress
-    from suite.store.downloads import sha256_of
+    from suite.store.files import sha256_of
     from suite.store.records import read_for_run, standing_by_run
     from suite.store.run_folders import RunFolder, lead_to
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import hashlib
 import json
 import os
@@ -16,6 +15,7 @@ from pathlib import Path
 from suite.datasets.checks import Check
 from suite.datasets.listing import Entry, Facts
 from suite.paths import work_dir
+from suite.store.files import locked, write
 
 _VERSION = 1
 """Raised when a verification of old would no longer do."""
@@ -62,9 +62,7 @@ class Memory:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Lets one process at a time verify; the others wait and find its result."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self._path.with_suffix(".lock"), "w", encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with locked(self._path.with_suffix(".lock")):
             yield
 
     def findings(self) -> Findings | None:
@@ -99,6 +97,4 @@ class Memory:
         head = json.dumps({"version": _VERSION, **dataclasses.asdict(findings)})
         known = (entry for entry in entries if entry.path in facts)
         rows = "\n".join(json.dumps([*entry, *facts[entry.path]]) for entry in known)
-        unfinished = self._path.with_suffix(".unfinished")
-        unfinished.write_bytes(head.encode() + b"\n" + zlib.compress(rows.encode(), 1))
-        unfinished.replace(self._path)
+        write(self._path, head.encode() + b"\n" + zlib.compress(rows.encode(), 1))

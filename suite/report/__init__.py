@@ -6,8 +6,6 @@ records give the same bytes.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from suite.published.claims import Paper
 from suite.published.finding import find_paper
 from suite.report.layout import Page
 from suite.report.page import build_page
+from suite.store.files import write
 from suite.store.records import Record, read_all
 from suite.verdicts import DEVIATIONS, GAIN_LARGER, GAIN_SMALLER, LOSS
 
@@ -74,7 +73,7 @@ class Report:
         """
         paths = [folder / f"{self.name}.{FORMATS[form]}" for form in formats]
         for path, form in zip(paths, formats, strict=True):
-            _replace(path, self.text(form).encode("utf-8"))
+            write(path, self.text(form).encode("utf-8"))
         return paths
 
 
@@ -122,19 +121,3 @@ def write_reports(
     """
     store = read_all(records_dir()) if records is None else records
     return make_report(find_paper(paper), store, profile).write(output_dir or results_dir(), formats)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Gives a file new content in one step, unless it has it already."""
-    if path.is_file() and path.read_bytes() == content:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

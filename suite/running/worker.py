@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import math
 import os
 import resource
@@ -12,8 +10,7 @@ import threading
 import time
 import traceback
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from multiprocessing.connection import Connection
@@ -28,6 +25,7 @@ from suite.published.finding import find_claim
 from suite.published.priors import find_prior
 from suite.published.weights import find_weights, how_to_get
 from suite.store.downloads import cached
+from suite.store.files import locked, sha256_of
 from suite.store.records import Record, read_for_run, write_record
 from suite.store.run_folders import WEIGHTS_FILE, RunFolder, lead_to
 from suite.verdicts import teacher_reason
@@ -80,7 +78,7 @@ def _carry_out(order: Order, channel: Connection) -> dict[str, Any]:
     folder.path.mkdir(parents=True, exist_ok=True)
     _log_to(folder.log, order.title)
     tried_before = len(read_for_run(order.records, order.run.run_id))
-    with _locked(folder.lock, on_wait=lambda: channel.send({"state": "waiting"})):
+    with locked(folder.lock, on_wait=lambda: channel.send({"state": "waiting"})):
         records = read_for_run(order.records, order.run.run_id)
         finished = next((record for record in records if record.status == "finished"), None)
         if finished and folder.weights.exists():
@@ -184,7 +182,7 @@ def _measure(order: Order, folder: RunFolder, channel: Connection, outcome: _Out
         _save(adapter, folder.weights)
     elif "weights" in order.run.recipe["checkpoint"]:
         _check_accuracy(order.run, outcome.metrics)
-    outcome.provenance["weights_sha256"] = _sha256(folder.weights)
+    outcome.provenance["weights_sha256"] = sha256_of(folder.weights)
     outcome.timings["peak_memory_mib"] = _peak_memory(device)
 
 
@@ -218,7 +216,7 @@ def _take_released(order: Order, folder: RunFolder, adapter: Adapter, outcome: _
     path, wanted = folder.weights, order.run.recipe["checkpoint"]
     if "weights" in wanted:
         lead_to(folder, _published(wanted["weights"]))
-    elif not path.exists() or _sha256(path) != wanted["sha256"]:
+    elif not path.exists() or sha256_of(path) != wanted["sha256"]:
         raise BlockedError(f"{path.resolve()} is gone or has changed since it was named; name it again")
     report = adapter.build_released(path)
     outcome.provenance["checkpoint"] = {"file": path.resolve().name, **report}
@@ -292,7 +290,7 @@ def _teacher_weights(order: Order, outcome: _Outcome) -> Path | None:
         raise BlockedError(
             f"{WEIGHTS_FILE} of the teacher's run {order.run.teacher} is missing; reproduce the teacher first"
         )
-    outcome.provenance["teacher"] = {"run_id": order.run.teacher, "weights_sha256": _sha256(path)}
+    outcome.provenance["teacher"] = {"run_id": order.run.teacher, "weights_sha256": sha256_of(path)}
     return path
 
 
@@ -324,10 +322,6 @@ def _peak_memory(device: str) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def _describe(error: BaseException) -> str:
     """An unexpected error in one line of bearable length; the log has all of it."""
     text = f"{type(error).__name__}: {_one_line(error)}"
@@ -352,15 +346,3 @@ def _log_to(path: Path, title: str) -> None:
     os.dup2(log.fileno(), 2)
     sys.stdout = sys.stderr = log
     print(f"--- {datetime.now(timezone.utc).isoformat(timespec='seconds')} {title}")
-
-
-@contextmanager
-def _locked(path: Path, on_wait: Any) -> Iterator[None]:
-    """Holds an exclusive lock that the system takes back when the process dies."""
-    with open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            on_wait()
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield

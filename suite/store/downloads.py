@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
 import http.client
 import os
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from suite import paths
 from suite.errors import SuiteError
 from suite.published.weights import Checkpoint
+from suite.store.files import locked, sha256_of, write
 
 Report = Callable[[int, int | None], None]
 """Takes how many bytes of a file are there, and how many it has (None: the server does not say)."""
@@ -58,9 +57,7 @@ def cached(checkpoint: Checkpoint) -> Path | None:
         return None
     # A cache that cannot be written to is hashed every time.
     with contextlib.suppress(OSError):
-        aside = stamp.with_name(f"{stamp.name}.{os.getpid()}")
-        aside.write_text(state, encoding="utf-8")
-        aside.replace(stamp)
+        write(stamp, state.encode())
     return path
 
 
@@ -89,40 +86,21 @@ def fetch(checkpoint: Checkpoint, check: Check, report: Report) -> Path:
     if (found := cached(checkpoint)) is not None:
         return found
     part = path.with_name(f"{path.name}.part")
-    with _held(part) as file:
-        try:
-            # Another call may have fetched it while this one waited.
-            if (found := cached(checkpoint)) is None:
-                _download(checkpoint, part, file, report)
-                _admit(part, file, check)
+    with locked(path.with_name(f"{path.name}.lock")):
+        # Another call may have fetched it while this one waited.
+        if (found := cached(checkpoint)) is None:
+            try:
+                with open(part, "ab+") as file:
+                    _download(checkpoint, part, file, report)
+                    _admit(part, file, check)
                 part.replace(path)
-        finally:
-            # Only what has bytes in it is worth going on from.
-            if file.seek(0, os.SEEK_END) == 0 and _lies_at(file, part):
-                part.unlink(missing_ok=True)
+            finally:
+                # Only what has bytes in it is worth going on from.
+                if part.exists() and part.stat().st_size == 0:
+                    part.unlink()
     if found is None and (found := cached(checkpoint)) is None:
         raise DownloadError(f"{path} was changed as soon as it was there; fetch {checkpoint.id} again")
     return found
-
-
-@contextlib.contextmanager
-def _held(part: Path) -> Iterator[BinaryIO]:
-    """Opens a file for appending, as the only process that does."""
-    while True:
-        with open(part, "ab+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            # Whoever held it before may have renamed or deleted it.
-            if _lies_at(file, part):
-                yield file
-                return
-
-
-def _lies_at(file: BinaryIO, path: Path) -> bool:
-    """Whether a path leads to an open file."""
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 def _download(checkpoint: Checkpoint, part: Path, file: BinaryIO, report: Report) -> None:
@@ -218,15 +196,6 @@ def _admit(part: Path, file: BinaryIO, check: Check) -> None:
     except SuiteError:
         file.truncate(0)
         raise
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _is_what_its_name_says(path: Path, name: str) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
-import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -15,6 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
 from suite.errors import SuiteError
+from suite.store.files import create
 
 SCHEMA_VERSION = 2
 """Version 2 added `per_class` and `skipped`; a file of version 1 lacks both, and is read with neither."""
@@ -206,7 +206,7 @@ def write_record(folder: Path, record: Record) -> Record:
     attempt = max(taken, default=0) + 1
     while True:
         numbered = record.model_copy(update={"attempt": attempt})
-        if _link_new(folder / _file_name(numbered), numbered.model_dump_json(indent=1) + "\n"):
+        if create(folder / _file_name(numbered), (numbered.model_dump_json(indent=1) + "\n").encode()):
             return numbered
         attempt += 1
 
@@ -227,21 +227,3 @@ def check_writable(folder: Path) -> None:
             f"cannot write records to {folder} ({error.strerror}): make room there, or name another folder "
             "for results in SUITE_RESULTS"
         ) from None
-
-
-def _link_new(path: Path, text: str) -> bool:
-    """Creates `path` with `text` in one step; False when it exists already."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            return False
-        return True
-    finally:
-        os.unlink(temporary)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from dataclasses import dataclass
 from pathlib import Path
+
+from suite.store.files import is_locked
 
 WEIGHTS_FILE = "weights.pth"
 RESUME_FILE = "resume.pth"
@@ -53,15 +54,7 @@ class RunFolder:
 
     def is_running(self) -> bool:
         """Whether a process holds the run right now."""
-        try:
-            with open(self.lock, encoding="utf-8") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:
-            # Nobody ever trained here, or the folder has just been deleted.
-            return False
-        return False
+        return is_locked(self.lock)
 
 
 def lead_to(folder: RunFolder, checkpoint: Path) -> None:

@@ -22,6 +22,7 @@ from torch import Tensor
 import tasks.networks.architectures  # noqa: F401  (registers its networks with timm)
 from suite.contract import Adapter, BlockedError, load
 from suite.published.weights import how_to_get
+from suite.store.files import replacing
 from suite.store.run_folders import RESUME_FILE
 from tasks.distillation.distiller import Distiller
 from tasks.training.effective_protocol import is_synchronised, read_protocol
@@ -259,9 +260,8 @@ class MMAdapter(Adapter):
     def save(self, path: Path) -> None:
         """Writes the student's state dict; see `Adapter.save`."""
         weights = {key: value.cpu() for key, value in self.student.state_dict().items()}
-        aside = path.with_name(path.name + ".new")
-        torch.save(weights, aside)
-        aside.replace(path)
+        with replacing(path) as aside:
+            torch.save(weights, aside)
 
 
 def zoo_config(name: str) -> Config:

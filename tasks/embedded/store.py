@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from suite.contract import BlockedError
+from suite.store.files import locked
 
 _STORED_BLOCK = 0xFFFF
 """Bytes that a stored block of a deflate stream holds at most (RFC 1951, section 3.2.4)."""
@@ -87,9 +87,7 @@ def ensure(folder: Path, build: Callable[[Path], None], expected: str) -> str:
     Raises:
         WrongFingerprintError: what is there, or what was built, has another fingerprint.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.with_name(folder.name + ".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(folder.with_name(folder.name + ".lock")):
         if not folder.is_dir():
             unfinished = folder.with_name(folder.name + ".unfinished")
             shutil.rmtree(unfinished, ignore_errors=True)

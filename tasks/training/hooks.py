@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 import random
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 
+from suite.store.files import replacing
 from suite.store.run_folders import RESUME_FILE
 
 
@@ -103,16 +103,10 @@ def _leave_resume_point(runner: Runner, by_epoch: bool) -> None:
     if runner.rank:
         return
     path = Path(runner.work_dir) / RESUME_FILE
-    aside = path.with_name(f"{RESUME_FILE}.new")
     try:
-        runner.save_checkpoint(str(aside.parent), aside.name, by_epoch=by_epoch)
-        # Renamed before it is on the disk, a power cut would leave an empty file under the final name.
-        with open(aside, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(aside, path)
+        with replacing(path) as aside:
+            runner.save_checkpoint(str(aside.parent), aside.name, by_epoch=by_epoch)
     except OSError as error:
-        # A part of a checkpoint is of no use, and takes the room that others may need.
-        aside.unlink(missing_ok=True)
         raise OSError(
             f"cannot write the checkpoint {path} ({error.strerror}); make room there and run the same "
             "command again"
