@@ -1,23 +1,300 @@
-"""The contract between the engine and a task: build, describe, fit, evaluate, fingerprint."""
+"""The contract between the engine and a task: what a task is asked for, and the types that it is given.
+
+A task implements `Adapter`. It gets a `Job` with a `ComposedRecipe`, and says `BlockedError` where a run must
+not start. This module imports neither PyTorch nor an mm package, and is all that a task needs of the engine
+beside its store and its data sets.
+"""
 
 from __future__ import annotations
 
 import importlib
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-Progress = Callable[[dict[str, Any]], None]
-"""Takes what a run reports of itself: `epoch`, `epochs`, `loss`, ... for people to watch."""
+from pydantic import Field, PositiveInt
+
+from suite.strict import Strict
+
+Scale = Literal["embedded", "published"]
+"""Which side of a model's file applies: embedded data shrink the architecture, published data do not."""
+
+
+Arm = Literal["teacher", "student", "distilled", "released"]
+"""What a training is of a claim; `released`: a checkpoint that was trained elsewhere and is only scored."""
 
 
 class BlockedError(RuntimeError):
     """A run that must not or cannot start: no data, wrong data, a teacher that does not fit."""
 
 
-def _tell_nobody(event: dict[str, Any]) -> None:
+class ServedClaim(Strict):
+    """A claim that a run serves, as which of its arms, and under which of the user's overrides.
+
+    Attributes:
+        claim: id of the claim.
+        arm: the arm that the run fills.
+        variant: the overrides that made another run of it than the claim's own; empty for the claim's own.
+    """
+
+    claim: str
+    arm: Arm
+    variant: tuple[str, ...] = ()
+
+
+class Checkpoint(Strict):
+    """Weights that are there before a run: it learns from them, or only scores them.
+
+    Attributes:
+        kind: `released` by a publisher, `trained` by a run of ours, or `named` on the command line.
+        weights: id in ``weights.yaml``, of a released one.
+        file: name of its file, of a released one.
+        sha256: of the file; of a released one its first digits, as its publisher tells them.
+        run: the run that trained it.
+        claim: the claim that a named one is scored for; each claim has a score of its own.
+    """
+
+    kind: Literal["released", "trained", "named"]
+    weights: str | None = None
+    file: str | None = None
+    sha256: str | None = None
+    run: str | None = None
+    claim: str | None = None
+
+
+class Departure(Strict):
+    """One setting in which a run differs from what was published, and who says that it may.
+
+    Attributes:
+        kind: what it comes from: the profile, the method on smaller feature maps, the user's resources, or an
+            override.
+        setting: name of the setting (`EffectiveProtocol.at`), or what it is about in a word; it stands for
+            all that begin with it.
+        published: what was published; None where that has no single value.
+        ours: what is done instead; None where it follows from something else that is declared.
+        declared_by: the profile, or the override as the user wrote it.
+    """
+
+    kind: Literal["profile", "method", "resources", "override"]
+    setting: str
+    published: Any = None
+    ours: Any = None
+    declared_by: str
+
+    def __str__(self) -> str:
+        """The departure in words, as tables print it."""
+        if self.kind in ("profile", "method"):
+            return f"{self.ours}" + (f" in place of {self.published}" if self.published is not None else "")
+        if self.ours is None:
+            return f"{self.setting} follows from {self.declared_by}"
+        instead = "" if self.published is None else f", published {self.published}"
+        return f"{self.setting} {self.ours}{instead} ({self.declared_by})"
+
+    def covers(self, name: str) -> bool:
+        """Whether a setting is the one that is named here, or a part of it."""
+        return name == self.setting or name.startswith(f"{self.setting}.")
+
+
+class Tap(Strict):
+    """A place in a network that a method may look at.
+
+    Attributes:
+        module: dotted path of the module, or of several (levels of a pyramid).
+        pooling: what is made of its tensor before a loss sees it (`tasks.distillation.taps`).
+        side: whether the module's output is taken, or its input.
+    """
+
+    module: str | list[str]
+    pooling: str = "as_is"
+    side: Literal["output", "input"] = "output"
+
+
+class ComposedModel(Strict):
+    """A network of a composed recipe, at the scale of its profile.
+
+    Attributes:
+        name: id in ``models.yaml``.
+        kind: what schedules and data tell networks apart by (`convnet`, `one-stage`, ...).
+        zoo: ``<package>::<path>`` of the config that a model zoo ships.
+        taps: places that methods may look at, by name.
+        overrides: what is changed in the zoo's network.
+        config: what is changed in the zoo's config beside the network.
+    """
+
+    name: str
+    kind: str
+    zoo: str = ""
+    taps: dict[str, Tap] = {}
+    overrides: dict[str, Any] = {}
+    config: dict[str, Any] = {}
+
+
+class ComposedLoss(Strict):
+    """One loss of a composed method.
+
+    Attributes:
+        type: the name that the loss is registered under.
+        inputs: what it takes, in the order of its arguments (`tasks.distillation`).
+        arguments: hyper-parameters.
+        channels: argument -> input whose channels it takes.
+        each_level: whether there is one loss for every level of its inputs, and their sum counts.
+        scaled: argument -> key of `ComposedData.scales` that it is multiplied by.
+    """
+
+    type: str
+    inputs: list[str]
+    arguments: dict[str, Any] = {}
+    channels: dict[str, str] = {}
+    each_level: bool = False
+    scaled: dict[str, str] = {}
+
+
+class ComposedMethod(Strict):
+    """A distillation method of a composed recipe.
+
+    Attributes:
+        name: choice of the Hydra group `method`.
+        title: its name in tables.
+        task_loss_weight: what the student's own losses are multiplied by.
+        inherit: whether the student starts from the teacher's neck and head.
+        losses: by the name under which they are logged.
+        config: what the method changes in the zoo's config.
+    """
+
+    name: str
+    title: str
+    task_loss_weight: float = 1.0
+    inherit: bool = False
+    losses: dict[str, ComposedLoss]
+    config: dict[str, Any] = {}
+
+
+class ComposedData(Strict):
+    """The data of a composed recipe.
+
+    Attributes:
+        name: folder of the data set.
+        prepare: ``package.module:function`` that makes sure it is there.
+        fingerprint: what has to be there; None for a published data set, which is verified instead.
+        overrides: loaders, pipelines and evaluators in the zoo's config.
+        scales: how many times smaller than published the feature maps are, by what is counted.
+        images: number of images by part, as published.
+    """
+
+    name: str
+    prepare: str
+    fingerprint: str | None
+    overrides: dict[str, Any] = {}
+    scales: dict[str, float] = {}
+    images: dict[str, int] = {}
+
+
+class Resources(Strict):
+    """What a training is executed with; a field that is None is as published.
+
+    Attributes:
+        devices: how many train together.
+        batch_size: images on one device.
+        precision: `float16` or `bfloat16` where it is mixed.
+    """
+
+    devices: PositiveInt | None = None
+    batch_size: PositiveInt | None = None
+    precision: Literal["float16", "bfloat16"] | None = None
+
+
+class ComposedRecipe(Strict):
+    """Everything that an adapter needs to know of a training, and nothing else.
+
+    Attributes:
+        task: id in ``tasks.yaml``.
+        adapter: ``package.module:class`` of the task's adapter.
+        profile: `smoke`, `mini` or `paper`.
+        scale: which side of the models' files applies.
+        comparable: whether a published number may be judged by what is measured.
+        teacher_seed: the seed of the one teacher that all students learn from.
+        student: the network that is trained and scored.
+        teacher: the network that it is distilled from.
+        method: how it is distilled; None for a network that is trained alone.
+        data: what it is trained and scored on.
+        schedule: optimiser, schedule and length in the zoo's config.
+        devices: on how many devices the published training ran.
+        resources: the user's own, where they are not the published ones.
+        departures: what of it is not as published.
+    """
+
+    task: str
+    adapter: str
+    profile: str
+    scale: Scale
+    comparable: bool
+    teacher_seed: int = 0
+    student: ComposedModel
+    teacher: ComposedModel | None = None
+    method: ComposedMethod | None = None
+    data: ComposedData
+    schedule: dict[str, Any] = {}
+    devices: PositiveInt = 1
+    resources: Resources = Field(default_factory=Resources)
+    departures: list[Departure] = []
+
+    @property
+    def devices_used(self) -> int:
+        """How many devices train together."""
+        return self.resources.devices or self.devices
+
+
+@dataclass(frozen=True)
+class EffectiveProtocol:
+    """What a run really does, read back from the objects that were built.
+
+    Attributes:
+        settings: nested, plain values by name.
+    """
+
+    settings: Mapping[str, Any]
+
+    def at(self, name: str) -> Any:
+        """The value at a flat name such as ``train_transforms.Resize.scale``; None where there is none."""
+        return _at(self.settings, name)
+
+    def changed(self, **settings: Any) -> EffectiveProtocol:
+        """The same with other values for some settings."""
+        return EffectiveProtocol({**self.settings, **settings})
+
+
+def _at(settings: Mapping[str, Any], name: str) -> Any:
+    if name in settings:
+        return settings[name]
+    # A key may itself have dots.
+    for cut in [position for position, letter in enumerate(name) if letter == "."]:
+        inner = settings.get(name[:cut])
+        if isinstance(inner, Mapping):
+            return _at(inner, name[cut + 1 :])
+    return None
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far a training is.
+
+    Attributes:
+        done: share of its iterations, from 0 to 1.
+        epoch: the epoch that it is in, from 1.
+        epochs: how many there are.
+        loss: of the latest iteration.
+    """
+
+    done: float
+    epoch: int
+    epochs: int
+    loss: float = math.nan
+
+
+def _tell_nobody(step: Step) -> None:
     """Takes progress to nowhere; a function of the module, so that a job can be handed to another process."""
 
 
@@ -26,7 +303,7 @@ class Job:
     """What an adapter is asked to train.
 
     Attributes:
-        recipe: the composed recipe (`suite.published.recipes.compose`).
+        recipe: the composed recipe.
         seed: seed of the run.
         run_dir: folder for the run's checkpoints and log.
         data_dir: folder under which data sets lie, or are built.
@@ -36,14 +313,14 @@ class Job:
         progress: called as the run goes on.
     """
 
-    recipe: dict[str, Any]
+    recipe: ComposedRecipe
     seed: int
     run_dir: Path
     data_dir: Path
     device: str = "cpu"
     teacher_weights: Path | None = None
     launcher: str = "none"
-    progress: Progress = _tell_nobody
+    progress: Callable[[Step], None] = _tell_nobody
 
 
 class Adapter(ABC):
@@ -84,8 +361,17 @@ class Adapter(ABC):
         """
 
     @abstractmethod
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> EffectiveProtocol:
         """The effective protocol, read back from the objects that were built."""
+
+    @classmethod
+    def with_stub_data(cls) -> type[Adapter]:
+        """The same adapter, built without data and weights: `build` and `describe` alone are asked of it.
+
+        Raises:
+            BlockedError: the task cannot do so, and its protocol is read when a training starts.
+        """
+        raise BlockedError(f"{cls.__name__} cannot be built without data")
 
     @abstractmethod
     def fit(self) -> dict[str, float]:
@@ -101,7 +387,7 @@ class Adapter(ABC):
         """Scores the trained student on the test set.
 
         Returns:
-            Percent by metric name (`top1`, `box_AP`, `mask_AP`, `mIoU`, ...).
+            Values by metric name (`top1`, `box_AP`, `mIoU`, ...), in the unit of ``metrics.yaml``.
         """
 
     def per_class(self) -> dict[str, dict[str, float]]:
@@ -114,10 +400,22 @@ class Adapter(ABC):
 
     @abstractmethod
     def save(self, path: Path) -> None:
-        """Writes the student's weights alone, under the keys of the plain zoo model."""
+        """Writes the student's weights alone, under the keys of the plain network."""
 
 
 def load(name: str) -> Any:
-    """The object behind `package.module:name`, as recipes name adapters and data builders."""
+    """The object behind ``package.module:name``, as tasks name adapters and data builders.
+
+    Raises:
+        BlockedError: there is no such module or no such name in it, or its import fails.
+    """
     module, _, attribute = name.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise BlockedError(f"{name!r} cannot be loaded: {error}") from error
+
+
+def modules_of(tap: Tap) -> Iterator[str]:
+    """The dotted paths of a tap, one a level."""
+    yield from [tap.module] if isinstance(tap.module, str) else tap.module

@@ -307,11 +307,11 @@ def check_disk() -> Finding:
 def check_code() -> Finding:
     """What records will say of the code."""
     state = git_state()
-    if state["commit"] is None:
+    if state.commit is None:
         remedy = "records will name no commit: work in a clone, with git installed"
         return Finding("code", "git", "note", "no commit can be read", "", remedy)
-    commit = f"commit {str(state['commit'])[:12]}"
-    if state["dirty"]:
+    commit = f"commit {str(state.commit)[:12]}"
+    if state.dirty:
         remedy = "records will say so: commit before a run that is to be published"
         return Finding("code", "git", "note", f"{commit}, with changes that are not committed", "", remedy)
     return Finding("code", "git", "ok", commit)

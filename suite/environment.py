@@ -61,6 +61,15 @@ def _installed_versions() -> tuple[tuple[str, str], ...]:
     return tuple((name, version) for name, version in found if version is not None)
 
 
+def pinned_version(distribution: str) -> str | None:
+    """Interim: replaced at merge."""
+    for text in importlib.metadata.requires("distillation-reproducibility") or []:
+        match = re.match(r"^([\w.-]+)==([\w.+!-]+)", text)
+        if match and match[1] == distribution:
+            return match[2]
+    return None
+
+
 def installed_versions() -> dict[str, str]:
     """Versions of the packages that define a number (see `NUMBER_PACKAGES`); what is absent is left out."""
     return dict(_installed_versions())
@@ -160,18 +169,25 @@ def _git_state(root: Path) -> tuple[str | None, bool | None]:
     return commit, changed != ""
 
 
-def git_state(root: Path = ROOT) -> dict[str, str | bool | None]:
+class CodeState(NamedTuple):
+    """The code of this process.
+
+    Attributes:
+        commit: the full hash of what is checked out; None where there is no repository, or no git.
+        dirty: whether anything that could change a number differs from it; None likewise.
+    """
+
+    commit: str | None
+    dirty: bool | None
+
+
+def git_state(root: Path = ROOT) -> CodeState:
     """The code of this process: what is checked out at `root`, as it is at the first call.
 
     Files under ``results/`` do not count as dirty: every run leaves a record there, and none of them
     changes what the next run computes.
-
-    Returns:
-        ``commit`` (the full hash) and ``dirty`` (whether anything that could change a number differs
-        from it); both None where there is no repository, or no git.
     """
-    commit, dirty = _git_state(root)
-    return {"commit": commit, "dirty": dirty}
+    return CodeState(*_git_state(root))
 
 
 def _git(root: Path, *arguments: str) -> str | None:

@@ -26,10 +26,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from suite.contract import Job, load
+from suite.contract import ComposedData, Job, load
 from suite.planning.composing import compose
 from suite.published.recipes import load_recipes
-from tasks.adapters.base import MMAdapter
+from tasks.adapters.base import MMAdapter, plain_taps
 from tasks.distillation.distiller import Distiller
 
 RECIPES = (
@@ -96,23 +96,25 @@ def measure(recipe_id: str, profile: str, device: str, rounds: int) -> list[Timi
     recipe = compose(load_recipes()[recipe_id], profile)
     with tempfile.TemporaryDirectory() as folder:
         job = Job(recipe=recipe, seed=0, run_dir=Path(folder), data_dir=Path(folder))
-        adapter: MMAdapter = load(recipe["adapter"])(job)
-    images, height, width = BATCHES[profile, recipe["task"]]
+        adapter: MMAdapter = load(recipe.adapter)(job)
+    images, height, width = BATCHES[profile, recipe.task]
     inputs = torch.randn(images, 3, height, width)
-    samples = [_annotated(adapter.scope, height, width, recipe["data"]) for _ in range(images)]
+    samples = [_annotated(adapter.scope, height, width, recipe.data) for _ in range(images)]
     # The student alone is another object: taps would cost it a little.
-    alone, student = (adapter.network(recipe["student"]) for _ in range(2))
-    teacher = adapter.network(recipe["teacher"])
+    alone, student = (adapter.network(recipe.student) for _ in range(2))
+    assert recipe.teacher is not None
+    assert recipe.method is not None
+    teacher = adapter.network(recipe.teacher)
     distiller = Distiller(
         student,
-        recipe["student"]["taps"],
-        recipe["method"],
+        plain_taps(recipe.student),
+        recipe.method.model_dump(),
         example=inputs[:1],
         features=adapter.features,
         annotations=adapter.annotations,
         teacher=teacher,
-        teacher_taps=recipe["teacher"]["taps"],
-        scales=recipe["data"].get("scales"),
+        teacher_taps=plain_taps(recipe.teacher),
+        scales=recipe.data.scales,
     )
     inputs, samples = inputs.to(device), [sample.to(device) for sample in samples]
     steps = [_step(model.to(device).train(), inputs, samples) for model in (alone, distiller)]
@@ -153,7 +155,7 @@ def _losses_alone(distiller: Distiller, inputs: Tensor, samples: list[Any]) -> C
     return compare
 
 
-def _annotated(scope: str, height: int, width: int, data: dict[str, Any]) -> Any:
+def _annotated(scope: str, height: int, width: int, data: ComposedData) -> Any:
     """A data sample with random objects, or with a random label map."""
     shape = (height, width)
     meta = {"img_shape": shape, "pad_shape": shape, "batch_input_shape": shape, "ori_shape": shape}

@@ -9,19 +9,19 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from suite.audit.dry_run import dry_run
-from suite.contract import BlockedError
+from suite.contract import Arm, BlockedError, ComposedRecipe, Departure, EffectiveProtocol, ServedClaim
 from suite.paths import work_dir
 from suite.planning.plan import Plan, Run, arms
 from suite.published.claims import Claim
 from suite.published.finding import find_claim
 from suite.published.protocols import (
-    Departure,
+    KnownDeparture,
     Stated,
     flatten,
     learning_rates,
@@ -30,20 +30,8 @@ from suite.published.protocols import (
     published_training,
 )
 from suite.published.recipes import load_recipes
-from suite.store.records import Arm, ServedClaim
 
 Verdict = Literal["match", "departure", "mismatch"]
-
-FORCED = (
-    "devices",
-    "batch_size",
-    "accumulation",
-    "norm_batch",
-    "precision",
-    "train_images",
-    "test_images",
-)
-"""Settings that a user's means may force. An override declares them; the batch of all devices has to stay."""
 
 _LONG = 12
 """A list of more is shown by its ends."""
@@ -55,7 +43,7 @@ _CLOSE_RATE = (0.02, 1e-4)
 
 
 @dataclass(frozen=True)
-class Finding:
+class Comparison:
     """One setting of one run.
 
     Attributes:
@@ -88,7 +76,7 @@ def shown(value: object) -> str:
     return "none" if value is None or value in ({}, []) else str(value)
 
 
-def audit(claim: Claim, arm: Arm, recipe: Mapping[str, Any], protocol: Mapping[str, Any]) -> list[Finding]:
+def audit(claim: Claim, arm: Arm, recipe: ComposedRecipe, protocol: EffectiveProtocol) -> list[Comparison]:
     """Compares a run with what was published for a claim that it serves.
 
     Args:
@@ -98,69 +86,69 @@ def audit(claim: Claim, arm: Arm, recipe: Mapping[str, Any], protocol: Mapping[s
         protocol: the effective protocol (`Adapter.describe`).
 
     Returns:
-        One finding for every setting that a source states.
+        One comparison for every setting that a source states.
     """
     protocols = load_protocols()
     stated = published(claim, arm, recipe)
-    departures = [entry for entry in protocols.departures if recipe["student"]["name"] in entry.models]
+    departures = [entry for entry in protocols.departures if recipe.student.name in entry.models]
     return [_compare(name, entry, protocol, recipe, departures) for name, entry in stated.items()]
 
 
-def published(claim: Claim, arm: Arm, recipe: Mapping[str, Any]) -> dict[str, Stated]:
+def published(claim: Claim, arm: Arm, recipe: ComposedRecipe) -> dict[str, Stated]:
     """What the sources state of one arm of a claim, by flat names."""
     protocols = load_protocols()
     trained = dict(arms(claim, load_recipes()[str(claim.recipe)]))[arm]
     stated = published_training(protocols, str(claim.recipe), trained)
     if arm == "distilled":
         paper, _ = find_claim(claim.id)
-        stated |= published_distillation(protocols, paper, claim, recipe["method"]["losses"])
+        assert recipe.method is not None
+        stated |= published_distillation(protocols, paper, claim, recipe.method.losses)
     return stated
 
 
-def mismatches(findings: Iterable[Finding]) -> list[Finding]:
-    """The findings that forbid a run."""
-    return [finding for finding in findings if finding.verdict == "mismatch"]
+def mismatches(comparisons: Iterable[Comparison]) -> list[Comparison]:
+    """The comparisons that forbid a run."""
+    return [comparison for comparison in comparisons if comparison.verdict == "mismatch"]
 
 
 def _compare(
     name: str,
     stated: Stated,
-    protocol: Mapping[str, Any],
-    recipe: Mapping[str, Any],
-    departures: list[Departure],
-) -> Finding:
-    effective = _at(protocol, name)
+    protocol: EffectiveProtocol,
+    recipe: ComposedRecipe,
+    departures: list[KnownDeparture],
+) -> Comparison:
+    effective = protocol.at(name)
     expected = stated.value
     if name == "learning_rates":
         expected = [round(rate, 6) for rate in learning_rates(expected, len(effective))]
     same = _same(expected, effective, *(_CLOSE_RATE if name == "learning_rates" else _CLOSE))
-    why = None if same else _accepted(name, recipe, departures)
+    why = None if same else _accepted(name, effective, recipe, departures)
     verdict: Verdict = "match" if same else "departure" if why else "mismatch"
-    return Finding(name, expected, effective, verdict, f"{stated.source}; {why}" if why else stated.source)
+    return Comparison(name, expected, effective, verdict, f"{stated.source}; {why}" if why else stated.source)
 
 
-def _accepted(name: str, recipe: Mapping[str, Any], departures: list[Departure]) -> str | None:
-    """Why a difference is known, or None where it is not."""
-    for departure in departures:
+def _accepted(name: str, effective: Any, recipe: ComposedRecipe, known: list[KnownDeparture]) -> str | None:
+    """Why a difference is accepted, or None where it is not.
+
+    It is where a departure names this very setting: one that is known of the model, or one that the run
+    declares. Resources declare their values, and only those are accepted.
+    """
+    for departure in known:
         if any(name == setting or name.startswith(f"{setting}.") for setting in departure.settings):
             return departure.why
-    if not recipe["comparable"]:
-        return f"profile {recipe['profile']}"
-    overrides = [text for text in recipe["departures"] if text.startswith("override ")]
-    if overrides and name in FORCED:
-        return f"declared by {', '.join(overrides)}"
+    if not recipe.comparable:
+        return f"profile {recipe.profile}"
+    for declared in recipe.departures:
+        if declared.covers(name) and _is_what_was_declared(declared, effective):
+            return f"declared by {declared.declared_by}"
     return None
 
 
-def _at(protocol: Mapping[str, Any], name: str) -> Any:
-    """The value at a flat name; None where there is none. A key may itself have dots."""
-    if name in protocol:
-        return protocol[name]
-    for cut in [position for position, letter in enumerate(name) if letter == "."]:
-        inner = protocol.get(name[:cut])
-        if isinstance(inner, Mapping):
-            return _at(inner, name[cut + 1 :])
-    return None
+def _is_what_was_declared(departure: Departure, effective: Any) -> bool:
+    return (
+        departure.kind != "resources" or departure.ours is None or _same(departure.ours, effective, *_CLOSE)
+    )
 
 
 def _same(expected: Any, effective: Any, relative: float, absolute: float) -> bool:
@@ -182,21 +170,21 @@ class Audited:
     Attributes:
         run: the training.
         claims: how many claims of the selection it serves.
-        findings: every setting that is stated of it; where two claims state different values, both.
+        comparisons: every setting that is stated of it; where two claims state different values, both.
         unstated: flat names of settings that no source states.
         error: why it could not be built.
     """
 
     run: Run
     claims: int
-    findings: list[Finding]
+    comparisons: list[Comparison]
     unstated: list[str]
     error: str | None = None
 
     @property
-    def mismatches(self) -> list[Finding]:
-        """The findings that forbid the run."""
-        return mismatches(self.findings)
+    def mismatches(self) -> list[Comparison]:
+        """The comparisons that forbid the run."""
+        return mismatches(self.comparisons)
 
 
 def audit_plan(plan: Plan, selected: Collection[str], jobs: int | None = None) -> Iterator[Audited]:
@@ -225,15 +213,15 @@ def audit_plan(plan: Plan, selected: Collection[str], jobs: int | None = None) -
             yield _audited(run, served, protocol)
 
 
-def _audited(run: Run, served: list[ServedClaim], protocol: dict[str, Any]) -> Audited:
-    found: dict[tuple[str, str], Finding] = {}
+def _audited(run: Run, served: list[ServedClaim], protocol: EffectiveProtocol) -> Audited:
+    found: dict[tuple[str, str], Comparison] = {}
     for entry in served:
-        for finding in audit(find_claim(entry.claim)[1], entry.arm, run.recipe, protocol):
-            found[finding.setting, repr(finding.published)] = finding
-    stated = {finding.setting for finding in found.values()}
+        for comparison in audit(find_claim(entry.claim)[1], entry.arm, run.recipe, protocol):
+            found[comparison.setting, repr(comparison.published)] = comparison
+    stated = {comparison.setting for comparison in found.values()}
     unstated = [
         name
-        for name in flatten(protocol)
+        for name in flatten(protocol.settings)
         if not any(name == other or name.startswith(f"{other}.") for other in stated)
     ]
     return Audited(run, len({entry.claim for entry in served}), list(found.values()), unstated)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from pathlib import Path
-from typing import Any
 
-from suite.contract import BlockedError, Job, load
+from suite.contract import Adapter, BlockedError, ComposedRecipe, EffectiveProtocol, Job, load
 
 
-def dry_run(recipe: dict[str, Any], log: Path) -> dict[str, Any]:
+def dry_run(recipe: ComposedRecipe, log: Path) -> EffectiveProtocol:
     """The effective protocol of a recipe of published size.
 
     Args:
@@ -28,11 +27,9 @@ def dry_run(recipe: dict[str, Any], log: Path) -> dict[str, Any]:
     ):
         job = Job(recipe=recipe, seed=0, run_dir=Path(folder), data_dir=Path(folder))
         try:
-            with_stub_data = load("tasks.training.stub_data:with_stub_data")
-            adapter = with_stub_data(load(recipe["adapter"]))(job)
+            adapter: Adapter = load(recipe.adapter).with_stub_data()(job)
             adapter.build()
-            protocol: dict[str, Any] = adapter.describe()
-            return protocol
+            return adapter.describe()
         except BlockedError:
             raise
         except Exception as error:

@@ -79,13 +79,13 @@ def _print_settings(audited: Audited) -> None:
     )
     for heading in ("setting", "published", "effective", "", "stated by"):
         table.add_column(heading, overflow="fold")
-    for finding in sorted(audited.findings, key=lambda finding: finding.setting):
+    for comparison in sorted(audited.comparisons, key=lambda comparison: comparison.setting):
         table.add_row(
-            finding.setting,
-            shown(finding.published),
-            shown(finding.effective),
-            finding.verdict,
-            finding.source,
+            comparison.setting,
+            shown(comparison.published),
+            shown(comparison.effective),
+            comparison.verdict,
+            comparison.source,
         )
     out = console()
     out.print(table)
@@ -102,8 +102,8 @@ def _print_summary(audited: list[Audited]) -> None:
     for heading in ("training", "arm", "claims", "stated", "match", "departure", "mismatch"):
         table.add_column(heading, overflow="fold")
     for one in audited:
-        counts = Counter(finding.verdict for finding in one.findings)
-        stated = str(len(one.findings)) if not one.error else "not built"
+        counts = Counter(comparison.verdict for comparison in one.comparisons)
+        stated = str(len(one.comparisons)) if not one.error else "not built"
         table.add_row(
             one.run.label,
             one.run.arm,
@@ -113,7 +113,7 @@ def _print_summary(audited: list[Audited]) -> None:
         )
     out = console()
     out.print(table)
-    total = Counter(finding.verdict for one in audited for finding in one.findings)
+    total = Counter(comparison.verdict for one in audited for comparison in one.comparisons)
     out.print(
         f"\nTrainings: {len(audited)}; settings stated: {sum(total.values())}; {total['match']} match, "
         f"{total['departure']} depart as listed, {total['mismatch']} do not match.",
@@ -125,6 +125,6 @@ def _faults(audited: list[Audited]) -> Iterator[str]:
     for one in audited:
         if one.error:
             yield f"{one.run.label}: {one.error}"
-        for finding in one.findings:
-            if finding.verdict != "match":
-                yield f"{finding.verdict}: {one.run.label}: {finding.difference} ({finding.source})"
+        for comparison in one.comparisons:
+            if comparison.verdict != "match":
+                yield f"{comparison.verdict}: {one.run.label}: {comparison.difference} ({comparison.source})"

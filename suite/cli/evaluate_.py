@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     (run_id,) = plan.runs
     lead_to(RunFolder(work_dir(), run_id), checkpoint)
     try:
-        outcome = Engine(plan, _command(args), device, 1, Progress(), lambda: None).carry_out()
+        outcome = Engine(plan, _command(args), device, 1, Progress(), lambda: None).execute()
     except KeyboardInterrupt:
         print("suite: interrupted; nothing was recorded", file=sys.stderr)
         return 130
@@ -87,7 +87,7 @@ def _print_numbers(claim: Claim, record: Record) -> None:
 
     from suite.cli.selection import console
 
-    loaded = record.provenance["checkpoint"]
+    loaded = record.provenance.checkpoint or {}
     left_out = ", ".join(f"{count} of {part}" for part, count in loaded["left_out"].items())
     out = console()
     out.print(

@@ -72,7 +72,7 @@ def _print_json(cost: PlanCost, budget: float | None, choices: list[Choice] | No
     import json
     from dataclasses import asdict
 
-    from suite.cost import free_gigabytes, needed_backbones, needed_data, teacher_weights, unit
+    from suite.cost import free_gigabytes, needed_backbones, needed_data, needed_teachers, unit
     from suite.paths import datasets_dir
 
     plan = cost.plan
@@ -99,7 +99,7 @@ def _print_json(cost: PlanCost, budget: float | None, choices: list[Choice] | No
         "saved_by_sharing": plan.saved,
         "saved_between_papers": cost.saved_between_papers,
         "data_sets": [asdict(dataset) for dataset in data],
-        "teacher_weights": [asdict(entry) for entry in teacher_weights(plan)],
+        "teacher_weights": [asdict(entry) for entry in needed_teachers(plan)],
         "backbones": [asdict(entry) for entry in needed_backbones(plan)],
         "disk": {**_disk(data), "folder": str(datasets_dir()), "free": free_gigabytes(datasets_dir())},
         "budget": None if choices is None else {"hours": budget, "choices": [asdict(row) for row in choices]},
@@ -158,12 +158,12 @@ def left_out(plan: Plan) -> list[str]:
 def _print_cost(cost: PlanCost) -> None:
     """Prints what every claim takes, the total, where the hours come from, data, disk and weights."""
     from suite.cli.selection import console
-    from suite.cost import needed_backbones, needed_data, teacher_weights, unit
+    from suite.cost import needed_backbones, needed_data, needed_teachers, unit
 
     out = console()
     hours = unit(cost.plan)
     out.print()
-    data, teachers = needed_data(cost.plan), teacher_weights(cost.plan)
+    data, teachers = needed_data(cost.plan), needed_teachers(cost.plan)
     out.print(_claim_table(cost, hours, data, teachers))
     out.print()
     for line in (

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
     engine = Engine(plan, command_of(args), device, args.jobs, Progress(), rewrite)
     try:
-        outcome = engine.carry_out()
+        outcome = engine.execute()
     except KeyboardInterrupt:
         print("suite: interrupted; the same command goes on where this one stopped", file=sys.stderr)
         return 130
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 def _say_what_it_shows(plan: Plan) -> None:
     from suite.cli.plan_ import left_out
 
-    published = [run.recipe["comparable"] for run in plan.runs.values()] or [plan.profile == "paper"]
+    published = [run.recipe.comparable for run in plan.runs.values()] or [plan.profile == "paper"]
     if not all(published):
         print(
             f"Profile {plan.profile}: the data are embedded (handwritten digits), so published numbers are "

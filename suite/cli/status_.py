@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
             own = [
                 record
                 for record in standing
-                if record.profile == profile and any(claim in ids for claim, _ in claims_served(record))
+                if record.profile == profile and any(claim in ids for claim, *_ in claims_served(record))
             ]
             count = {
                 name: sum(record.status == name for record in own)
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
             }
             arms = measured_arms(own, profile)
             finished = sum(
-                arms.get((claim.id, ARM_OF_ROLE[claim.role]), Measured()).status == "finished"
+                arms.get((claim.id, ARM_OF_ROLE[claim.role], ()), Measured()).status == "finished"
                 for claim in judged
             )
             table.add_row(paper.id, profile, *map(str, count.values()), f"{finished} of {len(judged)}")
@@ -56,6 +56,6 @@ def run(args: argparse.Namespace) -> int:
     out.print(f"\nIn progress: {', '.join(running) if running else 'nothing'}.", soft_wrap=True)
     for record in standing:
         if record.status != "finished":
-            claims = ", ".join(dict.fromkeys(claim for claim, _ in claims_served(record)))
+            claims = ", ".join(dict.fromkeys(claim for claim, *_ in claims_served(record)))
             out.print(f"{record.status}: {record.run_id} ({claims}): {record.error}", soft_wrap=True)
     return 0

@@ -30,7 +30,7 @@ from suite.cost.needs import (
     free_gigabytes,
     needed_backbones,
     needed_data,
-    teacher_weights,
+    needed_teachers,
 )
 from suite.cost.totals import PlanCost, cost_of, in_words, unit
 from suite.published.training_costs import load_costs
@@ -51,7 +51,7 @@ __all__ = [
     "load_costs",
     "needed_backbones",
     "needed_data",
+    "needed_teachers",
     "run_costs",
-    "teacher_weights",
     "unit",
 ]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
+from suite.contract import ComposedRecipe
 from suite.cost.measured import MeasuredSteps
 from suite.paths import REFERENCE
 from suite.planning.plan import Plan, Run
@@ -78,23 +79,23 @@ class Estimator:
         }
 
     def cost(self, run: Run, plan: Plan) -> Cost:
-        """The cost of one run of a plan, whether or not it has been carried out already."""
+        """The cost of one run of a plan, whether or not it has been executed already."""
         recipe = run.recipe
-        if "checkpoint" in recipe:
+        if not run.trains:
             return Cost(0.0, "released", "checkpoints that are scored and not trained")
         try:
             if step := self._timed(recipe):
                 images = step.images
             else:
                 teacher = plan.runs[run.teacher].recipe if run.teacher else None
-                step = self._distilled(recipe, teacher) if recipe["method"] else self._alone(recipe)
-                images = self._scheduled_images(recipe) if recipe["scale"] == "published" else step.images
+                step = self._distilled(recipe, teacher) if recipe.method else self._alone(recipe)
+                images = self._scheduled_images(recipe) if recipe.scale == "published" else step.images
         except _NotOnFileError as missing:
             return Cost(None, "unknown", str(missing))
         assert images is not None  # a step on embedded data is recorded, or follows from one that is
         return Cost(step.seconds * images / 3600, step.basis, step.source, step.how)
 
-    def _timed(self, recipe: dict[str, Any]) -> _Step | None:
+    def _timed(self, recipe: ComposedRecipe) -> _Step | None:
         """The step of finished runs of this very training."""
         for whose, steps in self._measured.items():
             if found := steps.find(recipe):
@@ -102,7 +103,7 @@ class Estimator:
                 return _Step(found.seconds, "measured", source, images=found.images)
         return None
 
-    def _alone(self, recipe: dict[str, Any]) -> _Step:
+    def _alone(self, recipe: ComposedRecipe) -> _Step:
         """The step of a model that is trained alone.
 
         Raises:
@@ -110,8 +111,8 @@ class Estimator:
         """
         if timed := self._timed(recipe):
             return timed
-        name = recipe["student"]["name"]
-        if recipe["scale"] != "published":
+        name = recipe.student.name
+        if recipe.scale != "published":
             raise _NotOnFileError(f"no finished run of {name} in this profile on a CPU")
         figure = self._published.figures.get(name)
         if figure is None:
@@ -125,13 +126,13 @@ class Estimator:
         how = f"the step of {figure.of} times {this:g}/{other:g} ({reason})"
         return _Step(seconds * this / other, "estimated", str(benchmark), how)
 
-    def _distilled(self, recipe: dict[str, Any], teacher_recipe: dict[str, Any] | None) -> _Step:
+    def _distilled(self, recipe: ComposedRecipe, teacher_recipe: ComposedRecipe | None) -> _Step:
         """The step of a distilled training that nobody has timed; see `FORWARD_OF_STEP`.
 
         Raises:
             _NotOnFileError: the step of one of its models is neither recorded nor published.
         """
-        student = self._alone({**recipe, "teacher": None, "method": None})
+        student = self._alone(recipe.model_copy(update={"teacher": None, "method": None}))
         if teacher_recipe is None:
             how = _joined("the student's step; what the loss adds is not counted", student.how)
             return _Step(student.seconds, "estimated", student.source, how, student.images)
@@ -145,34 +146,33 @@ class Estimator:
             images=student.images,
         )
 
-    def _scheduled_images(self, recipe: dict[str, Any]) -> float:
+    def _scheduled_images(self, recipe: ComposedRecipe) -> float:
         """How many images a training with the published protocol sees, each as often as it sees it.
 
         Raises:
             _NotOnFileError: the schedule or the size of the data set is on no file.
         """
-        student, data = recipe["student"], recipe["data"]
-        if "images" not in data:
-            raise _NotOnFileError(f"no number of training images for {data['name']}")
-        if (schedule := self._published.schedules.get(student["zoo"])) is None:
-            raise _NotOnFileError(f"no schedule of {student['zoo']}")
+        student, data = recipe.student, recipe.data
+        if not data.images:
+            raise _NotOnFileError(f"no number of training images for {data.name}")
+        if (schedule := self._published.schedules.get(student.zoo)) is None:
+            raise _NotOnFileError(f"no schedule of {student.zoo}")
         epochs, iterations, batch = _overridden(schedule, recipe)
         if epochs is not None:
-            return float(epochs * data["images"]["train"])
+            return float(epochs * data.images["train"])
         if iterations is None or batch is None:
-            raise _NotOnFileError(f"no batch size for the iterations of {student['name']}")
-        devices = recipe.get("published_devices", recipe.get("devices", 1))
-        return float(iterations * batch * devices)
+            raise _NotOnFileError(f"no batch size for the iterations of {student.name}")
+        return float(iterations * batch * recipe.devices)
 
 
-def _overridden(schedule: Schedule, recipe: dict[str, Any]) -> tuple[int | None, int | None, int | None]:
+def _overridden(schedule: Schedule, recipe: ComposedRecipe) -> tuple[int | None, int | None, int | None]:
     """Epochs or iterations, and images a step on one device, as far as the zoo and the recipe say.
 
     What the recipe changes is applied in the order in which an adapter merges it.
     """
     epochs, iterations, batch = schedule.epochs, schedule.iterations, schedule.batch
-    method = recipe["method"] or {}
-    for layer in (recipe["schedule"], recipe["student"].get("config", {}), method.get("config", {})):
+    of_method = recipe.method.config if recipe.method else {}
+    for layer in (recipe.schedule, recipe.student.config, of_method):
         train = layer.get("train_cfg") or {}
         if "max_epochs" in train:
             epochs, iterations = train["max_epochs"], None
@@ -199,6 +199,6 @@ def run_costs(plan: Plan, records: Iterable[Record]) -> dict[str, Cost]:
     Raises:
         SuiteError: a reference record or the file of published costs is damaged.
     """
-    embedded = any(run.recipe["scale"] == "embedded" for run in plan.runs.values())
+    embedded = any(run.recipe.scale == "embedded" for run in plan.runs.values())
     estimator = Estimator(records, read_all(REFERENCE / "records") if embedded else ())
     return {run_id: estimator.cost(run, plan) for run_id, run in plan.runs.items()}

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from suite.contract import ComposedRecipe
 from suite.store.records import Record
 
 
@@ -40,9 +41,9 @@ class MeasuredSteps:
             if _is_timed(record):
                 self._records.setdefault(_training(record.recipe), []).append(record)
 
-    def find(self, recipe: Mapping[str, Any]) -> MeasuredStep | None:
+    def find(self, recipe: ComposedRecipe) -> MeasuredStep | None:
         """The step of the training of a recipe; None where no record times it."""
-        found = self._records.get(_training(recipe))
+        found = self._records.get(_training(recipe.model_dump()))
         if not found:
             return None
         return MeasuredStep(
@@ -55,7 +56,7 @@ class MeasuredSteps:
 
 
 def _is_timed(record: Record) -> bool:
-    on_gpu = record.provenance.get("device") == "cuda"
+    on_gpu = record.provenance.device == "cuda"
     return (
         record.status == "finished"
         and bool(record.recipe)
@@ -74,7 +75,7 @@ def _training(recipe: Mapping[str, Any]) -> str:
 
 def _width(record: Record) -> int:
     """How many devices, or cores of a CPU, a run was busy on."""
-    each = 1 if record.provenance.get("device") == "cuda" else int(record.provenance.get("threads", 1))
+    each = 1 if record.provenance.device == "cuda" else (record.provenance.threads or 1)
     return each * _devices(record)
 
 
@@ -88,5 +89,5 @@ def _batch(record: Record) -> int:
 
 
 def _device(record: Record) -> str:
-    name = record.provenance.get("gpu") or record.provenance.get("host", {}).get("cpu")
-    return str(name or record.provenance.get("device"))
+    name = record.provenance.gpu or record.provenance.host.get("cpu")
+    return str(name or record.provenance.device)

@@ -57,7 +57,7 @@ def data_name(run: Run) -> str:
     Raises:
         SuiteError: the file of published data sets is damaged.
     """
-    folder = str(run.recipe["data"]["name"])
+    folder = run.recipe.data.name
     return next((name for name, dataset in read_published().items() if dataset.folder == folder), folder)
 
 
@@ -87,7 +87,7 @@ class TeacherWeights:
     address: str | None
 
 
-def teacher_weights(plan: Plan) -> list[TeacherWeights]:
+def needed_teachers(plan: Plan) -> list[TeacherWeights]:
     """The teachers of a plan that follows the published protocol.
 
     Raises:
@@ -97,7 +97,7 @@ def teacher_weights(plan: Plan) -> list[TeacherWeights]:
     return [
         _weights_of(run)
         for run in plan.runs.values()
-        if run.run_id in teachers and run.recipe["scale"] == "published"
+        if run.run_id in teachers and run.recipe.scale == "published"
     ]
 
 
@@ -126,8 +126,8 @@ def needed_backbones(plan: Plan) -> list[NeededBackbone]:
     """
     counts: Counter[str] = Counter()
     for run in plan.runs.values():
-        if run.recipe["scale"] == "published" and run.trains:
-            alone = Recipe(task=run.recipe["task"], student=run.recipe["student"]["name"])
+        if run.recipe.scale == "published" and run.trains:
+            alone = Recipe(task=run.recipe.task, student=run.recipe.student.name)
             stated = published_training(load_protocols(), "", alone)
             counts.update(of.value for name, of in stated.items() if name.startswith("initialised_from."))
     known = read_backbones()
@@ -138,10 +138,10 @@ def needed_backbones(plan: Plan) -> list[NeededBackbone]:
 
 
 def _weights_of(teacher: Run) -> TeacherWeights:
-    model = teacher.recipe["student"]["name"]
-    if teacher.trains:
+    model = teacher.recipe.student.name
+    if teacher.checkpoint is None or teacher.checkpoint.weights is None:
         return TeacherWeights(model, teacher.run_id, released=None, present=False, address=None)
-    released = find_weights(teacher.recipe["checkpoint"]["weights"])
+    released = find_weights(teacher.checkpoint.weights)
     return TeacherWeights(
         model=model,
         run_id=teacher.run_id,

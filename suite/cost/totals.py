@@ -22,7 +22,7 @@ def in_words(hours: float) -> str:
 
 def unit(plan: Plan) -> str:
     """What the hours of a plan are hours of."""
-    published = any(run.recipe["scale"] == "published" for run in plan.runs.values())
+    published = any(run.recipe.scale == "published" for run in plan.runs.values())
     return "GPU-hours" if published or plan.profile == "paper" else "CPU core-hours"
 
 
@@ -32,7 +32,7 @@ class Sum:
 
     Attributes:
         trainings: how many.
-        finished: how many of them need not be carried out any more.
+        finished: how many of them need not be executed any more.
         hours: of those that are left and whose cost is known.
         unknown: how many are left whose cost is not known.
     """
@@ -147,7 +147,7 @@ def _needs(plan: Plan) -> dict[str, tuple[str, ...]]:
 
 def _teacher_of(run_ids: Iterable[str], plan: Plan) -> str | None:
     teachers = (plan.runs[run_id].teacher for run_id in run_ids)
-    return next((plan.runs[teacher].recipe["student"]["name"] for teacher in teachers if teacher), None)
+    return next((plan.runs[teacher].recipe.student.name for teacher in teachers if teacher), None)
 
 
 def _sum(run_ids: Collection[str], costs: Mapping[str, Cost], states: Mapping[str, str]) -> Sum:

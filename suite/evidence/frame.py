@@ -13,10 +13,12 @@ from typing import Any, Final
 
 import pandas as pd
 
+from suite.contract import Arm
 from suite.evidence.served import ClaimArm, claims_served
+from suite.planning.overrides import part_of_variant
 from suite.published.claims import Claim, Metric, MetricName, Paper, Quoted
 from suite.published.priors import find_prior, why_absent
-from suite.store.records import Arm, Record, standing_by_run
+from suite.store.records import Record, standing_by_run
 from suite.verdicts import (
     BLOCKED,
     GainVerdict,
@@ -36,6 +38,7 @@ COLUMNS: Final[dict[str, str]] = {
     "origin": "string",  # claim | quoted: printed by the paper, or by somebody else
     "role": "string",  # role of the claim; kind of a quoted row (rival, reproduction, quotation)
     "about": "string",  # quoted rows: the claim they speak of
+    "variant": "string",  # the overrides that make it another run than the claim's; missing for the claim
     "method": "string",
     "teacher": "string",
     "student": "string",
@@ -50,6 +53,7 @@ COLUMNS: Final[dict[str, str]] = {
     "sd": "float64",  # sample sd over the seeds; missing for one seed
     "n": "Int64",
     "seeds": "string",
+    "repetitions": "Int64",  # finished runs that measured the very same once more (--again); not in the mean
     "difference": "float64",  # reproduced - claimed; missing where they cannot be compared
     "lower": "float64",  # 95 % prediction interval for one more run of ours
     "upper": "float64",
@@ -83,6 +87,7 @@ COLUMNS: Final[dict[str, str]] = {
     "discrepancies": "string",  # ids within the paper
     "series": "string",
     "older_records": "Int64",  # finished records of earlier series, which do not count
+    "older": "string",  # what they measured: mean, number of runs, and when
     "source": "string",
     "note": "string",
 }
@@ -117,12 +122,15 @@ class Measured:
     """What the newest series of records says of one arm of a claim.
 
     Attributes:
-        runs: one record a seed, by seed: the finished one, or the latest attempt.
-        older: number of finished runs in earlier series, which are left out.
+        runs: one record a seed, by seed: of its repetitions the first that finished, or the latest attempt.
+        repeated: finished runs that measured the same as one of `runs` once more.
+        older: finished runs of earlier series (another recipe, version or release), which do not count; the
+            latest first.
     """
 
     runs: tuple[Record, ...] = ()
-    older: int = 0
+    repeated: tuple[Record, ...] = ()
+    older: tuple[Record, ...] = ()
 
     @property
     def status(self) -> str:
@@ -143,7 +151,7 @@ class Measured:
     @property
     def departures(self) -> list[str]:
         """Listed departures of any finished run, without repeats."""
-        return sorted({text for run in self.finished for text in run.departures})
+        return sorted({str(departure) for run in self.finished for departure in run.departures})
 
     @property
     def skipped(self) -> list[str]:
@@ -180,6 +188,18 @@ class Measured:
             run.metrics[metric] for run in self.finished if math.isfinite(run.metrics.get(metric, math.nan))
         ]
         return _mean(values) if values else None
+
+    def history(self, metric: str) -> list[str]:
+        """What earlier series measured, the latest first: ``20.00 (2 runs, 2026-11-01)``."""
+        series: dict[str, list[Record]] = {}
+        for run in self.older:
+            if math.isfinite(run.metrics.get(metric, math.nan)):
+                series.setdefault(run.series, []).append(run)
+        return [
+            f"{_mean([run.metrics[metric] for run in runs]):.2f} ({len(runs)} run{'s' * (len(runs) > 1)}, "
+            f"{max(run.finished_at for run in runs)[:10]})"
+            for runs in series.values()
+        ]
 
     def by_class(self, metric: str) -> dict[str, list[float]]:
         """Class -> the finite results of the finished runs, by seed; classes in the order of the records."""
@@ -219,14 +239,17 @@ def _newest_series(by_series: dict[str, list[Record]]) -> Measured:
     def age(series: str) -> tuple[str, str]:
         return max(record.finished_at for record in by_series[series]), series
 
-    newest = max(by_series, key=age)
-    older = sum(
-        record.status == "finished"
-        for series, records in by_series.items()
-        if series != newest
-        for record in records
-    )
-    return Measured(tuple(sorted(by_series[newest], key=lambda record: record.seed)), older)
+    newest, *before = sorted(by_series, key=age, reverse=True)
+    runs: dict[int, Record] = {}
+    repeated: list[Record] = []
+    for record in sorted(by_series[newest], key=lambda record: (record.seed, record.repetition)):
+        standing = runs.get(record.seed)
+        if standing is None or standing.status != "finished":
+            runs[record.seed] = record
+        elif record.status == "finished":
+            repeated.append(record)
+    older = [record for series in before for record in by_series[series] if record.status == "finished"]
+    return Measured(tuple(runs.values()), tuple(repeated), tuple(older))
 
 
 def build_frame(papers: Iterable[Paper], records: Iterable[Record], profile: str) -> pd.DataFrame:
@@ -238,17 +261,17 @@ def build_frame(papers: Iterable[Paper], records: Iterable[Record], profile: str
         profile: which records count.
 
     Returns:
-        One row for each metric of each claim, and for each metric of each quoted number, in the order of
-        the papers' files; columns and dtypes as in `COLUMNS`.
+        One row for each metric of each claim, then of each variant of a claim, then of each quoted number, in
+        the order of the papers' files; columns and dtypes as in `COLUMNS`.
     """
     papers, records = list(papers), list(records)
     known = _Known(
         {claim.id: claim for paper in papers for claim in paper.claims},
         measured_arms(records, profile),
         {
-            record.provenance["weights_sha256"]: record
+            record.provenance.weights_sha256: record
             for record in records
-            if record.status == "finished" and "weights_sha256" in record.provenance
+            if record.status == "finished" and record.provenance.weights_sha256
         },
     )
     rows: list[dict[str, Any]] = []
@@ -256,6 +279,9 @@ def build_frame(papers: Iterable[Paper], records: Iterable[Record], profile: str
         own = [row for claim in paper.claims for row in _claim_rows(paper, claim, known)]
         _mark_discoveries(own)
         rows += own
+        for claim in paper.claims:
+            for variant in known.variants(claim):
+                rows += _claim_rows(paper, claim, known, variant)
         rows += [row for quoted in paper.quoted for row in _quoted_rows(paper, quoted)]
     for row in rows:
         row["profile"] = profile
@@ -284,36 +310,49 @@ class _Known:
     arms: Arms
     checkpoints: Mapping[str, Record]
 
-    def arm(self, claim: Claim, name: Arm) -> Measured:
-        return self.arms.get((claim.id, name), _NOTHING)
+    def arm(self, claim: Claim, name: Arm, variant: tuple[str, ...] = ()) -> Measured:
+        """What was measured of an arm; a variant's arm is the claim's own where no override touches it."""
+        return self.arms.get((claim.id, name, part_of_variant(variant, name)), _NOTHING)
 
-    def teacher(self, claim: Claim) -> Measured:
+    def variants(self, claim: Claim) -> list[tuple[str, ...]]:
+        """The variants of a claim that were run, in the order of their overrides."""
+        if not claim.judged:
+            return []
+        measures = ARM_OF_ROLE[claim.role]
+        return sorted(
+            variant for name, arm, variant in self.arms if (name, arm) == (claim.id, measures) and variant
+        )
+
+    def teacher(self, claim: Claim, variant: tuple[str, ...] = ()) -> Measured:
         """The checkpoints that taught the distilled runs of a claim; without any, the one that would.
 
         A teacher whose weights were lost and made again on another machine is the same run, and another
         checkpoint.
         """
         taught = {
-            run.provenance.get("teacher", {}).get("weights_sha256")
-            for run in self.arm(claim, "distilled").finished
+            run.provenance.teacher.weights_sha256 if run.provenance.teacher else None
+            for run in self.arm(claim, "distilled", variant).finished
         }
         if taught and taught <= self.checkpoints.keys():
-            return Measured(tuple(self.checkpoints[weights] for weights in sorted(taught)))
-        return self.arm(claim, "teacher")
+            return Measured(tuple(self.checkpoints[str(weights)] for weights in sorted(map(str, taught))))
+        return self.arm(claim, "teacher", variant)
 
     def claimed(self, claim: str | None) -> dict[MetricName, Metric]:
         """The numbers of another claim; none where there is no such claim."""
         return self.claims[claim].metrics if claim is not None and claim in self.claims else {}
 
 
-def _claim_rows(paper: Paper, claim: Claim, known: _Known) -> Iterator[dict[str, Any]]:
-    """One row for each metric of a claim."""
+def _claim_rows(
+    paper: Paper, claim: Claim, known: _Known, variant: tuple[str, ...] = ()
+) -> Iterator[dict[str, Any]]:
+    """One row for each metric of a claim, or of a variant of it."""
     shared: dict[str, Any] = {
         "paper": paper.id,
         "tables": _joined(dict.fromkeys(source.table for source in claim.sources)),
         "claim": claim.id,
         "origin": "claim",
         "role": claim.role,
+        "variant": " ".join(variant) or None,
         "method": claim.label,
         "teacher": claim.teacher,
         "student": claim.student,
@@ -326,12 +365,13 @@ def _claim_rows(paper: Paper, claim: Claim, known: _Known) -> Iterator[dict[str,
     for name, metric in claim.metrics.items():
         row = shared | {
             "metric": name,
-            "main": name == main,
+            # A variant speaks for nobody but itself.
+            "main": name == main and not variant,
             "claimed": metric.value,
             "decimals": metric.decimals,
             "claimed_gain": _claimed_gain(claim, name, known),
         }
-        yield row | (_measured_columns(claim, name, known) if claim.judged else {"status": "quoted"})
+        yield row | (_measured_columns(claim, name, known, variant) if claim.judged else {"status": "quoted"})
 
 
 def main_metric(claim: Claim) -> MetricName:
@@ -376,12 +416,14 @@ def _claimed_gain(claim: Claim, name: MetricName, known: _Known) -> float | None
     return round(metric.value - baseline.value, max(metric.decimals, baseline.decimals))
 
 
-def _measured_columns(claim: Claim, name: MetricName, known: _Known) -> dict[str, Any]:
+def _measured_columns(
+    claim: Claim, name: MetricName, known: _Known, variant: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """What our records say of one metric of a judged claim."""
     arm = ARM_OF_ROLE[claim.role]
-    own = known.arm(claim, arm)
-    columns = {"status": own.status, "released": known.arm(claim, "released").mean(name)}
-    columns |= _columns_beside(claim, name, known) if arm == "distilled" else {}
+    own = known.arm(claim, arm, variant)
+    columns = {"status": own.status, "released": known.arm(claim, "released", variant).mean(name)}
+    columns |= _columns_beside(claim, name, known, variant) if arm == "distilled" else {}
     if not own.runs:
         return columns | {"reason": None if claim.recipe else "the suite has no recipe for this claim"}
     values = list(own.by_seed(name).values())
@@ -393,11 +435,13 @@ def _measured_columns(claim: Claim, name: MetricName, known: _Known) -> dict[str
         "departures": _joined(own.departures),
         "skipped": _joined(own.skipped),
         "series": own.runs[0].series,
-        "older_records": own.older,
+        "repetitions": len(own.repeated) or None,
+        "older_records": len(own.older),
+        "older": _joined(own.history(name)),
     }
     if arm != "distilled":
         return columns | _absolute_columns(claim, name, own, own.faults)
-    teacher, student = known.teacher(claim), known.arm(claim, "student")
+    teacher, student = known.teacher(claim, variant), known.arm(claim, "student", variant)
     reasons = own.faults + teacher.faults + _wrong_teacher(claim, teacher, known)
     return (
         columns
@@ -406,13 +450,15 @@ def _measured_columns(claim: Claim, name: MetricName, known: _Known) -> dict[str
     )
 
 
-def _columns_beside(claim: Claim, name: MetricName, known: _Known) -> dict[str, Any]:
+def _columns_beside(
+    claim: Claim, name: MetricName, known: _Known, variant: tuple[str, ...]
+) -> dict[str, Any]:
     """The teacher and the student alone of a distilled student, which may be there before it is."""
-    student = known.arm(claim, "student")
+    student = known.arm(claim, "student", variant)
     claimed = known.claimed(claim.teacher_claim).get(name)
     return {
         "teacher_claimed": None if claimed is None else claimed.value,
-        "teacher_measured": known.teacher(claim).mean(name),
+        "teacher_measured": known.teacher(claim, variant).mean(name),
         "student_mean": student.mean(name),
         "student_n": len(student.by_seed(name)) or None,
     }

@@ -10,15 +10,16 @@ import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from suite.contract import Arm
 from suite.paths import BASELINES
 from suite.planning.plan import arms
 from suite.published.claims import Claim
 from suite.published.finding import load_papers
 from suite.published.recipes import Recipe, read_recipes
-from suite.store.records import Arm, Record
+from suite.store.records import Record
 
-ClaimArm = tuple[str, Arm]
-"""Id of a claim, and one of its arms."""
+ClaimArm = tuple[str, Arm, tuple[str, ...]]
+"""Id of a claim, one of its arms, and the overrides that make a variant of it; the claim's own has none."""
 
 
 @dataclass(frozen=True)
@@ -39,18 +40,15 @@ class Trainings:
     def served_by(self, record: Record) -> list[ClaimArm]:
         """The claims that a record serves, each with the arm it fills: first those that it lists.
 
-        A run that the user's overrides changed serves only the claims that it lists.
+        Claims of today that need the very training of a listed one are served too; a variant serves only
+        the claims that it lists.
         """
-        listed = [(entry.claim, entry.arm) for entry in record.claims]
-        if any(text.startswith("override ") for text in record.departures):
-            return listed
+        listed: list[ClaimArm] = [(entry.claim, entry.arm, entry.variant) for entry in record.claims]
         trained = dict.fromkeys(self.recipes[entry] for entry in listed if entry in self.recipes)
         same = [entry for recipe in trained if _is_of(record, recipe) for entry in self.arms[recipe]]
         # A student is trained with any seed, a teacher with one.
         teaches = record.seed == record.recipe.get("teacher_seed")
-        return list(
-            dict.fromkeys(listed + [(claim, arm) for claim, arm in same if teaches or arm != "teacher"])
-        )
+        return list(dict.fromkeys(listed + [entry for entry in same if teaches or entry[1] != "teacher"]))
 
 
 def find_trainings(claims: Iterable[Claim], recipes: Mapping[str, Recipe]) -> Trainings:
@@ -63,8 +61,8 @@ def find_trainings(claims: Iterable[Claim], recipes: Mapping[str, Recipe]) -> Tr
     Raises:
         SuiteError: ``baselines/models.yaml`` does not have a teacher.
     """
-    found = {
-        (claim.id, arm): recipe
+    found: dict[ClaimArm, Recipe] = {
+        (claim.id, arm, ()): recipe
         for claim in claims
         if claim.judged and claim.recipe is not None and claim.recipe in recipes
         for arm, recipe in arms(claim, recipes[claim.recipe])

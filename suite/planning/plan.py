@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import functools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
 from typing import Any
 
-from suite.environment import installed_versions
+from suite.contract import Arm, Checkpoint, ComposedRecipe, Resources, ServedClaim
 from suite.errors import SuiteError
-from suite.planning.composing import OWN_MEANS, compose
+from suite.planning.composing import compose
+from suite.planning.identity import Identity, identify
+from suite.planning.overrides import Override, applied_to, for_arm, parse_overrides, variant_of
+from suite.planning.versions import loss_version, releases_of
 from suite.published.claims import Claim
 from suite.published.finding import load_papers
 from suite.published.recipes import Recipe, load_recipes, trained_alone
-from suite.published.weights import teacher_weights
-from suite.store.records import Arm, Record, ServedClaim, Status
+from suite.published.tasks import find_task
+from suite.published.weights import weights_of
 
-_OF_THE_METHOD = re.compile(r"^[+~]{0,2}(method|teacher|model@teacher)\b")
-
-_NOT_PART_OF_THE_NUMBER = ("comparable", "departures", "teacher_seed")
-"""Keys of a composed recipe that describe the run and do not change what it computes."""
+_HASH_IN_NAME = re.compile(r"-(?P<sha256>[0-9a-f]{8})\.pth$")
 
 
 @dataclass(frozen=True)
@@ -30,65 +28,68 @@ class Run:
     """One training: an arm of one or more claims, at one profile, with one seed.
 
     Attributes:
-        run_id: 16 hexadecimal digits, a hash of what defines the number: recipe, profile, seed, data
-            fingerprint, teacher identity, package versions.
-        series: the same without the seed.
+        run_id: 16 hexadecimal digits, a hash of `identity`.
+        series: the same without seed and repetition.
+        identity: what defines the number.
         arm: the arm it was first planned as.
-        recipe: the composed recipe (`suite.published.recipes.compose`).
-        seed: seed of initial weights, order of the data and every draw of the method.
-        teacher: run id of the teacher, for a distilled run.
+        recipe: the composed recipe.
+        teacher: the checkpoint that it learns from, for a distilled run.
+        checkpoint: what is scored, where nothing is trained.
         claims: all published claims it serves, each with the arm it fills.
     """
 
     run_id: str
     series: str
+    identity: Identity
     arm: Arm
-    recipe: dict[str, Any]
-    seed: int
+    recipe: ComposedRecipe
     teacher: str | None = None
+    checkpoint: Checkpoint | None = None
     claims: tuple[ServedClaim, ...] = ()
+
+    @property
+    def seed(self) -> int:
+        """Seed of initial weights, order of the data and every draw of the method."""
+        return self.identity.seed
+
+    @property
+    def repetition(self) -> int:
+        """How often the same had been measured before."""
+        return self.identity.repetition
 
     @property
     def trains(self) -> bool:
         """Whether it trains; if not, it scores a checkpoint that was trained elsewhere."""
-        return "checkpoint" not in self.recipe
+        return self.checkpoint is None
 
     @property
     def label(self) -> str:
-        """A short name for people: student, method, teacher and seed."""
-        parts = [self.recipe["student"]["name"]]
+        """A short name for people: student, method, teacher, seed and, of a repeated one, its number."""
+        words = [self.recipe.student.name]
         if not self.trains:
-            return f"{parts[0]}, released checkpoint"
-        if self.recipe["method"]:
-            parts.append(self.recipe["method"]["title"])
-        if self.recipe["teacher"]:
-            parts.append(f"from {self.recipe['teacher']['name']}")
-        return f"{' '.join(parts)}, seed {self.seed}"
+            return f"{words[0]}, released checkpoint"
+        if self.recipe.method:
+            words.append(self.recipe.method.title)
+        if self.recipe.teacher:
+            words.append(f"from {self.recipe.teacher.name}")
+        again = f", repetition {self.repetition}" if self.repetition else ""
+        return f"{' '.join(words)}, seed {self.seed}{again}"
 
-    def record(self, status: Status, provenance: dict[str, Any], **measured: Any) -> Record:
-        """The record of an attempt at this run that ends now.
-
-        Args:
-            status: how it ended.
-            provenance: code, packages, host and data it ran with.
-            measured: what else is known: `metrics`, `protocol`, `timings`, `error`.
-        """
-        return Record(
-            run_id=self.run_id,
-            series=self.series,
-            claims=list(self.claims),
-            task=self.recipe["task"],
-            arm=self.arm,
-            profile=self.recipe["profile"],
-            seed=self.seed,
-            status=status,
-            comparable=self.recipe["comparable"],
-            recipe=self.recipe,
-            departures=self.recipe["departures"],
-            provenance=provenance,
-            finished_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            **measured,
-        )
+    def as_json(self) -> dict[str, Any]:
+        """The run as plain data."""
+        return {
+            "run_id": self.run_id,
+            "series": self.series,
+            "arm": self.arm,
+            "label": self.label,
+            "seed": self.seed,
+            "repetition": self.repetition,
+            "teacher": self.teacher,
+            "checkpoint": self.checkpoint.model_dump(exclude_none=True) if self.checkpoint else None,
+            "recipe": self.recipe.model_dump(),
+            "identity": self.identity.model_dump(),
+            "claims": [entry.model_dump() for entry in self.claims],
+        }
 
 
 @dataclass
@@ -120,52 +121,65 @@ class Plan:
         return self.unshared - self.trainings
 
 
-def make_plan(claims: Iterable[Claim], profile: str, seeds: int, overrides: Sequence[str] = ()) -> Plan:
+Measured = Callable[[str], bool]
+"""Whether a run of this id has a finished record."""
+
+
+def make_plan(
+    claims: Iterable[Claim],
+    profile: str,
+    seeds: int,
+    overrides: Sequence[str] = (),
+    again: Measured | None = None,
+) -> Plan:
     """Plans the arms of every claim, each training once.
 
-    A judged claim needs: `ours` and `ablation` the teacher (if any), the student alone and the
-    distilled student; `baseline` the student alone; `teacher` the teacher alone. Every seed repeats
-    student and distilled student; the teacher is one, as the papers distil from one checkpoint: with the
-    published protocol the released one (``baselines/weights.yaml``), which is scored before it teaches, and
-    otherwise one that is trained here.
+    A judged claim needs: its student alone, the teacher (if any) and the distilled student; a `baseline` the
+    student alone; a `teacher` the teacher alone. Every seed repeats student and distilled student; the
+    teacher is one, as the papers distil from one checkpoint: with the published protocol the released one
+    (``baselines/weights.yaml``), which is scored before it teaches, and otherwise one that is trained here.
 
     Args:
         claims: the selection.
         profile: name of the profile.
         seeds: number of seeds, at least 1; the seeds are 0 to `seeds - 1`.
-        overrides: the user's Hydra overrides.
+        overrides: the user's overrides (`suite.planning.overrides`).
+        again: for runs that are to be measured once more: which ids are measured already. Each run then is
+            its next repetition; the checkpoints that teach stay the same.
 
     Raises:
         SuiteError: a bad override or profile, or fewer than one seed.
     """
     if seeds < 1:
-        raise SuiteError(f"--seeds {seeds}: ask for at least 1")
+        raise SuiteError(f"--seeds must be at least 1, got {seeds}")
     recipes = load_recipes()
     claims = list(claims)
+    asked = parse_overrides(overrides)
+    planner = _Planner(profile, again)
     plan = Plan(profile)
     runs: dict[str, Run] = {}
+    served: dict[str, dict[ServedClaim, None]] = {}
     for claim in claims:
-        reason = _not_trained(claim)
-        if reason:
+        if reason := _not_trained(claim):
             plan.left_out[claim.id] = reason
             continue
         plan.planned.append(claim.id)
         for seed in range(seeds):
-            for run in _runs(claim, recipes[str(claim.recipe)], profile, seed, tuple(overrides)):
+            for run, entry in planner.runs(claim, recipes[str(claim.recipe)], seed, asked):
                 runs.setdefault(run.run_id, run)
+                served.setdefault(run.run_id, {})[entry] = None
                 plan.unshared += run.trains
-    # A claim's recipe trains the claim's own models, so that no other claim can be served.
-    trained = {run.recipe["student"]["name"] for run in runs.values()}
-    concerned = [
-        claim
-        for paper in load_papers().values()
-        for claim in paper.claims
-        if trained & {claim.student, claim.teacher}
-    ]
-    served = _served(concerned, recipes, profile, seeds, ())
-    if overrides:
-        # A run that is overridden serves nobody who did not ask for it.
-        served = _served(claims, recipes, profile, seeds, tuple(overrides)) | served
+    # Records list all claims that a run serves as it stands in their recipes, in or out of the selection, so
+    # that what was trained for one paper counts for the others.
+    trained = {run.recipe.student.name for run in runs.values()}
+    for paper in load_papers().values():
+        for claim in paper.claims:
+            if _not_trained(claim) or not trained & {claim.student, claim.teacher}:
+                continue
+            for seed in range(seeds):
+                for run, entry in planner.runs(claim, recipes[str(claim.recipe)], seed, ()):
+                    if run.run_id in runs:
+                        served[run.run_id][entry] = None
     # Stable: within a seed the claims' order stays, in which a teacher comes before its students.
     for run in sorted(runs.values(), key=lambda run: run.seed):
         plan.runs[run.run_id] = replace(run, claims=tuple(served[run.run_id]))
@@ -179,47 +193,29 @@ def plan_released(claim: Claim, profile: str, sha256: str, overrides: Sequence[s
         claim: whose student (or teacher, where the claim is its accuracy) the checkpoint is.
         profile: name of the profile.
         sha256: of the checkpoint; part of what defines the number.
-        overrides: the user's Hydra overrides.
+        overrides: the user's overrides.
 
     Raises:
         SuiteError: nobody makes the number of this claim here, or a bad override or profile.
     """
     if reason := _not_trained(claim):
         raise SuiteError(f"{claim.id} cannot be evaluated: {reason}; 'python -m suite list' has the others")
-    recipe = load_recipes()[str(claim.recipe)]
-    alone = compose(trained_alone(recipe, recipe.student), profile, tuple(overrides))
-    # A checkpoint may be named for several claims, and is scored for each: a record is never changed.
-    run = _run("released", {**alone, "checkpoint": {"claim": claim.id, "sha256": sha256}}, seed=0)
-    run = replace(run, claims=(ServedClaim(claim=claim.id, arm="released"),))
+    asked = parse_overrides(overrides)
+    recipe = applied_to(load_recipes()[str(claim.recipe)], asked)
+    chosen = for_arm(asked, "released")
+    alone = compose(
+        trained_alone(recipe, recipe.student), profile, tuple(override.text for override in chosen)
+    )
+    named = Checkpoint(kind="named", sha256=sha256, claim=claim.id)
+    run = _run("released", alone, seed=0, checkpoint=named)
+    entry = ServedClaim(claim=claim.id, arm="released", variant=variant_of(asked, "released"))
+    run = replace(run, claims=(entry,))
     return Plan(profile, {run.run_id: run}, [claim.id])
 
 
 def _not_trained(claim: Claim) -> str | None:
     """Why nothing is trained for a claim, or None."""
-    if not claim.judged:
-        return "a rival's number, only quoted"
-    if claim.recipe is None:
-        return f"no recipe for {claim.task.replace('_', ' ')} yet"
-    return None
-
-
-def _served(
-    claims: Iterable[Claim], recipes: dict[str, Recipe], profile: str, seeds: int, overrides: tuple[str, ...]
-) -> dict[str, list[ServedClaim]]:
-    """Run id -> each of `claims` that it serves, in or out of the selection.
-
-    A record lists them all, so that what was trained for one paper counts for the others.
-    """
-    served: dict[str, list[ServedClaim]] = {}
-    for claim in claims:
-        if _not_trained(claim):
-            continue
-        for seed in range(seeds):
-            for run in _runs(claim, recipes[str(claim.recipe)], profile, seed, overrides):
-                entry = ServedClaim(claim=claim.id, arm=run.arm)
-                if entry not in (entries := served.setdefault(run.run_id, [])):
-                    entries.append(entry)
-    return served
+    return None if claim.recipe else "quoted only: no recipe makes its number"
 
 
 def arms(claim: Claim, recipe: Recipe) -> Iterator[tuple[Arm, Recipe]]:
@@ -235,51 +231,136 @@ def arms(claim: Claim, recipe: Recipe) -> Iterator[tuple[Arm, Recipe]]:
     yield "distilled", recipe
 
 
-def _runs(claim: Claim, recipe: Recipe, profile: str, seed: int, overrides: tuple[str, ...]) -> Iterator[Run]:
-    # A model that is trained alone has no method and no teacher that an override could touch.
-    alone = tuple(text for text in overrides if not _OF_THE_METHOD.match(text))
-    teacher = None
-    for arm, trained in arms(claim, recipe):
-        composed = compose(trained, profile, overrides if arm == "distilled" else alone)
-        if arm == "teacher":
-            # A claim on the teacher itself is about its training.
-            taken = composed if claim.role == "teacher" else _released(composed)
-            teacher = _run(arm, taken, composed["teacher_seed"])
-            yield teacher
-        else:
-            yield _run(arm, composed, seed, teacher if arm == "distilled" else None)
+class _Planner:
+    """Makes the runs of claims; what is the same for several claims or seeds is made once."""
+
+    def __init__(self, profile: str, again: Measured | None) -> None:
+        self._profile = profile
+        self._again = again
+        self._made: dict[tuple[Any, ...], Run] = {}
+
+    def runs(
+        self, claim: Claim, recipe: Recipe, seed: int, overrides: tuple[Override, ...]
+    ) -> Iterator[tuple[Run, ServedClaim]]:
+        """The runs of a claim at one seed, each with what it is of the claim."""
+        teacher: Run | None = None
+        for arm, trained in arms(claim, _chosen(claim, recipe, overrides)):
+            about_the_teacher = claim.role == "teacher"
+            if arm == "teacher":
+                teacher = self._teacher(trained, overrides, released=not about_the_teacher)
+                run = teacher
+            else:
+                run = self._trained(arm, trained, seed, overrides, teacher if arm == "distilled" else None)
+            yield run, ServedClaim(claim=claim.id, arm=arm, variant=variant_of(overrides, arm))
+
+    def _teacher(self, recipe: Recipe, overrides: tuple[Override, ...], released: bool) -> Run:
+        """The one teacher of all seeds; a claim on the teacher itself is about its training."""
+        texts = tuple(override.text for override in for_arm(overrides, "teacher"))
+        key = ("teacher", recipe, texts, released)
+        if key not in self._made:
+            composed = compose(recipe, self._profile, texts)
+            checkpoint = _released(composed) if released else None
+            if checkpoint:
+                # It is scored and not trained: on what its students are trained does not matter.
+                composed = _without_resources(composed)
+            repeated = not released
+            self._made[key] = self._measured(
+                "teacher", composed, composed.teacher_seed, None, checkpoint, repeated
+            )
+        return self._made[key]
+
+    def _trained(
+        self, arm: Arm, recipe: Recipe, seed: int, overrides: tuple[Override, ...], teacher: Run | None
+    ) -> Run:
+        texts = tuple(override.text for override in for_arm(overrides, arm))
+        key = (arm == "distilled", recipe, texts, seed, teacher.run_id if teacher else None)
+        if key not in self._made:
+            composed = compose(recipe, self._profile, texts)
+            self._made[key] = self._measured(arm, composed, seed, teacher, None, repeated=True)
+        # The first arm that asked for a training is not always the one that asks now.
+        found = self._made[key]
+        return found if found.arm == arm else replace(found, arm=arm)
+
+    def _measured(
+        self,
+        arm: Arm,
+        recipe: ComposedRecipe,
+        seed: int,
+        teacher: Run | None,
+        checkpoint: Checkpoint | None,
+        repeated: bool,
+    ) -> Run:
+        run = _run(arm, recipe, seed, teacher, checkpoint)
+        while self._again is not None and repeated and self._again(run.run_id):
+            run = _run(arm, recipe, seed, teacher, checkpoint, run.repetition + 1)
+        return run
 
 
-def _released(teacher: dict[str, Any]) -> dict[str, Any]:
-    """A teacher as the papers have it: with the published protocol the released checkpoint.
+def _chosen(claim: Claim, recipe: Recipe, overrides: tuple[Override, ...]) -> Recipe:
+    """A claim's recipe with the choices that overrides replace; a teacher's claim is about that teacher."""
+    if claim.role != "teacher":
+        return applied_to(recipe, overrides)
+    as_teacher = tuple(override for override in overrides if override.chooses == "teacher")
+    return applied_to(recipe, (replace(entry, key="model@student") for entry in as_teacher))
 
-    It is scored and not trained: on how many devices its students are does not matter.
-    """
-    weights = teacher_weights(teacher["student"]["name"]) if teacher["scale"] == "published" else None
+
+def _released(teacher: ComposedRecipe) -> Checkpoint | None:
+    """A teacher as the papers have it: with the published protocol the released checkpoint."""
+    weights = weights_of(teacher.student.name) if teacher.scale == "published" else None
     if weights is None or not weights.published:
-        return teacher
-    scored = {key: value for key, value in teacher.items() if key not in OWN_MEANS}
-    scored["devices"] = teacher.get("published_devices", teacher["devices"])
-    scored["departures"] = [text for text in teacher["departures"] if not text.startswith("override means.")]
-    return {**scored, "checkpoint": {"weights": weights.id, "file": weights.file_name}}
-
-
-def _run(arm: Arm, recipe: dict[str, Any], seed: int, teacher: Run | None = None) -> Run:
-    identity = {
-        "recipe": {key: value for key, value in recipe.items() if key not in _NOT_PART_OF_THE_NUMBER},
-        "teacher": teacher.run_id if teacher else None,
-        "versions": installed_versions(),
-    }
-    return Run(
-        run_id=_hash({**identity, "seed": seed}),
-        series=_hash(identity),
-        arm=arm,
-        recipe=recipe,
-        seed=seed,
-        teacher=teacher.run_id if teacher else None,
+        return None
+    match = _HASH_IN_NAME.search(weights.file_name)
+    return Checkpoint(
+        kind="released",
+        weights=weights.id,
+        file=weights.file_name,
+        sha256=match["sha256"] if match else None,
     )
 
 
-def _hash(content: dict[str, Any]) -> str:
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+def _without_resources(recipe: ComposedRecipe) -> ComposedRecipe:
+    departures = [entry for entry in recipe.departures if entry.kind != "resources"]
+    return recipe.model_copy(update={"resources": Resources(), "departures": departures})
+
+
+def _run(
+    arm: Arm,
+    recipe: ComposedRecipe,
+    seed: int,
+    teacher: Run | None = None,
+    checkpoint: Checkpoint | None = None,
+    repetition: int = 0,
+) -> Run:
+    task = find_task(recipe.task)
+    losses = recipe.method.losses.values() if recipe.method and checkpoint is None else ()
+    identity = identify(
+        recipe,
+        seed=seed,
+        adapter_version=task.version,
+        loss_versions={loss.type: loss_version(loss.type) for loss in losses},
+        releases=_releases(tuple(task.packages)),
+        teacher=_as_checkpoint(teacher),
+        checkpoint=checkpoint,
+        repetition=repetition,
+    )
+    return Run(
+        run_id=identity.run_id,
+        series=identity.series,
+        identity=identity,
+        arm=arm,
+        recipe=recipe,
+        teacher=teacher.run_id if teacher else None,
+        checkpoint=checkpoint,
+    )
+
+
+@functools.cache
+def _releases(packages: tuple[str, ...]) -> dict[str, str]:
+    return releases_of(packages)
+
+
+def _as_checkpoint(teacher: Run | None) -> Checkpoint | None:
+    """What a student learns from: a released file, or what a run of ours has trained."""
+    if teacher is None:
+        return None
+    return teacher.checkpoint or Checkpoint(kind="trained", run=teacher.run_id)

@@ -44,7 +44,7 @@ class Group(_Strict):
     settings: dict[str, Any]
 
 
-class Departure(_Strict):
+class KnownDeparture(_Strict):
     """A setting that is known not to be the published one.
 
     Attributes:
@@ -75,7 +75,7 @@ class Protocols(_Strict):
     models: dict[str, list[str]]
     methods: dict[str, dict[str, list[str]]] = {}
     recipes: dict[str, list[str]] = {}
-    departures: list[Departure] = []
+    departures: list[KnownDeparture] = []
     names: dict[str, dict[str, str]] = {}
     varied: dict[str, dict[str, Any]] = {}
 

@@ -189,7 +189,7 @@ def find_weights(name: str) -> Weights:
     return known[name]
 
 
-def teacher_weights(model: str) -> Weights | None:
+def weights_of(model: str) -> Weights | None:
     """The checkpoint that a model teaches with; None where nothing is known of one."""
     return read_weights().get(model)
 
@@ -206,7 +206,7 @@ def claims_taught(weights: Weights) -> list[str]:
 
 def how_to_get(model: str) -> str:
     """What to do about missing weights of a model, as the end of a message."""
-    weights = teacher_weights(model)
+    weights = weights_of(model)
     if weights is None or not weights.published:
         return f"no checkpoint of {model} is published: {_TRAIN_IT}"
     return f"fetch them with 'python -m suite weights fetch {weights.id}'"

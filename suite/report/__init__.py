@@ -92,7 +92,7 @@ def recorded_profiles(paper: Paper, records: Iterable[Record]) -> list[str]:
     """The profiles with records of a paper, in the order of the alphabet."""
     claims = {claim.id for claim in paper.claims}
     return sorted(
-        {record.profile for record in records if any(claim in claims for claim, _ in claims_served(record))}
+        {record.profile for record in records if any(claim in claims for claim, *_ in claims_served(record))}
     )
 
 

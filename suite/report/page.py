@@ -12,6 +12,7 @@ from typing import Final
 
 import pandas as pd
 
+from suite.contract import Arm
 from suite.evidence.frame import ARM_OF_ROLE, Arms, Measured, measured_arms, rows_of
 from suite.published.claims import Claim, Paper
 from suite.report.caption import captions
@@ -30,7 +31,7 @@ from suite.report.cells import (
 )
 from suite.report.layout import Grid, Line, Page, Section
 from suite.report.tables import PublishedTables
-from suite.store.records import Arm, Record
+from suite.store.records import Record
 from suite.verdicts import DEVIATIONS, INCONCLUSIVE, STANDARD_RUNS
 
 EMBEDDED_OPENING: Final = (
@@ -155,7 +156,7 @@ def _class_columns(claim: Claim, arms: Arms) -> dict[Arm, dict[str, list[float]]
         return {}
     own = ARM_OF_ROLE[claim.role]
     shown: Iterable[Arm] = _ARM_HEADINGS if own == "distilled" else (own,)
-    columns = {arm: arms.get((claim.id, arm), Measured()).by_class(BY_CLASS) for arm in shown}
+    columns = {arm: arms.get((claim.id, arm, ()), Measured()).by_class(BY_CLASS) for arm in shown}
     return {arm: results for arm, results in columns.items() if results} if columns[own] else {}
 
 
@@ -173,7 +174,7 @@ def environment(records: Iterable[Record]) -> Iterator[tuple[str, str]]:
     """
     seen: dict[str, Counter[str]] = {key: Counter() for key in _FACTS}
     for record in records:
-        provenance = record.provenance
+        provenance = record.provenance.model_dump()
         for group in (provenance, *(value for value in provenance.values() if isinstance(value, dict))):
             for key in seen.keys() & group.keys():
                 if group[key] is not None and not isinstance(group[key], dict):
@@ -188,7 +189,7 @@ def _used(paper: Paper, arms: Arms) -> list[Record]:
     claims = {claim.id for claim in paper.claims}
     runs = {
         run.run_id: run
-        for (claim, _), measured in arms.items()
+        for (claim, *_), measured in arms.items()
         if claim in claims
         for run in measured.finished
     }

@@ -1,4 +1,4 @@
-"""Carries out a plan: every run in a process of its own, side by side, resumed and recorded."""
+"""Executes a plan: every run in a process of its own, side by side, resumed and recorded."""
 
 from __future__ import annotations
 
@@ -21,8 +21,18 @@ from suite.environment import git_state, host_facts, installed_versions, lock_ha
 from suite.errors import SuiteError, did_you_mean
 from suite.paths import records_dir, work_dir
 from suite.planning.plan import Plan, Run
+from suite.running.events import Ended, RunEvent
 from suite.running.progress import Progress
-from suite.store.records import Status, check_writable, read_all, read_for_run, standing_by_run, write_record
+from suite.running.recording import record_of
+from suite.store.records import (
+    Provenance,
+    Status,
+    check_writable,
+    read_all,
+    read_for_run,
+    standing_by_run,
+    write_record,
+)
 from suite.store.run_folders import RunFolder
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -44,7 +54,7 @@ class Outcome:
     """How a plan ended.
 
     Attributes:
-        trained: runs that were carried out now and finished.
+        trained: runs that were executed now and finished.
         skipped: runs that had finished before.
         failed: run id -> why a run failed or is blocked.
     """
@@ -56,17 +66,17 @@ class Outcome:
 
 @dataclass
 class _Worker:
-    """A run that is being carried out."""
+    """A run that is being executed."""
 
     run: Run
     process: BaseProcess
     channel: Connection
     lifeline: Connection
-    ending: dict[str, Any] | None = None
+    ending: Ended | None = None
 
 
 class Engine:
-    """Carries out the runs of one plan.
+    """Executes the runs of one plan.
 
     Workers on a CPU are forked from a server process that has imported PyTorch and the mm packages once, so
     a run costs no import. Workers on a GPU are started afresh: those packages look for GPUs as they are
@@ -99,17 +109,19 @@ class Engine:
         self.on_record = on_record
         self.outcome = Outcome()
         self._asked_jobs = jobs
-        self._provenance = {
-            **git_state(),
-            "command": command,
-            "packages": installed_versions(),
-            "lock_sha256": lock_hash(),
-            "host": host_facts(),
-        }
+        code = git_state()
+        self._provenance = Provenance(
+            commit=code.commit,
+            dirty=code.dirty,
+            command=command,
+            packages=installed_versions(),
+            lock_sha256=lock_hash(),
+            host=host_facts(),
+        )
         self._workers: list[_Worker] = []
 
-    def carry_out(self) -> Outcome:
-        """Carries out what is not finished yet.
+    def execute(self) -> Outcome:
+        """Executes what is not finished yet.
 
         Raises:
             SuiteError: a record cannot be read, or the store cannot be written to.
@@ -148,7 +160,7 @@ class Engine:
         """Starts the process that workers on a CPU are forked from."""
         if self.device == "cuda":
             return
-        adapters = sorted({run.recipe["adapter"].partition(":")[0] for run in waiting})
+        adapters = sorted({run.recipe.adapter.partition(":")[0] for run in waiting})
         self._context.set_forkserver_preload([_WORKER, *adapters])
         with _inherited(CUDA_VISIBLE_DEVICES="-1"):
             multiprocessing.forkserver.ensure_running()
@@ -185,20 +197,20 @@ class Engine:
 
     def _launch(self, run: Run) -> None:
         # Imported here: the module imports no mm package, but only workers have a use for it.
-        from suite.running.worker import Order, carry_out
+        from suite.running.worker import RunRequest, execute
 
-        order = Order(
+        request = RunRequest(
             run=run,
             records=records_dir(),
             work=work_dir(),
             device=self.device,
             threads=self._threads(run),
             provenance=self._provenance,
-            title=f"{run.label} ({self._provenance['command']})",
+            title=f"{run.label} ({self._provenance.command})",
         )
         receiving, sending = self._context.Pipe(duplex=False)
         held, lifeline = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=carry_out, args=(order, sending, held), name=run.run_id)
+        process = self._context.Process(target=execute, args=(request, sending, held), name=run.run_id)
         # Of a forked one, the server has it already.
         with _inherited() if self.device == "cuda" else contextlib.nullcontext():
             process.start()
@@ -213,7 +225,7 @@ class Engine:
         So a run on embedded data always gets one, whatever runs beside it: resumed with other `--jobs`, or
         repeated on a larger machine of the same kind, it ends with the same number.
         """
-        if run.recipe["scale"] == "embedded":
+        if run.recipe.scale == "embedded":
             return 1
         return max(1, int(host_facts()["cores"]) // self.jobs)
 
@@ -223,16 +235,16 @@ class Engine:
         for channel in wait(list(by_channel), timeout=0.5):
             worker = by_channel[channel]  # type: ignore[index]
             try:
-                news = worker.channel.recv()
+                event: RunEvent = worker.channel.recv()
             except (EOFError, OSError):
                 self._workers.remove(worker)
                 worker.process.join()
                 self._ended(worker)
                 continue
-            if news["state"] == "ended":
-                worker.ending = news
+            if isinstance(event, Ended):
+                worker.ending = event
             else:
-                self.progress.update(worker.run, news)
+                self.progress.update(worker.run, event)
 
     def _ended(self, worker: _Worker) -> None:
         """Takes in that a worker is gone, with a word or without."""
@@ -242,26 +254,26 @@ class Engine:
         if ending is None:
             log = self._folder(run.run_id).log
             self._note(run, "failed", _cause_of_death(worker.process.exitcode, log))
-        elif not ending["recorded"]:
-            self._note(run, ending["status"], ending["error"])
+        elif not ending.recorded:
+            self._note(run, ending.status, ending.error or "no reason given")
         else:
-            if ending["status"] == "finished":
+            if ending.status == "finished":
                 self.outcome.trained.append(run.run_id)
             else:
-                self.outcome.failed[run.run_id] = ending["error"]
-            self.progress.ended(run, ending["status"], ending["metrics"], ending["error"])
+                self.outcome.failed[run.run_id] = ending.error or "no reason given"
+            self.progress.ended(run, ending.status, ending.metrics, ending.error)
             self.on_record()
 
-    def _found_in_store(self, run: Run) -> dict[str, Any] | None:
+    def _found_in_store(self, run: Run) -> Ended | None:
         """The outcome of a worker that was killed after it had recorded its run, but before it said so."""
         record = standing_by_run(read_for_run(records_dir(), run.run_id)).get(run.run_id)
         if record is None or record.status != "finished" or not self._folder(run.run_id).weights.exists():
             return None
-        return {"status": "finished", "metrics": record.metrics, "error": None, "recorded": True}
+        return Ended("finished", record.metrics)
 
     def _note(self, run: Run, status: Status, error: str) -> None:
         """Records a run that could not record itself."""
-        record = run.record(status, self._provenance, error=error)
+        record = record_of(run, status, self._provenance, error=error)
         self.outcome.failed[run.run_id] = error
         try:
             write_record(records_dir(), record)
@@ -285,7 +297,7 @@ class Engine:
 
 @contextlib.contextmanager
 def _inherited(**environment: str) -> Iterator[None]:
-    """What a process has that is started meanwhile: a log, a deaf ear to Ctrl-C, environment variables.
+    """What a process has that is started meanwhile: a log, SIGINT ignored, environment variables.
 
     The mm packages print as they are imported, and standard output is for results. A terminal sends Ctrl-C to
     all processes of a command: the engine alone answers it, and stops its workers.

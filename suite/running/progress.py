@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from suite.planning.plan import Run
+from suite.running.events import Training, Waiting
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -31,7 +32,7 @@ class Progress:
         """Says how much there is to do."""
         self._total, self._done, self._jobs = total, skipped, jobs
         left = total - skipped
-        text = f"{total} runs: {skipped} recorded already, {left} to carry out"
+        text = f"{total} runs: {skipped} recorded already, {left} to execute"
         self._say(text + (f", {jobs} side by side" if min(left, jobs) > 1 else ""))
 
     def __enter__(self) -> Progress:
@@ -68,15 +69,16 @@ class Progress:
         if self._live is not None:
             self._tasks[run.run_id] = self._live.add_task(run.label, total=1.0, text="starting")
 
-    def update(self, run: Run, news: dict[str, Any]) -> None:
-        """A run reported how far it is (`suite.running.worker.carry_out`)."""
+    def update(self, run: Run, event: Waiting | Training) -> None:
+        """A run reported how far it is."""
         if self._live is None:
             return
-        if news["state"] == "waiting":
+        if isinstance(event, Waiting):
             self._live.update(self._tasks[run.run_id], text="another command trains it; waiting")
         else:
-            text = f"epoch {news['epoch']}/{news['epochs']}, loss {news['loss']:.3f}"
-            self._live.update(self._tasks[run.run_id], completed=news["done"], text=text)
+            step = event.step
+            text = f"epoch {step.epoch}/{step.epochs}, loss {step.loss:.3f}"
+            self._live.update(self._tasks[run.run_id], completed=step.done, text=text)
 
     def ended(self, run: Run, status: str, metrics: dict[str, float], error: str | None) -> None:
         """A run ended, well or not."""

@@ -1,4 +1,4 @@
-"""Carries out one run in a process of its own, and leaves its record."""
+"""Executes one run in a process of its own, and leaves its record."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ from pathlib import Path
 from typing import Any
 
 from suite.audit.compare import audit, mismatches
-from suite.contract import Adapter, BlockedError, Job, load
+from suite.contract import Adapter, BlockedError, EffectiveProtocol, Job, load
 from suite.paths import datasets_dir
 from suite.planning.plan import Run
 from suite.published.finding import find_claim
 from suite.published.priors import find_prior
 from suite.published.weights import find_weights, how_to_get
+from suite.running.events import Ended, Training, Waiting
+from suite.running.recording import record_of
 from suite.store.downloads import cached
 from suite.store.files import locked, sha256_of
-from suite.store.records import Record, read_for_run, write_record
+from suite.store.records import Provenance, Record, TaughtBy, read_for_run, write_record
 from suite.store.run_folders import WEIGHTS_FILE, RunFolder, lead_to
 from suite.verdicts import teacher_reason
 
@@ -34,8 +36,8 @@ _LONGEST_ERROR = 300
 
 
 @dataclass(frozen=True)
-class Order:
-    """A run and the circumstances in which it is carried out.
+class RunRequest:
+    """A run, and with what it is to be executed.
 
     Attributes:
         run: what to train.
@@ -52,61 +54,59 @@ class Order:
     work: Path
     device: str
     threads: int
-    provenance: dict[str, Any]
+    provenance: Provenance
     title: str
 
 
-def carry_out(order: Order, channel: Connection, lifeline: Connection) -> None:
+def execute(request: RunRequest, channel: Connection, lifeline: Connection) -> None:
     """Entry point of the worker process.
 
-    Sends dictionaries through `channel`: `state` (`waiting`, `running`, `ended`), with progress or
-    the outcome (`status`, `metrics`, `error`, and `recorded`: whether the store has it). Ends at once
-    when the other end of `lifeline` closes, for a run whose engine is gone has nobody to report to; its
-    checkpoint stays.
+    Sends events (`suite.running.events`) through `channel`. Ends at once when the other end of `lifeline`
+    closes, for a run whose engine is gone has nobody to report to; its checkpoint stays.
     """
     threading.Thread(target=_die_with_engine, args=(lifeline,), daemon=True).start()
     try:
-        ending = _carry_out(order, channel)
+        ending = _execute(request, channel)
     except Exception as error:
         # Without a folder to train in, or a store that takes the record: the engine says so, if it can.
-        ending = {"status": "failed", "metrics": {}, "error": _describe(error), "recorded": False}
-    channel.send({"state": "ended", **ending})
+        ending = Ended("failed", error=_describe(error), recorded=False)
+    channel.send(ending)
 
 
-def _carry_out(order: Order, channel: Connection) -> dict[str, Any]:
-    folder = RunFolder(order.work, order.run.run_id)
+def _execute(request: RunRequest, channel: Connection) -> Ended:
+    folder = RunFolder(request.work, request.run.run_id)
     folder.path.mkdir(parents=True, exist_ok=True)
-    _log_to(folder.log, order.title)
-    tried_before = len(read_for_run(order.records, order.run.run_id))
-    with locked(folder.lock, on_wait=lambda: channel.send({"state": "waiting"})):
-        records = read_for_run(order.records, order.run.run_id)
+    _log_to(folder.log, request.title)
+    tried_before = len(read_for_run(request.records, request.run.run_id))
+    with locked(folder.lock, on_wait=lambda: channel.send(Waiting())):
+        records = read_for_run(request.records, request.run.run_id)
         finished = next((record for record in records if record.status == "finished"), None)
         if finished and folder.weights.exists():
             return _ending(finished)
         if not finished and len(records) > tried_before:
             # Another command tried it while this one waited, and it would fail here again.
             return _ending(records[-1])
-        record = _train(order, folder, channel)
+        record = _train(request, folder, channel)
         # A finished run is trained again for its lost weights only. On another machine they may come out as
         # others: then a record of their own tells what those are worth that teach from now on.
         again = finished and record.status == "finished" and _weights_of(record) == _weights_of(finished)
-        return _ending(record if again else write_record(order.records, record))
+        return _ending(record if again else write_record(request.records, record))
 
 
-def _weights_of(record: Record) -> Any:
-    return record.provenance.get("weights_sha256")
+def _weights_of(record: Record) -> str | None:
+    return record.provenance.weights_sha256
 
 
-def _ending(record: Record) -> dict[str, Any]:
-    return {"status": record.status, "metrics": record.metrics, "error": record.error, "recorded": True}
+def _ending(record: Record) -> Ended:
+    return Ended(record.status, record.metrics, record.error)
 
 
-def _train(order: Order, folder: RunFolder, channel: Connection) -> Record:
+def _train(request: RunRequest, folder: RunFolder, channel: Connection) -> Record:
     """Trains and scores; whatever goes wrong becomes a record that says so."""
     started = time.monotonic()
     outcome = _Outcome()
     try:
-        _measure(order, folder, channel, outcome)
+        _measure(request, folder, channel, outcome)
         outcome.status = "finished"
     except BlockedError as error:
         outcome.status, outcome.error = "blocked", _one_line(error)
@@ -116,7 +116,7 @@ def _train(order: Order, folder: RunFolder, channel: Connection) -> Record:
             traceback.print_exc()
         outcome.error = _describe(error)
     outcome.timings["wall"] = time.monotonic() - started
-    return outcome.record(order)
+    return outcome.record(request)
 
 
 class _Outcome:
@@ -126,51 +126,51 @@ class _Outcome:
         self.status: Any = "failed"
         self.error: str | None = None
         self.metrics: dict[str, float] = {}
-        self.protocol: dict[str, Any] = {}
+        self.protocol = EffectiveProtocol({})
         self.provenance: dict[str, Any] = {}
         self.timings: dict[str, float] = {}
         self.per_class: dict[str, dict[str, float]] = {}
         self.skipped: dict[str, int] = {}
 
-    def record(self, order: Order) -> Record:
+    def record(self, request: RunRequest) -> Record:
         """The record of the run as it stands."""
-        run = order.run
-        return run.record(
+        return record_of(
+            request.run,
             self.status,
-            {**order.provenance, **self.provenance},
+            request.provenance.model_copy(update=self.provenance),
             metrics=self.metrics if self.status == "finished" else {},
             per_class=self.per_class if self.status == "finished" else {},
             skipped=self.skipped,
-            protocol=self.protocol,
+            protocol=dict(self.protocol.settings),
             timings={name: round(value, 4) for name, value in self.timings.items()},
             error=self.error,
         )
 
 
-def _measure(order: Order, folder: RunFolder, channel: Connection, outcome: _Outcome) -> None:
+def _measure(request: RunRequest, folder: RunFolder, channel: Connection, outcome: _Outcome) -> None:
     import torch
 
-    torch.set_num_threads(order.threads)
-    device = _device(order.device)
-    outcome.provenance = {"device": device, "threads": order.threads, **_device_facts(device)}
+    torch.set_num_threads(request.threads)
+    device = _device(request.device)
+    outcome.provenance = {"device": device, "threads": request.threads, **_device_facts(device)}
     job = Job(
-        recipe=order.run.recipe,
-        seed=order.run.seed,
+        recipe=request.run.recipe,
+        seed=request.run.seed,
         run_dir=folder.path,
-        data_dir=order.work / "data" if order.run.recipe["scale"] == "embedded" else datasets_dir(),
+        data_dir=request.work / "data" if request.run.recipe.scale == "embedded" else datasets_dir(),
         device=device,
-        teacher_weights=_teacher_weights(order, outcome),
-        progress=lambda event: channel.send({"state": "running", **event}),
+        teacher_weights=_teacher_weights(request, outcome),
+        progress=lambda step: channel.send(Training(step)),
     )
     _drop_unreadable(folder.resume)
-    adapter: Adapter = load(order.run.recipe["adapter"])(job)
+    adapter: Adapter = load(request.run.recipe.adapter)(job)
     outcome.provenance["data_fingerprint"] = adapter.fingerprint()
-    if not order.run.trains:
-        _take_released(order, folder, adapter, outcome)
+    if not request.run.trains:
+        _take_released(request, folder, adapter, outcome)
     else:
         adapter.build()
         outcome.protocol = adapter.describe()
-        _check_protocol(order.run, outcome.protocol)
+        _check_protocol(request.run, outcome.protocol)
         outcome.timings |= adapter.fit()
         outcome.skipped = adapter.skipped()
     started = time.monotonic()
@@ -178,45 +178,47 @@ def _measure(order: Order, folder: RunFolder, channel: Connection, outcome: _Out
     outcome.timings["evaluation"] = time.monotonic() - started
     outcome.per_class = adapter.per_class()
     _check_metrics(outcome.metrics)
-    if order.run.trains:
+    if request.run.checkpoint is None:
         _save(adapter, folder.weights)
-    elif "weights" in order.run.recipe["checkpoint"]:
-        _check_accuracy(order.run, outcome.metrics)
+    elif request.run.checkpoint.kind == "released":
+        _check_accuracy(request.run, outcome.metrics)
     outcome.provenance["weights_sha256"] = sha256_of(folder.weights)
     outcome.timings["peak_memory_mib"] = _peak_memory(device)
 
 
-def _check_protocol(run: Run, protocol: dict[str, Any]) -> None:
+def _check_protocol(run: Run, protocol: EffectiveProtocol) -> None:
     """Makes sure that a run whose number will be held against the published one is what the paper describes.
 
     Raises:
         BlockedError: a setting is not the published one, and no listed departure says so.
     """
-    if not run.recipe["comparable"]:
+    if not run.recipe.comparable:
         return
     claims = [(find_claim(entry.claim)[1], entry.arm) for entry in run.claims]
     wrong = {
-        finding.difference: finding.setting
+        comparison.difference: comparison.setting
         for claim, arm in claims
-        for finding in mismatches(audit(claim, arm, run.recipe, protocol))
+        for comparison in mismatches(audit(claim, arm, run.recipe, protocol))
     }
     if wrong:
         remedy = "'python -m suite audit' shows all of it"
         if "devices" in wrong.values():
-            remedy = f"means.devices={protocol['devices']} declares them and accumulates gradients; {remedy}"
+            ours = protocol.at("devices")
+            remedy = f"resources.devices={ours} declares them and accumulates gradients; {remedy}"
         raise BlockedError(f"not the published protocol: {'; '.join(sorted(wrong))}; {remedy}")
 
 
-def _take_released(order: Order, folder: RunFolder, adapter: Adapter, outcome: _Outcome) -> None:
+def _take_released(request: RunRequest, folder: RunFolder, adapter: Adapter, outcome: _Outcome) -> None:
     """Takes weights that were trained elsewhere in place of training any.
 
     Raises:
         BlockedError: the file is not there, is another than the one that was asked for, or does not fit.
     """
-    path, wanted = folder.weights, order.run.recipe["checkpoint"]
-    if "weights" in wanted:
-        lead_to(folder, _published(wanted["weights"]))
-    elif not path.exists() or sha256_of(path) != wanted["sha256"]:
+    path, wanted = folder.weights, request.run.checkpoint
+    assert wanted is not None
+    if wanted.weights is not None:
+        lead_to(folder, _published(wanted.weights))
+    elif not path.exists() or sha256_of(path) != wanted.sha256:
         raise BlockedError(f"{path.resolve()} is gone or has changed since it was named; name it again")
     report = adapter.build_released(path)
     outcome.provenance["checkpoint"] = {"file": path.resolve().name, **report}
@@ -236,10 +238,10 @@ def _check_accuracy(run: Run, metrics: dict[str, float]) -> None:
     Raises:
         BlockedError: it does not; weights, data or evaluation are not the published ones.
     """
-    if run.recipe["data"]["fingerprint"] is not None:
+    if run.recipe.data.fingerprint is not None or run.checkpoint is None or run.checkpoint.weights is None:
         # Other data than the published ones were declared by an override.
         return
-    weights = find_weights(run.recipe["checkpoint"]["weights"])
+    weights = find_weights(run.checkpoint.weights)
     for name, printed in weights.accuracy.items():
         if name not in metrics or find_prior(weights.dataset, name) is None:
             continue
@@ -282,15 +284,15 @@ def _save(adapter: Adapter, path: Path) -> None:
         ) from error
 
 
-def _teacher_weights(order: Order, outcome: _Outcome) -> Path | None:
-    if order.run.teacher is None:
+def _teacher_weights(request: RunRequest, outcome: _Outcome) -> Path | None:
+    if request.run.teacher is None:
         return None
-    path = RunFolder(order.work, order.run.teacher).weights
+    path = RunFolder(request.work, request.run.teacher).weights
     if not path.exists():
         raise BlockedError(
-            f"{WEIGHTS_FILE} of the teacher's run {order.run.teacher} is missing; reproduce the teacher first"
+            f"{WEIGHTS_FILE} of the teacher's run {request.run.teacher} is missing; reproduce the teacher"
         )
-    outcome.provenance["teacher"] = {"run_id": order.run.teacher, "weights_sha256": sha256_of(path)}
+    outcome.provenance["teacher"] = TaughtBy(run_id=request.run.teacher, weights_sha256=sha256_of(path))
     return path
 
 

@@ -20,7 +20,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 import tasks.networks.architectures  # noqa: F401  (registers its networks with timm)
-from suite.contract import Adapter, BlockedError, load
+from suite.contract import Adapter, BlockedError, ComposedModel, EffectiveProtocol, load
 from suite.published.weights import how_to_get
 from suite.store.files import replacing
 from suite.store.run_folders import RESUME_FILE
@@ -34,7 +34,7 @@ from tasks.training.hooks import (
     seed_everything,
 )
 from tasks.training.initial_weights import initialise
-from tasks.training.resources import fit_to_means
+from tasks.training.resources import fit_to_resources
 from tasks.training.weights import load_all_weights
 
 
@@ -65,36 +65,36 @@ class MMAdapter(Adapter):
 
     def fingerprint(self) -> str:
         """Builds or checks the data set; see `Adapter.fingerprint`."""
-        data = self.job.recipe["data"]
-        found: str = load(data["prepare"])(self._data_root(), data["fingerprint"])
+        data = self.job.recipe.data
+        found: str = load(data.prepare)(self._data_root(), data.fingerprint)
         return found
 
     def _data_root(self) -> Path:
-        return self.job.data_dir / str(self.job.recipe["data"]["name"])
+        return self.job.data_dir / self.job.recipe.data.name
 
     def build(self) -> None:
         """Builds everything up to the first step; see `Adapter.build`."""
         recipe = self.job.recipe
         init_default_scope(self.scope)
         seed_everything(self.job.seed)
-        config = self._config(recipe["student"])
-        if recipe["scale"] == "published":
-            fit_to_means(config, recipe)
+        config = self._config(recipe.student)
+        if recipe.scale == "published":
+            fit_to_resources(config, recipe)
         self.student = self._model(config)
         self._synchronised = is_synchronised(self.student)
         self._test_data = self._test_set(config)
         model: BaseModel = self.student
-        if recipe["method"]:
+        if recipe.method:
             model = Distiller(
                 self.student,
-                recipe["student"]["taps"],
-                recipe["method"],
+                plain_taps(recipe.student),
+                recipe.method.model_dump(),
                 example=self._example(),
                 features=self.features,
                 annotations=self.annotations,
                 teacher=self._teacher(),
-                teacher_taps=recipe["teacher"]["taps"] if recipe["teacher"] else None,
-                scales=recipe["data"].get("scales"),
+                teacher_taps=plain_taps(recipe.teacher) if recipe.teacher else None,
+                scales=recipe.data.scales,
             )
         self._started_from = self._initialise(model)
         self.runner = self._runner(config, model)
@@ -105,13 +105,13 @@ class MMAdapter(Adapter):
 
     def build_released(self, checkpoint: Path) -> dict[str, Any]:
         """Builds the plain student and the test set alone; see `Adapter.build_released`."""
-        student = self.job.recipe["student"]
+        student = self.job.recipe.student
         init_default_scope(self.scope)
         seed_everything(self.job.seed)
         config = self._config(student)
         # Nothing is initialised: every key comes from the checkpoint.
         self.student = self._model(config)
-        report = load_all_weights(self.student, checkpoint, f"the student {student['name']}")
+        report = load_all_weights(self.student, checkpoint, f"the student {student.name}")
         self._test_data = self._test_set(config)
         self.runner = self._runner(config, self.student)
         return report.summary()
@@ -127,26 +127,26 @@ class MMAdapter(Adapter):
         """Gives the network its first weights, and tells what was published of them."""
         return initialise(model, self.student)
 
-    def _config(self, model: dict[str, Any]) -> Config:
+    def _config(self, model: ComposedModel) -> Config:
         """The zoo's config of a model with the recipe's data, schedule and scale merged in."""
-        config = zoo_config(model["zoo"])
+        config = zoo_config(model.zoo)
         recipe = self.job.recipe
         layers = [
-            recipe["data"]["overrides"],
-            recipe["schedule"],
-            model.get("config", {}),
-            (recipe["method"] or {}).get("config", {}),
-            {"model": model["overrides"]},
+            recipe.data.overrides,
+            recipe.schedule,
+            model.config,
+            recipe.method.config if recipe.method else {},
+            {"model": model.overrides},
         ]
         for layer in layers:
             _make_way(config._cfg_dict, layer)
             config.merge_from_dict(_with_data_root(layer, str(self._data_root())))
-        if recipe["scale"] == "published":
+        if recipe.scale == "published":
             for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
                 _innermost(loader.dataset).data_root = f"{self._data_root()}/"
         return config
 
-    def network(self, model: dict[str, Any]) -> BaseModel:
+    def network(self, model: ComposedModel) -> BaseModel:
         """The network of a composed model, as its zoo config and the recipe's scale have it; untrained."""
         init_default_scope(self.scope)
         return self._model(self._config(model))
@@ -159,13 +159,13 @@ class MMAdapter(Adapter):
 
     def _teacher(self) -> BaseModel | None:
         recipe = self.job.recipe
-        if not recipe["teacher"]:
+        if not recipe.teacher:
             return None
-        name = recipe["teacher"]["name"]
+        name = recipe.teacher.name
         if self.job.teacher_weights is None:
-            remedy = how_to_get(name) if recipe["scale"] == "published" else "train it first"
+            remedy = how_to_get(name) if recipe.scale == "published" else "train it first"
             raise BlockedError(f"no weights for the teacher {name}: {remedy}")
-        teacher = self.network(recipe["teacher"])
+        teacher = self.network(recipe.teacher)
         load_all_weights(teacher, self.job.teacher_weights, f"the teacher {name}")
         return teacher
 
@@ -197,7 +197,7 @@ class MMAdapter(Adapter):
             config.model_wrapper_cfg = {"type": "MMDistributedDataParallel", "device_ids": None}
         self._progress = ProgressHook(self.job.progress)
         # The zoo's own hooks (averaged weights, switches of the pipeline) go with published schedules.
-        published = self.job.recipe["scale"] == "published"
+        published = self.job.recipe.scale == "published"
         hooks = [
             *((config.get("custom_hooks") or []) if published else []),
             EpochSeedHook(self.job.seed),
@@ -209,14 +209,21 @@ class MMAdapter(Adapter):
         settings["train_dataloader"] = self._train_loader(config)
         return _Runner(model=model, custom_hooks=hooks, cfg=config, **settings)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> EffectiveProtocol:
         """The effective protocol, read back from the built objects."""
         protocol = read_protocol(self.runner, self._config_of_schedulers, self.student, self._test_data)
         if self._started_from:
             protocol["initial_weights"] = self._started_from
-        if self.job.recipe["teacher"]:
-            protocol["teacher"]["name"] = self.job.recipe["teacher"]["name"]
-        return protocol
+        if self.job.recipe.teacher:
+            protocol["teacher"]["name"] = self.job.recipe.teacher.name
+        return EffectiveProtocol(protocol)
+
+    @classmethod
+    def with_stub_data(cls) -> type[Adapter]:
+        """The adapter built without data and weights; see `Adapter.with_stub_data`."""
+        from tasks.training.stub_data import with_stub_data
+
+        return with_stub_data(cls)
 
     def fit(self) -> dict[str, float]:
         """Trains from the newest resume point; see `Adapter.fit`."""
@@ -325,3 +332,8 @@ def _with_data_root(overrides: Any, root: str) -> Any:
     if isinstance(overrides, list):
         return [_with_data_root(value, root) for value in overrides]
     return overrides.replace("{data_root}", root) if isinstance(overrides, str) else overrides
+
+
+def plain_taps(model: ComposedModel) -> dict[str, dict[str, Any]]:
+    """The taps of a model as the distiller takes them."""
+    return {name: {"module": tap.module, "form": tap.pooling} for name, tap in model.taps.items()}

@@ -10,6 +10,7 @@ import torch
 from mmpretrain.datasets import CIFAR10
 from torch import Tensor
 
+from suite.contract import EffectiveProtocol
 from tasks.adapters.base import MMAdapter
 
 
@@ -24,13 +25,14 @@ class ClassificationAdapter(MMAdapter):
         """`target`: the labels of a batch."""
         return {"target": self.target}
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> EffectiveProtocol:
         """The effective protocol, read back from the built objects."""
         protocol = super().describe()
-        normalisation = protocol["normalisation"]
+        normalisation = protocol.at("normalisation")
         if isinstance(self._test_data, CIFAR10) and "channels" in normalisation:
             # No decoder has put blue first: what is handed on as it is read is RGB.
-            normalisation["channels"] = "RGB" if normalisation["channels"] == "BGR" else "BGR"
+            channels = "RGB" if normalisation["channels"] == "BGR" else "BGR"
+            protocol = protocol.changed(normalisation={**normalisation, "channels": channels})
         return protocol
 
     def target(self, data_samples: Any) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 
+from suite.contract import Step
 from suite.store.files import replacing
 from suite.store.run_folders import RESUME_FILE
 
@@ -139,7 +140,7 @@ class ProgressHook(Hook):
         resumed_iteration: iterations that were behind the run when it started; 0 for one that began anew.
     """
 
-    def __init__(self, report: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, report: Callable[[Step], None]) -> None:
         """Keeps where to report to."""
         self.report = report
         self.resumed_iteration = 0
@@ -158,12 +159,12 @@ class ProgressHook(Hook):
             return
         self._last = now
         self.report(
-            {
-                "done": (runner.iter + 1) / runner.max_iters,
-                "epoch": runner.epoch + 1,
-                "epochs": runner.max_epochs,
-                "loss": _number((outputs or {}).get("loss", math.nan)),
-            }
+            Step(
+                done=(runner.iter + 1) / runner.max_iters,
+                epoch=runner.epoch + 1,
+                epochs=runner.max_epochs,
+                loss=_number((outputs or {}).get("loss", math.nan)),
+            )
         )
 
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from mmengine.config import Config
 
-from suite.contract import BlockedError
+from suite.contract import BlockedError, ComposedRecipe
 
 _GAMMA = 2000
 """Iterations in which the momentum of mmdet's `ExpMomentumEMA` settles, where a config does not say."""
 
 
-def fit_to_means(config: Config, recipe: Mapping[str, Any]) -> None:
+def fit_to_resources(config: Config, recipe: ComposedRecipe) -> None:
     """Makes a config do with the user's devices what it would have done with the published ones.
 
     Gradients accumulate until they are those of the published batch of all devices, so that learning rate
@@ -23,31 +20,32 @@ def fit_to_means(config: Config, recipe: Mapping[str, Any]) -> None:
 
     Args:
         config: of a zoo, with the recipe merged in; changed in place.
-        recipe: composed at published scale; see `suite.published.recipes.compose`.
+        recipe: composed at published scale; see `suite.contract.ComposedRecipe`.
 
     Raises:
         BlockedError: no number of the user's batches makes the published one, or there is no GPU to compute
             in another precision.
     """
     loader = config.train_dataloader
-    published = loader.batch_size * recipe.get("published_devices", recipe["devices"])
-    loader.batch_size = recipe.get("batch_size", loader.batch_size)
-    ours = loader.batch_size * recipe["devices"]
+    resources = recipe.resources
+    published = loader.batch_size * recipe.devices
+    loader.batch_size = resources.batch_size or loader.batch_size
+    ours = loader.batch_size * recipe.devices_used
     if published % ours:
         raise BlockedError(
-            f"no number of batches of {ours} images (means.batch_size on all means.devices) makes the "
-            f"published batch of {published}; name divisors of it"
+            f"no number of batches of {ours} images (resources.batch_size on all resources.devices) makes "
+            f"the published batch of {published}; name divisors of it"
         )
     if published != ours:
         _accumulate(config, published // ours)
-    if "precision" in recipe:
+    if resources.precision:
         if not torch.cuda.is_available():
             raise BlockedError(
-                f"means.precision={recipe['precision']}: mixed precision needs a GPU, and PyTorch sees none; "
-                "leave the override out"
+                f"resources.precision={resources.precision}: mixed precision needs a GPU, and PyTorch sees "
+                "none; leave the override out"
             )
         config.optim_wrapper.type = "AmpOptimWrapper"
-        config.optim_wrapper.dtype = recipe["precision"]
+        config.optim_wrapper.dtype = resources.precision
 
 
 def _accumulate(config: Config, batches: int) -> None:

@@ -11,6 +11,7 @@ from mmengine.model import BaseModel
 from mmengine.registry import DATASETS
 from torch import Tensor
 
+from suite.contract import EffectiveProtocol
 from tasks.adapters.base import MMAdapter
 
 _SIDES = {"mmpretrain": 224, "mmdet": 128, "mmseg": 128}
@@ -59,18 +60,18 @@ class _WithStubData(MMAdapter):
         return {**loader, **alone, "dataset": stub_dataset(loader.dataset, images)}
 
     def _images(self, part: str) -> int:
-        return int(self.job.recipe["data"]["images"][part])
+        return self.job.recipe.data.images[part]
 
     @property
     def _devices(self) -> int:
-        return int(self.job.recipe["devices"])
+        return self.job.recipe.devices_used
 
     def _initialise(self, model: BaseModel) -> dict[str, dict[str, Any]]:
         """Leaves the network as it is."""
         return {}
 
     def _teacher(self) -> BaseModel | None:
-        teacher = self.job.recipe["teacher"]
+        teacher = self.job.recipe.teacher
         return self.network(teacher) if teacher else None
 
     def _example(self) -> Tensor:
@@ -80,15 +81,15 @@ class _WithStubData(MMAdapter):
     def _check_test_images(self) -> None:
         """There are none."""
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> EffectiveProtocol:
         """The protocol of all devices together; see `Adapter.describe`."""
         protocol = super().describe()
-        norm_batch = protocol["norm_batch"]
+        norm_batch = protocol.at("norm_batch")
         if norm_batch and self._synchronised:
             norm_batch *= self._devices
-        return protocol | {
-            "devices": self._devices,
-            "global_batch": protocol["global_batch"] * self._devices,
-            "norm_batch": norm_batch,
-            "train_images": self._images("train"),
-        }
+        return protocol.changed(
+            devices=self._devices,
+            global_batch=protocol.at("global_batch") * self._devices,
+            norm_batch=norm_batch,
+            train_images=self._images("train"),
+        )

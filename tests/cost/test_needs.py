@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from suite.cost import needed_data, teacher_weights
+from suite.cost import needed_data, needed_teachers
 from tests.cost.conftest import plan_of, priced
 
 
 def test_a_released_teacher_is_asked_for_and_costs_no_training_and_another_one_is_trained():
     plan = plan_of("fgd-retinanet-r50-x101", "fgd-solo-r50-r101-inherit")
-    found = {entry.model: entry for entry in teacher_weights(plan)}
+    found = {entry.model: entry for entry in needed_teachers(plan)}
     assert {model: entry.released for model, entry in found.items()} == {
         "retinanet-x101": "retinanet-x101",
         "solo-r101": None,
@@ -21,7 +21,7 @@ def test_a_released_teacher_is_asked_for_and_costs_no_training_and_another_one_i
 
 
 def test_embedded_data_need_no_weights_of_others():
-    assert teacher_weights(plan_of("fgd-retinanet-r50-x101", profile="mini")) == []
+    assert needed_teachers(plan_of("fgd-retinanet-r50-x101", profile="mini")) == []
 
 
 def test_the_data_that_a_plan_needs_are_looked_for():

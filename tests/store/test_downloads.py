@@ -30,7 +30,7 @@ from suite.published.weights import (
     read_backbones,
     read_registry,
     read_weights,
-    teacher_weights,
+    weights_of,
 )
 from suite.store.downloads import DownloadError, cached, fetch
 from suite.strict_yaml import read_yaml
@@ -118,7 +118,7 @@ def test_every_teacher_of_a_judged_distilled_row_has_an_entry():
     teachers = {recipes[str(claim.recipe)].teacher for claim in distilled} - {None}
     assert len(teachers) >= 16
     entries = [read_weights()[str(teacher)] for teacher in teachers]
-    assert entries == [teacher_weights(str(teacher)) for teacher in teachers]
+    assert entries == [weights_of(str(teacher)) for teacher in teachers]
     assert {weights.id for weights in entries if not weights.published} == {"solo-r101"}
     taught = {claim for weights in entries for claim in claims_taught(weights)}
     assert taught == {claim.id for claim in distilled if claim.teacher}
@@ -126,7 +126,7 @@ def test_every_teacher_of_a_judged_distilled_row_has_an_entry():
 
 def test_the_teacher_of_retinanet_is_the_one_of_the_paper_and_not_of_the_released_config():
     teacher, variant = (read_weights()[name] for name in ("retinanet-x101", "retinanet-x101-3x"))
-    assert teacher_weights("retinanet-x101") == teacher
+    assert weights_of("retinanet-x101") == teacher
     assert teacher.accuracy == {"box_AP": "41.0"}
     assert (variant.model, variant.accuracy) == ("retinanet-x101", {"box_AP": "41.6"})
     assert "mgd-retinanet-r50" in claims_taught(teacher)

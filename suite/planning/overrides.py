@@ -1,0 +1,174 @@
+"""Overrides: what a user changes of a recipe, which trainings of a claim that touches, and what it makes.
+
+======================================  ====================================================  ==============
+override                                touches                                               makes
+======================================  ====================================================  ==============
+``resources.*``                         every training                                        a departure
+``student.*``, ``model@student=M``      the student, alone and distilled                      a variant
+``teacher.*``, ``model@teacher=M``      the teacher's training, and what learns from it       a variant
+``method.*``, ``method=M``              the distilled student                                 a variant
+``data.*``, ``schedule.*``              every training                                        a variant
+======================================  ====================================================  ==============
+
+Resources are what a machine forces: the number is still the claim's, with departures. Everything else is a
+**variant**: a row of its own beside the claim's, which it never replaces.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from suite.contract import Arm
+from suite.errors import SuiteError, did_you_mean
+from suite.published.recipes import Recipe, group_choices
+
+_SHAPE = re.compile(
+    r"^(?P<prefix>\+{1,2}|~)?(?P<key>[A-Za-z_][\w./-]*(?:@[A-Za-z_][\w.]*)?)(?:=(?P<value>.*))?$", re.DOTALL
+)
+_RESOLVER = re.compile(r"\$\{[^}]*:")
+
+_ALL: frozenset[Arm] = frozenset({"student", "teacher", "distilled", "released"})
+_ARMS: dict[str, frozenset[Arm]] = {
+    "student": frozenset({"student", "distilled", "released"}),
+    "teacher": frozenset({"teacher", "distilled"}),
+    "method": frozenset({"distilled"}),
+    "data": _ALL,
+    "schedule": _ALL,
+    "resources": _ALL,
+}
+"""First word of a key -> the arms of a claim that it touches."""
+
+_GROUPS = {"model@student": "student", "model@teacher": "teacher", "method": "method"}
+"""Key of a group whose choice a recipe names -> the field of the recipe."""
+
+_PROMISED = {
+    "profile": "what a profile promises cannot be overridden; choose another one with --profile",
+    "task": "a claim's task is fixed; choose other claims",
+    "means": "the group is called 'resources' now",
+}
+
+
+@dataclass(frozen=True)
+class Override:
+    """One override as the user wrote it.
+
+    Attributes:
+        text: all of it.
+        key: what is overridden, without Hydra's ``+`` or ``~``.
+        value: the new value; None where the key is taken out.
+    """
+
+    text: str
+    key: str
+    value: str | None
+
+    @property
+    def root(self) -> str:
+        """The part of the recipe that it changes: `student`, `teacher`, `method`, `data`, ..."""
+        group, _, package = self.key.partition("@")
+        return package.partition(".")[0] or group.partition(".")[0].partition("/")[0]
+
+    @property
+    def chooses(self) -> str | None:
+        """The field of a recipe whose choice it replaces: `student`, `teacher`, `method`, or None."""
+        return _GROUPS.get(self.key)
+
+    @property
+    def is_resource(self) -> bool:
+        """Whether it declares what the user's machine forces, and the claim stays the same."""
+        return self.root == "resources"
+
+    def touches(self, arm: Arm) -> bool:
+        """Whether the training of an arm depends on it."""
+        return arm in _ARMS[self.root]
+
+
+def parse_overrides(texts: Iterable[str]) -> tuple[Override, ...]:
+    """Reads overrides; of two of the same key the last one counts.
+
+    Raises:
+        SuiteError: one is not written like an override, touches what a profile promises or nothing at all, or
+            takes its value from the environment, so that the same words would not be the same run.
+    """
+    found: dict[str, Override] = {}
+    for text in texts:
+        override = _parse(text)
+        found.pop(override.key, None)
+        found[override.key] = override
+    return tuple(found.values())
+
+
+def _parse(text: str) -> Override:
+    match = _SHAPE.match(text)
+    if match is None or (match["value"] is None) != (match["prefix"] == "~"):
+        raise SuiteError(
+            f"override {text!r} is not written like key=value; see 'python -m suite plan --help'"
+        )
+    override = Override(text, match["key"], match["value"])
+    if override.root in _PROMISED:
+        raise SuiteError(f"override {text!r}: {_PROMISED[override.root]}")
+    if override.root not in _ARMS:
+        raise SuiteError(
+            f"override {text!r}: a recipe has no {override.root!r}; {did_you_mean(override.root, _ARMS)}"
+        )
+    if override.value and _RESOLVER.search(override.value):
+        raise SuiteError(
+            f"override {text!r} takes a value from outside of the recipe; write the value itself, so that "
+            "the same command is the same run"
+        )
+    return override
+
+
+def variant_of(overrides: Iterable[Override], arm: Arm) -> tuple[str, ...]:
+    """What makes an arm a variant: the overrides that touch it, but for resources, ordered by their keys."""
+    chosen = [entry for entry in overrides if entry.touches(arm) and not entry.is_resource]
+    return tuple(entry.text for entry in sorted(chosen, key=lambda entry: entry.key))
+
+
+def part_of_variant(variant: Sequence[str], arm: Arm) -> tuple[str, ...]:
+    """The overrides of a claim's variant that touch one of its arms."""
+    return variant_of(parse_overrides(variant), arm)
+
+
+def applied_to(recipe: Recipe, overrides: Iterable[Override]) -> Recipe:
+    """A recipe with the choices that overrides replace: another student, teacher or method.
+
+    A recipe's own settings belong to its method, and go with it.
+
+    Raises:
+        SuiteError: a choice does not exist.
+    """
+    for override in overrides:
+        field = override.chooses
+        if field is None or getattr(recipe, field) is None:
+            continue
+        choices = group_choices("method" if field == "method" else "model")
+        if override.value not in choices:
+            close = did_you_mean(str(override.value), choices)
+            raise SuiteError(f"override {override.text!r}: no {field} {override.value!r}; {close}")
+        changes: dict[str, object] = {field: override.value}
+        if field == "method":
+            changes |= {"overrides": ()}
+        recipe = recipe.model_copy(update=changes)
+    return recipe
+
+
+def for_arm(overrides: Iterable[Override], arm: Arm) -> tuple[Override, ...]:
+    """The overrides of settings that the composition of an arm takes, under the names that they have there.
+
+    A teacher is trained as the student of its own recipe, so what is said of the teacher is said there of the
+    student. Choices of groups are left out: `applied_to` has replaced them.
+    """
+    chosen = [entry for entry in overrides if entry.touches(arm) and entry.chooses is None]
+    return tuple(_as_student(entry) for entry in chosen) if arm == "teacher" else tuple(chosen)
+
+
+def _as_student(override: Override) -> Override:
+    if override.root != "teacher":
+        return override
+    prefix = override.text[: override.text.index(override.key)]
+    key = f"student{override.key.removeprefix('teacher')}"
+    value = "" if override.value is None else f"={override.value}"
+    return replace(override, text=f"{prefix}{key}{value}", key=key)

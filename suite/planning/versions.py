@@ -1,0 +1,107 @@
+"""The versions that are part of a number: of the losses, of the adapters, and of the packages they run on.
+
+Losses declare name and version where they are defined, ``@register_loss("MGDLoss", version=1)``. The
+declaration is read here from the source text: planning needs no PyTorch, and runs where none is installed.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+from suite.environment import NUMBER_PACKAGES, installed_version, pinned_version
+from suite.errors import SuiteError, did_you_mean
+from suite.paths import ROOT
+from suite.strict_yaml import shown
+
+_DECORATOR = "register_loss"
+
+EVERY_TASK = ("torch", "mmengine", "mmcv")
+"""Packages that compute the numbers of every task; a task adds its own (``tasks.yaml``)."""
+
+
+def loss_version(name: str) -> int:
+    """The version of a loss.
+
+    Raises:
+        SuiteError: nobody registers a loss of that name, or a source file cannot be read.
+    """
+    known = loss_versions()
+    if name not in known:
+        raise SuiteError(f"no loss {name!r} is registered; {did_you_mean(name, known)}")
+    return known[name]
+
+
+def loss_versions() -> dict[str, int]:
+    """Every registered loss with its version: those of ``tasks/methods/`` and of the papers' own files.
+
+    Raises:
+        SuiteError: a source file cannot be read, registers without name and version, or a name twice.
+    """
+    found: dict[str, int] = {}
+    seen: dict[str, str] = {}
+    for path in _sources():
+        for name, version, line in _declared(path, path.stat().st_mtime_ns):
+            place = f"{shown(path)}:{line}"
+            if name in found:
+                raise SuiteError(f"{place}: loss {name!r} is registered in {seen[name]} too; rename one")
+            found[name], seen[name] = version, place
+    return found
+
+
+def _sources() -> list[Path]:
+    return sorted((ROOT / "tasks" / "methods").glob("*.py"))
+
+
+@functools.lru_cache(maxsize=1024)
+def _declared(path: Path, changed: int) -> tuple[tuple[str, int, int], ...]:
+    """Name, version and line of every loss that a file registers; `changed` is part of the key only."""
+    text = path.read_text(encoding="utf-8")
+    if _DECORATOR not in text:
+        return ()
+    try:
+        tree = ast.parse(text)
+    except SyntaxError as error:
+        raise SuiteError(f"{shown(path)}:{error.lineno}: {error.msg}; correct that line") from None
+    return tuple(_declarations(tree, path))
+
+
+def _declarations(tree: ast.Module, path: Path) -> Iterator[tuple[str, int, int]]:
+    for node in ast.walk(tree):
+        for call in node.decorator_list if isinstance(node, ast.ClassDef) else []:
+            if not (isinstance(call, ast.Call) and ast.unparse(call.func).rpartition(".")[2] == _DECORATOR):
+                continue
+            name = call.args[0].value if call.args and isinstance(call.args[0], ast.Constant) else None
+            version = next(
+                (
+                    word.value.value
+                    for word in call.keywords
+                    if word.arg == "version" and isinstance(word.value, ast.Constant)
+                ),
+                None,
+            )
+            if not isinstance(name, str) or type(version) is not int or version < 1:
+                raise SuiteError(
+                    f"{shown(path)}:{call.lineno}: a loss is registered as "
+                    f'@{_DECORATOR}("Name", version=1), with both written out; write it so'
+                )
+            yield name, version, call.lineno
+
+
+def releases_of(packages: tuple[str, ...]) -> dict[str, str]:
+    """Import name -> release of the packages that compute a task's numbers.
+
+    Where a package is not installed it is the release that this suite trains with, so that a plan made
+    without PyTorch has the ids of the runs that it will become.
+
+    Args:
+        packages: the task's own, beside those of every task.
+    """
+    found = {}
+    for name in (*EVERY_TASK, *packages):
+        distribution = NUMBER_PACKAGES.get(name, name)
+        if release := installed_version(distribution) or pinned_version(distribution):
+            found[name] = release
+    return found

@@ -1,0 +1,38 @@
+"""The record of an attempt at a run."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+from suite.planning.plan import Run
+from suite.store.records import Provenance, Record, Status
+
+
+def record_of(run: Run, status: Status, provenance: Provenance, **measured: Any) -> Record:
+    """The record of an attempt at a run that ends now.
+
+    Args:
+        run: the run.
+        status: how it ended.
+        provenance: with what it was executed.
+        measured: what else is known: `metrics`, `protocol`, `timings`, `error`.
+    """
+    return Record(
+        run_id=run.run_id,
+        series=run.series,
+        claims=list(run.claims),
+        task=run.recipe.task,
+        arm=run.arm,
+        profile=run.recipe.profile,
+        seed=run.seed,
+        repetition=run.repetition,
+        status=status,
+        comparable=run.recipe.comparable,
+        identity=run.identity.model_dump(),
+        recipe=run.recipe.model_dump(),
+        departures=run.recipe.departures,
+        provenance=provenance,
+        finished_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        **measured,
+    )
