@@ -52,7 +52,7 @@ def name_the_steps_as_an_older_framework_did(recipe):
 
 
 def take_another_teacher(recipe):
-    recipe["teacher"] = compose(load_recipes()["retinanet-r50-fgd-retinanet-x101"], "paper")["teacher"]
+    recipe.teacher = compose(load_recipes()["retinanet-r50-fgd-retinanet-x101"], "paper").teacher
 
 
 def halve_the_batch(recipe):
@@ -183,7 +183,7 @@ def test_what_cannot_be_built_is_told_and_the_others_are_audited(monkeypatch, tm
     monkeypatch.setenv("SUITE_WORK", str(tmp_path))
     plan = make_plan([find_claim("mgd-resnet18")[1]], "paper", 1)
     broken = next(run for run in plan.runs.values() if run.arm == "distilled")
-    broken.recipe["student"]["taps"]["feature"]["module"] = "backbone.layer9"
+    broken.recipe.student.taps["feature"]["module"] = "backbone.layer9"
     outcome = {one.run.arm: one for one in audit_plan(plan, {"mgd-resnet18"}, jobs=1)}
     assert "layer9" in str(outcome["distilled"].error)
     assert outcome["student"].error is None

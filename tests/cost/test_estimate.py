@@ -53,7 +53,7 @@ def test_iterations_count_the_images_of_every_device():
     run = runs_of(plan)["pspnet-r18"]
     hours = run_costs(plan, [])[run.run_id].hours
     assert hours
-    run.recipe["devices"] *= 2
+    run.recipe.devices *= 2
     assert run_costs(plan, [])[run.run_id].hours == pytest.approx(2 * hours)
 
 
@@ -82,7 +82,7 @@ def test_a_schedule_that_the_recipe_changes_is_paid_as_changed():
     steps["train_dataloader"] = {"batch_size": 4}
     counted = replace(run, recipe={**run.recipe, "schedule": steps})
     assert Estimator([]).cost(counted, plan).hours == pytest.approx(
-        0.308 / 2 * 100 * 4 * run.recipe["devices"] / 3600
+        0.308 / 2 * 100 * 4 * run.recipe.devices / 3600
     )
 
 

@@ -14,14 +14,14 @@ from tests.cost.conftest import plan_of, record_of
 
 def test_a_finished_run_on_a_gpu_is_worth_more_than_a_published_figure():
     plan = plan_of("fgd-retinanet-r50-x101-t0p3", "fgd-retinanet-r50-x101", seeds=2)
-    measured = next(run for run in plan.runs.values() if run.recipe["method"])
+    measured = next(run for run in plan.runs.values() if run.recipe.method)
     costs = run_costs(plan, [record_of(measured, 0.9)])
-    of_the_method = [costs[run.run_id] for run in plan.runs.values() if run.recipe["method"]]
+    of_the_method = [costs[run.run_id] for run in plan.runs.values() if run.recipe.method]
     # Another temperature and another seed take as long.
     assert len(of_the_method) == 4
     assert [cost.hours for cost in of_the_method] == [pytest.approx(0.9 * 8 * 1000 / 3600)] * 4
     assert {cost.source for cost in of_the_method} == {"seconds a step of finished runs on NVIDIA H100"}
-    alone = [costs[run.run_id].basis for run in plan.runs.values() if not run.recipe["method"]]
+    alone = [costs[run.run_id].basis for run in plan.runs.values() if not run.recipe.method]
     assert set(alone) == {"published", "released"}
 
 

@@ -36,7 +36,7 @@ def two_photos(tmp_path, monkeypatch):
 @pytest.mark.parametrize("student", PAPER)
 def test_the_published_protocol_asks_for_the_published_data(student, tmp_path):
     task, name = PAPER[student]
-    data = compose(Recipe(task=task, student=student), "paper")["data"]
+    data = compose(Recipe(task=task, student=student), "paper").data
     dataset = read_published()[name]
     assert data["name"] == dataset.folder
     with pytest.raises(BlockedError, match=rf"^{dataset.title} is not at .*SUITE_DATA"):

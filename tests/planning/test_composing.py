@@ -28,15 +28,15 @@ def test_every_recipe_composes_at_every_scale(name):
     recipe = RECIPES[name]
     for profile in group_choices("profile"):
         composed = compose(recipe, profile)
-        assert composed["profile"] == profile
-        assert composed["comparable"] == (profile == "paper")
-        assert composed["scale"] == ("published" if profile == "paper" else "embedded")
-        assert composed["student"]["name"] == recipe.student
-        assert (composed["teacher"] or {}).get("name") == recipe.teacher
-        assert (composed["method"] or {}).get("name") == recipe.method
+        assert composed.profile == profile
+        assert composed.comparable == (profile == "paper")
+        assert composed.scale == ("published" if profile == "paper" else "embedded")
+        assert composed.student.name == recipe.student
+        assert (composed.teacher or {}).get("name") == recipe.teacher
+        assert (composed.method or {}).get("name") == recipe.method
         assert "???" not in json.dumps(composed)
         if profile != "paper":
-            assert composed["departures"]
+            assert composed.departures
 
 
 def test_every_recipe_makes_a_claimed_number_or_a_model_that_one_needs():
@@ -49,10 +49,10 @@ def test_the_override_of_a_recipe_beats_its_method_and_the_users_beats_both():
     recipe = RECIPES["deit-tiny-nkd-deit3-small"]
 
     def gamma(*overrides: str) -> float:
-        value: float = compose(recipe, "mini", overrides)["method"]["losses"]["nkd"]["arguments"]["gamma"]
+        value: float = compose(recipe, "mini", overrides).method.losses["nkd"]["arguments"]["gamma"]
         return value
 
-    defaults = compose(RECIPES["resnet18-nkd-resnet34"], "mini")["method"]["losses"]["nkd"]["arguments"]
+    defaults = compose(RECIPES["resnet18-nkd-resnet34"], "mini").method.losses["nkd"]["arguments"]
     assert defaults["gamma"] == 1.5
     assert gamma() == 1.0
     assert gamma("method.losses.nkd.arguments.gamma=2.5") == 2.5
@@ -60,14 +60,14 @@ def test_the_override_of_a_recipe_beats_its_method_and_the_users_beats_both():
 
 def test_smoke_is_two_iterations():
     composed = compose(MGD, "smoke")
-    train = composed["data"]["overrides"]["train_dataloader"]
+    train = composed.data.overrides["train_dataloader"]
     assert train["dataset"]["indices"] // train["batch_size"] == 2
-    assert composed["schedule"]["train_cfg"]["max_epochs"] == 1
+    assert composed.schedule["train_cfg"]["max_epochs"] == 1
 
 
 def test_a_model_trained_alone_has_neither_teacher_nor_method():
     composed = compose(trained_alone(MGD, "resnet34"), "mini")
-    assert (composed["student"]["name"], composed["teacher"], composed["method"]) == ("resnet34", None, None)
+    assert (composed.student.name, composed.teacher, composed.method) == ("resnet34", None, None)
 
 
 def test_a_teacher_is_trained_on_its_own_task_whatever_its_student_does():
@@ -82,40 +82,40 @@ def test_a_teacher_is_trained_on_its_own_task_whatever_its_student_does():
 
 
 def test_data_that_shrink_the_feature_maps_say_how_many_times_and_others_do_not():
-    assert compose(RECIPES["retinanet-r50"], "mini")["data"]["scales"].keys() == {
+    assert compose(RECIPES["retinanet-r50"], "mini").data.scales.keys() == {
         "channels",
         "positions",
         "map",
     }
     read = {"name", "prepare", "fingerprint", "overrides"}
-    assert compose(RECIPES["resnet18"], "mini")["data"].keys() == read
+    assert compose(RECIPES["resnet18"], "mini").data.keys() == read
     # A published data set says how many images it has.
     for recipe in ("resnet18", "retinanet-r50"):
-        assert compose(RECIPES[recipe], "paper")["data"].keys() == read | {"images"}
+        assert compose(RECIPES[recipe], "paper").data.keys() == read | {"images"}
 
 
 def test_a_model_of_another_data_set_reads_it_with_the_published_protocol_and_its_tasks_data_embedded():
     cifar, usual = (RECIPES["resnet18-cifar-uskd"], RECIPES["resnet18-uskd"])
-    published = compose(cifar, "paper")["data"]
+    published = compose(cifar, "paper").data
     assert (published["name"], published["images"]) == ("cifar100", {"train": 50_000, "test": 10_000})
-    assert compose(trained_alone(cifar, cifar.student), "paper")["data"] == published
+    assert compose(trained_alone(cifar, cifar.student), "paper").data == published
     for profile in ("mini", "smoke"):
-        assert compose(cifar, profile)["data"] == compose(usual, profile)["data"]
-    assert compose(cifar, "paper", ("data.fingerprint=other",))["data"]["fingerprint"] == "other"
+        assert compose(cifar, profile).data == compose(usual, profile).data
+    assert compose(cifar, "paper", ("data.fingerprint=other",)).data.fingerprint == "other"
 
 
 def test_every_claim_is_measured_on_the_data_that_the_published_protocol_of_its_recipe_reads():
     claims_names = {dataset.folder: dataset.claims_name for dataset in read_published().values()}
     for _, claim in select():
         if claim.recipe:
-            data = compose(RECIPES[claim.recipe], "paper")["data"]
+            data = compose(RECIPES[claim.recipe], "paper").data
             assert claims_names[data["name"]] == claim.dataset, claim.id
 
 
 def test_what_is_composed_belongs_to_the_caller():
     first = compose(MGD, "mini")
-    first["student"]["overrides"].clear()
-    assert compose(MGD, "mini")["student"]["overrides"]
+    first.student.overrides.clear()
+    assert compose(MGD, "mini").student.overrides
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def published(paper: Paper, claim: Claim) -> dict[str, Any]:
 
 def made(paper: Paper, recipe: Recipe) -> dict[str, Any]:
     """The same of what a recipe composes."""
-    method = compose(recipe, "paper")["method"]
+    method = compose(recipe, "paper").method
     assert method["task_loss_weight"] == 1.0
     losses = dict(method["losses"])
     loss = losses.pop(paper.id)
@@ -282,7 +282,7 @@ def test_ablations_differ_from_the_row_that_they_vary_by_overrides_of_the_method
         same = ["task", "student", *(["teacher"] if claim.teacher == other.teacher else [])]
         assert [getattr(recipe, key) for key in same] == [getattr(main, key) for key in same]
         varied, usual = compose(recipe, "mini"), compose(main, "mini")
-        assert varied["method"] != usual["method"]
+        assert varied.method != usual.method
         assert {**varied, "method": None, "teacher": None} == {**usual, "method": None, "teacher": None}
 
 
@@ -291,7 +291,7 @@ def test_losses_that_are_sums_over_a_map_are_scaled_with_it():
         loss["type"]: loss.get("scaled")
         for recipe in RECIPES.values()
         if recipe.method and recipe.task != "classification"
-        for loss in compose(recipe, "mini")["method"]["losses"].values()
+        for loss in compose(recipe, "mini").method.losses.values()
     }
     fgd = {"alpha": "channels", "beta": "channels", "gamma": "positions", "lambda_": "map"}
     assert scaled == {
@@ -302,7 +302,7 @@ def test_losses_that_are_sums_over_a_map_are_scaled_with_it():
 def test_weights_that_follow_the_size_of_the_maps_are_listed_as_a_departure():
     recipes = load_recipes()
     departure = "loss weights multiplied for smaller feature maps"
-    assert departure in compose(recipes["retinanet-r50-fgd-retinanet-r101"], "mini")["departures"]
-    assert departure not in compose(recipes["retinanet-r50-fgd-retinanet-r101"], "paper")["departures"]
-    assert departure not in compose(recipes["retinanet-r50"], "mini")["departures"]
-    assert departure not in compose(recipes["resnet18-mgd-resnet34"], "mini")["departures"]
+    assert departure in compose(recipes["retinanet-r50-fgd-retinanet-r101"], "mini").departures
+    assert departure not in compose(recipes["retinanet-r50-fgd-retinanet-r101"], "paper").departures
+    assert departure not in compose(recipes["retinanet-r50"], "mini").departures
+    assert departure not in compose(recipes["resnet18-mgd-resnet34"], "mini").departures

@@ -69,14 +69,14 @@ def test_a_run_lists_the_claims_of_both_papers_whichever_was_selected():
 def test_everything_is_planned_once_with_teachers_before_their_students():
     everything = make_plan([claim for _, claim in select()], "smoke", 2)
     assert len(everything.runs) < everything.unshared
-    what = [(run.label, repr(run.recipe["method"])) for run in everything.runs.values()]
+    what = [(run.label, repr(run.recipe.method)) for run in everything.runs.values()]
     assert len(set(what)) == len(what)
     place = {run_id: number for number, run_id in enumerate(everything.runs)}
     distilled = [run for run in everything.runs.values() if run.teacher]
     assert distilled
     for run in distilled:
         assert place[str(run.teacher)] < place[run.run_id]
-        assert everything.runs[str(run.teacher)].label.startswith(run.recipe["teacher"]["name"])
+        assert everything.runs[str(run.teacher)].label.startswith(run.recipe.teacher.name)
     planned = {entry.claim for run in everything.runs.values() for entry in run.claims}
     assert planned == set(everything.planned)
     assert planned | set(everything.left_out) == {c.id for p in load_papers().values() for c in p.claims}
@@ -122,7 +122,7 @@ def test_an_override_of_the_method_leaves_the_models_trained_alone_as_they_are()
     other = list(plan("mgd-resnet18", overrides=("method.losses.mgd.arguments.alpha=1e-4",)).runs.values())
     assert [run.run_id for run in usual[:2]] == [run.run_id for run in other[:2]]
     assert usual[2].run_id != other[2].run_id
-    assert "override method.losses.mgd.arguments.alpha=1e-4" in other[2].recipe["departures"]
+    assert "override method.losses.mgd.arguments.alpha=1e-4" in other[2].recipe.departures
 
 
 def test_an_overridden_run_serves_only_claims_that_asked_for_it():

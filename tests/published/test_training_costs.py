@@ -29,7 +29,7 @@ def test_every_published_recipe_has_a_schedule_and_every_figure_a_model():
     plan = plan_of(*judged)
     known = load_costs()
     trained = [run.recipe for run in plan.runs.values() if "checkpoint" not in run.recipe]
-    assert {recipe["student"]["zoo"] for recipe in trained} <= set(known.schedules)
+    assert {recipe.student.zoo for recipe in trained} <= set(known.schedules)
     assert set(known.figures) <= set(read_models(BASELINES))
 
 

@@ -108,7 +108,7 @@ def test_the_network_of_a_released_teacher_is_the_zoos_own(weights):
     task = read_models(BASELINES)[weights.model].task
     recipe = compose(Recipe(task=task, student=weights.model), "paper")
     if weights.model in {recipe.teacher for recipe in load_recipes().values()}:
-        assert recipe["student"]["overrides"] == {}
+        assert recipe.student.overrides == {}
 
 
 def test_every_teacher_of_a_judged_distilled_row_has_an_entry():

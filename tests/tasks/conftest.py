@@ -61,7 +61,7 @@ def compose_job(prepare, data_dir: Path):
 
     def make(recipe: Recipe, profile: str, overrides: tuple[str, ...], run_dir: Path, **others: Any) -> Job:
         composed = compose(recipe, profile, overrides)
-        if composed["scale"] == "embedded":
+        if composed.scale == "embedded":
             prepare(composed)
         return Job(recipe=composed, run_dir=run_dir, data_dir=data_dir, **others)
 

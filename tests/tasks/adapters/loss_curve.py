@@ -27,7 +27,7 @@ class Curve(Hook):
 def main(job_file: Path, curve_file: Path) -> None:
     torch.set_num_threads(1)
     job: Job = pickle.loads(job_file.read_bytes())
-    adapter = load(job.recipe["adapter"])(job)
+    adapter = load(job.recipe.adapter)(job)
     adapter.build()
     curve = Curve()
     adapter.runner.register_hook(curve)

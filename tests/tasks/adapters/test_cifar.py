@@ -89,7 +89,7 @@ def test_images_that_are_not_there_are_not_fetched(cifar_job, asked):
     with pytest.raises(RuntimeError, match="Cannot find CIFAR100"):
         adapter.build()
     assert asked == []
-    datasets = adapter._config(adapter.job.recipe["student"])
+    datasets = adapter._config(adapter.job.recipe.student)
     for name in ("train", "val", "test"):
         assert datasets[f"{name}_dataloader"].dataset.download is False
 

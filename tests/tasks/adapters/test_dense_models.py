@@ -61,7 +61,7 @@ def published(name):
 def embedded(name):
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    recipe = compose(Recipe(task=TASKS[name], student=name), "mini")["student"]
+    recipe = compose(Recipe(task=TASKS[name], student=name), "mini").student
     config = zoo_config(recipe["zoo"])
     config.merge_from_dict({"model": recipe["overrides"]})
     init_default_scope(recipe["zoo"].partition("::")[0])

@@ -61,7 +61,7 @@ def make_adapter(tmp_path: Path):
         recipe = compose(load_recipes()[name], "paper", changes)
         run_dir = tmp_path / "run"
         run_dir.mkdir()
-        made: MMAdapter = load(recipe["adapter"])(
+        made: MMAdapter = load(recipe.adapter)(
             Job(recipe=recipe, seed=0, run_dir=run_dir, data_dir=tmp_path / "data", **job)
         )
         assert made.fingerprint() == fingerprint
@@ -92,15 +92,15 @@ def train(make_adapter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def build(row: tuple[Any, ...], *overrides: str) -> MMAdapter:
         adapter: MMAdapter = make_adapter(row, *overrides, teacher_weights=tmp_path / "teacher.pth")
         recipe = adapter.job.recipe
-        if recipe["teacher"]:
-            teacher: Any = adapter.network(recipe["teacher"])
+        if recipe.teacher:
+            teacher: Any = adapter.network(recipe.teacher)
             teacher.backbone.init_cfg = None
             # Without the start of its head, SOLO would take every cell for an object.
             teacher.init_weights()
             # As the zoo saves it.
             content = {"meta": {"epoch": 12}, "state_dict": teacher.state_dict()}
             torch.save(content, tmp_path / "teacher.pth")
-        backbones = publish_backbone(adapter.network(recipe["student"]), tmp_path / "weights")
+        backbones = publish_backbone(adapter.network(recipe.student), tmp_path / "weights")
         monkeypatch.setattr("tasks.training.initial_weights.read_backbones", lambda: backbones)
         adapter.build()
         return adapter

@@ -25,7 +25,7 @@ def test_train_and_test_have_no_digit_in_common():
 
 
 def test_the_data_set_is_built_once_and_is_the_one_the_recipe_names(digit_pairs):
-    expected = compose(load_recipes()["resnet18"], "mini")["data"]["fingerprint"]
+    expected = compose(load_recipes()["resnet18"], "mini").data.fingerprint
     assert fingerprint(digit_pairs) == expected
     files = {path: path.stat().st_mtime_ns for path in digit_pairs.rglob("*.ppm")}
     assert len(files) == 100 * sum(IMAGES_PER_CLASS.values())

@@ -67,7 +67,7 @@ def decode(annotation):
 
 @pytest.mark.slow
 def test_the_data_set_is_built_once_and_is_the_one_the_recipe_names(digit_scenes):
-    named = compose_recipe(Recipe(task="detection", student="retinanet-r50"), "mini")["data"]["fingerprint"]
+    named = compose_recipe(Recipe(task="detection", student="retinanet-r50"), "mini").data.fingerprint
     assert fingerprint(digit_scenes) == named
     files = {path: path.stat().st_mtime_ns for path in digit_scenes.rglob("*.*")}
     assert len(files) == sum(IMAGES.values()) + len(SPLITS)

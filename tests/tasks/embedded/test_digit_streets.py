@@ -36,7 +36,7 @@ def label_maps(digit_streets):
 
 
 def test_the_data_set_is_built_once_and_is_the_one_the_recipe_names(digit_streets):
-    named = compose_recipe(Recipe(task="semantic_segmentation", student="pspnet-r18"), "mini")["data"][
+    named = compose_recipe(Recipe(task="semantic_segmentation", student="pspnet-r18"), "mini").data[
         "fingerprint"
     ]
     assert fingerprint(digit_streets) == named

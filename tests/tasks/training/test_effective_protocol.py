@@ -14,7 +14,7 @@ from tasks.training.effective_protocol import read_protocol
 
 def effective(name, tmp_path, **changes):
     recipe = copy.deepcopy(compose(load_recipes()[name], "paper"))
-    recipe["schedule"] |= changes
+    recipe.schedule |= changes
     return dry_run(recipe, tmp_path / "log")
 
 
@@ -79,7 +79,7 @@ def test_a_published_data_set_has_as_many_images_in_its_recipes_as_in_its_descri
     folders = {"imagenet": ("train", "val"), "coco": ("train2017", "val2017"), "cityscapes": ("train", "val")}
     published = {dataset.folder: dataset for dataset in read_published().values()}
     for recipe in ("resnet18", "retinanet-r50", "pspnet-r18"):
-        data = compose(load_recipes()[recipe], "paper")["data"]
+        data = compose(load_recipes()[recipe], "paper").data
         dataset, (train, test) = published[data["name"]], folders[data["name"]]
         images = {part.folder.rpartition("/")[2]: part.count for part in dataset.images}
         # Images without objects are left out of the training.

@@ -28,7 +28,7 @@ LEGACY = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 @functools.cache
 def adapter_of(name: str) -> Any:
     recipe = compose(Recipe(task=read_models(BASELINES)[name].task, student=name), "smoke")
-    adapter = load(recipe["adapter"])(Job(recipe=recipe, seed=0, run_dir=Path(), data_dir=Path()))
+    adapter = load(recipe.adapter)(Job(recipe=recipe, seed=0, run_dir=Path(), data_dir=Path()))
     init_default_scope(adapter.scope)
     return adapter
 
@@ -319,7 +319,7 @@ def paper_adapter(tmp_path: Path) -> Any:
     def make(weights: Path | None) -> Any:
         recipe = compose(load_recipes()["resnet18-nkd-resnet34"], "paper")
         job = Job(recipe=recipe, seed=0, run_dir=tmp_path, data_dir=tmp_path, teacher_weights=weights)
-        adapter = load(recipe["adapter"])(job)
+        adapter = load(recipe.adapter)(job)
         init_default_scope(adapter.scope)
         return adapter
 
