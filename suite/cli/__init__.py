@@ -23,6 +23,7 @@ VERBS = {
     "weights": "published checkpoints: list them, fetch some",
     "status": "what is recorded, running and left to do",
     "report": "tables of claimed against reproduced numbers",
+    "archive": "the record store as a whole: write records of older layouts anew",
     "doctor": "what is installed and present, and how to mend each gap",
 }
 """Verb -> one line of help.

@@ -78,9 +78,7 @@ def _print_json(cost: PlanCost, budget: float | None, choices: list[Choice] | No
     plan = cost.plan
     runs = [
         {
-            **{key: value for key, value in asdict(run).items() if key != "claims"},
-            "label": run.label,
-            "claims": [entry.model_dump() for entry in run.claims],
+            **run.as_json(),
             "state": cost.states[run.run_id],
             "cost": asdict(cost.runs[run.run_id]),
         }

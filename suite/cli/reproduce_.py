@@ -8,7 +8,10 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from suite.planning.plan import Plan
+    from suite.store.records import Record
 
 LAUNCHERS = ("local",)
 
@@ -24,11 +27,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--jobs", metavar="N", type=positive, help="runs side by side (default: one a core, one on a GPU)"
     )
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    parser.add_argument(
+        "--again", action="store_true", help="measure the same once more, as the next repetition of each run"
+    )
     parser.add_argument("--strict", action="store_true", help="exit with status 3 when a verdict deviates")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Carries out the selection and prints the table of every paper it touches.
+    """Executes the selection and prints the table of every paper it touches.
 
     Returns:
         0; 1 when a run failed or is blocked; with ``--strict`` 3 when a verdict deviates; 130 when
@@ -52,10 +58,12 @@ def run(args: argparse.Namespace) -> int:
         raise SuiteError(f"unknown launcher {args.launcher!r}: {did_you_mean(args.launcher, LAUNCHERS)}")
     device = args.device if args.device == "auto" else check_device(args.device)
     claims = [claim for _, claim in select(args.paper, args.table, args.claim)]
-    plan = make_plan(claims, args.profile, args.seeds, args.overrides)
+    records = read_all(records_dir())
+    again = _is_finished(records) if args.again else None
+    plan = make_plan(claims, args.profile, args.seeds, args.overrides, again)
     _say_what_it_shows(plan)
     if args.dry_run:
-        print_plan(plan, recorded_states(plan, read_all(records_dir())))
+        print_plan(plan, recorded_states(plan, records))
         return 0
     papers = selected_papers((claim.id for claim in claims), load_papers().values())
 
@@ -72,6 +80,12 @@ def run(args: argparse.Namespace) -> int:
     if outcome.failed:
         return 1
     return 3 if args.strict and deviates else 0
+
+
+def _is_finished(records: Iterable[Record]) -> Callable[[str], bool]:
+    """Whether a run of an id has finished, going by the records there are."""
+    finished = {record.run_id for record in records if record.status == "finished"}
+    return finished.__contains__
 
 
 def _say_what_it_shows(plan: Plan) -> None:

@@ -47,7 +47,10 @@ def command_of(args: argparse.Namespace) -> str:
             words += [f"--{name}", getattr(args, name)]
     if args.claim:
         words += ["--claim", *args.claim]
-    words += ["--profile", args.profile, "--seeds", str(args.seeds), *args.overrides]
+    words += ["--profile", args.profile, "--seeds", str(args.seeds)]
+    if getattr(args, "again", False):
+        words += ["--again"]
+    words += args.overrides
     return f"python -m suite {shlex.join(words)}"
 
 

@@ -55,13 +55,13 @@ def _check(path: Path) -> None:
     Raises:
         DownloadError: it is such a file, or no checkpoint at all.
     """
-    # Imported here: only a file that has just arrived needs PyTorch.
+    from suite.contract import BlockedError, load
     from suite.store.downloads import DownloadError
-    from tasks.training.weights import RefusedCheckpointError, read_checkpoint
 
     try:
-        read_checkpoint(path)
-    except RefusedCheckpointError as error:
+        # Named, not imported: only a file that has just arrived needs PyTorch.
+        load("tasks.training.weights:read_checkpoint")(path)
+    except BlockedError as error:
         raise DownloadError(f"{error}; nothing was kept") from None
 
 

@@ -35,7 +35,7 @@ COLUMNS: Final[dict[str, str]] = {
     "paper": "string",
     "tables": "string",  # ids of the published tables that print the number
     "claim": "string",
-    "origin": "string",  # claim | quoted: printed by the paper, or by somebody else
+    "origin": "string",  # claim | variant | quoted: the paper's, the same under overrides, somebody else's
     "role": "string",  # role of the claim; kind of a quoted row (rival, reproduction, quotation)
     "about": "string",  # quoted rows: the claim they speak of
     "variant": "string",  # the overrides that make it another run than the claim's; missing for the claim
@@ -350,7 +350,7 @@ def _claim_rows(
         "paper": paper.id,
         "tables": _joined(dict.fromkeys(source.table for source in claim.sources)),
         "claim": claim.id,
-        "origin": "claim",
+        "origin": "variant" if variant else "claim",
         "role": claim.role,
         "variant": " ".join(variant) or None,
         "method": claim.label,

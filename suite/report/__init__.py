@@ -49,7 +49,8 @@ class Report:
     @property
     def deviates(self) -> bool:
         """Whether a verdict contradicts its claim: a deviating number, a loss, a gain of another size."""
-        verdicts = {*self.frame["verdict"].dropna(), *self.frame["gain_verdict"].dropna()}
+        claims = self.frame[self.frame["origin"] == "claim"]
+        verdicts = {*claims["verdict"].dropna(), *claims["gain_verdict"].dropna()}
         return not verdicts.isdisjoint(DEVIATIONS | _AGAINST_THE_CLAIM)
 
     def text(self, form: str) -> str:

@@ -31,6 +31,7 @@ from suite.report.cells import (
 )
 from suite.report.layout import Grid, Line, Page, Section
 from suite.report.tables import PublishedTables
+from suite.report.variants import variant_sections
 from suite.store.records import Record
 from suite.verdicts import DEVIATIONS, INCONCLUSIVE, STANDARD_RUNS
 
@@ -118,9 +119,11 @@ def build_page(paper: Paper, frame: pd.DataFrame, records: Iterable[Record], pro
 
 def _chapters(paper: Paper, rows: Sequence[Row], arms: Arms, used: Sequence[Record]) -> Iterator[Section]:
     """What follows the published tables; a chapter with nothing in it is left out."""
-    details = tuple(_detail(row) for row in rows if row["verdict"] in {*DEVIATIONS, INCONCLUSIVE})
+    judged = [row for row in rows if row["origin"] == "claim"]
+    details = tuple(_detail(row) for row in judged if row["verdict"] in {*DEVIATIONS, INCONCLUSIVE})
     if details:
         yield Section("Deviations and undecided rows", (Grid(DETAIL_HEADINGS, details),))
+    yield from variant_sections(rows)
     classes = tuple(_class_grids(paper.claims, arms))
     if classes:
         yield Section(f"{BY_CLASS} of each class", classes, "In percent, mean ± sample sd over the seeds.")
@@ -198,7 +201,8 @@ def _used(paper: Paper, arms: Arms) -> list[Record]:
 
 def _commands(paper: str, profile: str, rows: Sequence[Row]) -> tuple[str, ...]:
     """The command that makes these numbers, with as many seeds as the best row has."""
-    seeds = max((row["n"] or 0 for row in rows), default=0) or STANDARD_RUNS
+    counts = [row["n"] or 0 for row in rows if row["origin"] == "claim"]
+    seeds = max(counts, default=0) or STANDARD_RUNS
     return (
         f"make reproduce PAPER={paper} PROFILE={profile} SEEDS={seeds}",
         f"python -m suite reproduce --paper {paper} --profile {profile} --seeds {seeds}",

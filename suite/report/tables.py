@@ -68,7 +68,7 @@ class PublishedTables:
             item.id: f"{item.title}. {item.text} Sources: {'; '.join(item.sources)}."
             for item in paper.discrepancies
         }
-        finished = [set(entries(row["departures"])) for row in rows if row["n"]]
+        finished = [set(entries(row["departures"])) for row in self._rows if row["n"]]
         self.shared_departures = tuple(sorted(set.intersection(*finished))) if finished else ()
 
     def sections(self) -> Iterator[Section]:
@@ -134,10 +134,13 @@ class PublishedTables:
         for identifier in entries(row["discrepancies"]):
             yield f"Discrepancy: {self._discrepancies[identifier]}"
         if row["older_records"]:
+            measured = f": {'; '.join(entries(row['older']))}" if row["older"] else ""
             yield (
                 f"Left out of this row: {many(row['older_records'], 'finished run')} of an earlier recipe, "
-                "data or version."
+                f"data or version{measured}."
             )
+        if row["repetitions"]:
+            yield f"Measured again and not in the mean: {many(row['repetitions'], 'run')}."
 
 
 def _printed(claims: Iterable[Claim], table: Table) -> Printed:
