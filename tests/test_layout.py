@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ SUITE = (
     ("doctor",),
     ("cli",),
 )
-"""Packages and modules of the engine, from the ground up: each imports from its own row and those above it."""
+"""Packages and modules of the engine, from the ground up: none imports from a row below its own."""
 
 TASKS = (
     ("methods", "networks", "data", "embedded"),
@@ -72,20 +73,21 @@ def files(package: str) -> list[Path]:
     ]
 
 
+def edges(package: str) -> Iterator[tuple[str, str, str]]:
+    """Room that imports, room that is imported, and where."""
+    for path in files(package):
+        for module, line, _ in imports(path):
+            parts = module.split(".")
+            if (parts[0] == package and len(parts) > 1 and (ROOT / package / parts[1]).exists()) or (
+                parts[0] == package and len(parts) > 1 and (ROOT / package / f"{parts[1]}.py").exists()
+            ):
+                yield room(path, package), parts[1], f"{path.relative_to(ROOT)}:{line} imports {module}"
+
+
 def backward(package: str, rows: tuple[tuple[str, ...], ...]) -> list[str]:
     """Imports against the direction of the rows."""
     height = {name: number for number, row in enumerate(rows) for name in row}
-    found = []
-    for path in files(package):
-        own = room(path, package)
-        for module, line, _ in imports(path):
-            parts = module.split(".")
-            if parts[0] == package and len(parts) > 1 and parts[1] in height and parts[1] != own:
-                if height[parts[1]] > height[own] or (
-                    height[parts[1]] == height[own] and len(rows[height[own]]) == 1
-                ):
-                    found.append(f"{path.relative_to(ROOT)}:{line} imports {module}")
-    return found
+    return [where for own, other, where in edges(package) if height.get(other, 0) > height[own]]
 
 
 @pytest.mark.parametrize(("package", "rows"), [("suite", SUITE), ("tasks", TASKS)])
@@ -93,6 +95,15 @@ def test_every_package_has_its_place_and_none_reaches_back(package: str, rows: t
     placed = {name for row in rows for name in row}
     assert {room(path, package) for path in files(package)} - {"conf"} == placed
     assert backward(package, rows) == []
+
+
+@pytest.mark.parametrize("package", ["suite", "tasks"])
+def test_no_packages_import_one_another_in_a_circle(package: str):
+    graph: dict[str, set[str]] = {}
+    for own, other, _ in edges(package):
+        if own != other:
+            graph.setdefault(own, set()).add(other)
+    list(TopologicalSorter(graph).static_order())
 
 
 def test_the_engine_imports_nothing_of_the_tasks_and_no_mm_package():

@@ -22,7 +22,7 @@ _VERSION = 1
 
 
 @dataclass(frozen=True)
-class Findings:
+class Remembered:
     """What a verification found.
 
     Attributes:
@@ -65,14 +65,14 @@ class Memory:
         with locked(self._path.with_suffix(".lock")):
             yield
 
-    def findings(self) -> Findings | None:
+    def findings(self) -> Remembered | None:
         """What was found last; None if nothing is on file."""
         try:
             with open(self._path, "rb") as file:
                 head = json.loads(file.readline())
             if head.pop("version") != _VERSION:
                 return None
-            return Findings(**{**head, "checks": [Check(**check) for check in head["checks"]]})
+            return Remembered(**{**head, "checks": [Check(**check) for check in head["checks"]]})
         except (OSError, ValueError, KeyError, TypeError):
             # Absent, or half of a file that a full disk left: the data set is read again.
             return None
@@ -86,7 +86,7 @@ class Memory:
         except (OSError, ValueError, TypeError, zlib.error):
             return {}
 
-    def keep(self, findings: Findings, entries: Sequence[Entry], facts: Mapping[str, Facts]) -> None:
+    def keep(self, findings: Remembered, entries: Sequence[Entry], facts: Mapping[str, Facts]) -> None:
         """Keeps a verification; replaces the one before in one step.
 
         Args:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from suite.datasets.checks import Check, check_all, check_nothing_in_the_way
 from suite.datasets.listing import Entry, Facts, Report, fingerprint_of, list_files, read_files, state_of
-from suite.datasets.memory import Findings, Memory
+from suite.datasets.memory import Memory, Remembered
 from suite.datasets.published import IGNORED, PublishedDataset, read_published
 from suite.errors import SuiteError, did_you_mean
 
@@ -166,7 +166,7 @@ def _read_and_check(
     known: Mapping[str, tuple[Entry, Facts]],
     memory: Memory,
     report: Report,
-) -> tuple[Findings, dict[str, Facts], int]:
+) -> tuple[Remembered, dict[str, Facts], int]:
     """Reads what is not known, checks and keeps everything.
 
     Returns:
@@ -180,7 +180,7 @@ def _read_and_check(
     }
     unread = [entry for entry in entries if entry.kind != "folder" and entry.path not in facts]
     files = [entry for entry in entries if entry.kind != "folder"]
-    found = Findings(
+    found = Remembered(
         expectation=dataset.expectation(),
         state="",
         fingerprint="",

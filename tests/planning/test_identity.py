@@ -52,7 +52,9 @@ planning._releases = lambda packages: {
     name: releases[name] for name in ("torch", "mmengine", "mmcv", *packages) if name in releases
 }
 found = {
-    f"{claim} {profile}": {run.arm: run.run_id for run in make_plan([find_claim(claim)[1]], profile, 1).runs.values()}
+    f"{claim} {profile}": {
+        run.arm: run.run_id for run in make_plan([find_claim(claim)[1]], profile, 1).runs.values()
+    }
     for claim in claims
     for profile in ("smoke", "mini", "paper")
 }
@@ -63,9 +65,8 @@ print(json.dumps(found))
 def ids_in(tree: Path, releases: dict[str, str] = RELEASES) -> dict[str, dict[str, str]]:
     """The ids that the code of a tree gives to the recipes of `CLAIMS`."""
     command = [sys.executable, "-c", IDS, json.dumps(releases), json.dumps(CLAIMS)]
-    done = subprocess.run(
-        command, cwd=tree, env={"PYTHONPATH": str(tree), "PATH": ""}, capture_output=True, text=True
-    )
+    environment = {"PYTHONPATH": str(tree), "PATH": ""}
+    done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found: dict[str, dict[str, str]] = json.loads(done.stdout)
     return found
@@ -139,11 +140,8 @@ def test_no_id_changes_with_names_of_modules_new_tasks_metrics_packages_keys_and
         "    repetition: NonNegativeInt = 0\n    releases",
         "    repetition: NonNegativeInt = 0\n    compiled: bool = False\n    releases",
     )
-    replace_in(
-        tree / "suite/contract.py",
-        "    devices: PositiveInt = 1\n",
-        "    devices: PositiveInt = 1\n    nodes: int = 1\n",
-    )
+    devices = "    devices: PositiveInt = 1\n"
+    replace_in(tree / "suite/contract.py", devices, f"{devices}    nodes: int = 1\n")
     append(tree / "suite/conf/profile/mini.yaml", "remark: null\n")
     append(tree / "suite/conf/data/detection/mini.yaml", "remark: null\n")
     append(tree / "suite/conf/model/resnet18.yaml", "remark: null\n")
