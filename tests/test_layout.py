@@ -75,12 +75,11 @@ def files(package: str) -> list[Path]:
 
 def edges(package: str) -> Iterator[tuple[str, str, str]]:
     """Room that imports, room that is imported, and where."""
+    rooms = {room(path, package) for path in files(package)}
     for path in files(package):
         for module, line, _ in imports(path):
             parts = module.split(".")
-            if (parts[0] == package and len(parts) > 1 and (ROOT / package / parts[1]).exists()) or (
-                parts[0] == package and len(parts) > 1 and (ROOT / package / f"{parts[1]}.py").exists()
-            ):
+            if parts[0] == package and len(parts) > 1 and parts[1] in rooms:
                 yield room(path, package), parts[1], f"{path.relative_to(ROOT)}:{line} imports {module}"
 
 

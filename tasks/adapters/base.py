@@ -221,7 +221,7 @@ class MMAdapter(Adapter):
     @classmethod
     def with_stub_data(cls) -> type[Adapter]:
         """The adapter built without data and weights; see `Adapter.with_stub_data`."""
-        from tasks.training.stub_data import with_stub_data
+        from tasks.adapters.stub_data import with_stub_data
 
         return with_stub_data(cls)
 

@@ -126,7 +126,7 @@ def test_no_id_changes_with_names_of_modules_new_tasks_metrics_packages_keys_and
     assert rewrite(tree, lambda text: text.replace("title: ", "title: Renamed ")) > 10
     append(
         tree / "baselines" / "tasks.yaml",
-        "\npose:\n  title: pose estimation\n  adapter: tasks.pose:Adapter\n  version: 1\n  packages: [mmpose]\n",
+        "\npose: {title: pose estimation, adapter: 'tasks.pose:Adapter', version: 1, packages: [mmpose]}\n",
     )
     shutil.copy(tree / "suite/conf/task/detection.yaml", tree / "suite/conf/task/pose.yaml")
     metrics = tree / "baselines" / "metrics.yaml"
