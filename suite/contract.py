@@ -108,7 +108,7 @@ class Tap(Strict):
     """
 
     module: str | list[str]
-    pooling: str = "as_is"
+    pooling: str = "none"
     side: Literal["output", "input"] = "output"
 
 

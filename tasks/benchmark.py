@@ -120,8 +120,7 @@ def measure(recipe_id: str, profile: str, device: str, rounds: int) -> list[Timi
     steps = [_step(model.to(device).train(), inputs, samples) for model in (alone, distiller)]
 
     def pass_teacher() -> None:
-        with torch.no_grad():
-            adapter.features(teacher, inputs)
+        distiller.run_teacher(inputs)
 
     works = (steps[0], pass_teacher, _losses_alone(distiller, inputs, samples), steps[1])
     found = [Timing(*(_seconds(work, device) for work in works)) for _ in range(rounds + 1)]

@@ -255,7 +255,7 @@ def _resolved(word: str, sides: Mapping[str, ComposedModel | None]) -> str:
     tap: Tap | None = model.taps.get(name) if model else None
     if tap is None:
         return word
-    pooled = "" if tap.pooling == "as_is" else f" {tap.pooling}"
+    pooled = "" if tap.pooling == "none" else f" {tap.pooling}"
     return f"{side}.{tap.side}:{'|'.join(modules_of(tap))}{pooled}"
 
 

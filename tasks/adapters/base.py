@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import importlib
 import time
-from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,8 @@ from suite.published.weights import how_to_get
 from suite.store.files import replacing
 from suite.store.run_folders import RESUME_FILE
 from tasks.distillation.distiller import Distiller
+from tasks.distillation.sample_index import asks_for_sample_index, carry_sample_index, sample_index
+from tasks.distillation.taps import Depth
 from tasks.training.effective_protocol import is_synchronised, read_protocol
 from tasks.training.hooks import (
     EpochSeedHook,
@@ -55,13 +56,17 @@ class MMAdapter(Adapter):
     """Name of a metric in the evaluator's output -> name in a record."""
 
     @property
-    @abstractmethod
     def annotations(self) -> Mapping[str, Callable[[Any], Any]]:
-        """What losses may ask for: its name -> how it is read from a batch of data samples."""
+        """What losses may ask for: its name -> how it is read from a batch of data samples.
 
-    def features(self, model: BaseModel, inputs: Tensor) -> Any:
-        """A forward pass that reaches every module a tap may name; of a teacher nothing more is run."""
-        return model(inputs, mode="tensor")
+        Of every task: `sample_index`, the index of each sample in the training data set, and `data_samples`,
+        the batch of mm data samples itself, for losses that let a head of mmdet assign its targets.
+        """
+        return {"sample_index": sample_index, "data_samples": lambda data_samples: data_samples}
+
+    def features(self, model: BaseModel, inputs: Tensor, depth: Depth) -> Any:
+        """Runs a model as deep as its taps need: backbone and neck, or all that needs no annotations."""
+        return model.extract_feat(inputs) if depth == "neck" else model(inputs, mode="tensor")
 
     def fingerprint(self) -> str:
         """Builds or checks the data set; see `Adapter.fingerprint`."""
@@ -85,16 +90,20 @@ class MMAdapter(Adapter):
         self._test_data = self._test_set(config)
         model: BaseModel = self.student
         if recipe.method:
+            method = recipe.method.model_dump()
+            if asks_for_sample_index(method):
+                carry_sample_index(config.train_dataloader.dataset)
             model = Distiller(
                 self.student,
                 plain_taps(recipe.student),
-                recipe.method.model_dump(),
+                method,
                 example=self._example(),
                 features=self.features,
                 annotations=self.annotations,
                 teacher=self._teacher(),
                 teacher_taps=plain_taps(recipe.teacher) if recipe.teacher else None,
                 scales=recipe.data.scales,
+                progress=self._progress_of_training(config),
             )
         self._started_from = self._initialise(model)
         self.runner = self._runner(config, model)
@@ -115,6 +124,12 @@ class MMAdapter(Adapter):
         self._test_data = self._test_set(config)
         self.runner = self._runner(config, self.student)
         return report.summary()
+
+    def _progress_of_training(self, config: Config) -> dict[str, Callable[[], int]]:
+        """How far the training is, for losses that ask; one that is counted in iterations has no epochs."""
+        progress = {"iteration": lambda: int(self.runner.iter)}
+        by_epoch = config.train_cfg.get("by_epoch", config.train_cfg.get("type") != "IterBasedTrainLoop")
+        return progress | ({"epoch": lambda: int(self.runner.epoch)} if by_epoch else {})
 
     def _test_set(self, config: Config) -> Any:
         return DATASETS.build(config.test_dataloader.dataset)
@@ -336,4 +351,4 @@ def _with_data_root(overrides: Any, root: str) -> Any:
 
 def plain_taps(model: ComposedModel) -> dict[str, dict[str, Any]]:
     """The taps of a model as the distiller takes them."""
-    return {name: {"module": tap.module, "form": tap.pooling} for name, tap in model.taps.items()}
+    return {name: {"module": tap.module, "pooling": tap.pooling, "side": tap.side} for name, tap in model.taps.items()}

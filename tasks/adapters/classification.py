@@ -22,8 +22,8 @@ class ClassificationAdapter(MMAdapter):
 
     @property
     def annotations(self) -> Mapping[str, Callable[[Any], Any]]:
-        """`target`: the labels of a batch."""
-        return {"target": self.target}
+        """`target`: the labels of a batch; and what every task offers."""
+        return {**super().annotations, "target": self.target}
 
     def describe(self) -> EffectiveProtocol:
         """The effective protocol, read back from the built objects."""

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import mmdet.models  # noqa: F401  (fills the registry, before a run is forked off)
+from mmdet.models.detectors import SingleStageDetector, TwoStageDetector
+from mmdet.models.detectors.single_stage_instance_seg import SingleStageInstanceSegmentor
 from mmengine.model import BaseModel
 from torch import Tensor
 
@@ -13,6 +15,7 @@ import tasks.data.detection
 import tasks.networks.backbones
 import tasks.networks.deformable  # noqa: F401  (registers its layers and heads)
 from tasks.adapters.dense import DenseAdapter
+from tasks.distillation.taps import Depth
 
 _ITEMS: Mapping[str, str] = {
     "mAP": "AP",
@@ -25,6 +28,8 @@ _ITEMS: Mapping[str, str] = {
     "AR_l@1000": "AR_L",
 }
 """Item of mmdet's `CocoMetric` -> what COCO calls it. Both average over IoU 0.50 to 0.95."""
+
+_WITH_DENSE_HEADS = (SingleStageDetector, SingleStageInstanceSegmentor, TwoStageDetector)
 
 
 class DetectionAdapter(DenseAdapter):
@@ -46,20 +51,42 @@ class DetectionAdapter(DenseAdapter):
 
     @property
     def annotations(self) -> Mapping[str, Callable[[Any], Any]]:
-        """`boxes` and `image_shapes`, both as the model sees them: after resize and flip."""
-        return {"boxes": self.boxes, "image_shapes": self.image_shapes}
+        """`boxes`, their `labels`, and `image_shapes`; and what every task offers.
+
+        Boxes and shapes are as the model sees them: after resize and flip.
+        """
+        return {
+            **super().annotations,
+            "boxes": self.boxes,
+            "labels": self.labels,
+            "image_shapes": self.image_shapes,
+        }
 
     def boxes(self, data_samples: Any) -> list[Tensor]:
         """Boxes of a batch, one tensor `n x 4` an image: x0, y0, x1, y1 in pixels of the input."""
         return [sample.gt_instances.bboxes for sample in data_samples]
 
+    def labels(self, data_samples: Any) -> list[Tensor]:
+        """Class indices of the boxes of a batch, one tensor of `n` an image."""
+        return [sample.gt_instances.labels for sample in data_samples]
+
     def image_shapes(self, data_samples: Any) -> list[tuple[int, int]]:
         """Height and width of each image in the batch before padding, in pixels."""
         return [tuple(sample.img_shape[:2]) for sample in data_samples]
 
-    def features(self, model: BaseModel, inputs: Tensor) -> Any:
-        """Backbone and neck: the methods compare nothing behind them."""
-        return model.extract_feat(inputs)
+    def features(self, model: BaseModel, inputs: Tensor, depth: Depth) -> Any:
+        """Runs a model as deep as its taps need: backbone and neck, or its dense heads too.
+
+        Of a two-stage detector the dense head is the region proposal network. Its heads on regions are never
+        run for taps: each model proposes regions of its own, so that student and teacher could not be
+        compared row by row.
+        """
+        if depth == "neck" or not isinstance(model, _WITH_DENSE_HEADS):
+            return super().features(model, inputs, depth)
+        maps = model.extract_feat(inputs)
+        heads = [getattr(model, name, None) for name in ("rpn_head", "bbox_head", "mask_head")]
+        # Called as modules, as the losses do; mode `tensor` goes past the hooks of the head itself.
+        return [head(maps) for head in heads if head is not None]
 
     def files(self, entry: Mapping[str, Any]) -> list[str]:
         """The image."""

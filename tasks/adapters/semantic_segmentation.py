@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import mmseg.models  # noqa: F401  (fills the registry, before a run is forked off)
+import torch
 from mmseg.evaluation import IoUMetric
 from mmseg.registry import METRICS
+from torch import Tensor
 
 import tasks.data.semantic_segmentation  # noqa: F401  (registers the embedded data set with mmseg)
 from tasks.adapters.dense import DenseAdapter
@@ -41,8 +43,12 @@ class SemanticSegmentationAdapter(DenseAdapter):
 
     @property
     def annotations(self) -> Mapping[str, Callable[[Any], Any]]:
-        """Nothing: the methods compare features and logits."""
-        return {}
+        """`target`: the label maps of a batch; and what every task offers."""
+        return {**super().annotations, "target": self.target}
+
+    def target(self, data_samples: Any) -> Tensor:
+        """Label maps of a batch, `N x H x W` class indices at the size of the input; 255 is ignored."""
+        return torch.cat([sample.gt_sem_seg.data for sample in data_samples])
 
     def files(self, entry: Mapping[str, Any]) -> list[str]:
         """Image and label map."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -12,112 +13,14 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from suite.contract import BlockedError
+from suite.errors import SuiteError, did_you_mean
 from tasks.distillation.inheriting import Inherited, inherit
-from tasks.methods import LOSSES
+from tasks.distillation.inputs import ModelWord, Side, model_word
+from tasks.distillation.taps import Depth, Feature, Taps, find_module, find_parameter
+from tasks.methods.registry import find_loss
 
-Feature = Tensor | list[Tensor]
-
-
-def _pooled_tokens(tokens: Tensor) -> Tensor:
-    return tokens.mean(dim=1)
-
-
-def _class_token(tokens: Tensor) -> Tensor:
-    return tokens[:, 0]
-
-
-def _patch_tokens(tokens: Tensor) -> Tensor:
-    """The last square number of tokens: class and distillation tokens stand in front."""
-    side = int(tokens.shape[1] ** 0.5)
-    return tokens[:, -side * side :]
-
-
-def _pooled(feature_map: Tensor) -> Tensor:
-    return feature_map.mean(dim=(2, 3))
-
-
-FORMS: dict[str, Callable[[Tensor], Tensor]] = {
-    "as_is": lambda feature: feature,
-    "pooled": _pooled,
-    "pooled_tokens": _pooled_tokens,
-    "class_token": _class_token,
-    "patch_tokens": _patch_tokens,
-}
-"""What a tap makes of a module's output: `N x C x H x W` or `N x L x C` -> what the loss takes."""
-
-
-def find_module(model: nn.Module, path: str) -> nn.Module:
-    """The module at a dotted path; a number is an index, from the end when negative.
-
-    Raises:
-        BlockedError: the path names no module; says how far it leads.
-    """
-    module = model
-    walked = type(model).__name__
-    for part in path.split("."):
-        children = dict(module.named_children())
-        if part.lstrip("-").isdigit() and isinstance(module, nn.ModuleList | nn.Sequential):
-            index = int(part)
-            found = module[index] if -len(module) <= index < len(module) else None
-        else:
-            found = children.get(part)
-        if found is None:
-            there = ", ".join(children) or "no modules"
-            raise BlockedError(f"tap {path!r}: {walked} has no {part!r}, only {there}")
-        module = found
-        walked = f"{walked}.{part}"
-    return module
-
-
-class Taps:
-    """Catches the outputs of named modules during a forward pass."""
-
-    def __init__(self, model: nn.Module, taps: dict[str, Any], wanted: Sequence[str]) -> None:
-        """Hooks the modules of the taps that are wanted.
-
-        Args:
-            model: the model to listen to; it is not edited.
-            taps: tap name -> `{module: path or list of paths, form: name of a form}`.
-            wanted: names of the taps to listen to.
-
-        Raises:
-            BlockedError: a wanted tap is not declared for the model, or names no module.
-        """
-        self._caught: dict[tuple[str, int], Tensor] = {}
-        self._several: dict[str, int | None] = {}
-        self.paths: dict[str, str | list[str]] = {
-            name: taps[name]["module"] for name in wanted if name in taps
-        }
-        for name in wanted:
-            if name not in taps:
-                declared = ", ".join(taps)
-                raise BlockedError(
-                    f"tap {name!r} is not declared for {type(model).__name__}, only {declared}"
-                )
-            paths = taps[name]["module"]
-            form = FORMS[taps[name].get("form", "as_is")]
-            self._several[name] = None if isinstance(paths, str) else len(paths)
-            for position, path in enumerate([paths] if isinstance(paths, str) else paths):
-                module = find_module(model, path)
-                module.register_forward_hook(self._hook(name, position, form))
-
-    def _hook(self, name: str, position: int, form: Callable[[Tensor], Tensor]) -> Callable[..., None]:
-        def catch(module: nn.Module, inputs: Any, output: Any) -> None:
-            # A stage may return its output size beside the feature.
-            self._caught[name, position] = form(output[0] if isinstance(output, tuple) else output)
-
-        return catch
-
-    def take(self) -> dict[str, Feature]:
-        """What was caught since the last call, by tap name; a tap of several modules gives a list."""
-        taken: dict[str, Feature] = {}
-        for name, count in self._several.items():
-            if count is None:
-                taken[name] = self._caught[name, 0]
-            else:
-                taken[name] = [self._caught[name, position] for position in range(count)]
-        self._caught.clear()
-        return taken
+LOSS_KEYS = ("type", "inputs", "arguments", "channels", "each_level", "scaled")
+"""What a method file may say of a loss."""
 
 
 @dataclass(frozen=True)
@@ -128,22 +31,26 @@ class Term:
         name: the term is logged as `loss_<name>`.
         module: the loss, or one loss a level.
         inputs: what it takes, in the order of its arguments.
+        levels: of `inputs` those that have one entry a level, where the loss is built for each level.
     """
 
     name: str
     module: nn.Module
     inputs: tuple[str, ...]
+    levels: frozenset[str] = frozenset()
 
-    def __call__(self, available: dict[str, Any]) -> Tensor:
+    def __call__(self, available: Mapping[str, Any]) -> Tensor:
         """The loss of one batch; of several levels the sum.
 
         Args:
-            available: what the taps caught (`student.<tap>`, `teacher.<tap>`) and the annotations.
+            available: every input by its word.
         """
         if not isinstance(self.module, nn.ModuleList):
             return cast(Tensor, self.module(*(available[word] for word in self.inputs)))
         levels = [
-            loss(*(available[word][level] if _is_tap(word) else available[word] for word in self.inputs))
+            loss(
+                *(available[word][level] if word in self.levels else available[word] for word in self.inputs)
+            )
             for level, loss in enumerate(self.module)
         ]
         return torch.stack(levels).sum()
@@ -153,21 +60,33 @@ class Distiller(BaseModel):
     """Trains a student with the losses of a method; alone it predicts, and it alone is saved.
 
     The teacher lives outside of PyTorch's module tree: no optimiser, no checkpoint, no
-    `DistributedDataParallel` and no call of `train()` can reach it. It is frozen, in eval mode and
-    outside of autograd for its whole life.
+    `DistributedDataParallel` and no call of `train()` can reach it. It is frozen and in eval mode for its
+    whole life, and its own forward pass is outside of autograd. A loss may take modules of it, frozen as they
+    are, and let the student's features through them: then gradients flow through to the student.
+
+    A loss names its inputs by words:
+
+    - `student.<tap>`, `teacher.<tap>`: a tap that the model's file declares;
+    - `student.output:<path>`, `student.input:<path>` (and `teacher.`): what a module gives out, or its first
+      positional input;
+    - `teacher.module:<path>`, `teacher.parameter:<path>` (and `student.`): the module or parameter itself;
+    - an annotation that the task's adapter offers, such as `target`, `boxes` or `sample_index`;
+    - `iteration` and `epoch`: how many are behind the training, 0 in the first. A training that is counted in
+      iterations has no `epoch`.
     """
 
     def __init__(
         self,
         student: BaseModel,
-        student_taps: dict[str, Any],
-        method: dict[str, Any],
+        student_taps: Mapping[str, Any],
+        method: Mapping[str, Any],
         example: Tensor,
-        features: Callable[[BaseModel, Tensor], Any],
+        features: Callable[[BaseModel, Tensor, Depth], Any],
         annotations: Mapping[str, Callable[[Any], Any]],
         teacher: BaseModel | None = None,
-        teacher_taps: dict[str, Any] | None = None,
+        teacher_taps: Mapping[str, Any] | None = None,
         scales: Mapping[str, float] | None = None,
+        progress: Mapping[str, Callable[[], int]] | None = None,
     ) -> None:
         """Builds the losses for the shapes that the taps really give.
 
@@ -175,20 +94,22 @@ class Distiller(BaseModel):
             student: the mm model to train.
             student_taps: the student's taps (see `Taps`).
             method: composed method: `task_loss_weight`, `inherit` (whether the student starts from the
-                teacher's neck and head) and `losses`, each with `type`, `inputs` (`student.<tap>`,
-                `teacher.<tap>` or the name of an annotation), `arguments`, `channels` (argument of the
-                loss -> tap whose channels it takes), `each_level` (one loss for every level of the taps,
-                summed) and `scaled` (argument -> key of `scales` it is multiplied with).
+                teacher's neck and head) and `losses`, each with `type` (registered name), `inputs` (words,
+                see above, in the order of the arguments of its `forward`), `arguments`, `channels` (argument
+                of the loss -> word whose channels it takes), `each_level` (one loss for every level of the
+                taps, summed) and `scaled` (argument -> key of `scales` it is multiplied with).
             example: one batch as the student's data preprocessor gives it.
-            features: a forward pass of a model on a batch that reaches every tapped module.
+            features: runs a model on a batch, as deep as it is asked to.
             annotations: name -> what it is in a batch of data samples: class indices, boxes, ...
             teacher: the frozen mm model, already loaded; None for methods without one.
             teacher_taps: the teacher's taps.
             scales: factors of loss weights, where the feature maps are smaller than the published ones.
+            progress: name (`epoch`, `iteration`) -> how far the training is.
 
         Raises:
-            BlockedError: a tap does not exist, levels disagree, or the method needs a teacher and has
-                none.
+            BlockedError: an input is unknown, names a module or parameter that is not there or a tap that
+                never fires; levels disagree; a loss is unknown or refuses its arguments; the method needs a
+                teacher and has none.
         """
         super().__init__()
         self.student = student
@@ -196,24 +117,57 @@ class Distiller(BaseModel):
         self.task_loss_weight = float(method["task_loss_weight"])
         self._features = features
         self._annotations = annotations
+        self._progress = progress or {}
         self._inherits = bool(method.get("inherit", False))
         self.inherited: Inherited | None = None
         self._outside: dict[str, Any] = {"teacher": None}
-        asked = [word for loss in method["losses"].values() for word in loss["inputs"]]
-        if teacher is None and (self._inherits or any(word.startswith("teacher.") for word in asked)):
+        self._words = self._read_words(method["losses"])
+        if teacher is None and (
+            self._inherits or any(word.side == "teacher" for word in self._words.values())
+        ):
             raise BlockedError(f"method {method['name']} asks for a teacher, and the recipe names none")
-        self._outside["student_taps"] = Taps(student, student_taps, _taps_of("student", asked))
+        self._outside["student_taps"] = Taps(student, student_taps, self._tapped("student"))
         if teacher is not None:
             teacher.eval().requires_grad_(False)
             self._outside["teacher"] = teacher
-            self._outside["teacher_taps"] = Taps(teacher, teacher_taps or {}, _taps_of("teacher", asked))
+            self._outside["teacher_taps"] = Taps(teacher, teacher_taps or {}, self._tapped("teacher"))
+        self._handed()
         shapes = self.caught(example)
         self.losses = nn.ModuleDict()
         self._terms: list[Term] = []
         for name, loss in method["losses"].items():
-            _check_levels(name, loss["inputs"], shapes)
-            self.losses[name] = _build_loss(name, loss, shapes, scales or {})
-            self._terms.append(Term(name, self.losses[name], tuple(loss["inputs"])))
+            features_of = [word for word in loss["inputs"] if word in shapes]
+            _check_levels(name, features_of, shapes)
+            module = _build_loss(name, loss, shapes, scales or {}, features_of)
+            levels = frozenset(features_of if isinstance(module, nn.ModuleList) else ())
+            self.losses[name] = module
+            self._terms.append(Term(name, module, tuple(loss["inputs"]), levels))
+            _check_task_weight(name, module, self.task_loss_weight)
+
+    def _read_words(self, losses: Mapping[str, Any]) -> dict[str, ModelWord]:
+        """The inputs of all losses that come from a model, by word.
+
+        Raises:
+            BlockedError: an input is none of the words there are, or a loss has a key that nobody reads.
+        """
+        words: dict[str, ModelWord] = {}
+        others = [*self._annotations, *self._progress]
+        for name, loss in losses.items():
+            for key in loss:
+                if key not in LOSS_KEYS:
+                    raise BlockedError(f"loss {name!r}: no key {key!r}: {did_you_mean(key, LOSS_KEYS)}")
+            for text in (*loss["inputs"], *loss.get("channels", {}).values()):
+                if word := model_word(text):
+                    words[text] = word
+                elif text not in others:
+                    raise BlockedError(
+                        f"loss {name!r}: no input {text!r}: {did_you_mean(text, others)}; what comes from a "
+                        "model begins with 'student.' or 'teacher.'"
+                    )
+        return words
+
+    def _tapped(self, side: Side) -> list[str]:
+        return sorted({word.tap for word in self._words.values() if word.side == side and word.is_feature})
 
     @property
     def teacher(self) -> BaseModel | None:
@@ -252,20 +206,50 @@ class Distiller(BaseModel):
         """
         was_training = self.student.training
         self.student.eval()
-        self._features(self.student, inputs)
+        taps = self._outside["student_taps"]
+        with taps.listening():
+            self._features(self.student, inputs, taps.depth)
         self.student.train(was_training)
-        found = self._caught("student")
-        if self.teacher is not None:
-            self._features(self.teacher, inputs)
-            found |= self._caught("teacher")
-        return found
+        return self._caught("student") | self.run_teacher(inputs)
+
+    @torch.no_grad()
+    def run_teacher(self, inputs: Tensor) -> dict[str, Feature]:
+        """What the teacher's taps give for a batch; it is run no further than they need.
+
+        Args:
+            inputs: a batch as the student's data preprocessor gives it.
+
+        Returns:
+            Feature by word, `teacher.<tap>`; nothing without a teacher, or where nothing of it is tapped.
+        """
+        if self.teacher is None or not self._tapped("teacher"):
+            return {}
+        taps = self._outside["teacher_taps"]
+        with taps.listening():
+            self._features(self.teacher, inputs, taps.depth)
+        return self._caught("teacher")
 
     def _caught(self, side: str) -> dict[str, Feature]:
         return {f"{side}.{name}": value for name, value in self._outside[f"{side}_taps"].take().items()}
 
+    def _handed(self) -> dict[str, nn.Module | nn.Parameter]:
+        """The modules and parameters that losses ask for, by word.
+
+        They are looked up anew for every step: a model may be moved or copied.
+        """
+        found: dict[str, nn.Module | nn.Parameter] = {}
+        for text, word in self._words.items():
+            model = self.student if word.side == "student" else self.teacher
+            if model is not None and word.kind == "module":
+                found[text] = find_module(model, word.name, what="module")
+            elif model is not None and word.kind == "parameter":
+                found[text] = find_parameter(model, word.name)
+        return found
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Distiller:
-        """A copy with weights of its own, such as averaged ones; teacher, taps and annotations are shared."""
-        memo |= {id(shared): shared for shared in (self._outside, self._features, self._annotations)}
+        """A copy with weights of its own, such as averaged ones; what is around the student is shared."""
+        shared = (self._outside, self._features, self._annotations, self._progress)
+        memo |= {id(one): one for one in shared}
         copied = type(self).__new__(type(self))
         memo[id(self)] = copied
         copied.__dict__ = copy.deepcopy(self.__dict__, memo)
@@ -292,15 +276,13 @@ class Distiller(BaseModel):
         """
         if mode != "loss":
             return self.student(inputs, data_samples, mode=mode)
+        with self._outside["student_taps"].listening():
+            own = self.student(inputs, data_samples, mode="loss")
         losses = {
             name: _scaled(value, self.task_loss_weight) if "loss" in name else value
-            for name, value in self.student(inputs, data_samples, mode="loss").items()
+            for name, value in own.items()
         }
-        features = self._caught("student")
-        if self.teacher is not None:
-            with torch.no_grad():
-                self._features(self.teacher, inputs)
-            features |= self._caught("teacher")
+        features = self._caught("student") | self.run_teacher(inputs)
         return losses | self.compare(features, data_samples)
 
     def compare(self, features: Mapping[str, Feature], data_samples: Any) -> dict[str, Tensor]:
@@ -314,37 +296,106 @@ class Distiller(BaseModel):
             One scalar `loss_<name>` a term.
         """
         asked = {word for term in self._terms for word in term.inputs}
-        annotations = {name: read(data_samples) for name, read in self._annotations.items() if name in asked}
-        return {f"loss_{term.name}": term({**features, **annotations}) for term in self._terms}
+        device = next(self.student.parameters()).device
+        available: dict[str, Any] = {**features, **self._handed()}
+        for name, read in self._annotations.items():
+            if name in asked:
+                value = read(data_samples)
+                available[name] = value.to(device) if isinstance(value, Tensor) else value
+        available |= {name: count() for name, count in self._progress.items() if name in asked}
+        return {f"loss_{term.name}": term(available) for term in self._terms}
 
 
 def _build_loss(
-    name: str, loss: dict[str, Any], shapes: dict[str, Feature], scales: Mapping[str, float]
+    name: str,
+    loss: Mapping[str, Any],
+    shapes: Mapping[str, Feature],
+    scales: Mapping[str, float],
+    features: Sequence[str],
 ) -> nn.Module:
-    """The loss module of one entry of a method; with `each_level`, one module a level."""
-    arguments = dict(loss["arguments"])
-    for argument, kind in loss.get("scaled", {}).items():
-        arguments[argument] *= scales.get(kind, 1.0)
-    taps = loss.get("channels", {})
-    kind = LOSSES[loss["type"]]
-    if not loss.get("each_level", False):
-        return kind(**arguments, **{argument: _channels(shapes[tap]) for argument, tap in taps.items()})
-    listed = [shapes[word] for word in loss["inputs"] if _is_tap(word)]
-    if not all(isinstance(maps, list) for maps in listed):
-        raise BlockedError(f"loss {name!r} is built for each level; its taps must list their modules")
-    return nn.ModuleList(
-        kind(**arguments, **{argument: _channels(shapes[tap][level]) for argument, tap in taps.items()})
-        for level in range(len(listed[0]))
-    )
+    """The loss module of one entry of a method; with `each_level`, one module a level.
+
+    Args:
+        name: of the entry.
+        loss: the entry.
+        shapes: what the taps gave for the example, by word.
+        scales: factors of loss weights.
+        features: of its inputs those in `shapes`.
+    """
+    arguments = dict(loss.get("arguments", {}))
+    for argument, scale in loss.get("scaled", {}).items():
+        if argument not in arguments:
+            raise BlockedError(f"loss {name!r}: scaled {argument!r}: {did_you_mean(argument, arguments)}")
+        arguments[argument] *= scales.get(scale, 1.0)
+    sources = loss.get("channels", {})
+    for argument, word in sources.items():
+        if word not in shapes:
+            raise BlockedError(
+                f"loss {name!r}: channels of {argument!r} are those of a module or parameter "
+                f"{word!r}; name a tap, an output or an input"
+            )
+    try:
+        kind = find_loss(loss["type"])
+        if not loss.get("each_level", False):
+            channels = {argument: _channels(shapes[word]) for argument, word in sources.items()}
+            return _checked(name, kind(**arguments, **channels), loss["inputs"])
+        if not features or not all(isinstance(shapes[word], list) for word in features):
+            raise BlockedError(
+                f"loss {name!r} is built for each level; its taps must list their modules, or name a module "
+                "that has an output a level"
+            )
+        return nn.ModuleList(
+            _checked(
+                name,
+                kind(
+                    **arguments,
+                    **{argument: _channels(shapes[word][level]) for argument, word in sources.items()},
+                ),
+                loss["inputs"],
+            )
+            for level in range(len(shapes[features[0]]))
+        )
+    except (TypeError, ValueError, SuiteError) as error:
+        raise BlockedError(f"loss {name!r} of type {loss['type']}: {error}") from None
 
 
-def _check_levels(name: str, inputs: Sequence[str], shapes: dict[str, Feature]) -> None:
+def _checked(name: str, module: nn.Module, inputs: Sequence[str]) -> nn.Module:
+    """Makes sure that a loss takes as many inputs as its method names.
+
+    Raises:
+        BlockedError: it does not; says what it takes.
+    """
+    signature = inspect.signature(module.forward)
+    try:
+        signature.bind(*inputs)
+    except TypeError:
+        raise BlockedError(
+            f"loss {name!r}: {type(module).__name__} takes {', '.join(signature.parameters)}, and the method "
+            f"names {len(inputs)} inputs: {', '.join(inputs)}"
+        ) from None
+    return module
+
+
+def _check_task_weight(name: str, module: nn.Module, task_loss_weight: float) -> None:
+    """Makes sure that the task's own loss has the weight that a loss asks for beside it (`ce_weight`).
+
+    Raises:
+        BlockedError: it has another.
+    """
+    asked = getattr(module, "ce_weight", None)
+    if asked is not None and abs(asked - task_loss_weight) > 1e-9:
+        raise BlockedError(
+            f"loss {name!r} goes with task_loss_weight {asked:g}, and the method has {task_loss_weight:g}; "
+            "override both"
+        )
+
+
+def _check_levels(name: str, compared: Sequence[str], shapes: Mapping[str, Feature]) -> None:
     """Makes sure that a loss compares maps of equal size.
 
     Raises:
         BlockedError: number or size of the levels differ; says where.
     """
-    compared = [word for word in inputs if _is_tap(word)]
     if [word.partition(".")[0] for word in sorted(compared)] != ["student", "teacher"]:
         return
     ours, theirs = (shapes[word] if isinstance(shapes[word], list) else [shapes[word]] for word in compared)
@@ -354,6 +405,8 @@ def _check_levels(name: str, inputs: Sequence[str], shapes: dict[str, Feature]) 
             "list as many modules in both taps"
         )
     for level, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+        if not (isinstance(one, Tensor) and isinstance(other, Tensor)):
+            continue
         if one.ndim == other.ndim == 4 and one.shape[2:] != other.shape[2:]:
             sizes = ["{} x {}".format(*feature.shape[2:]) for feature in (one, other)]
             raise BlockedError(
@@ -362,17 +415,11 @@ def _check_levels(name: str, inputs: Sequence[str], shapes: dict[str, Feature]) 
             )
 
 
-def _is_tap(word: str) -> bool:
-    return "." in word
-
-
-def _taps_of(side: str, words: Sequence[str]) -> list[str]:
-    return sorted({word.partition(".")[2] for word in words if word.startswith(f"{side}.")})
-
-
 def _channels(feature: Feature) -> int:
-    """Channels of a tapped output: dimension 1 of a map or of logits, the last one of tokens."""
-    one = feature[0] if isinstance(feature, list) else feature
+    """Channels of a tapped tensor: dimension 1 of a map or of logits, the last one of tokens."""
+    one = feature
+    while isinstance(one, list):
+        one = one[0]
     return int(one.shape[2] if one.ndim == 3 else one.shape[1])
 
 

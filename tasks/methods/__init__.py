@@ -3,56 +3,38 @@
 Each module holds its hyper-parameters and the helper layers it trains, takes the features or logits of
 student and teacher, and returns the weighted scalar to add to the task's own loss. Nothing ever flows back
 into the teacher. Names of parameters are those of the released checkpoints.
+
+Every file of this folder registers its losses (`tasks.methods.registry`). Each can be imported from here by
+the name that it is registered under: ``from tasks.methods import FGDLoss``. Nothing is imported before it is
+asked for.
 """
 
 from __future__ import annotations
 
-from torch import nn
+from typing import TYPE_CHECKING
 
-from tasks.methods.cwd import ChannelWiseLogitLoss
-from tasks.methods.dkd import DKDLoss
-from tasks.methods.fgd import FGDLoss
-from tasks.methods.fgd_ablation import FGDAblationLoss
-from tasks.methods.kd import KDLoss
-from tasks.methods.mgd import MGDLoss
-from tasks.methods.nkd import NKDLoss
-from tasks.methods.srrl import SRRLLoss
-from tasks.methods.tf_nkd import TFNKDLoss
-from tasks.methods.uskd import USKDLoss
-from tasks.methods.vitkd import ViTKDLoss
-from tasks.methods.wsld import WSLDLoss
+if TYPE_CHECKING:
+    from torch import nn
 
-LOSSES: dict[str, type[nn.Module]] = {
-    loss.__name__: loss
-    for loss in (
-        ChannelWiseLogitLoss,
-        DKDLoss,
-        FGDAblationLoss,
-        FGDLoss,
-        KDLoss,
-        MGDLoss,
-        NKDLoss,
-        SRRLLoss,
-        TFNKDLoss,
-        USKDLoss,
-        ViTKDLoss,
-        WSLDLoss,
-    )
-}
-"""Every loss by the name of its class."""
+    # Promised to other code, hence known to type checkers by their own types.
+    from tasks.methods.fgd import FGDLoss as FGDLoss
+    from tasks.methods.mgd import MGDLoss as MGDLoss
+    from tasks.methods.nkd import NKDLoss as NKDLoss
+    from tasks.methods.tf_nkd import TFNKDLoss as TFNKDLoss
 
-__all__ = [
-    "LOSSES",
-    "ChannelWiseLogitLoss",
-    "DKDLoss",
-    "FGDAblationLoss",
-    "FGDLoss",
-    "KDLoss",
-    "MGDLoss",
-    "NKDLoss",
-    "SRRLLoss",
-    "TFNKDLoss",
-    "USKDLoss",
-    "ViTKDLoss",
-    "WSLDLoss",
-]
+
+def __getattr__(name: str) -> type[nn.Module]:
+    """The loss that is registered under a name."""
+    # Dunder names are asked for by Python itself while the losses are being imported.
+    if not name.startswith("_"):
+        from tasks.methods.registry import registered_losses
+
+        if name in (known := registered_losses()):
+            return known[name].loss
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    from tasks.methods.registry import registered_losses
+
+    return sorted({*globals(), *registered_losses()})

@@ -16,8 +16,10 @@ from tasks.methods.common import (
     require_target,
     target_class,
 )
+from tasks.methods.registry import register_loss
 
 
+@register_loss("DKDLoss", version=1)
 class DKDLoss(nn.Module):
     """Decoupled Knowledge Distillation: target against the rest, and the rest among itself, weighted apart.
 

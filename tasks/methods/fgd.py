@@ -11,12 +11,14 @@ from torch.nn.utils.rnn import pad_sequence
 
 from tasks.methods.common import channel_alignment, full_precision, no_autocast, require_feature_maps
 from tasks.methods.reductions import attention_pool, mean_magnitudes, pair_sums
+from tasks.methods.registry import register_loss
 
 # Boxes whose weight maps are held at once: bounds the memory of a crowded image (N x 32 x H x W values,
 # an eighth of a 256-channel feature map) and leaves an ordinary one a single step.
 BOXES_AT_ONCE = 32
 
 
+@register_loss("FGDLoss", version=1)
 class FGDLoss(nn.Module):
     """Focal and Global Distillation for one level of a feature pyramid.
 

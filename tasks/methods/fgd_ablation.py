@@ -12,6 +12,7 @@ from tasks.methods.common import no_autocast
 from tasks.methods.fgd import FGDLoss, attentions, box_masks
 from tasks.methods.non_local import NonLocalBlock
 from tasks.methods.reductions import mean_magnitudes, pair_sums
+from tasks.methods.registry import register_loss
 
 CHOICES = {
     "regions": ("split", "foreground", "background", "whole"),
@@ -20,6 +21,7 @@ CHOICES = {
 }
 
 
+@register_loss("FGDAblationLoss", version=1)
 class FGDAblationLoss(FGDLoss):
     """Focal and Global Distillation for one pyramid level, with parts left out or replaced.
 

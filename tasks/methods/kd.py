@@ -5,8 +5,10 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from tasks.methods.common import full_precision, require_same_shape
+from tasks.methods.registry import register_loss
 
 
+@register_loss("KDLoss", version=1)
 class KDLoss(nn.Module):
     """Knowledge distillation: cross-entropy between the softened outputs of teacher and student.
 

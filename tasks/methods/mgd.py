@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from tasks.methods.common import channel_alignment, generation_block, require_feature_maps, squared_error
+from tasks.methods.registry import register_loss
 
 
+@register_loss("MGDLoss", version=1)
 class MGDLoss(nn.Module):
     """Masked Generative Distillation: the student rebuilds the teacher's feature map from a part of its own.
 

@@ -12,8 +12,10 @@ from tasks.methods.common import (
     require_target,
     target_class,
 )
+from tasks.methods.registry import register_loss
 
 
+@register_loss("NKDLoss", version=1)
 class NKDLoss(nn.Module):
     """Normalized Knowledge Distillation: the teacher's target probability, and its view of the other classes.
 

@@ -6,8 +6,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tasks.methods.common import full_precision, no_autocast, require_feature_maps
+from tasks.methods.registry import register_loss
 
 
+@register_loss("SRRLLoss", version=1)
 class SRRLLoss(nn.Module):
     """Softmax Regression Representation Learning: the teacher's own classifier judges the student's feature.
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from tasks.methods.common import full_precision, require_target, target_classes
+from tasks.methods.registry import register_loss
 
 
+@register_loss("TFNKDLoss", version=1)
 class TFNKDLoss(nn.Module):
     """Teacher-free NKD: the student's own target probability, smoothed over the batch, replaces a teacher's.
 

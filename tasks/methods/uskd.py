@@ -12,6 +12,7 @@ from tasks.methods.common import (
     target_classes,
     target_distribution,
 )
+from tasks.methods.registry import register_loss
 
 # Share of a target that the auxiliary classifier's label smoothing spreads over all classes.
 SMOOTHING = 0.1
@@ -19,6 +20,7 @@ SMOOTHING = 0.1
 EPSILON = 1e-6
 
 
+@register_loss("USKDLoss", version=1)
 class USKDLoss(nn.Module):
     """Universal Self-Knowledge Distillation: soft labels for every class, made without a teacher.
 

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from tasks.methods.common import generation_block, squared_error
+from tasks.methods.registry import register_loss
 
 
+@register_loss("ViTKDLoss", version=1)
 class ViTKDLoss(nn.Module):
     """ViTKD: shallow layers are mimicked, the last one is generated from a part of its tokens.
 

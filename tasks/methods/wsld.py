@@ -10,11 +10,13 @@ from tasks.methods.common import (
     require_target,
     target_distribution,
 )
+from tasks.methods.registry import register_loss
 
 # Keeps the ratio of the two cross-entropies finite for a teacher that is certain and right.
 EPSILON = 1e-7
 
 
+@register_loss("WSLDLoss", version=1)
 class WSLDLoss(nn.Module):
     """Weighted Soft Label Distillation: plain distillation, sample by sample as far as the teacher is better.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,23 +13,23 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tasks.methods import (
-    LOSSES,
-    ChannelWiseLogitLoss,
-    DKDLoss,
-    FGDAblationLoss,
-    FGDLoss,
-    KDLoss,
-    MGDLoss,
-    NKDLoss,
-    SRRLLoss,
-    TFNKDLoss,
-    USKDLoss,
-    ViTKDLoss,
-    WSLDLoss,
-)
+import tasks.methods
+from tasks.methods import FGDLoss, MGDLoss, NKDLoss, TFNKDLoss
+from tasks.methods.crosskd import CrossKDLoss
+from tasks.methods.cwd import ChannelWiseLogitLoss, CWDLoss
+from tasks.methods.dkd import DKDLoss
+from tasks.methods.fgd_ablation import FGDAblationLoss
+from tasks.methods.kd import KDLoss
+from tasks.methods.ld import LDLoss
+from tasks.methods.registry import registered_losses
+from tasks.methods.srrl import SRRLLoss
+from tasks.methods.uskd import USKDLoss
+from tasks.methods.vitkd import ViTKDLoss
+from tasks.methods.wsld import WSLDLoss
 
 CLASSES = 6
+HEAD_LOSSES = (CrossKDLoss, LDLoss)
+"""They take a detector's head, and are tested with it in test_head_losses.py."""
 
 
 @dataclass
@@ -95,6 +96,11 @@ def mgd_inputs(images: int) -> Inputs:
     )
 
 
+def cwd_inputs(images: int) -> Inputs:
+    student, teacher = feature_maps(images)
+    return Inputs({"student": student}, {"teacher": teacher})
+
+
 def srrl_inputs(images: int) -> Inputs:
     student, teacher = feature_maps(images)
     return Inputs({"student": student}, {"teacher": teacher, "classifier_weight": torch.randn(CLASSES, 6)})
@@ -147,6 +153,9 @@ CASES: dict[type[nn.Module], Case] = {
     ChannelWiseLogitLoss: Case(
         ChannelWiseLogitLoss, segmentation_inputs, ("student_logits", "teacher_logits"), (2, 3, 5, 8)
     ),
+    CWDLoss: Case(
+        lambda: CWDLoss(4, 6, adaptation="linear"), cwd_inputs, ("student", "teacher"), (2, 6, 5, 8)
+    ),
     DKDLoss: Case(DKDLoss, logit_inputs, ("student_logits", "teacher_logits"), (2, 7)),
     FGDAblationLoss: Case(
         lambda: FGDAblationLoss(4, 6, regions="whole", attention="spatial", relation="nonlocal"),
@@ -181,8 +190,10 @@ def gradients(module: nn.Module, inputs: Inputs) -> list[Tensor]:
     return found
 
 
-def test_every_registered_loss_is_tested_here() -> None:
-    assert {loss.__name__: loss for loss in CASES} == LOSSES
+def test_every_registered_loss_is_tested_here_or_with_its_head() -> None:
+    folder = Path(tasks.methods.__path__[0])
+    built_in = {name: of.loss for name, of in registered_losses().items() if of.file.parent == folder}
+    assert {loss.__name__: loss for loss in (*CASES, *HEAD_LOSSES)} == built_in
 
 
 @each_loss

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tasks.methods import FGDAblationLoss, FGDLoss
+from tasks.methods import FGDLoss
+from tasks.methods.fgd_ablation import FGDAblationLoss
 from tasks.methods.non_local import NonLocalBlock
 
 Module = TypeVar("Module", bound=nn.Module)

@@ -8,16 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tasks.methods import (
-    ChannelWiseLogitLoss,
-    DKDLoss,
-    KDLoss,
-    NKDLoss,
-    SRRLLoss,
-    TFNKDLoss,
-    USKDLoss,
-    WSLDLoss,
-)
+from tasks.methods import NKDLoss, TFNKDLoss
+from tasks.methods.cwd import ChannelWiseLogitLoss
+from tasks.methods.dkd import DKDLoss
+from tasks.methods.kd import KDLoss
+from tasks.methods.srrl import SRRLLoss
+from tasks.methods.uskd import USKDLoss
+from tasks.methods.wsld import WSLDLoss
 
 CLASSES = 7
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tasks.methods import ViTKDLoss
+from tasks.methods.vitkd import ViTKDLoss
 
 SIDE = 4
 

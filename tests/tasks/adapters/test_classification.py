@@ -9,7 +9,7 @@ from mmengine.registry import init_default_scope
 from suite.contract import BlockedError
 from suite.published.recipes import Recipe, load_recipes
 from tasks.adapters.classification import ClassificationAdapter
-from tasks.distillation.distiller import find_module
+from tasks.distillation.taps import find_module
 from tasks.training.hooks import NonFiniteLossError
 
 RECIPES = load_recipes()

@@ -18,7 +18,7 @@ from suite.published.finding import load_papers
 from suite.published.models import read_models
 from suite.published.recipes import Recipe, load_recipes
 from tasks.adapters.base import zoo_config
-from tasks.distillation.distiller import Taps, find_module
+from tasks.distillation.taps import Taps, find_module
 
 RECIPES = [recipe for recipe in load_recipes().values() if recipe.task != "classification"]
 PAIRS = sorted({(recipe.student, recipe.teacher) for recipe in RECIPES if recipe.teacher})
@@ -104,8 +104,8 @@ def tapped_shapes(name):
     """Channels, height and width of what each tap of the embedded network gives."""
     model = embedded(name).eval()
     taps = Taps(model, described(name)["taps"], list(described(name)["taps"]))
-    with torch.no_grad():
-        prepared = model.data_preprocessor(batch(name), False)
+    prepared = model.data_preprocessor(batch(name), False)
+    with torch.no_grad(), taps.listening():
         model(**prepared, mode="tensor") if name in SEGMENTERS else model.extract_feat(prepared["inputs"])
     taken = taps.take()
     features = {tap: value if isinstance(value, list) else [value] for tap, value in taken.items()}

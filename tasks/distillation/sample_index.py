@@ -1,0 +1,70 @@
+"""The index of a sample in the training data set, carried along to the losses that ask for it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from mmengine.registry import TRANSFORMS
+from torch import Tensor
+
+from suite.contract import BlockedError
+
+WORD = "sample_index"
+_KEY = "sample_idx"
+"""Under this key mmengine's data sets put the index into what goes through their pipeline."""
+
+
+def asks_for_sample_index(method: Mapping[str, Any]) -> bool:
+    """Whether a loss of a composed method names `sample_index` among its inputs."""
+    return any(WORD in loss["inputs"] for loss in method["losses"].values())
+
+
+def carry_sample_index(dataset: Any) -> None:
+    """Has the packing steps of a data set keep the index of each sample; mmdet's and mmseg's drop it.
+
+    An image that is mixed from several (mosaic) has the index of the first. Where a data set is repeated, an
+    index is that of the data set that is repeated.
+
+    Args:
+        dataset: its config, changed in place; registry scope is the current one.
+
+    Raises:
+        BlockedError: data sets are joined, so that an index would not name one sample.
+    """
+    if "datasets" in dataset:
+        raise BlockedError(
+            f"input {WORD!r}: the training data join {len(dataset['datasets'])} data sets, whose indices "
+            "overlap; train on one"
+        )
+    if "dataset" in dataset:
+        carry_sample_index(dataset["dataset"])
+    for step in _steps(dataset.get("pipeline") or ()):
+        kind = TRANSFORMS.get(step["type"]) if isinstance(step["type"], str) else step["type"]
+        default = inspect.signature(kind.__init__).parameters.get("meta_keys") if kind else None
+        if default is None:
+            continue
+        keys = step.get("meta_keys", default.default)
+        if _KEY not in keys:
+            step["meta_keys"] = (*keys, _KEY)
+
+
+def sample_index(data_samples: Any) -> Tensor:
+    """Index of each sample of a batch in the training data set, `N` integers."""
+    return torch.tensor([sample.metainfo[_KEY] for sample in data_samples], dtype=torch.long)
+
+
+def _steps(pipeline: Any) -> list[Any]:
+    """The steps of a pipeline, those inside of other steps included."""
+    found = []
+    for step in pipeline:
+        if isinstance(step, Mapping):
+            found.append(step)
+            for inner in step.values():
+                if isinstance(inner, list | tuple):
+                    found += _steps(inner)
+        elif isinstance(step, list | tuple):
+            found += _steps(step)
+    return [step for step in found if "type" in step]

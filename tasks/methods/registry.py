@@ -1,0 +1,188 @@
+"""Losses by name: each registers itself with the version of its arithmetic.
+
+The declaration is read in two ways. A training imports the module, which runs the decorator. What plans and
+lists reads the same line from the source, without importing PyTorch, so it always has this form::
+
+    @register_loss("FGDLoss", version=1)
+    class FGDLoss(nn.Module): ...
+
+with a string literal first and an integer literal as ``version``. The author of a loss raises the version
+when the loss computes other numbers than before; it is part of the identity of every run that uses the loss.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, TypeVar
+
+from suite.errors import SuiteError, did_you_mean
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    Loss = TypeVar("Loss", bound=nn.Module)
+
+_FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class RegisteredLoss:
+    """A loss with what was declared of it.
+
+    Attributes:
+        name: what method files call it.
+        version: raised by its author when it computes other numbers than before; at least 1.
+        loss: the class.
+        file: where it is registered.
+        line: line of the declaration in that file.
+    """
+
+    name: str
+    version: int
+    loss: type[nn.Module]
+    file: Path
+    line: int
+
+    @property
+    def place(self) -> str:
+        """File and line, below the checkout where the file lies there."""
+        root = _FOLDER.parents[1]
+        return f"{self.file.relative_to(root) if self.file.is_relative_to(root) else self.file}:{self.line}"
+
+
+_registered: dict[str, RegisteredLoss] = {}
+
+
+def register_loss(name: str, *, version: int) -> Callable[[type[Loss]], type[Loss]]:
+    """Registers the class below under a name that method files can use.
+
+    Args:
+        name: a string literal, usually the name of the class.
+        version: an integer literal of at least 1; see the module's docstring.
+
+    Returns:
+        A decorator that leaves the class as it is.
+
+    Raises:
+        SuiteError: another class has the name, or the version is not a whole number of at least 1.
+    """
+    caller = inspect.stack(context=0)[1]
+    file, line = Path(caller.filename).resolve(), caller.lineno
+
+    def register(loss: type[Loss]) -> type[Loss]:
+        entry = RegisteredLoss(name, version, loss, file, line)
+        if type(version) is not int or version < 1:
+            raise SuiteError(
+                f"{entry.place}: version {version!r} of loss {name!r}: give a whole number of at least 1"
+            )
+        other = _registered.get(name)
+        # The same line runs again where a module is reloaded.
+        if other is not None and (other.file, other.line) != (file, line):
+            raise SuiteError(
+                f"{entry.place}: loss {name!r} is registered in {other.place} too; rename one of them"
+            )
+        _registered[name] = entry
+        return loss
+
+    return register
+
+
+def registered_losses() -> Mapping[str, RegisteredLoss]:
+    """Every loss by name: those of this folder, and those of files that were loaded.
+
+    Raises:
+        SuiteError: two losses have one name, or a version is below 1.
+    """
+    _import_folder()
+    return MappingProxyType(_registered)
+
+
+def find_loss(name: str) -> type[nn.Module]:
+    """The class that is registered under a name.
+
+    Raises:
+        SuiteError: there is none; names the closest ones.
+    """
+    known = registered_losses()
+    if name not in known:
+        raise SuiteError(f"no loss {name!r} is registered: {did_you_mean(name, known)}")
+    return known[name].loss
+
+
+def load_losses(path: Path) -> tuple[str, ...]:
+    """Imports one Python file outside of the checkout, whose losses register themselves.
+
+    A file is imported once; loading it again does nothing.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The names of the losses that it registers.
+
+    Raises:
+        SuiteError: there is no such file, it cannot be imported (with the line that failed), it registers
+            nothing, or a name that another file has.
+    """
+    file = path.resolve()
+    if not file.is_file():
+        raise SuiteError(f"{path}: no such file with losses; name a Python file")
+    # The built-in losses come first, so that a name that is taken is reported in the outside file.
+    _import_folder()
+    module_name = f"outside_losses_{hashlib.sha256(str(file).encode()).hexdigest()[:16]}"
+    if module_name not in sys.modules:
+        before = dict(_registered)
+        try:
+            _import_file(module_name, file)
+        except BaseException as error:
+            sys.modules.pop(module_name, None)
+            _registered.clear()
+            _registered.update(before)
+            if isinstance(error, SuiteError) or not isinstance(error, Exception | SystemExit):
+                raise
+            what = " ".join(str(error).split())
+            raise SuiteError(
+                f"{path}:{_failing_line(error, file)}: cannot be imported "
+                f"({type(error).__name__}: {what}); correct the file"
+            ) from None
+    names = tuple(name for name, entry in _registered.items() if entry.file == file)
+    if not names:
+        raise SuiteError(f"{path}: registers no loss; put @register_loss(NAME, version=1) above a class")
+    return names
+
+
+@functools.cache
+def _import_folder() -> None:
+    """Imports every module of this folder, so that its losses register."""
+    for module in pkgutil.iter_modules([str(_FOLDER)]):
+        importlib.import_module(f"{__package__}.{module.name}")
+
+
+def _import_file(module_name: str, file: Path) -> None:
+    spec = importlib.util.spec_from_file_location(module_name, file)
+    if spec is None or spec.loader is None:
+        raise ImportError("not a Python file, whose name ends in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    spec.loader.exec_module(module)
+
+
+def _failing_line(error: BaseException, file: Path) -> int:
+    """The line of a file at which its import failed."""
+    if isinstance(error, SyntaxError) and error.filename == str(file):
+        return error.lineno or 1
+    lines = [
+        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)
+    ]
+    return (lines[-1] if lines else None) or 1
