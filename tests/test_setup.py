@@ -20,8 +20,8 @@ import yaml
 from packaging.markers import Marker
 from packaging.requirements import Requirement
 
-from suite.doctor import PYTHONS, normalised
-from suite.environment import locked_versions
+from suite.doctor import PYTHONS
+from suite.environment import locked_versions, normalised
 from suite.paths import ROOT
 
 TOOLS = "bash|cat|chmod|cksum|cp|dirname|env|find|flock|getconf|make|mkdir|mktemp|mv|nproc|rm|sh|tr|touch"
@@ -203,6 +203,7 @@ def test_an_environment_of_ones_own_is_looked_at_and_left_alone(clone: Path, tmp
     assert sorted(environment.rglob("*")) == before
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_a_set_up_cut_off_while_it_made_the_environment_starts_that_anew(clone: Path):
     environment = clone / ".venv"
@@ -235,6 +236,7 @@ def test_a_package_cut_off_while_it_was_installed_is_not_taken_for_complete(clon
     assert complete.exists()
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_another_python_than_the_environments_is_refused(clone: Path, tmp_path: Path):
     make(clone, "setup", PYTHON=sys.executable)
@@ -286,6 +288,7 @@ def imported_modules() -> Iterator[tuple[str, Path]]:
                     yield node.module.split(".")[0], path
 
 
+@pytest.mark.train
 def test_everything_imported_is_declared():
     declared = {normalised(requirement.name) for requirement in pyproject_requirements()}
     providers = importlib.metadata.packages_distributions()

@@ -221,6 +221,7 @@ def _no_file_above(size: int):
 # A limit on the size of files stands in for a full disk: both refuse in the middle of a write.
 
 
+@pytest.mark.train
 @pytest.mark.slow
 def test_a_disk_that_fills_up_during_a_run_fails_it_with_one_line_and_the_next_time_it_finishes(suite):
     done = suite(*STUDENT, preexec_fn=_no_file_above(300_000))
@@ -251,6 +252,7 @@ def test_a_disk_that_is_full_already_is_one_line_before_anything_is_trained(suit
     assert not (suite.folder / "work" / "runs").exists()
 
 
+@pytest.mark.train
 @pytest.mark.slow
 def test_a_store_that_goes_away_during_a_run_is_one_line_and_the_work_is_not_lost(suite):
     process = suite.start(*STUDENT)
@@ -275,6 +277,7 @@ def test_a_store_that_goes_away_during_a_run_is_one_line_and_the_work_is_not_los
     assert "resumed epoch: 1" in suite.run_folder(record.run_id).log.read_text()
 
 
+@pytest.mark.train
 @pytest.mark.slow
 def test_a_report_that_cannot_be_written_stops_no_run(suite):
     # A folder where the file belongs: no process can replace it.
@@ -289,6 +292,7 @@ def test_a_report_that_cannot_be_written_stops_no_run(suite):
     assert "| nkd-resnet18-student |" in done.stdout
 
 
+@pytest.mark.train
 @pytest.mark.slow
 def test_a_work_folder_that_cannot_be_used_is_a_failed_run(suite):
     (suite.folder / "work" / "runs").write_text("", encoding="utf-8")
@@ -329,6 +333,7 @@ def test_strict_is_status_three_when_a_verdict_deviates(copy_of_undisturbed, dis
     assert suite(*words).returncode == 0
 
 
+@pytest.mark.train
 @pytest.mark.slow
 def test_progress_is_live_on_a_terminal_and_one_line_a_run_elsewhere(suite, make_command_line, tmp_path):
     plain = suite(*STUDENT)

@@ -12,6 +12,7 @@ from suite.published.models import read_models
 from tests.cost.conftest import plan_of
 
 
+@pytest.mark.train
 def test_every_schedule_is_that_of_the_zoos_config():
     from tasks.adapters.base import zoo_config
 
