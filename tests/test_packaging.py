@@ -19,6 +19,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from suite import __version__, environment
+from suite.cli import main
 from suite.environment import DISTRIBUTION, declared_requirements, normalised, pinned_version
 from suite.paths import LOCK_FILE, ROOT
 from tests.conftest import built_once
@@ -180,10 +181,17 @@ def test_the_doctor_says_once_what_training_lacks_and_how_to_get_it(installed: I
     assert answer.stdout.endswith("The mini profile cannot run: training is 'blocked'.\n")
 
 
-def test_a_run_without_what_trains_is_one_line_and_no_traceback(installed: Installed):
+def test_a_training_without_what_trains_is_refused_in_one_line_and_leaves_no_record(
+    installed: Installed, tmp_path: Path
+):
     answer = installed("reproduce", "--claim", "nkd-resnet18-student", "--profile", "smoke")
-    assert answer.returncode in {1, 2}
-    assert "Traceback" not in answer.stderr
+    assert answer.returncode == 2
+    assert answer.stdout == ""
+    assert answer.stderr == (
+        "suite: training needs PyTorch and the mm packages, and none is installed: 'python -m suite doctor' "
+        "says how to get them\n"
+    )
+    assert not (tmp_path / "results").exists()
 
 
 def test_an_environment_inside_of_a_repository_does_not_lend_the_suite_its_commit(
@@ -241,6 +249,13 @@ def test_the_metadata_of_the_wheel_declare_what_the_checkout_does(environment_fo
     first, second = answer.stdout.splitlines()
     assert first == str(declared)
     assert second == f"{pinned_version('torch')} {pinned_version('onedl-mmcv')} None None"
+
+
+def test_the_command_line_says_its_name_and_version(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"{DISTRIBUTION} {__version__}\n"
 
 
 def test_the_text_of_pyproject_is_read_as_a_toml_parser_reads_it():

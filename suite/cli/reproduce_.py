@@ -47,12 +47,14 @@ def run(args: argparse.Namespace) -> int:
         interrupted.
 
     Raises:
-        SuiteError: the selection, the profile, the device or an override is wrong, a record is damaged,
-            or there is no room to write; its exit status is 1 where a run was lost to that.
+        SuiteError: the selection, the profile, the device or an override is wrong, what trains is not
+            installed, a record is damaged, or there is no room to write; its exit status is 1 where a run was
+            lost to that.
     """
     from suite.cli.plan_ import print_plan
     from suite.cli.selection import command_of, recorded_states
     from suite.cost import cost_of
+    from suite.doctor import lacks_training
     from suite.errors import SuiteError, did_you_mean
     from suite.paths import records_dir
     from suite.planning.plan import make_plan
@@ -71,12 +73,18 @@ def run(args: argparse.Namespace) -> int:
     records = read_all(records_dir())
     again = _is_finished(records) if args.again else None
     plan = make_plan(claims, args.profile, args.seeds, args.overrides, again)
+    states = recorded_states(plan, records)
     if not (selects or args.all or args.dry_run):
-        _say_what_there_is(cost_of(plan, recorded_states(plan, records), records), args.seeds)
+        _say_what_there_is(cost_of(plan, states, records), args.seeds)
         return 0
+    if not args.dry_run and lacks_training() and any(state != "finished" for state in states.values()):
+        raise SuiteError(
+            "training needs PyTorch and the mm packages, and none is installed: 'python -m suite doctor' "
+            "says how to get them"
+        )
     _say_what_it_shows(plan)
     if args.dry_run:
-        print_plan(plan, recorded_states(plan, records))
+        print_plan(plan, states)
         return 0
     papers = selected_papers((claim.id for claim in claims), load_papers().values())
 

@@ -189,6 +189,7 @@ print([name for name in heavy if name in sys.modules], file=sys.stderr)
     assert result.stderr.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_list_takes_at_most_one_and_a_half_times_as_long_as_importing_pandas_pydantic_and_yaml():
     def seconds(*words: str) -> float:
         times = []

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from suite.paths import ROOT
+from suite.published.finding import load_papers
 from suite.store.records import Record, write_record
 from tests.conftest import SMALL, CommandLine
 
@@ -93,6 +94,30 @@ def test_a_dry_run_prints_the_plan_and_leaves_nothing(suite):
     assert not (suite.folder / "results").exists()
 
 
+def test_without_a_selection_it_says_what_there_is_and_trains_nothing(suite):
+    done = suite("reproduce", *SMOKE)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert done.stdout.startswith("Nothing is trained without a selection. Profile smoke, 1 seed:\n")
+    for paper in load_papers():
+        assert f"\n{paper} " in done.stdout
+    assert "'python -m suite reproduce --paper" in done.stdout
+    assert "all of them with --all" in done.stdout
+    assert not (suite.folder / "results").exists()
+    assert not (suite.folder / "work" / "runs").exists()
+
+
+def test_everything_is_a_selection_of_its_own(suite):
+    both = suite("reproduce", "--all", "--paper", "mgd")
+    assert both.returncode == 2
+    assert both.stderr == (
+        "suite: --all takes every claim of every paper: leave it out, or the other selection\n"
+    )
+    planned = suite("reproduce", "--all", *SMOKE, "--dry-run")
+    assert planned.returncode == 0
+    assert planned.stdout == suite("reproduce", *SMOKE, "--dry-run").stdout
+
+
 def test_a_selection_that_cannot_be_trained_says_so_and_prints_its_table(suite):
     done = suite("reproduce", "--claim", _rival(), *SMOKE)
     assert done.returncode == 0, done.stderr
@@ -133,6 +158,7 @@ def test_wrong_input_is_one_line_and_leaves_everything_as_it_is(suite, words, sa
     assert suite.record_bytes == before
 
 
+@pytest.mark.train
 def test_without_a_gpu_asking_for_one_is_one_line(suite):
     import torch
 
@@ -239,6 +265,7 @@ def test_a_disk_that_fills_up_during_a_run_fails_it_with_one_line_and_the_next_t
     assert [record.status for record in suite.records.values()] == ["failed", "finished"]
 
 
+@pytest.mark.train
 def test_a_disk_that_is_full_already_is_one_line_before_anything_is_trained(suite):
     _store(suite)
     before = suite.record_bytes
@@ -304,6 +331,7 @@ def test_a_work_folder_that_cannot_be_used_is_a_failed_run(suite):
     assert complaint(done).endswith(str(record.error))
 
 
+@pytest.mark.train
 def test_results_that_cannot_be_written_are_refused_before_anything_is_trained(suite, tmp_path):
     (tmp_path / "file").write_text("", encoding="utf-8")
     environment = {**suite.environment, "SUITE_RESULTS": str(tmp_path / "file" / "results")}
