@@ -1,11 +1,4 @@
-# The two commands of the README. Each sets up what it needs first; the second time that costs a second.
-#
-#   make reproduce [PAPER=mgd] [PROFILE=mini] [SEEDS=3] [ARGS="..."]   reproduce a paper and print its tables
-#   make test      [MARKERS="not gpu"] [ARGS="..."]                    run the tests
-#   make doctor                                                        what is here, and how to mend gaps
-#   make lint                                                          style and types
-#   make check-setup                                                   what set-up needs, nothing downloaded
-#   make lock                                                          write requirements.lock anew
+# Each target sets up what it needs first; the second time that costs a second. 'make' alone lists them.
 #
 #   PYTHON   a Python 3.10, 3.11 or 3.12; without it the first of the usual names that works
 #   VENV     where the environment goes (.venv), or an existing one, which is checked and left as it is
@@ -26,15 +19,41 @@ export PYTHON VENV WHEELS
 IN_VENV = $(VENV)/bin/python
 # An environment may serve several clones, or know none: the code that runs is always this one's.
 PATH_TO_SUITE = PYTHONPATH="$(CURDIR)$${PYTHONPATH:+:$$PYTHONPATH}"
+# One worker a core; a worker that has run out of tests takes over some of another's. -n 0 in ARGS: none.
+PARALLEL = -n auto --dist worksteal
 
-.PHONY: reproduce test doctor lint lock setup check-setup
+define HELP
+make reproduce [PAPER=mgd] [PROFILE=mini] [SEEDS=3] [ARGS='...']
+                   reproduce a paper and print its tables: on two cores and embedded data a quarter
+                   of an hour to three quarters for one seed, a minute with PROFILE=smoke
+make test [MARKERS='not gpu'] [ARGS='...']
+                   all tests, in parallel
+make test-fast     the tests that need no PyTorch: minutes, set-up included
+make doctor        what is installed and present, and how to close gaps: seconds
+make lint          style and types: a minute
+make check-setup   what set-up needs, nothing downloaded: seconds
+make lock          write requirements.lock anew: a minute
+
+Set-up runs before whatever needs it: ten to twenty minutes and 12 GB once, since PyTorch is downloaded
+and mmcv compiled; for test-fast a minute. The head of the Makefile explains PYTHON, VENV and WHEELS.
+endef
+
+.PHONY: help reproduce test test-fast doctor lint lock setup check-setup
+
+help:
+	$(info $(HELP))@:
 
 reproduce: setup
 	@$(PATH_TO_SUITE) $(IN_VENV) -m suite reproduce --paper $(PAPER) \
 	    $(if $(PROFILE),--profile $(PROFILE)) $(if $(SEEDS),--seeds $(SEEDS)) $(ARGS)
 
 test: setup
-	@$(PATH_TO_SUITE) $(IN_VENV) -m pytest -m "$(MARKERS)" $(ARGS)
+	@$(PATH_TO_SUITE) $(IN_VENV) -m pytest $(PARALLEL) -m "$(MARKERS)" $(ARGS)
+
+# In the environment of the other targets where there is one, else in a small one of its own.
+test-fast:
+	@python=$$(.ci/setup fast) && \
+	    $(PATH_TO_SUITE) $$python -m pytest $(PARALLEL) -m "not train and not slow" $(ARGS)
 
 doctor: setup
 	@$(PATH_TO_SUITE) $(IN_VENV) -m suite doctor $(ARGS)

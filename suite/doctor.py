@@ -17,14 +17,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from suite import __version__
 from suite.environment import (
+    DISTRIBUTION,
     NUMBER_PACKAGES,
     LockedVersion,
+    declared_requirements,
     git_state,
     installed_version,
     locked_versions,
+    normalised,
 )
-from suite.paths import LOCK_FILE, ROOT, work_dir
+from suite.paths import CHECKOUT, LOCK_FILE, work_dir
 
 State = Literal["ok", "note", "gap", "blocked"]
 
@@ -67,10 +71,11 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Looks at everything, in the order in which gaps are best mended."""
+    """Looks at everything, in the order in which gaps are best closed."""
     return [
         check_python(),
         *check_packages(locked_versions(), direct_dependencies()),
+        *check_training(),
         *check_torch(),
         check_embedded_data(),
         *check_datasets(),
@@ -100,16 +105,25 @@ def check_python() -> Finding:
 
 
 def direct_dependencies() -> frozenset[str]:
-    """Normalised names of the distributions that ``pyproject.toml`` requires at run time."""
-    # Read as text: tomllib begins with Python 3.11, and the doctor must work where nothing is installed.
-    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    match = re.search(r"^dependencies = \[(.*?)^\]", text, re.MULTILINE | re.DOTALL)
-    return frozenset(map(normalised, re.findall(r'"([\w.-]+)', match.group(1)))) if match else frozenset()
+    """Normalised names of the distributions that the suite requires to run and to train."""
+    return _required_by("", "train")
 
 
-def normalised(name: str) -> str:
-    """The one spelling of a distribution's name (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
+def training_dependencies() -> frozenset[str]:
+    """Normalised names of the distributions that only training requires."""
+    return _required_by("train") - _required_by("")
+
+
+def _required_by(*extras: str) -> frozenset[str]:
+    declared = declared_requirements()
+    lines = [line for extra in extras for line in declared.get(extra, ())]
+    return frozenset(normalised(match.group()) for line in lines if (match := re.match(r"[\w.-]+", line)))
+
+
+def lacks_training() -> bool:
+    """Whether nothing of what trains is installed: neither PyTorch nor one of the mm packages."""
+    core = ("torch", "mmengine", "mmcv", "mmdet", "mmseg", "mmpretrain")
+    return all(installed_version(NUMBER_PACKAGES[name]) is None for name in core)
 
 
 def check_packages(lock: Iterable[LockedVersion], direct: frozenset[str]) -> list[Finding]:
@@ -120,19 +134,30 @@ def check_packages(lock: Iterable[LockedVersion], direct: frozenset[str]) -> lis
         direct: normalised names of the distributions without which nothing runs.
 
     Returns:
-        A finding for each distribution; a single one where none is installed at all.
+        A finding for each distribution; a single one where none is installed at all. Where nothing of what
+        trains is installed, what that would bring along is left out: `check_training` speaks of it.
     """
     if installed_version("packaging") is None or all(installed_version(name) is None for name in direct):
         remedy = "run 'make doctor': it makes the environment in .venv and looks again from there"
         return [Finding("package", "all packages", "blocked", f"missing in {sys.prefix}", "", remedy)]
     from packaging.markers import Marker
 
+    untrained = lacks_training()
+    direct = direct - training_dependencies() if untrained else direct
     needed = _requirements_of(direct)
-    return [
+    findings = [
         _check_package(pin, direct, needed)
         for pin in lock
         if pin.marker is None or Marker(pin.marker).evaluate()
     ]
+    # Tools and their like are for a clone. What nobody installed and nothing here requires is no gap.
+    if untrained or CHECKOUT is None:
+        return [
+            finding
+            for finding in findings
+            if finding.state != "note" or installed_version(finding.name) is not None
+        ]
+    return findings
 
 
 def _requirements_of(roots: Iterable[str]) -> frozenset[str]:
@@ -168,6 +193,32 @@ def _check_package(pin: LockedVersion, direct: frozenset[str], needed: frozenset
     flags = "--no-build-isolation " if name == NUMBER_PACKAGES["mmcv"] else ""
     remedy = f"{sys.executable} -m pip install {flags}--constraint {LOCK_FILE} {pin.name}"
     return Finding("package", pin.name, state, found or "not installed", pin.version, remedy)
+
+
+def check_training() -> list[Finding]:
+    """Says once what training lacks and how to get it, where nothing of it is installed.
+
+    Returns:
+        Nothing where some of it is installed, since each package then has a line of its own, or where
+        nothing is installed at all.
+    """
+    if installed_version("packaging") is None or not lacks_training():
+        return []
+    absent = sorted(name for name in training_dependencies() if installed_version(name) is None)
+    if CHECKOUT is not None:
+        remedy = (
+            "run 'make doctor': it makes the environment in .venv, compiles mmcv and looks again from there"
+        )
+    else:
+        pip = f"{sys.executable} -m pip install --constraint {LOCK_FILE}"
+        mmcv = NUMBER_PACKAGES["mmcv"]
+        # In this order: mmcv compiles its operators against the torch that it finds, and only where it is not
+        # isolated from it.
+        remedy = (
+            f"{pip} torch torchvision ninja psutil setuptools wheel && CFLAGS=-g0 {pip} --no-build-isolation "
+            f"{mmcv} && {pip} '{DISTRIBUTION}[train]' (a C++ compiler and 10 GB; ten to twenty minutes)"
+        )
+    return [Finding("package", "training", "blocked", f"not installed: {', '.join(absent)}", "", remedy)]
 
 
 def check_torch() -> list[Finding]:
@@ -306,6 +357,9 @@ def check_disk() -> Finding:
 
 def check_code() -> Finding:
     """What records will say of the code."""
+    if CHECKOUT is None:
+        remedy = "records will name no commit: train in a clone what is to be published"
+        return Finding("code", "suite", "note", f"version {__version__}, installed as a package", "", remedy)
     state = git_state()
     if state.commit is None:
         remedy = "records will name no commit: work in a clone, with git installed"

@@ -14,11 +14,15 @@ import platform
 import re
 import socket
 import subprocess
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from suite.errors import SuiteError
-from suite.paths import LOCK_FILE, ROOT
+from suite.paths import CHECKOUT, LOCK_FILE
+
+DISTRIBUTION = "distillation-reproducibility"
+"""The name that pip knows this project by."""
 
 NUMBER_PACKAGES = {
     "torch": "torch",
@@ -35,6 +39,8 @@ NUMBER_PACKAGES = {
 }
 """Packages whose version may move a result: the name a record uses -> the distribution that provides it."""
 
+_EXTRA = re.compile(r"""\bextra\s*==\s*['"]([\w.-]+)['"]""")
+_EXACT = re.compile(r"^(?P<name>[A-Za-z0-9][\w.-]*)\s*==\s*(?P<version>[\w.+!-]+)\s*(?:;.*)?$")
 _PIN = re.compile(r"^(?P<name>[A-Za-z0-9][\w.-]*)==(?P<version>[\w.+!-]+)(?: ; (?P<marker>.+))?$")
 
 
@@ -55,19 +61,87 @@ def installed_version(distribution: str) -> str | None:
         return None
 
 
+def normalised(name: str) -> str:
+    """The one spelling of a distribution's name (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@functools.cache
+def declared_requirements() -> Mapping[str, tuple[str, ...]]:
+    """What the project itself requires, as its author wrote it.
+
+    A checkout is asked for its `pyproject.toml`, since an environment may serve several of them or know none;
+    an installation for its metadata.
+
+    Returns:
+        Extra -> its requirements (PEP 508, markers that only name the extra may still be there); the key
+        ``""`` holds what is always required. Empty where neither file is there.
+    """
+    if CHECKOUT is not None:
+        try:
+            return _requirements_in((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))
+        except OSError:
+            return {}
+    try:
+        listed = importlib.metadata.requires(DISTRIBUTION) or []
+    except importlib.metadata.PackageNotFoundError:
+        return {}
+    return _by_extra(listed)
+
+
+def _requirements_in(pyproject: str) -> dict[str, tuple[str, ...]]:
+    # Read as text: tomllib begins with Python 3.11, and the doctor must work where nothing is installed.
+    found = {"": _array("dependencies", _table("project", pyproject))}
+    optional = _table("project.optional-dependencies", pyproject)
+    for name in re.findall(r"^([\w-]+) = \[", optional, re.MULTILINE):
+        found[name] = _array(name, optional)
+    return found
+
+
+def _table(name: str, text: str) -> str:
+    match = re.search(rf"^\[{re.escape(name)}\]$(.*?)(?=^\[|\Z)", text, re.MULTILINE | re.DOTALL)
+    return match.group(1) if match else ""
+
+
+def _array(name: str, table: str) -> tuple[str, ...]:
+    """The strings of an array that ends with a bracket at the end of a line; comments are left out."""
+    match = re.search(rf"^{re.escape(name)} = \[(.*?)\]$", table, re.MULTILINE | re.DOTALL)
+    lines = match.group(1).splitlines() if match else []
+    code = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
+    return tuple(re.findall(r'"([^"]+)"', code))
+
+
+def _by_extra(listed: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {"": ()}
+    for requirement in listed:
+        extra = _EXTRA.search(requirement)
+        name = extra.group(1) if extra else ""
+        found[name] = (*found.get(name, ()), requirement)
+    return found
+
+
+def pinned_version(distribution: str) -> str | None:
+    """The one version of a distribution that the project requires, whatever is installed.
+
+    Args:
+        distribution: its name, in any spelling.
+
+    Returns:
+        The version behind ``==``, extras included; None where the project does not require the distribution
+        or allows more than one version of it.
+    """
+    for requirements in declared_requirements().values():
+        for requirement in requirements:
+            exact = _EXACT.match(requirement)
+            if exact is not None and normalised(exact["name"]) == normalised(distribution):
+                return exact["version"]
+    return None
+
+
 @functools.cache
 def _installed_versions() -> tuple[tuple[str, str], ...]:
     found = ((name, installed_version(distribution)) for name, distribution in NUMBER_PACKAGES.items())
     return tuple((name, version) for name, version in found if version is not None)
-
-
-def pinned_version(distribution: str) -> str | None:
-    """Interim: replaced at merge."""
-    for text in importlib.metadata.requires("distillation-reproducibility") or []:
-        match = re.match(r"^([\w.-]+)==([\w.+!-]+)", text)
-        if match and match[1] == distribution:
-            return match[2]
-    return None
 
 
 def installed_versions() -> dict[str, str]:
@@ -181,13 +255,16 @@ class CodeState(NamedTuple):
     dirty: bool | None
 
 
-def git_state(root: Path = ROOT) -> CodeState:
+def git_state(root: Path | None = CHECKOUT) -> CodeState:
     """The code of this process: what is checked out at `root`, as it is at the first call.
 
     Files under ``results/`` do not count as dirty: every run leaves a record there, and none of them
     changes what the next run computes.
+
+    Both are None where `root` is: an installed package has no commit, and a repository that its environment
+    happens to lie in is not its own.
     """
-    return CodeState(*_git_state(root))
+    return CodeState(None, None) if root is None else CodeState(*_git_state(root))
 
 
 def _git(root: Path, *arguments: str) -> str | None:

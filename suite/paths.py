@@ -1,21 +1,37 @@
-"""Where the project keeps things. Every path in the code starts from one of these."""
+"""Where the project keeps things. Every path in the code starts from one of these.
+
+The code runs in one of two places. In a checkout everything lies below its root, which is where results and
+work go too. Installed from a wheel, the data of the checkout (published numbers, lock, reference records) lie
+inside the package, and what a user produces goes below the current folder.
+"""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = Path(__file__).resolve().parent
+BUNDLE = PACKAGE / "bundle"
+"""The data of the checkout that the wheel was built from; `setup.py` puts it there. No checkout has it."""
+CHECKOUT: Path | None = None if BUNDLE.is_dir() else PACKAGE.parent
+"""The clone that this code runs from; None where it was installed from a wheel."""
+
+ROOT = CHECKOUT or BUNDLE
 BASELINES = ROOT / "baselines"
-CONF = ROOT / "suite" / "conf"
+CONF = PACKAGE / "conf"
 LOCK_FILE = ROOT / "requirements.lock"
 REFERENCE = ROOT / "results" / "reference"
 """The maintainers' own records and the tables made from them; no run of a user is looked up there."""
 
 
+def home() -> Path:
+    """The folder below which results and work go by default: the checkout, or else the current folder."""
+    return CHECKOUT or Path.cwd()
+
+
 def results_dir() -> Path:
     """Records and tables: ``results/``, or the folder named by ``SUITE_RESULTS``."""
-    return Path(os.environ.get("SUITE_RESULTS", ROOT / "results"))
+    return Path(os.environ.get("SUITE_RESULTS", home() / "results"))
 
 
 def records_dir() -> Path:
@@ -35,4 +51,4 @@ def weights_dir() -> Path:
 
 def work_dir() -> Path:
     """Checkpoints, logs and built data: ``.work/`` (git ignores it), or ``SUITE_WORK``."""
-    return Path(os.environ.get("SUITE_WORK", ROOT / ".work"))
+    return Path(os.environ.get("SUITE_WORK", home() / ".work"))

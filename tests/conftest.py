@@ -1,4 +1,4 @@
-"""What all tests share: the command line as users call it, and GPU tests skipped where there is none."""
+"""What all tests share: the command line as users call it, and which tests run on this machine."""
 
 from __future__ import annotations
 
@@ -8,29 +8,104 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
+from suite.environment import host_facts
 from suite.paths import ROOT
 from suite.store.records import Record, read_record
 from suite.store.run_folders import RunFolder
+from tests import lanes
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Gives every parallel worker one core: several that each take all of them slow each other down."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+            os.environ.setdefault(name, "1")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Workers of ``-n auto``: one a core that this process may use, as far as memory goes (2 GiB each)."""
+    facts = host_facts()
+    fit = int(float(facts["memory_gib"]) // 2)
+    return max(1, min(int(facts["cores"]), fit, 8))
+
+
+class _NotHere(pytest.Module):
+    """A module that cannot be imported here, and says so in place of its tests."""
+
+    def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
+        """Skips.
+
+        Raises:
+            Exception: always, with the reason.
+        """
+        pytest.skip(lanes.NEEDS_TRAINING, allow_module_level=True)
+
+
+class _LeftOut(pytest.Module):
+    """A module of tests that were not asked for; it is not even imported, which takes seconds."""
+
+    def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
+        """Finds nothing."""
+        return []
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+    """Keeps modules that import what trains from being imported where that is absent or not asked for."""
+    if not lanes.module_trains(module_path):
+        return None
+    if "not train" in parent.config.option.markexpr:
+        left_out: pytest.Module = _LeftOut.from_parent(parent, path=module_path)
+        return left_out
+    if not lanes.can_train():
+        not_here: pytest.Module = _NotHere.from_parent(parent, path=module_path)
+        return not_here
+    return None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Marks what needs PyTorch and the mm packages (see `tests.lanes`)."""
+    name = getattr(item, "originalname", item.name)
+    fixtures = set(getattr(item, "fixturenames", ()))
+    if (
+        lanes.module_trains(item.path)
+        or name in lanes.functions_that_train(item.path)
+        or fixtures & lanes.TRAINING_FIXTURES
+    ):
+        item.add_marker("train")
+
+
+# Last, so that torch is asked for a GPU only where a test that needs one is still selected.
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skips ``gpu`` tests without a CUDA device; torch is imported only where such a test is selected."""
-    on_gpu = [item for item in items if item.get_closest_marker("gpu")]
-    if not on_gpu:
-        return
-    import torch
+    """Skips what this machine cannot run, with the reason."""
+    if not lanes.can_train():
+        for item in items:
+            if item.get_closest_marker("train"):
+                item.add_marker(pytest.mark.skip(reason=lanes.NEEDS_TRAINING))
+    for name, (there, reason) in lanes.MACHINE.items():
+        marked = [item for item in items if item.get_closest_marker(name)]
+        if marked and not there():
+            for item in marked:
+                item.add_marker(pytest.mark.skip(reason=reason))
 
-    if torch.cuda.is_available():
-        return
-    for item in on_gpu:
-        item.add_marker(pytest.mark.skip(reason="needs a CUDA device, and torch sees none"))
+
+@pytest.fixture(autouse=True)
+def _import_nothing_that_trains(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fails a test that imports what trains and is not marked `train`: it would break the fast lane."""
+    before = lanes.TRAINING_PACKAGES & set(sys.modules)
+    yield
+    found = (lanes.TRAINING_PACKAGES & set(sys.modules)) - before
+    if found and not request.node.get_closest_marker("train"):
+        pytest.fail(f"it imports {', '.join(sorted(found))}: mark it with pytest.mark.train")
 
 
 @dataclass(frozen=True)
@@ -106,12 +181,34 @@ class CommandLine:
 
 
 @pytest.fixture(scope="session")
-def shared_work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What is the same for all: built data sets and composed recipes."""
-    folder = tmp_path_factory.mktemp("shared")
-    for name in ("data", "cache"):
-        (folder / name).mkdir()
+def common_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this test session; parallel workers share it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "common"
+    folder.mkdir(exist_ok=True)
     return folder
+
+
+def built_once(folder: Path, build: Callable[[Path], None]) -> Path:
+    """A folder that the first worker in need of it builds while others wait; whoever comes later finds it.
+
+    A build that fails leaves nothing, and the next worker tries again.
+    """
+    finished = folder.with_name(f"{folder.name}.finished")
+    with FileLock(folder.with_name(f"{folder.name}.lock")):
+        if not finished.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            build(folder)
+            finished.touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_work(common_folder: Path) -> Path:
+    """What is the same for all: built data sets and composed recipes."""
+    for name in ("data", "cache"):
+        (common_folder / "work" / name).mkdir(parents=True, exist_ok=True)
+    return common_folder / "work"
 
 
 @pytest.fixture(scope="session")
@@ -141,14 +238,14 @@ SMALL = (
 
 
 @pytest.fixture(scope="session")
-def undisturbed(
-    make_command_line: Callable[[Path], CommandLine], tmp_path_factory: pytest.TempPathFactory
-) -> CommandLine:
+def undisturbed(make_command_line: Callable[[Path], CommandLine], common_folder: Path) -> CommandLine:
     """`mgd-resnet18` at `SMALL` scale, run in one go: student, teacher and distilled student."""
-    suite = make_command_line(tmp_path_factory.mktemp("undisturbed") / "suite")
-    done = suite("reproduce", "--claim", "mgd-resnet18", *SMALL)
-    assert done.returncode == 0, done.stderr
-    return suite
+
+    def train(folder: Path) -> None:
+        done = make_command_line(folder)("reproduce", "--claim", "mgd-resnet18", *SMALL)
+        assert done.returncode == 0, done.stderr
+
+    return CommandLine(built_once(common_folder / "undisturbed", train))
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ import yaml
 from packaging.markers import Marker
 from packaging.requirements import Requirement
 
-from suite.doctor import PYTHONS, normalised
-from suite.environment import locked_versions
+from suite.doctor import PYTHONS
+from suite.environment import declared_requirements, locked_versions, normalised
 from suite.paths import ROOT
 
 TOOLS = "bash|cat|chmod|cksum|cp|dirname|env|find|flock|getconf|make|mkdir|mktemp|mv|nproc|rm|sh|tr|touch"
@@ -203,6 +203,7 @@ def test_an_environment_of_ones_own_is_looked_at_and_left_alone(clone: Path, tmp
     assert sorted(environment.rglob("*")) == before
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_a_set_up_cut_off_while_it_made_the_environment_starts_that_anew(clone: Path):
     environment = clone / ".venv"
@@ -235,6 +236,7 @@ def test_a_package_cut_off_while_it_was_installed_is_not_taken_for_complete(clon
     assert complete.exists()
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_another_python_than_the_environments_is_refused(clone: Path, tmp_path: Path):
     make(clone, "setup", PYTHON=sys.executable)
@@ -245,11 +247,11 @@ def test_another_python_than_the_environments_is_refused(clone: Path, tmp_path: 
 
 
 def pyproject_requirements() -> list[Requirement]:
-    """Everything pyproject.toml asks for: run time, development and build."""
+    """Everything pyproject.toml asks for: core, extras and build."""
     text = (ROOT / "pyproject.toml").read_text()
-    listed = re.findall(r"^(?:dependencies|dev|build) = \[(.*?)\]$", text, re.MULTILINE | re.DOTALL)
-    assert len(listed) == 3
-    return [Requirement(word) for block in listed for word in re.findall(r'"([^"]+)"', block)]
+    (build,) = re.findall(r"^build = \[(.*?)\]$", text, re.MULTILINE)
+    declared = [line for listed in declared_requirements().values() for line in listed]
+    return [Requirement(line) for line in (*declared, *re.findall(r'"([^"]+)"', build))]
 
 
 @pytest.mark.parametrize("version", PYTHON_VERSIONS)
@@ -286,6 +288,7 @@ def imported_modules() -> Iterator[tuple[str, Path]]:
                     yield node.module.split(".")[0], path
 
 
+@pytest.mark.train
 def test_everything_imported_is_declared():
     declared = {normalised(requirement.name) for requirement in pyproject_requirements()}
     providers = importlib.metadata.packages_distributions()
@@ -299,15 +302,110 @@ def test_everything_imported_is_declared():
     assert missing == set()
 
 
+def core_imports() -> set[str]:
+    """What the parts that need no PyTorch import as they are imported: top-level modules."""
+    found: set[str] = set()
+    for path in (ROOT / "suite").rglob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module.split(".")[0])
+    return found - sys.stdlib_module_names - {"suite"}
+
+
+def test_what_the_engine_imports_at_its_head_is_a_core_dependency():
+    core = {normalised(Requirement(line).name) for line in declared_requirements()[""]}
+    providers = importlib.metadata.packages_distributions()
+    strange = {
+        module for module in core_imports() if not core & set(map(normalised, providers.get(module, [])))
+    }
+    assert strange == set()
+
+
+@pytest.mark.train
+def test_every_dependency_is_imported_somewhere():
+    """What nothing imports goes, but for what only a tool of the developer or another extra calls for."""
+    imported = {module for module, _ in imported_modules()}
+    modules: dict[str, set[str]] = {}
+    for module, names in importlib.metadata.packages_distributions().items():
+        for name in names:
+            modules.setdefault(normalised(name), set()).add(module)
+    declared = declared_requirements()
+    unused = {
+        requirement.name
+        for extra in ("", "train")
+        for requirement in map(Requirement, declared[extra])
+        if not modules.get(normalised(requirement.name), set()) & imported
+    }
+    assert unused == set()
+
+
+def test_make_alone_lists_the_targets_and_does_nothing(clone: Path, bin_folder: Path):
+    before = sorted(clone.rglob("*"))
+    answer = make(clone, path=bin_folder)
+    assert answer.returncode == 0
+    for target in ("reproduce", "test", "test-fast", "doctor", "lint", "check-setup", "lock"):
+        assert f"make {target} " in answer.stdout
+    assert "minutes" in answer.stdout
+    assert sorted(clone.rglob("*")) == before
+
+
+def test_the_fast_tests_run_in_the_environment_that_is_ready(clone: Path):
+    finish_set_up(clone)
+    answer = subprocess.run(
+        [".ci/setup", "fast"], cwd=clone, env=bare_environment(), capture_output=True, text=True, check=True
+    )
+    assert answer.stdout == ".venv/bin/python\n"
+
+
+@pytest.mark.slow
+def test_the_fast_tests_need_no_compiler_and_no_environment_that_was_only_begun(
+    clone: Path, bin_folder: Path
+):
+    (clone / ".venv").mkdir()
+    (clone / ".venv" / ".suite-setup").write_text("installing\n")
+    environment = {**bare_environment(), "PATH": str(bin_folder), "PYTHON": sys.executable}
+    answer = subprocess.run(
+        [".ci/setup", "fast"], cwd=clone, env=environment, capture_output=True, text=True, check=False
+    )
+    # Offline it gets as far as the first package.
+    assert answer.returncode != 0
+    assert "installing pip failed" in answer.stderr
+    assert (clone / ".venv-fast" / "bin" / "python").exists()
+
+
 def workflow(name: str) -> dict[Any, Any]:
     loaded: dict[Any, Any] = yaml.safe_load((ROOT / ".github" / "workflows" / name).read_text())
     return loaded
 
 
 def test_continuous_integration_covers_the_supported_pythons():
-    job = workflow("ci.yml")["jobs"]["test"]
-    assert job["strategy"]["matrix"]["python"] == PYTHON_VERSIONS
-    assert job["steps"][-1] == {"run": ".ci/run"}
+    jobs = workflow("ci.yml")["jobs"]
+    assert jobs["fast"]["strategy"]["matrix"]["python"] == PYTHON_VERSIONS
+    assert jobs["fast"]["steps"][-1] == {"run": "make test-fast PYTHON=python${{ matrix.python }}"}
+    assert jobs["test"]["steps"][-1] == {"run": ".ci/run"}
+    assert jobs["fast"]["needs"] == jobs["test"]["needs"] == "lint"
+
+
+def test_continuous_integration_says_the_outcome_of_the_tests_last_whatever_the_checkers_say(
+    clone: Path, tmp_path: Path
+):
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    write_script(
+        tools / "make",
+        'echo "make $1"; [ "$1" = test ] && echo "== 3 passed, 1 skipped in 2.00s =="; [ "$1" != lint ]',
+    )
+    path = f"{tools}{os.pathsep}{os.environ['PATH']}"
+    environment = {**bare_environment(), "PATH": path, "HOME": str(tmp_path), "PYTHON": sys.executable}
+    answer = subprocess.run(
+        [".ci/run"], cwd=clone, env=environment, capture_output=True, text=True, check=False
+    )
+    lines = answer.stdout.splitlines()
+    assert lines[:3] == ["make setup", "make lint", "make test"]
+    assert lines[-2:] == ["ci: style or types failed", "== 3 passed, 1 skipped in 2.00s =="]
+    assert answer.returncode != 0
 
 
 def test_the_nightly_run_covers_every_paper():

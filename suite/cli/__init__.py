@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+from suite import __version__
+from suite.environment import DISTRIBUTION
 from suite.errors import SuiteError, did_you_mean
 
 VERBS = {
@@ -25,13 +27,15 @@ VERBS = {
     "status": "what is recorded, running and left to do",
     "report": "tables of claimed against reproduced numbers",
     "archive": "the record store as a whole: write records of older layouts anew",
-    "doctor": "what is installed and present, and how to mend each gap",
+    "doctor": "what is installed and present, and how to close each gap",
 }
 """Verb -> one line of help.
 
 The module of a verb is ``suite.cli.<verb>_``. It defines ``add_arguments(parser)`` and ``run(args) -> int``
 (the exit status), and imports what is heavy inside ``run``.
 """
+
+CONSOLE_SCRIPT = "distill-repro"
 
 _OVERRIDE = re.compile(r"^[+~]{0,2}[A-Za-z_][\w./@-]*=")
 
@@ -63,12 +67,18 @@ class _Parser(argparse.ArgumentParser):
         return found, unknown
 
 
+def _program() -> str:
+    """How this command line was called: the console script has a name of its own."""
+    return CONSOLE_SCRIPT if os.path.basename(sys.argv[0]) == CONSOLE_SCRIPT else "python -m suite"
+
+
 def build_parser(verb: str | None) -> argparse.ArgumentParser:
     """The parser; only the module of `verb` is imported, so that every verb starts fast."""
     parser = _Parser(
-        prog="python -m suite",
+        prog=_program(),
         description="Can this distillation paper be reproduced? Claims, runs, verdicts and tables.",
     )
+    parser.add_argument("--version", action="version", version=f"{DISTRIBUTION} {__version__}")
     commands = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, text in VERBS.items():
         sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")

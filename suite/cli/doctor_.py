@@ -52,12 +52,25 @@ def _print_table(findings: list[Finding], ready: bool) -> None:
     for finding in shown:
         if finding.remedy:
             print(f"{finding.state}: {finding.name}: {finding.remedy}")
-    print("The mini profile can run." if ready else "The mini profile cannot run: mend what is 'blocked'.")
+    print(_answer(shown, ready))
+
+
+def _answer(findings: list[Finding], ready: bool) -> str:
+    if ready:
+        return "The mini profile can run."
+    blocked = {finding.name for finding in findings if finding.state == "blocked"}
+    if blocked == {"training"}:
+        return (
+            "Claims, plans, records and reports work here. The mini profile cannot run: training is "
+            "'blocked'."
+        )
+    return "The mini profile cannot run: fix what is 'blocked'."
 
 
 def _worth_a_line(findings: list[Finding]) -> list[Finding]:
     """Everything but the packages nobody asked for by name and that are as they should be."""
-    from suite.doctor import direct_dependencies, normalised
+    from suite.doctor import direct_dependencies
+    from suite.environment import normalised
 
     direct = direct_dependencies()
     return [

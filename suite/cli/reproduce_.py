@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from suite.cost import PlanCost
     from suite.planning.plan import Plan
     from suite.store.records import Record
 
@@ -21,6 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from suite.cli.selection import add_selection, positive
 
     add_selection(parser)
+    parser.add_argument(
+        "--all", action="store_true", help="every paper; without any selection nothing is trained"
+    )
     parser.add_argument("--device", metavar="D", default="auto", help="auto (default), cpu or cuda")
     parser.add_argument("--launcher", metavar="NAME", default="local", help=", ".join(LAUNCHERS))
     parser.add_argument(
@@ -36,16 +40,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Executes the selection and prints the table of every paper it touches.
 
+    Without a selection it trains nothing and says what there is to select.
+
     Returns:
         0; 1 when a run failed or is blocked; with ``--strict`` 3 when a verdict deviates; 130 when
         interrupted.
 
     Raises:
-        SuiteError: the selection, the profile, the device or an override is wrong, a record is damaged,
-            or there is no room to write; its exit status is 1 where a run was lost to that.
+        SuiteError: the selection, the profile, the device or an override is wrong, what trains is not
+            installed, a record is damaged, or there is no room to write; its exit status is 1 where a run was
+            lost to that.
     """
     from suite.cli.plan_ import print_plan
     from suite.cli.selection import command_of, recorded_states
+    from suite.cost import cost_of
+    from suite.doctor import lacks_training
     from suite.errors import SuiteError, did_you_mean
     from suite.paths import records_dir
     from suite.planning.plan import make_plan
@@ -56,14 +65,26 @@ def run(args: argparse.Namespace) -> int:
 
     if args.launcher not in LAUNCHERS:
         raise SuiteError(f"unknown launcher {args.launcher!r}: {did_you_mean(args.launcher, LAUNCHERS)}")
+    selects = bool(args.paper or args.table or args.claim)
+    if args.all and selects:
+        raise SuiteError("--all takes every claim of every paper: leave it out, or the other selection")
     device = args.device if args.device == "auto" else check_device(args.device)
     claims = [claim for _, claim in select(args.paper, args.table, args.claim)]
     records = read_all(records_dir())
     again = _is_finished(records) if args.again else None
     plan = make_plan(claims, args.profile, args.seeds, args.overrides, again)
+    states = recorded_states(plan, records)
+    if not (selects or args.all or args.dry_run):
+        _say_what_there_is(cost_of(plan, states, records), args.seeds)
+        return 0
+    if not args.dry_run and lacks_training() and any(state != "finished" for state in states.values()):
+        raise SuiteError(
+            "training needs PyTorch and the mm packages, and none is installed: 'python -m suite doctor' "
+            "says how to get them"
+        )
     _say_what_it_shows(plan)
     if args.dry_run:
-        print_plan(plan, recorded_states(plan, records))
+        print_plan(plan, states)
         return 0
     papers = selected_papers((claim.id for claim in claims), load_papers().values())
 
@@ -86,6 +107,40 @@ def _is_finished(records: Iterable[Record]) -> Callable[[str], bool]:
     """Whether a run of an id has finished, going by the records there are."""
     finished = {record.run_id for record in records if record.status == "finished"}
     return finished.__contains__
+
+
+def _say_what_there_is(cost: PlanCost, seeds: int) -> None:
+    """What every paper would take, and the command that starts it."""
+    from rich.table import Table
+
+    from suite.cli.selection import console
+    from suite.cost import unit
+    from suite.published.finding import load_papers
+
+    out, hours = console(), unit(cost.plan)
+    out.print(
+        f"Nothing is trained without a selection. Profile {cost.plan.profile}, "
+        f"{seeds} {'seed' if seeds == 1 else 'seeds'}:\n",
+        soft_wrap=True,
+    )
+    table = Table(box=None, pad_edge=False)
+    table.add_column("paper", no_wrap=True)
+    table.add_column("title", overflow="fold")
+    for heading in ("trainings", "finished", hours):
+        table.add_column(heading, justify="right")
+    papers = load_papers()
+    for name, total in cost.by_paper.items():
+        counts = (total.trainings, total.finished, total)
+        table.add_row(name, papers[name].title, *map(str, counts))
+    out.print(table)
+    total, example = cost.total, next(iter(cost.by_paper))
+    for line in (
+        f"\nTogether: {total.trainings} trainings, {total.trainings - total.finished} of them left, {total} "
+        f"{hours}; sharing between papers saves {cost.saved_between_papers}.",
+        f"Start one with 'python -m suite reproduce --paper {example}', all of them with --all. --table and "
+        "--claim select less; 'python -m suite plan' names every training.",
+    ):
+        out.print(line, soft_wrap=True)
 
 
 def _say_what_it_shows(plan: Plan) -> None:

@@ -49,6 +49,8 @@ def command_of(args: argparse.Namespace) -> str:
             words += [f"--{name}", getattr(args, name)]
     if args.claim:
         words += ["--claim", *args.claim]
+    if getattr(args, "all", False):
+        words += ["--all"]
     words += ["--profile", args.profile, "--seeds", str(args.seeds)]
     if getattr(args, "again", False):
         words += ["--again"]

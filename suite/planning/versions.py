@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from suite.catalogue import python_files
-from suite.catalogue import python_files
 from suite.environment import NUMBER_PACKAGES, installed_version, pinned_version
 from suite.errors import SuiteError, did_you_mean
 from suite.paths import ROOT

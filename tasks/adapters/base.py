@@ -351,4 +351,7 @@ def _with_data_root(overrides: Any, root: str) -> Any:
 
 def plain_taps(model: ComposedModel) -> dict[str, dict[str, Any]]:
     """The taps of a model as the distiller takes them."""
-    return {name: {"module": tap.module, "pooling": tap.pooling, "side": tap.side} for name, tap in model.taps.items()}
+    return {
+        name: {"module": tap.module, "pooling": tap.pooling, "side": tap.side}
+        for name, tap in model.taps.items()
+    }

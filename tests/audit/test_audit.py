@@ -30,6 +30,7 @@ def findings(log: Path, change=lambda recipe: None, claim: str = CLAIM):
     return audit(found, "distilled", recipe, dry_run(recipe, log))
 
 
+@pytest.mark.train
 def test_a_faithful_run_matches_in_every_setting_that_was_stated(log):
     found = findings(log)
     assert len(found) > 30
@@ -99,6 +100,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.train
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_is_found_by_the_name_of_its_setting(fault, log):
     change, setting = FAULTS[fault]
@@ -108,6 +110,7 @@ def test_a_planted_fault_is_found_by_the_name_of_its_setting(fault, log):
 CIFAR = "nkd-resnet18-cifar-uskd"
 
 
+@pytest.mark.train
 def test_a_faithful_run_on_cifar_100_matches_in_every_setting_that_was_stated(log):
     found = {finding.setting: finding for finding in findings(log, claim=CIFAR)}
     assert {finding.verdict for finding in found.values()} == {"match"}
@@ -148,12 +151,14 @@ FAULTS_ON_CIFAR = {
 }
 
 
+@pytest.mark.train
 @pytest.mark.parametrize("fault", FAULTS_ON_CIFAR)
 def test_a_fault_planted_on_cifar_100_is_found_and_nothing_else(fault, log):
     change, settings = FAULTS_ON_CIFAR[fault]
     assert {finding.setting for finding in mismatches(findings(log, change, CIFAR))} == settings
 
 
+@pytest.mark.train
 def test_half_the_devices_with_twice_the_accumulation_is_a_departure_once_an_override_declares_it(log):
     def half(recipe):
         recipe["devices"] = 4
@@ -173,12 +178,14 @@ def test_half_the_devices_with_twice_the_accumulation_is_a_departure_once_an_ove
     assert found["global_batch"].verdict == "match"
 
 
+@pytest.mark.train
 def test_an_ablation_is_held_against_what_it_varies(log):
     found = {item.setting: item for item in findings(log, claim="fgd-retinanet-r50-r101-foreground")}
     assert found["losses.fgd.regions"].published == found["losses.fgd.regions"].effective == "foreground"
     assert mismatches(found.values()) == []
 
 
+@pytest.mark.train
 def test_what_cannot_be_built_is_told_and_the_others_are_audited(monkeypatch, tmp_path):
     monkeypatch.setenv("SUITE_WORK", str(tmp_path))
     plan = make_plan([find_claim("mgd-resnet18")[1]], "paper", 1)
@@ -193,6 +200,7 @@ def test_what_cannot_be_built_is_told_and_the_others_are_audited(monkeypatch, tm
     assert outcome["student"].mismatches == []
 
 
+@pytest.mark.train
 def test_the_verb_prints_every_setting_of_a_claim_and_says_how_many_match(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("SUITE_WORK", str(tmp_path))
     assert main(["audit", "--claim", "nkd-resnet18-nkd", "--jobs", "1"]) == 0
@@ -201,6 +209,7 @@ def test_the_verb_prints_every_setting_of_a_claim_and_says_how_many_match(capsys
     assert "0 do not match" in text
 
 
+@pytest.mark.train
 def test_a_mismatch_gives_status_1_and_names_both_values(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("SUITE_WORK", str(tmp_path))
     override = "method.losses.nkd.arguments.gamma=15.0"
@@ -218,6 +227,7 @@ def test_embedded_profiles_are_refused(capsys):
     assert "embedded data" in capsys.readouterr().err
 
 
+@pytest.mark.train
 @pytest.mark.slow
 @pytest.mark.parametrize("paper", ["fgd", "mgd", "nkd"])
 def test_no_row_of_a_paper_has_an_unexplained_mismatch(paper, monkeypatch, tmp_path):

@@ -38,6 +38,7 @@ def findings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, st
     return {finding["name"]: finding for finding in report["findings"]}
 
 
+@pytest.mark.train
 def test_the_test_environment_can_run_the_mini_profile(findings: dict[str, dict[str, str]]):
     assert findings["torch"]["state"] == "ok"
     assert findings["mmcv operators"]["found"].startswith("compiled for the CPU")
@@ -46,10 +47,12 @@ def test_the_test_environment_can_run_the_mini_profile(findings: dict[str, dict[
     assert findings["work folder"]["state"] == "ok"
 
 
+@pytest.mark.train
 def test_every_gap_comes_with_a_remedy(findings: dict[str, dict[str, str]]):
     assert [name for name, f in findings.items() if (f["state"] == "ok") is bool(f["remedy"])] == []
 
 
+@pytest.mark.train
 def test_the_table_ends_with_the_answer(capsys: pytest.CaptureFixture[str]):
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
@@ -62,9 +65,10 @@ def test_without_any_package_it_says_so_once_and_what_to_do(bare_python: Path):
     assert answer.returncode == 1
     assert answer.stderr == ""
     assert "blocked: all packages: run 'make doctor'" in answer.stdout
-    assert answer.stdout.endswith("mend what is 'blocked'.\n")
+    assert answer.stdout.endswith("fix what is 'blocked'.\n")
 
 
+@pytest.mark.train
 def test_without_torch_one_line_tells_how_to_install_it(bare_python: Path):
     # The test environment as another Python sees it, all but torch and torchvision.
     packages = bare_python.parents[1] / "packages"

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from suite.store.records import Record
-from tests.conftest import CommandLine
+from tests.conftest import CommandLine, built_once
 
 SMOKE = ("--profile", "smoke", "--device", "cpu", "data.test_loader.dataset.indices=null")
 """Scored on all 2,000 test images, where two networks hardly get the same accuracy by chance."""
@@ -21,12 +21,14 @@ CLAIM = "nkd-resnet18-nkd"
 
 
 @pytest.fixture(scope="module")
-def trained(make_command_line: Any, tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
+def trained(make_command_line: Any, common_folder: Path) -> CommandLine:
     """ResNet-18 alone, trained for two iterations."""
-    suite: CommandLine = make_command_line(tmp_path_factory.mktemp("trained") / "suite")
-    done = suite("reproduce", "--claim", "nkd-resnet18-student", *SMOKE)
-    assert done.returncode == 0, done.stderr
-    return suite
+
+    def train(folder: Path) -> None:
+        done = make_command_line(folder)("reproduce", "--claim", "nkd-resnet18-student", *SMOKE)
+        assert done.returncode == 0, done.stderr
+
+    return CommandLine(built_once(common_folder / "trained-to-evaluate", train))
 
 
 @pytest.fixture

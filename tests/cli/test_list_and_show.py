@@ -203,6 +203,7 @@ print([name for name in heavy if name in sys.modules], file=sys.stderr)
     assert result.stderr.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_list_takes_at_most_one_fifth_longer_than_importing_pandas_pydantic_and_yaml():
     def seconds(*words: str) -> float:
         times = []

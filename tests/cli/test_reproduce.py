@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from suite.paths import ROOT
+from suite.published.finding import load_papers
 from suite.store.records import Record, write_record
 from tests.conftest import SMALL, CommandLine
 
@@ -93,6 +94,30 @@ def test_a_dry_run_prints_the_plan_and_leaves_nothing(suite):
     assert not (suite.folder / "results").exists()
 
 
+def test_without_a_selection_it_says_what_there_is_and_trains_nothing(suite):
+    done = suite("reproduce", *SMOKE)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert done.stdout.startswith("Nothing is trained without a selection. Profile smoke, 1 seed:\n")
+    for paper in load_papers():
+        assert f"\n{paper} " in done.stdout
+    assert "'python -m suite reproduce --paper" in done.stdout
+    assert "all of them with --all" in done.stdout
+    assert not (suite.folder / "results").exists()
+    assert not (suite.folder / "work" / "runs").exists()
+
+
+def test_everything_is_a_selection_of_its_own(suite):
+    both = suite("reproduce", "--all", "--paper", "mgd")
+    assert both.returncode == 2
+    assert both.stderr == (
+        "suite: --all takes every claim of every paper: leave it out, or the other selection\n"
+    )
+    planned = suite("reproduce", "--all", *SMOKE, "--dry-run")
+    assert planned.returncode == 0
+    assert planned.stdout == suite("reproduce", *SMOKE, "--dry-run").stdout
+
+
 def test_a_selection_that_cannot_be_trained_says_so_and_prints_its_table(suite):
     done = suite("reproduce", "--claim", _rival(), *SMOKE)
     assert done.returncode == 0, done.stderr
@@ -133,6 +158,7 @@ def test_wrong_input_is_one_line_and_leaves_everything_as_it_is(suite, words, sa
     assert suite.record_bytes == before
 
 
+@pytest.mark.train
 def test_without_a_gpu_asking_for_one_is_one_line(suite):
     import torch
 
@@ -221,6 +247,7 @@ def _no_file_above(size: int):
 # A limit on the size of files stands in for a full disk: both refuse in the middle of a write.
 
 
+@pytest.mark.train
 @pytest.mark.slow
 def test_a_disk_that_fills_up_during_a_run_fails_it_with_one_line_and_the_next_time_it_finishes(suite):
     done = suite(*STUDENT, preexec_fn=_no_file_above(300_000))
@@ -238,6 +265,7 @@ def test_a_disk_that_fills_up_during_a_run_fails_it_with_one_line_and_the_next_t
     assert [record.status for record in suite.records.values()] == ["failed", "finished"]
 
 
+@pytest.mark.train
 def test_a_disk_that_is_full_already_is_one_line_before_anything_is_trained(suite):
     _store(suite)
     before = suite.record_bytes
@@ -251,6 +279,7 @@ def test_a_disk_that_is_full_already_is_one_line_before_anything_is_trained(suit
     assert not (suite.folder / "work" / "runs").exists()
 
 
+@pytest.mark.train
 @pytest.mark.slow
 def test_a_store_that_goes_away_during_a_run_is_one_line_and_the_work_is_not_lost(suite):
     process = suite.start(*STUDENT)
@@ -275,6 +304,7 @@ def test_a_store_that_goes_away_during_a_run_is_one_line_and_the_work_is_not_los
     assert "resumed epoch: 1" in suite.run_folder(record.run_id).log.read_text()
 
 
+@pytest.mark.train
 @pytest.mark.slow
 def test_a_report_that_cannot_be_written_stops_no_run(suite):
     # A folder where the file belongs: no process can replace it.
@@ -289,6 +319,7 @@ def test_a_report_that_cannot_be_written_stops_no_run(suite):
     assert "| nkd-resnet18-student |" in done.stdout
 
 
+@pytest.mark.train
 @pytest.mark.slow
 def test_a_work_folder_that_cannot_be_used_is_a_failed_run(suite):
     (suite.folder / "work" / "runs").write_text("", encoding="utf-8")
@@ -300,6 +331,7 @@ def test_a_work_folder_that_cannot_be_used_is_a_failed_run(suite):
     assert complaint(done).endswith(str(record.error))
 
 
+@pytest.mark.train
 def test_results_that_cannot_be_written_are_refused_before_anything_is_trained(suite, tmp_path):
     (tmp_path / "file").write_text("", encoding="utf-8")
     environment = {**suite.environment, "SUITE_RESULTS": str(tmp_path / "file" / "results")}
@@ -329,6 +361,7 @@ def test_strict_is_status_three_when_a_verdict_deviates(copy_of_undisturbed, dis
     assert suite(*words).returncode == 0
 
 
+@pytest.mark.train
 @pytest.mark.slow
 def test_progress_is_live_on_a_terminal_and_one_line_a_run_elsewhere(suite, make_command_line, tmp_path):
     plain = suite(*STUDENT)

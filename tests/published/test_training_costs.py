@@ -11,6 +11,7 @@ from suite.published.models import load_models
 from tests.cost.conftest import plan_of
 
 
+@pytest.mark.train
 def test_every_schedule_is_that_of_the_zoos_config():
     from tasks.adapters.base import zoo_config
 

@@ -41,6 +41,7 @@ def test_a_released_teacher_that_is_not_here_is_told_with_the_command_that_fetch
         _published("retinanet-x101")
 
 
+@pytest.mark.train
 def test_a_run_that_is_not_what_its_claim_says_is_blocked_before_its_first_step(tmp_path: Path):
     run = run_of("nkd-resnet18-nkd", "distilled")
     _check_protocol(run, dry_run(run.recipe, tmp_path / "log"))

@@ -75,6 +75,7 @@ def results_of(model: dict[str, Any]) -> list[dict[str, Any]]:
     return results if isinstance(results, list) else [results]
 
 
+@pytest.mark.train
 @pytest.mark.parametrize("weights", PUBLISHED, ids=lambda weights: weights.id)
 def test_every_entry_says_what_the_index_of_its_package_says(weights, zoo):
     model = zoo[weights.zoo]
@@ -91,6 +92,7 @@ def test_every_entry_says_what_the_index_of_its_package_says(weights, zoo):
         assert weights.schedule.startswith(f"{epochs} epochs")
 
 
+@pytest.mark.train
 @pytest.mark.parametrize(
     "weights", [weights for weights in PUBLISHED if claims_taught(weights)], ids=lambda w: w.id
 )

@@ -8,19 +8,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from suite.contract import Job, load
 from suite.planning.composing import compose
 from suite.published.models import load_models
 from suite.published.recipes import Recipe, load_recipes
+from tests.conftest import built_once
 
 
 @pytest.fixture(scope="session")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data_dir(common_folder: Path) -> Path:
     """A folder of data sets, shared by all tests."""
-    return tmp_path_factory.mktemp("data")
+    folder = common_folder / "data"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -29,8 +31,7 @@ def prepare(data_dir: Path):
 
     @functools.cache
     def build(name: str, builder: str, fingerprint: str) -> Path:
-        load(builder)(data_dir / name, fingerprint)
-        return data_dir / name
+        return built_once(data_dir / name, lambda folder: load(builder)(folder, fingerprint))
 
     return lambda recipe: build(*(recipe["data"][key] for key in ("name", "prepare", "fingerprint")))
 
@@ -56,6 +57,8 @@ def digit_streets(prepare):
 @pytest.fixture(scope="session")
 def compose_job(prepare, data_dir: Path):
     """Makes a job in a folder that is there; its data are built first."""
+    import torch
+
     torch.set_num_threads(1)
 
     def make(recipe: Recipe, profile: str, overrides: tuple[str, ...], run_dir: Path, **others: Any) -> Job:
@@ -90,22 +93,23 @@ def make_job(compose_job, tmp_path: Path):
 
 
 @pytest.fixture(scope="session")
-def trained_weights(compose_job, tmp_path_factory: pytest.TempPathFactory):
+def trained_weights(compose_job, common_folder: Path):
     """Weights of a model that was trained for two iterations."""
 
     @functools.cache
-    def train(model: str) -> Path:
-        folder = tmp_path_factory.mktemp(model)
-        recipe = Recipe(task=load_models()[model].task, student=model)
-        job = compose_job(recipe, "smoke", (), folder, seed=0)
-        adapter = load(job.recipe["adapter"])(job)
-        adapter.build()
-        adapter.fit()
-        path = folder / "weights.pth"
-        adapter.save(path)
-        return path
+    def weights_of(model: str) -> Path:
+        def train(folder: Path) -> None:
+            folder.mkdir()
+            recipe = Recipe(task=load_models()[model].task, student=model)
+            job = compose_job(recipe, "smoke", (), folder, seed=0)
+            adapter = load(job.recipe.adapter)(job)
+            adapter.build()
+            adapter.fit()
+            adapter.save(folder / "weights.pth")
 
-    return train
+        return built_once(common_folder / f"weights-{model}", train) / "weights.pth"
+
+    return weights_of
 
 
 @pytest.fixture
