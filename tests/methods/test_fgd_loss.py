@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tasks.methods import FGDLoss
-from tasks.methods.benchmark import Workload, disagreement
 from tasks.methods.fgd import BOXES_AT_ONCE, box_masks
 from tasks.methods.reductions import attention_pool, mean_magnitudes, pair_sums
+from tests.benchmarks.fgd_loss import Workload, disagreement
 
 NO_BOXES = torch.zeros(0, 4)
 

@@ -88,7 +88,7 @@ def test_resources_make_no_variant():
 
 
 def test_a_teachers_claim_is_touched_by_what_is_said_of_teachers():
-    teacher = "mgd-resnet34-teacher"
+    teacher = "fgd-retinanet-r101-teacher"
     assert changed("student.embedded.epochs=6", claim=teacher) == set()
     assert changed("teacher.embedded.epochs=6", claim=teacher) == {"teacher"}
 

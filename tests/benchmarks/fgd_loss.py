@@ -1,6 +1,6 @@
 """How much faster `FGDLoss` is than its formulas written out step by step.
 
-Run as ``python -m tasks.methods.benchmark``. It times the forward and the backward pass over a detector's
+Run as ``python -m tests.benchmarks.fgd_loss``. It times the forward and the backward pass over a detector's
 five pyramid levels, as two images of 800 x 1333 pixels give them, after checking that both ways agree.
 """
 
@@ -174,7 +174,7 @@ def disagreement(workload: Workload) -> float:
 
 def main() -> None:
     """Checks that both ways agree, times them in turn and prints the medians."""
-    parser = argparse.ArgumentParser(prog="python -m tasks.methods.benchmark", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.fgd_loss", description=__doc__)
     parser.add_argument("--repetitions", type=int, default=9, help="timed pairs (default: 9)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
     arguments = parser.parse_args()

@@ -1,6 +1,6 @@
 """What distillation costs: a distilled step against a step of the student and a forward pass of the teacher.
 
-Run as ``python -m tasks.benchmark``. All are timed in turn, on the same random batch, so that whatever else
+Run as ``python -m tests.benchmarks.distilled_step``. All are timed in turn, on the same random batch, so that whatever else
 the machine does falls on all of them alike; the ratio of a method is the median over the rounds. The losses
 of the method are timed by themselves as well, on features that are there already: they are arithmetic that
 the method asks for (a generator of two convolutions for MGD, attention and relations for FGD), whoever
