@@ -25,7 +25,7 @@ BOTH = pytest.mark.parametrize("name", [FGD, MGD])
 
 
 def build(job):
-    adapter = load(job.recipe["adapter"])(job)
+    adapter = load(job.recipe.adapter)(job)
     adapter.build()
     return adapter
 
