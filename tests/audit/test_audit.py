@@ -204,7 +204,9 @@ def test_half_the_devices_with_twice_the_accumulation_is_a_departure_once_resour
         pytest.param(declared("dev", 4), id="a setting whose name only begins alike"),
     ],
 )
-def test_a_departure_excuses_the_setting_that_it_names_with_the_value_it_declares_and_no_other(log, departure):
+def test_a_departure_excuses_the_setting_that_it_names_with_the_value_it_declares_and_no_other(
+    log, departure
+):
     def declare(recipe):
         halve_the_devices(recipe)
         recipe["departures"] = [departure]

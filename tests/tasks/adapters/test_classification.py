@@ -6,7 +6,7 @@ from mmengine.hooks import Hook
 from mmengine.hub import get_config
 from mmengine.registry import init_default_scope
 
-from suite.contract import BlockedError
+from suite.contract import BlockedError, modules_of
 from suite.published.recipes import Recipe, load_recipes
 from tasks.adapters.classification import ClassificationAdapter
 from tasks.distillation.taps import find_module

@@ -73,6 +73,14 @@ def test_reading_the_protocol_leaves_the_training_as_it_was(make_job):
     assert [module.training for module in runner.model.modules()] == training
 
 
+def test_a_run_that_is_built_leaves_its_recipe_as_it_was(tmp_path):
+    # Compositions are shared by all runs of a process.
+    recipe = compose(load_recipes()["pspnet-r18-mgd-pspnet-r101-logit"], "paper", ["resources.devices=2"])
+    before = recipe.model_dump_json()
+    dry_run(recipe, tmp_path / "log")
+    assert recipe.model_dump_json() == before
+
+
 def test_a_published_data_set_has_as_many_images_in_its_recipes_as_in_its_description():
     folders = {"imagenet": ("train", "val"), "coco": ("train2017", "val2017"), "cityscapes": ("train", "val")}
     published = {dataset.folder: dataset for dataset in read_published().values()}

@@ -32,7 +32,9 @@ def test_a_larger_batch_on_one_device_accumulates_less(tmp_path):
 
 def test_the_batch_of_a_teachers_own_training_does_not_count(tmp_path):
     # DeiT III was trained with batches of 64 on 64 devices, DeiT-Tiny with batches of 256 on 4.
-    protocol = effective("deit-tiny-nkd-deit3-small", tmp_path, "resources.devices=1", "resources.batch_size=512")
+    protocol = effective(
+        "deit-tiny-nkd-deit3-small", tmp_path, "resources.devices=1", "resources.batch_size=512"
+    )
     assert (protocol["batch_size"], protocol["accumulation"], protocol["global_batch"]) == (512, 2, 1024)
 
 
