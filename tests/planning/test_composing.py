@@ -100,7 +100,7 @@ def test_data_that_shrink_the_feature_maps_say_how_many_times_and_others_do_not(
     # A published data set says how many images it has.
     for recipe in ("resnet18", "retinanet-r50"):
         data = compose(RECIPES[recipe], "paper").data
-        assert (data.scales, data.images.keys()) == ({}, {"train", "test"})
+        assert (data.scales, set(data.images)) == ({}, {"train", "test"})
 
 
 def test_a_model_of_another_data_set_reads_it_with_the_published_protocol_and_its_tasks_data_embedded():
@@ -197,8 +197,8 @@ def test_what_a_recipe_says_of_its_method_becomes_overrides():
     title = "method.title='A\\'s, B'"
     assert recipe.overrides_of_method() == ("method.inherit=true", title, "method.a=1")
     fgd = load_recipes()["retinanet-r50-fgd-retinanet-r101"]
-    composed = compose(fgd.model_copy(update={"title": "A's, B", "inherit": True}), "smoke")["method"]
-    assert (composed["title"], composed["inherit"]) == ("A's, B", True)
+    method = method_of(compose(fgd.model_copy(update={"title": "A's, B", "inherit": True}), "smoke"))
+    assert (method.title, method.inherit) == ("A's, B", True)
 
 
 COMPOSE = """

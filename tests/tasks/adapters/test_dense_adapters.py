@@ -85,6 +85,7 @@ def test_a_student_inherits_neck_and_head_and_tells_what_it_could_not(distilled_
 
 
 def modules_of_neck(recipe: ComposedRecipe) -> list[str]:
+    assert recipe.teacher is not None
     modules = recipe.teacher.taps["neck"].module
     assert isinstance(modules, list)
     return modules
