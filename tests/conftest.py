@@ -232,7 +232,8 @@ def suite(make_command_line: Callable[[Path], CommandLine], tmp_path: Path) -> C
 
 SMALL = (
     *("--profile", "mini", "--device", "cpu", "--jobs", "2"),
-    *("+data.train.indices=256", "+data.test_loader.dataset.indices=100", "student.embedded.epochs=4"),
+    *("+data.train.indices=256", "+data.test_loader.dataset.indices=100"),
+    *("student.embedded.epochs=4", "teacher.embedded.epochs=4"),
 )
 """A training of seconds that does all that a long one does: several epochs, a schedule, an evaluation."""
 

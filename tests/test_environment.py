@@ -95,24 +95,23 @@ def test_host_facts_describe_this_process():
 
 
 def test_a_clean_repository_has_its_commit(repository: Path):
-    assert environment.git_state(repository) == {
-        "commit": git(repository, "rev-parse", "HEAD"),
-        "dirty": False,
-    }
+    assert environment.git_state(repository) == environment.CodeState(
+        commit=git(repository, "rev-parse", "HEAD"), dirty=False
+    )
 
 
 @pytest.mark.parametrize("name", ["code.py", "new.py"])
 def test_changed_and_new_files_are_dirty(repository: Path, name: str):
     (repository / name).write_text("2\n")
-    assert environment.git_state(repository)["dirty"] is True
+    assert environment.git_state(repository).dirty is True
 
 
 def test_records_of_earlier_runs_are_not_dirty(repository: Path):
     (repository / "results").mkdir()
     (repository / "results" / "record.json").write_text("{}")
-    assert environment.git_state(repository)["dirty"] is False
+    assert environment.git_state(repository).dirty is False
 
 
 def test_without_a_repository_nothing_is_claimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert environment.git_state(tmp_path) == {"commit": None, "dirty": None}
+    assert environment.git_state(tmp_path) == environment.CodeState(None, None)

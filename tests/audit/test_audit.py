@@ -1,13 +1,16 @@
 """The audit holds what was built against what was published; planted faults are found."""
 
-import copy
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from suite.audit.compare import audit, audit_plan, mismatches
+from suite.audit.compare import Comparison, audit, audit_plan, mismatches
 from suite.audit.dry_run import dry_run
 from suite.cli import main
+from suite.contract import ComposedRecipe
 from suite.planning.composing import compose
 from suite.planning.plan import make_plan
 from suite.published.finding import find_claim, select
@@ -22,19 +25,26 @@ def log(tmp_path_factory):
     return tmp_path_factory.mktemp("audit") / "log"
 
 
-def findings(log: Path, change=lambda recipe: None, claim: str = CLAIM):
-    """What an audit finds of a claim's distilled run whose recipe was changed behind its back."""
+Change = Callable[[dict[str, Any]], None]
+"""Changes a composed recipe as plain data."""
+
+
+def compared(
+    log: Path, change: Change = lambda recipe: None, claim: str = CLAIM, overrides: tuple[str, ...] = ()
+) -> list[Comparison]:
+    """What an audit says of a claim's distilled run whose recipe was changed behind its back."""
     found = find_claim(claim)[1]
-    recipe = copy.deepcopy(compose(load_recipes()[str(found.recipe)], "paper"))
-    change(recipe)
+    plain = compose(load_recipes()[str(found.recipe)], "paper", overrides).model_dump()
+    change(plain)
+    recipe = ComposedRecipe.model_validate(plain)
     return audit(found, "distilled", recipe, dry_run(recipe, log))
 
 
 @pytest.mark.train
 def test_a_faithful_run_matches_in_every_setting_that_was_stated(log):
-    found = findings(log)
+    found = compared(log)
     assert len(found) > 30
-    assert {finding.verdict for finding in found} == {"match"}
+    assert {comparison.verdict for comparison in found} == {"match"}
 
 
 def optimizer(**changes):
@@ -53,7 +63,8 @@ def name_the_steps_as_an_older_framework_did(recipe):
 
 
 def take_another_teacher(recipe):
-    recipe.teacher = compose(load_recipes()["retinanet-r50-fgd-retinanet-x101"], "paper").teacher
+    other = compose(load_recipes()["retinanet-r50-fgd-retinanet-x101"], "paper")
+    recipe["teacher"] = other.model_dump()["teacher"]
 
 
 def halve_the_batch(recipe):
@@ -104,7 +115,7 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_is_found_by_the_name_of_its_setting(fault, log):
     change, setting = FAULTS[fault]
-    assert setting in {finding.setting for finding in mismatches(findings(log, change))}
+    assert setting in {comparison.setting for comparison in mismatches(compared(log, change))}
 
 
 CIFAR = "nkd-resnet18-cifar-uskd"
@@ -112,8 +123,8 @@ CIFAR = "nkd-resnet18-cifar-uskd"
 
 @pytest.mark.train
 def test_a_faithful_run_on_cifar_100_matches_in_every_setting_that_was_stated(log):
-    found = {finding.setting: finding for finding in findings(log, claim=CIFAR)}
-    assert {finding.verdict for finding in found.values()} == {"match"}
+    found = {comparison.setting: comparison for comparison in compared(log, claim=CIFAR)}
+    assert {comparison.verdict for comparison in found.values()} == {"match"}
     stated = {"learning_rates", "weight_decay", "global_batch", "normalisation.mean", "losses.uskd.mu"}
     assert stated <= found.keys()
 
@@ -155,32 +166,68 @@ FAULTS_ON_CIFAR = {
 @pytest.mark.parametrize("fault", FAULTS_ON_CIFAR)
 def test_a_fault_planted_on_cifar_100_is_found_and_nothing_else(fault, log):
     change, settings = FAULTS_ON_CIFAR[fault]
-    assert {finding.setting for finding in mismatches(findings(log, change, CIFAR))} == settings
+    assert {comparison.setting for comparison in mismatches(compared(log, change, CIFAR))} == settings
+
+
+def halve_the_devices(recipe):
+    recipe["devices"] = 4
+    recipe["schedule"]["optim_wrapper"] = {"accumulative_counts": 2}
+
+
+def declared(setting: str, ours: object, kind: str = "resources") -> dict[str, Any]:
+    return {"kind": kind, "setting": setting, "ours": ours, "declared_by": f"{kind}.{setting}={ours}"}
 
 
 @pytest.mark.train
-def test_half_the_devices_with_twice_the_accumulation_is_a_departure_once_an_override_declares_it(log):
-    def half(recipe):
-        recipe["devices"] = 4
-        recipe["schedule"]["optim_wrapper"] = {"accumulative_counts": 2}
+def test_half_the_devices_with_twice_the_accumulation_is_a_departure_once_resources_declare_it(log):
+    undeclared = compared(log, halve_the_devices)
+    assert [comparison.setting for comparison in mismatches(undeclared)] == ["devices"]
 
-    undeclared = findings(log, half)
-    assert [finding.setting for finding in mismatches(undeclared)] == ["devices"]
+    def declare(recipe):
+        halve_the_devices(recipe)
+        recipe["departures"] = [declared("devices", 4)]
 
-    def declared(recipe):
-        half(recipe)
-        recipe["departures"] = ["override profile.devices=4"]
-
-    found = {finding.setting: finding for finding in findings(log, declared)}
+    found = {comparison.setting: comparison for comparison in compared(log, declare)}
     assert mismatches(found.values()) == []
     assert found["devices"].verdict == "departure"
-    assert "profile.devices=4" in found["devices"].source
+    assert found["devices"].source.endswith("; declared by resources.devices=4")
     assert found["global_batch"].verdict == "match"
 
 
 @pytest.mark.train
+@pytest.mark.parametrize(
+    "departure",
+    [
+        pytest.param(declared("devices", 2), id="other resources than those declared"),
+        pytest.param(declared("batch_size", 4), id="another setting of the resources"),
+        pytest.param(declared("losses.fgd.alpha", 4, "override"), id="an override of the method"),
+        pytest.param(declared("dev", 4), id="a setting whose name only begins alike"),
+    ],
+)
+def test_a_departure_excuses_the_setting_that_it_names_with_the_value_it_declares_and_no_other(
+    log, departure
+):
+    def declare(recipe):
+        halve_the_devices(recipe)
+        recipe["departures"] = [departure]
+
+    assert [comparison.setting for comparison in mismatches(compared(log, declare))] == ["devices"]
+
+
+@pytest.mark.train
+def test_an_override_is_a_departure_of_its_own_setting_and_hides_no_fault_elsewhere(log):
+    override = "method.losses.fgd.arguments.alpha=0.5"
+    found = {comparison.setting: comparison for comparison in compared(log, overrides=(override,))}
+    assert mismatches(found.values()) == []
+    assert {name for name, one in found.items() if one.verdict == "departure"} == {"losses.fgd.alpha"}
+    assert found["losses.fgd.alpha"].source.endswith(f"; declared by {override}")
+    faulty = compared(log, optimizer(lr=0.02), overrides=(override,))
+    assert [comparison.setting for comparison in mismatches(faulty)] == ["learning_rate"]
+
+
+@pytest.mark.train
 def test_an_ablation_is_held_against_what_it_varies(log):
-    found = {item.setting: item for item in findings(log, claim="fgd-retinanet-r50-r101-foreground")}
+    found = {item.setting: item for item in compared(log, claim="fgd-retinanet-r50-r101-foreground")}
     assert found["losses.fgd.regions"].published == found["losses.fgd.regions"].effective == "foreground"
     assert mismatches(found.values()) == []
 
@@ -189,14 +236,16 @@ def test_an_ablation_is_held_against_what_it_varies(log):
 def test_what_cannot_be_built_is_told_and_the_others_are_audited(monkeypatch, tmp_path):
     monkeypatch.setenv("SUITE_WORK", str(tmp_path))
     plan = make_plan([find_claim("mgd-resnet18")[1]], "paper", 1)
-    broken = next(run for run in plan.runs.values() if run.arm == "distilled")
-    broken.recipe.student.taps["feature"]["module"] = "backbone.layer9"
+    run = next(run for run in plan.runs.values() if run.arm == "distilled")
+    plain = run.recipe.model_dump()
+    plain["student"]["taps"]["feature"]["module"] = "backbone.layer9"
+    plan.runs[run.run_id] = replace(run, recipe=ComposedRecipe.model_validate(plain))
     outcome = {one.run.arm: one for one in audit_plan(plan, {"mgd-resnet18"}, jobs=1)}
     assert "layer9" in str(outcome["distilled"].error)
     assert outcome["student"].error is None
     # The released teacher is not trained, and has no protocol to audit.
     assert "teacher" not in outcome
-    assert outcome["student"].findings
+    assert outcome["student"].comparisons
     assert outcome["student"].mismatches == []
 
 
@@ -210,11 +259,23 @@ def test_the_verb_prints_every_setting_of_a_claim_and_says_how_many_match(capsys
 
 
 @pytest.mark.train
-def test_a_mismatch_gives_status_1_and_names_both_values(capsys, monkeypatch, tmp_path):
+def test_a_listed_departure_gives_status_0_and_names_both_values(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("SUITE_WORK", str(tmp_path))
     override = "method.losses.nkd.arguments.gamma=15.0"
-    assert main(["audit", "--claim", "nkd-resnet18-nkd", "--jobs", "1", override]) == 1
-    assert "losses.nkd.gamma is 15, published 1.5" in capsys.readouterr().out
+    assert main(["audit", "--claim", "nkd-resnet18-nkd", "--jobs", "1", override]) == 0
+    text = capsys.readouterr().out
+    assert "departure: resnet18 NKD from resnet34, seed 0: losses.nkd.gamma is 15, published 1.5" in text
+    assert "1 depart as listed, 0 do not match" in text
+
+
+@pytest.mark.train
+def test_a_mismatch_gives_status_1_and_names_both_values(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("SUITE_WORK", str(tmp_path))
+    # It names a key of the zoo's config, and no setting of the protocol.
+    override = "+schedule.overrides.train_dataloader.batch_size=16"
+    assert main(["audit", "--claim", "nkd-resnet18-student", "--jobs", "1", override]) == 1
+    text = capsys.readouterr().out
+    assert "mismatch: resnet18, seed 0: global_batch is 128, published 256" in text
 
 
 def test_no_process_to_build_in_is_refused(capsys):
@@ -236,8 +297,8 @@ def test_no_row_of_a_paper_has_an_unexplained_mismatch(paper, monkeypatch, tmp_p
     plan = make_plan(claims, "paper", 1)
     outcome = list(audit_plan(plan, {claim.id for claim in claims}))
     assert [one.error for one in outcome if one.error] == []
-    assert [finding for one in outcome for finding in one.mismatches] == []
-    assert min(len(one.findings) for one in outcome) >= 10
+    assert [comparison for one in outcome for comparison in one.mismatches] == []
+    assert min(len(one.comparisons) for one in outcome) >= 10
 
 
 # What was published

@@ -63,7 +63,7 @@ def test_a_released_distiller_scores_what_its_student_scored_where_it_was_traine
     student, released = by_arm(ours)["student"], by_arm(ours)["released"]
     assert released.metrics == student.metrics
     assert [(entry.claim, entry.arm) for entry in released.claims] == [(CLAIM, "released")]
-    assert released.provenance["checkpoint"] == {
+    assert released.provenance.checkpoint == {
         "file": "authors.pth",
         "loaded": len(weights),
         "left_out": {"teacher": 1},
@@ -175,8 +175,9 @@ def test_what_the_record_holds_is_the_file_that_was_named(ours, tmp_path):
     assert evaluate(ours, path).returncode == 0
     released = by_arm(ours)["released"]
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert released.recipe["checkpoint"] == {"claim": CLAIM, "sha256": digest}
-    assert released.provenance["weights_sha256"] == digest
+    scored = released.identity["checkpoint"]
+    assert (scored["claim"], scored["sha256"], scored["run"]) == (CLAIM, digest, None)
+    assert released.provenance.weights_sha256 == digest
     assert released.timings.keys() >= {"evaluation", "wall"}
     assert "train" not in released.timings
 
@@ -223,9 +224,11 @@ def test_a_checkpoint_of_the_plain_zoo_model_scores_as_in_its_zoo(claim, suite, 
     assert done.returncode == 0, done.stderr
     (record,) = suite.records.values()
     assert (record.arm, record.profile, record.status) == ("released", "paper", "finished")
-    assert record.provenance["data_fingerprint"] == fingerprint
+    assert record.provenance.data_fingerprint == fingerprint
     assert set(record.metrics) >= metrics
-    assert record.departures == [f"override data.fingerprint={fingerprint}"]
+    override = f"data.fingerprint={fingerprint}"
+    assert {entry.declared_by for entry in record.departures} == {override}
+    assert [entry.variant for entry in record.claims] == [(override,)]
 
     root = tmp_path / "data" / dataset
     config.test_dataloader.dataset.data_root = f"{root}/"

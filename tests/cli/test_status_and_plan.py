@@ -65,7 +65,7 @@ def test_the_plan_as_json_has_everything_a_run_is_made_of(folders, capsys):
     student, teacher, distilled = content["runs"]
     assert distilled["teacher"] == teacher["run_id"]
     assert distilled["recipe"]["method"]["name"] == "mgd-channel"
-    assert {"claim": "nkd-resnet18-student", "arm": "student"} in student["claims"]
+    assert {"claim": "nkd-resnet18-student", "arm": "student", "variant": []} in student["claims"]
     assert [run["state"] for run in content["runs"]] == ["to do"] * 3
 
 
@@ -173,7 +173,7 @@ def test_the_plan_names_what_is_left_out(folders, capsys):
     rivals = [claim.id for _, claim in select("nkd") if claim.role == "rival"]
     assert main(["plan", "--claim", *rivals, "--profile", "smoke"]) == 0
     out = capsys.readouterr().out
-    assert f"Claims left out: {len(rivals)}, a rival's number, only quoted." in out
+    assert f"Claims left out: {len(rivals)}, quoted only: no recipe makes its number." in out
 
 
 def test_status_of_nothing_says_how_to_start(folders, capsys):

@@ -50,7 +50,7 @@ def record_of(run: Run, seconds: float, **fields: Any) -> Record:
         "status": "finished",
         "metrics": {"box_AP": 40.0},
         "comparable": run.recipe.comparable,
-        "recipe": run.recipe,
+        "recipe": run.recipe.model_dump(),
         "protocol": {"iterations": 1000, "batch_size": 2, "devices": 8},
         "provenance": {"device": "cuda", "gpu": "NVIDIA H100"},
         "timings": {"seconds_per_step": seconds},

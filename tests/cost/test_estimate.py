@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from suite.cost import Estimator, run_costs
+from suite.planning.plan import Run
 from tests.cost.conftest import COCO, IMAGENET, plan_of, record_of, runs_of
 
 
@@ -53,7 +54,8 @@ def test_iterations_count_the_images_of_every_device():
     run = runs_of(plan)["pspnet-r18"]
     hours = run_costs(plan, [])[run.run_id].hours
     assert hours
-    run.recipe.devices *= 2
+    doubled = run.recipe.model_copy(update={"devices": 2 * run.recipe.devices})
+    plan.runs[run.run_id] = replace(run, recipe=doubled)
     assert run_costs(plan, [])[run.run_id].hours == pytest.approx(2 * hours)
 
 
@@ -73,14 +75,16 @@ def test_a_step_that_was_measured_is_multiplied_by_the_images_of_the_models_own_
 def test_a_schedule_that_the_recipe_changes_is_paid_as_changed():
     plan = plan_of("fgd-retinanet-r50-student")
     (run,) = plan.runs.values()
-    shorter = replace(run, recipe={**run.recipe, "schedule": {"train_cfg": {"max_epochs": 6}}})
+
+    def scheduled(**schedule: dict[str, int]) -> Run:
+        return replace(run, recipe=run.recipe.model_copy(update={"schedule": schedule}))
+
+    shorter = scheduled(train_cfg={"max_epochs": 6})
     cost, whole = (Estimator([]).cost(each, plan) for each in (shorter, run))
     assert cost.hours == pytest.approx((whole.hours or 0) / 4)
-    steps = {"train_cfg": {"max_iters": 100}}
-    uncounted = replace(run, recipe={**run.recipe, "schedule": steps})
+    uncounted = scheduled(train_cfg={"max_iters": 100})
     assert Estimator([]).cost(uncounted, plan).source == "no batch size for the iterations of retinanet-r50"
-    steps["train_dataloader"] = {"batch_size": 4}
-    counted = replace(run, recipe={**run.recipe, "schedule": steps})
+    counted = scheduled(train_cfg={"max_iters": 100}, train_dataloader={"batch_size": 4})
     assert Estimator([]).cost(counted, plan).hours == pytest.approx(
         0.308 / 2 * 100 * 4 * run.recipe.devices / 3600
     )

@@ -7,8 +7,9 @@ import statistics
 import pytest
 
 from suite import paths
+from suite.contract import ServedClaim
 from suite.cost import run_costs
-from suite.store.records import ServedClaim, read_all
+from suite.store.records import read_all
 from tests.cost.conftest import plan_of, record_of
 
 
@@ -50,7 +51,7 @@ def test_embedded_data_are_paid_in_core_hours_of_the_reference_records():
         hours = [
             record.timings["seconds_per_step"]
             * record.protocol["iterations"]
-            * record.provenance["threads"]
+            * (record.provenance.threads or 0)
             / 3600
             for record in records
             if ServedClaim(claim="nkd-resnet18-nkd", arm=run.arm) in record.claims

@@ -38,9 +38,9 @@ def test_the_published_protocol_asks_for_the_published_data(student, tmp_path):
     task, name = PAPER[student]
     data = compose(Recipe(task=task, student=student), "paper").data
     dataset = read_published()[name]
-    assert data["name"] == dataset.folder
+    assert data.name == dataset.folder
     with pytest.raises(BlockedError, match=rf"^{dataset.title} is not at .*SUITE_DATA"):
-        load(data["prepare"])(tmp_path / data["name"], data["fingerprint"])
+        load(data.prepare)(tmp_path / data.name, data.fingerprint)
 
 
 def test_what_an_imagenet_lacks_is_named_with_what_to_do(tmp_path):

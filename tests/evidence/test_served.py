@@ -21,12 +21,12 @@ def made_of(student, teacher=None, method=None, task="classification", **more):
 
 
 def arms(record, paper=""):
-    return {(claim, arm) for claim, arm in claims_served(record) if claim.startswith(paper)}
+    return {(claim, arm) for claim, arm, _ in claims_served(record) if claim.startswith(paper)}
 
 
 def test_a_student_alone_serves_the_claims_of_another_paper_and_those_that_came_later(record):
     run = record("nkd-resnet18-student", "student", 1, top1=78.0, recipe=made_of("resnet18"))
-    assert claims_served(run)[0] == ("nkd-resnet18-student", "student")
+    assert claims_served(run)[0] == ("nkd-resnet18-student", "student", ())
     assert arms(run, "mgd") == {
         ("mgd-resnet18-student", "student"),
         ("mgd-resnet18", "student"),
@@ -68,12 +68,25 @@ def test_a_teacher_of_another_task_is_trained_on_its_own(record):
     assert ("mgd-faster-rcnn-r50", "teacher") in served
 
 
-def test_an_overridden_run_serves_the_claims_it_lists_and_no_others(record):
-    changed = ["shortened schedule", "override schedule.optimizers.convnet.optimizer.lr=0.2"]
-    run = record("nkd-resnet18-student", "student", 0, recipe=made_of("resnet18"), departures=changed)
-    assert arms(run) == {("nkd-resnet18-student", "student")}
-    same = run.model_copy(update={"departures": changed[:1]})
-    assert len(arms(same)) > 1
+def test_a_variant_serves_the_claims_it_lists_and_no_others(record):
+    override = "schedule.optimizers.convnet.optimizer.lr=0.2"
+    entry = {"claim": "nkd-resnet18-student", "arm": "student", "variant": (override,)}
+    run = record("nkd-resnet18-student", "student", 0, recipe=made_of("resnet18"), claims=[entry])
+    assert claims_served(run) == [("nkd-resnet18-student", "student", (override,))]
+    own = record("nkd-resnet18-student", "student", 0, recipe=made_of("resnet18"))
+    assert len(arms(own)) > 1
+
+
+def test_a_run_that_is_one_claims_own_and_anothers_variant_serves_them_as_such(record):
+    override = "method=nkd"
+    entries = [
+        {"claim": "nkd-resnet18-nkd", "arm": "distilled"},
+        {"claim": "mgd-resnet18", "arm": "distilled", "variant": (override,)},
+    ]
+    composed = made_of("resnet18", "resnet34", "nkd")
+    served = claims_served(record("nkd-resnet18-nkd", "distilled", 0, recipe=composed, claims=entries))
+    assert ("nkd-resnet18-nkd", "distilled", ()) in served
+    assert [variant for claim, _, variant in served if claim == "mgd-resnet18"] == [(override,)]
 
 
 def test_what_a_record_lists_counts_whatever_became_of_the_claim(record):
@@ -96,7 +109,7 @@ def test_claims_with_equal_recipes_share_the_distilled_student_and_a_rival_share
         {"tiny-kd": recipe, "tiny-plus": recipe.model_copy(), "tiny-less": other},
     )
     run = record("tiny-kd", "distilled", 2, recipe=made_of("resnet18", "resnet34", "nkd"))
-    assert trainings.served_by(run) == [("tiny-kd", "distilled"), ("tiny-plus", "distilled")]
+    assert trainings.served_by(run) == [("tiny-kd", "distilled", ()), ("tiny-plus", "distilled", ())]
 
 
 @pytest.mark.parametrize("claims", [["nkd-resnet50-student", "nkd-resnet50-teacher"], ["mgd-solo-r50"]])
@@ -108,8 +121,9 @@ def test_one_listed_claim_leads_to_all_that_a_plan_of_today_would_list(
     assert plan.runs
     for run in plan.runs.values():
         for entry in {served.arm: served for served in run.claims}.values():
-            found = record(entry.claim, entry.arm, run.seed, recipe=run.recipe, profile="smoke")
-            assert set(claims_served(found)) == {(served.claim, served.arm) for served in run.claims}
+            composed = run.recipe.model_dump()
+            found = record(entry.claim, entry.arm, run.seed, recipe=composed, profile="smoke")
+            assert set(claims_served(found)) == {(served.claim, served.arm, ()) for served in run.claims}
 
 
 def test_the_report_of_a_paper_shows_what_was_recorded_for_another(record):

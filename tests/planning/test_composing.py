@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -11,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from suite import paths
+from suite.contract import ComposedMethod, ComposedRecipe
 from suite.datasets import read_published
 from suite.errors import SuiteError
 from suite.paths import ROOT
@@ -26,6 +27,11 @@ RECIPES = load_recipes()
 MGD = RECIPES["resnet18-mgd-resnet34"]
 
 
+def method_of(composed: ComposedRecipe) -> ComposedMethod:
+    assert composed.method is not None
+    return composed.method
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_composes_at_every_scale(name):
     recipe = RECIPES[name]
@@ -35,9 +41,9 @@ def test_every_recipe_composes_at_every_scale(name):
         assert composed.comparable == (profile == "paper")
         assert composed.scale == ("published" if profile == "paper" else "embedded")
         assert composed.student.name == recipe.student
-        assert (composed.teacher or {}).get("name") == recipe.teacher
-        assert (composed.method or {}).get("name") == recipe.method
-        assert "???" not in json.dumps(composed)
+        assert (composed.teacher.name if composed.teacher else None) == recipe.teacher
+        assert (composed.method.name if composed.method else None) == recipe.method
+        assert "???" not in composed.model_dump_json()
         if profile != "paper":
             assert composed.departures
 
@@ -51,14 +57,13 @@ def test_every_recipe_makes_a_claimed_number_or_a_model_that_one_needs():
 def test_the_override_of_a_recipe_beats_its_method_and_the_users_beats_both():
     recipe = RECIPES["deit-tiny-nkd-deit3-small"]
 
-    def gamma(*overrides: str) -> float:
-        value: float = compose(recipe, "mini", overrides).method.losses["nkd"]["arguments"]["gamma"]
+    def gamma(recipe: Recipe, *overrides: str) -> float:
+        value: float = method_of(compose(recipe, "mini", overrides)).losses["nkd"].arguments["gamma"]
         return value
 
-    defaults = compose(RECIPES["resnet18-nkd-resnet34"], "mini").method.losses["nkd"]["arguments"]
-    assert defaults["gamma"] == 1.5
-    assert gamma() == 1.0
-    assert gamma("method.losses.nkd.arguments.gamma=2.5") == 2.5
+    assert gamma(RECIPES["resnet18-nkd-resnet34"]) == 1.5
+    assert gamma(recipe) == 1.0
+    assert gamma(recipe, "method.losses.nkd.arguments.gamma=2.5") == 2.5
 
 
 def test_smoke_is_two_iterations():
@@ -90,17 +95,18 @@ def test_data_that_shrink_the_feature_maps_say_how_many_times_and_others_do_not(
         "positions",
         "map",
     }
-    read = {"name", "prepare", "fingerprint", "overrides"}
-    assert compose(RECIPES["resnet18"], "mini").data.keys() == read
+    embedded = compose(RECIPES["resnet18"], "mini").data
+    assert (embedded.scales, embedded.images) == ({}, {})
     # A published data set says how many images it has.
     for recipe in ("resnet18", "retinanet-r50"):
-        assert compose(RECIPES[recipe], "paper").data.keys() == read | {"images"}
+        data = compose(RECIPES[recipe], "paper").data
+        assert (data.scales, set(data.images)) == ({}, {"train", "test"})
 
 
 def test_a_model_of_another_data_set_reads_it_with_the_published_protocol_and_its_tasks_data_embedded():
     cifar, usual = (RECIPES["resnet18-cifar-uskd"], RECIPES["resnet18-uskd"])
     published = compose(cifar, "paper").data
-    assert (published["name"], published["images"]) == ("cifar100", {"train": 50_000, "test": 10_000})
+    assert (published.name, published.images) == ("cifar100", {"train": 50_000, "test": 10_000})
     assert compose(trained_alone(cifar, cifar.student), "paper").data == published
     for profile in ("mini", "smoke"):
         assert compose(cifar, profile).data == compose(usual, profile).data
@@ -112,20 +118,23 @@ def test_every_claim_is_measured_on_the_data_that_the_published_protocol_of_its_
     for _, claim in select():
         if claim.recipe:
             data = compose(RECIPES[claim.recipe], "paper").data
-            assert claims_names[data["name"]] == claim.dataset, claim.id
+            assert claims_names[data.name] == claim.dataset, claim.id
 
 
-def test_what_is_composed_belongs_to_the_caller():
+def test_the_same_choices_are_composed_once_and_are_frozen():
     first = compose(MGD, "mini")
-    first.student.overrides.clear()
-    assert compose(MGD, "mini").student.overrides
+    assert compose(MGD, "mini") is first
+    with pytest.raises(ValidationError, match="frozen"):
+        first.student.name = "resnet50"
 
 
 @pytest.mark.parametrize(
     ("override", "says"),
     [
-        ("epochs=3", "override 'epochs=3' does not compose: Could not override 'epochs'"),
-        ("method=mdg", "mdg"),
+        (
+            "student.epochs=3",
+            "override 'student.epochs=3' does not compose: Could not override 'student.epochs'",
+        ),
         ("student.embedded.epochs=[1", "does not compose"),
         ("schedule.peak_rates.convnet='${nowhere}'", "does not compose"),
     ],
@@ -188,8 +197,8 @@ def test_what_a_recipe_says_of_its_method_becomes_overrides():
     title = "method.title='A\\'s, B'"
     assert recipe.overrides_of_method() == ("method.inherit=true", title, "method.a=1")
     fgd = load_recipes()["retinanet-r50-fgd-retinanet-r101"]
-    composed = compose(fgd.model_copy(update={"title": "A's, B", "inherit": True}), "smoke")["method"]
-    assert (composed["title"], composed["inherit"]) == ("A's, B", True)
+    method = method_of(compose(fgd.model_copy(update={"title": "A's, B", "inherit": True}), "smoke"))
+    assert (method.title, method.inherit) == ("A's, B", True)
 
 
 COMPOSE = """
@@ -197,7 +206,7 @@ import sys
 from suite.planning.composing import compose
 from suite.published.recipes import Recipe
 composed = compose(Recipe(task='classification', student='resnet18'), 'smoke')
-print(composed['student']['name'], 'hydra' in sys.modules)
+print(composed.student.name, 'hydra' in sys.modules)
 """
 
 
@@ -265,17 +274,17 @@ def published(paper: Paper, claim: Claim) -> dict[str, Any]:
 
 def made(paper: Paper, recipe: Recipe) -> dict[str, Any]:
     """The same of what a recipe composes."""
-    method = compose(recipe, "paper").method
-    assert method["task_loss_weight"] == 1.0
-    losses = dict(method["losses"])
+    method = method_of(compose(recipe, "paper"))
+    assert method.task_loss_weight == 1.0
+    losses = dict(method.losses)
     loss = losses.pop(paper.id)
-    found = {"type": loss["type"], "inherit": method.get("inherit", False), **loss["arguments"]}
+    found = {"type": loss.type, "inherit": method.inherit, **loss.arguments}
     if paper.id == "mgd":
         logit = losses.pop("logit", None)
         found["use_logit"] = logit is not None
         if logit:
-            assert logit["type"] == "ChannelWiseLogitLoss"
-            found |= {f"logit_{name}": logit["arguments"][key] for name, key in LOGIT_ARGUMENTS}
+            assert logit.type == "ChannelWiseLogitLoss"
+            found |= {f"logit_{name}": logit.arguments[key] for name, key in LOGIT_ARGUMENTS}
     assert losses == {}
     return found
 
@@ -303,26 +312,31 @@ def test_ablations_differ_from_the_row_that_they_vary_by_overrides_of_the_method
         assert [getattr(recipe, key) for key in same] == [getattr(main, key) for key in same]
         varied, usual = compose(recipe, "mini"), compose(main, "mini")
         assert varied.method != usual.method
-        assert {**varied, "method": None, "teacher": None} == {**usual, "method": None, "teacher": None}
+        without = {"method": None, "teacher": None}
+        assert varied.model_copy(update=without) == usual.model_copy(update=without)
 
 
 def test_losses_that_are_sums_over_a_map_are_scaled_with_it():
     scaled = {
-        loss["type"]: loss.get("scaled")
+        loss.type: loss.scaled
         for recipe in RECIPES.values()
         if recipe.method and recipe.task != "classification"
-        for loss in compose(recipe, "mini").method.losses.values()
+        for loss in method_of(compose(recipe, "mini")).losses.values()
     }
     fgd = {"alpha": "channels", "beta": "channels", "gamma": "positions", "lambda_": "map"}
     assert scaled == {
-        "FGDLoss": fgd, "FGDAblationLoss": fgd, "MGDLoss": {"alpha": "map"}, "ChannelWiseLogitLoss": None,
+        "FGDLoss": fgd, "FGDAblationLoss": fgd, "MGDLoss": {"alpha": "map"}, "ChannelWiseLogitLoss": {},
     }  # fmt: skip
 
 
 def test_weights_that_follow_the_size_of_the_maps_are_listed_as_a_departure():
-    recipes = load_recipes()
-    departure = "loss weights multiplied for smaller feature maps"
-    assert departure in compose(recipes["retinanet-r50-fgd-retinanet-r101"], "mini").departures
-    assert departure not in compose(recipes["retinanet-r50-fgd-retinanet-r101"], "paper").departures
-    assert departure not in compose(recipes["retinanet-r50"], "mini").departures
-    assert departure not in compose(recipes["resnet18-mgd-resnet34"], "mini").departures
+    def listed(name: str, profile: str) -> list[str]:
+        departures = compose(RECIPES[name], profile).departures
+        assert {entry.setting for entry in departures if entry.kind == "method"} <= {"losses"}
+        return [str(entry) for entry in departures if entry.kind == "method"]
+
+    said = "loss weights multiplied for smaller feature maps"
+    assert listed("retinanet-r50-fgd-retinanet-r101", "mini") == [said]
+    assert listed("retinanet-r50-fgd-retinanet-r101", "paper") == []
+    assert listed("retinanet-r50", "mini") == []
+    assert listed("resnet18-mgd-resnet34", "mini") == []

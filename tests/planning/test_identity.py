@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shutil
@@ -122,7 +123,7 @@ def test_no_id_changes_with_names_of_modules_new_tasks_metrics_packages_keys_and
     }
     for old, new in renames.items():
         (tree / old.replace(".", "/")).rename(tree / new.replace(".", "/"))
-        assert rewrite(tree, lambda text, old=old, new=new: re.sub(rf"\b{re.escape(old)}\b", new, text))
+        assert rewrite(tree, functools.partial(re.sub, rf"\b{re.escape(old)}\b", new))
     assert rewrite(tree / "suite/conf", lambda text: text.replace("\ntitle: ", "\ntitle: Renamed ")) > 10
     append(
         tree / "baselines" / "tasks.yaml",

@@ -76,6 +76,7 @@ def test_everything_is_planned_once_with_teachers_before_their_students():
     assert distilled
     for run in distilled:
         assert place[str(run.teacher)] < place[run.run_id]
+        assert run.recipe.teacher is not None
         assert everything.runs[str(run.teacher)].label.startswith(run.recipe.teacher.name)
     planned = {entry.claim for run in everything.runs.values() for entry in run.claims}
     assert planned == set(everything.planned)
@@ -113,7 +114,7 @@ def test_seed_profile_override_and_versions_are_part_of_a_run_id(monkeypatch):
     assert not usual & ids(profile="mini")
     assert not usual & ids(overrides=("schedule.optimizers.convnet.optimizer.lr=0.2",))
     assert usual < ids(seeds=2)
-    monkeypatch.setattr("suite.planning.plan.installed_versions", lambda: {"torch": "0.1"})
+    monkeypatch.setattr("suite.planning.plan._releases", lambda packages: {"torch": "0.1"})
     assert not usual & ids()
 
 
@@ -122,7 +123,9 @@ def test_an_override_of_the_method_leaves_the_models_trained_alone_as_they_are()
     other = list(plan("mgd-resnet18", overrides=("method.losses.mgd.arguments.alpha=1e-4",)).runs.values())
     assert [run.run_id for run in usual[:2]] == [run.run_id for run in other[:2]]
     assert usual[2].run_id != other[2].run_id
-    assert "override method.losses.mgd.arguments.alpha=1e-4" in other[2].recipe.departures
+    (departure,) = [entry for entry in other[2].recipe.departures if entry.kind == "override"]
+    assert departure.declared_by == "method.losses.mgd.arguments.alpha=1e-4"
+    assert (departure.setting, departure.ours) == ("losses.mgd.alpha", "1e-4")
 
 
 def test_an_overridden_run_serves_only_claims_that_asked_for_it():
@@ -142,14 +145,14 @@ def test_another_teacher_makes_another_student():
 def test_what_is_not_trained_says_why():
     left_out = make_plan([claim for _, claim in select()], "smoke", 1).left_out
     rival = next(claim.id for _, claim in select() if claim.role == "rival")
-    assert left_out[rival] == "no recipe makes its number, which is only quoted"
+    assert left_out[rival] == "quoted only: no recipe makes its number"
     empty = make_plan([claim for _, claim in select(claims=[rival])], "smoke", 1)
     assert empty.runs == {}
-    assert empty.left_out == {rival: "no recipe makes its number, which is only quoted"}
+    assert empty.left_out == {rival: "quoted only: no recipe makes its number"}
 
 
 def test_fewer_than_one_seed_is_refused():
-    with pytest.raises(SuiteError, match="--seeds 0: ask for at least 1"):
+    with pytest.raises(SuiteError, match="--seeds must be at least 1, got 0"):
         plan("mgd-resnet18", seeds=0)
 
 
@@ -164,7 +167,8 @@ def runs_of_arm(claim: str, arm: str, profile: str):
 def test_the_released_checkpoint_teaches_with_the_published_protocol_and_is_not_trained():
     (teacher,) = runs_of_arm("mgd-retinanet-r50", "teacher", "paper")
     (distilled,) = runs_of_arm("mgd-retinanet-r50", "distilled", "paper")
-    assert teacher.recipe["checkpoint"]["weights"] == "retinanet-x101"
+    assert teacher.checkpoint is not None
+    assert (teacher.checkpoint.kind, teacher.checkpoint.weights) == ("released", "retinanet-x101")
     assert teacher.label == "retinanet-x101, released checkpoint"
     assert distilled.teacher == teacher.run_id
 
@@ -172,9 +176,9 @@ def test_the_released_checkpoint_teaches_with_the_published_protocol_and_is_not_
 def test_a_teacher_that_nobody_released_and_one_of_embedded_data_are_trained():
     for claim, profile in (("mgd-solo-r50", "paper"), ("mgd-retinanet-r50", "mini")):
         (teacher,) = runs_of_arm(claim, "teacher", profile)
-        assert "checkpoint" not in teacher.recipe
+        assert teacher.trains
 
 
 def test_a_claim_on_the_teacher_itself_is_about_its_training():
     (teacher,) = runs_of_arm("fgd-retinanet-r101-teacher", "teacher", "paper")
-    assert "checkpoint" not in teacher.recipe
+    assert teacher.trains

@@ -223,6 +223,11 @@ def dense_paper() -> Paper:
     )
 
 
+def departure(what: str) -> dict[str, str]:
+    """A departure that the reports call by these words."""
+    return {"kind": "profile", "setting": "schedule", "ours": what, "declared_by": "profile mini"}
+
+
 @pytest.fixture
 def record() -> MakeRecord:
     """Makes a record: ``record("tiny-kd", "distilled", 0, top1=71.9)``; further fields by name."""
@@ -247,6 +252,8 @@ def record() -> MakeRecord:
             "provenance": {"host": {"python": "3.11.7", "cpu": "a CPU"}, "packages": {"torch": "2.10.0"}},
             "finished_at": f"2026-11-01T10:{seed:02d}:00+00:00",
         }
+        if "departures" in fields:
+            fields["departures"] = [departure(what) for what in fields["departures"]]
         return Record.model_validate(content | fields)
 
     return make

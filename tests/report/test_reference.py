@@ -22,7 +22,7 @@ LEARNED = {"top1": 20.0, "box_AP": 15.0, "mask_AP": 10.0, "mIoU": 40.0}
 
 
 def test_there_is_a_table_of_every_paper_that_the_records_serve_and_no_other():
-    served = {claim for record in RECORDS for claim, _ in claims_served(record)}
+    served = {claim for record in RECORDS for claim, _, _ in claims_served(record)}
     papers = {
         paper.id for paper in load_papers().values() if any(claim.id in served for claim in paper.claims)
     }
@@ -56,7 +56,7 @@ def test_one_command_writes_every_table_and_the_readme(tmp_path, monkeypatch):
 
 def test_every_reference_run_finished_with_three_seeds_and_clean_code():
     assert {record.status for record in RECORDS} == {"finished"}
-    assert not any(record.provenance["dirty"] for record in RECORDS)
+    assert not any(record.provenance.dirty for record in RECORDS)
     assert {(row["n"], row["student_n"]) for row in reference_rows()} == {(3, 3)}
 
 
@@ -66,7 +66,7 @@ def test_what_was_not_run_yet_is_in_the_table_and_says_so(name):
     text, _, _ = REPORTS[name].text("markdown").partition("## Numbers of others")
     for row in rows_of(REPORTS[name].frame):
         if row["origin"] == "claim" and row["role"] != "rival":
-            waits = (row["claim"], find_role(row["role"]).arm) not in measured
+            waits = (row["claim"], find_role(row["role"]).arm, ()) not in measured
             assert row["status"] == ("not run" if waits else "finished")
             shown = [line for line in text.splitlines() if line.startswith(f"| {row['claim']} |")]
             assert shown

@@ -189,14 +189,14 @@ def test_lost_weights_are_made_again_only_when_a_student_needs_them(undisturbed,
     before = suite.record_bytes
     done = suite(*MGD)
     assert done.returncode == 0, done.stderr
-    assert "3 runs: 3 recorded already, 0 to carry out" in done.stderr
+    assert "3 runs: 3 recorded already, 0 to execute" in done.stderr
     assert not (suite.folder / "work" / "runs").exists()
 
     teacher, distilled = run_of(undisturbed, "teacher"), run_of(undisturbed, "distilled")
     (suite.folder / "results" / "records" / f"{distilled}-01.json").unlink()
     done = suite(*MGD)
     assert done.returncode == 0, done.stderr
-    assert "3 runs: 1 recorded already, 2 to carry out" in done.stderr
+    assert "3 runs: 1 recorded already, 2 to execute" in done.stderr
     assert sorted(suite.record_bytes) == sorted(before)
     assert suite.record_bytes[f"{teacher}-01.json"] == before[f"{teacher}-01.json"]
     assert_same_run(suite, undisturbed, teacher)
@@ -212,7 +212,7 @@ def test_a_teacher_that_comes_out_as_another_when_made_again_has_a_record_of_its
     teacher, distilled = run_of(undisturbed, "teacher"), run_of(undisturbed, "distilled")
     # As if another machine had trained it, where the last digits come out otherwise.
     first = suite.records[f"{teacher}-01"]
-    elsewhere = {**first.provenance, "weights_sha256": "0" * 64}
+    elsewhere = first.provenance.model_copy(update={"weights_sha256": "0" * 64})
     first = first.model_copy(update={"provenance": elsewhere, "metrics": {"top1": 1.0, "top5": 2.0}})
     (records / f"{teacher}-01.json").write_text(first.model_dump_json(indent=1) + "\n", encoding="utf-8")
     (records / f"{distilled}-01.json").unlink()
@@ -222,8 +222,9 @@ def test_a_teacher_that_comes_out_as_another_when_made_again_has_a_record_of_its
     assert suite.records[f"{teacher}-01"] == first
     second = suite.records[f"{teacher}-02"]
     assert second.metrics == undisturbed.records[f"{teacher}-01"].metrics
-    taught_by = suite.records[f"{distilled}-01"].provenance["teacher"]["weights_sha256"]
-    assert taught_by == second.provenance["weights_sha256"]
+    taught_by = suite.records[f"{distilled}-01"].provenance.teacher
+    assert taught_by is not None
+    assert taught_by.weights_sha256 == second.provenance.weights_sha256
 
 
 @pytest.mark.slow

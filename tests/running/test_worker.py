@@ -27,7 +27,7 @@ def test_a_released_teacher_has_to_score_what_its_publisher_says():
     ):
         _check_accuracy(run, {"box_AP": printed - 0.2})
     # Its students' devices change nothing of it.
-    alone = run_of("mgd-retinanet-r50", "teacher", "means.devices=1", "means.batch_size=4")
+    alone = run_of("mgd-retinanet-r50", "teacher", "resources.devices=1", "resources.batch_size=4")
     assert (alone.run_id, alone.recipe) == (run.run_id, run.recipe)
     declared = run_of("mgd-retinanet-r50", "teacher", "data.fingerprint=abc")
     _check_accuracy(declared, {"box_AP": 0.0})
@@ -45,11 +45,12 @@ def test_a_released_teacher_that_is_not_here_is_told_with_the_command_that_fetch
 def test_a_run_that_is_not_what_its_claim_says_is_blocked_before_its_first_step(tmp_path: Path):
     run = run_of("nkd-resnet18-nkd", "distilled")
     _check_protocol(run, dry_run(run.recipe, tmp_path / "log"))
-    wrong = {**run.recipe, "schedule": {"optim_wrapper": {"optimizer": {"lr": 0.2}}}}
+    schedule = {"optim_wrapper": {"optimizer": {"lr": 0.2}}}
+    wrong = run.recipe.model_copy(update={"schedule": schedule})
     protocol = dry_run(wrong, tmp_path / "log")
     with pytest.raises(
         BlockedError, match=r"not the published protocol: learning_rate is 0\.2, published 0\.1"
     ):
         _check_protocol(dataclasses.replace(run, recipe=wrong), protocol)
-    embedded = {**wrong, "comparable": False}
+    embedded = wrong.model_copy(update={"comparable": False})
     _check_protocol(dataclasses.replace(run, recipe=embedded), protocol)

@@ -24,7 +24,7 @@ GOOD_BOX = {"bbox": [40, 40, 120, 120], "area": 14400}
 
 
 def build(job):
-    adapter = load(job.recipe["adapter"])(job)
+    adapter = load(job.recipe.adapter)(job)
     adapter.build()
     return adapter
 

@@ -54,7 +54,7 @@ def test_two_iterations_at_full_width_train_on_the_publishers_files_and_are_scor
     adapter = ClassificationAdapter(cifar_job("+schedule.overrides.train_cfg.max_epochs=1"))
     adapter.fingerprint()
     adapter.build()
-    protocol = adapter.describe()
+    protocol = adapter.describe().settings
     assert (protocol["train_images"], protocol["test_images"]) == (TWO_BATCHES, 20)
     assert (protocol["iterations"], protocol["batch_size"]) == (2, 16)
     assert protocol["normalisation"]["channels"] == "RGB"

@@ -6,7 +6,7 @@ from mmengine.hooks import Hook
 from mmengine.hub import get_config
 from mmengine.registry import init_default_scope
 
-from suite.contract import BlockedError
+from suite.contract import BlockedError, modules_of
 from suite.published.recipes import Recipe, load_recipes
 from tasks.adapters.classification import ClassificationAdapter
 from tasks.distillation.taps import find_module
@@ -111,10 +111,10 @@ def test_a_resumed_run_ends_as_an_undisturbed_one(make_job, trained_weights):
 def test_the_protocol_is_read_back_from_what_was_built(make_job, trained_weights):
     recipe = RECIPES["resnet18-nkd-resnet34"]
     job = make_job(recipe, profile="mini", teacher_weights=trained_weights("resnet34"))
-    protocol = build(job).describe()
+    protocol = build(job).describe().settings
     assert protocol["optimizer"] == "SGD"
     assert protocol["momentum"] == 0.9
-    assert protocol["epochs"] == job.recipe["schedule"]["train_cfg"]["max_epochs"]
+    assert protocol["epochs"] == job.recipe.schedule["train_cfg"]["max_epochs"]
     assert protocol["batch_size"] == 64
     assert protocol["train_images"] == 9000
     assert protocol["losses"]["nkd"] == {"type": "NKDLoss", "temperature": 1.0, "gamma": 1.5}
@@ -125,14 +125,14 @@ def test_the_protocol_is_read_back_from_what_was_built(make_job, trained_weights
 def test_published_side_of_a_model_is_the_zoo_config_with_taps_that_exist(name, make_job):
     job = make_job(Recipe(task="classification", student=name), profile="paper")
     adapter = ClassificationAdapter(job)
-    config = adapter._config(job.recipe["student"])
-    zoo = get_config(job.recipe["student"]["zoo"])
+    config = adapter._config(job.recipe.student)
+    zoo = get_config(job.recipe.student.zoo)
     assert config.optim_wrapper == zoo.optim_wrapper
     assert config.train_cfg == zoo.train_cfg
     init_default_scope("mmpretrain")
     model = adapter._model(config)
-    for tap in job.recipe["student"]["taps"].values():
-        for path in [tap["module"]] if isinstance(tap["module"], str) else tap["module"]:
+    for tap in job.recipe.student.taps.values():
+        for path in modules_of(tap):
             find_module(model, path)
 
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from suite.contract import BlockedError, load
+from suite.contract import BlockedError, ComposedRecipe, load
 from suite.published.recipes import Recipe, load_recipes
 from tasks.embedded.digit_streets import CLASSES
 from tasks.methods.fgd import box_masks
@@ -25,7 +25,7 @@ BOTH = pytest.mark.parametrize("name", [FGD, MGD])
 
 
 def build(job):
-    adapter = load(job.recipe["adapter"])(job)
+    adapter = load(job.recipe.adapter)(job)
     adapter.build()
     return adapter
 
@@ -80,18 +80,25 @@ def test_a_student_inherits_neck_and_head_and_tells_what_it_could_not(distilled_
         "neck.fpn_convs.3",
     }
     assert {name for name in outside if name.startswith("bbox_head")} <= same
-    assert adapter.describe()["inherited"]["tensors"] == len(same)
-    assert set(adapter.describe()["inherited"]["left"]) == different
+    assert adapter.describe().settings["inherited"]["tensors"] == len(same)
+    assert set(adapter.describe().settings["inherited"]["left"]) == different
+
+
+def modules_of_neck(recipe: ComposedRecipe) -> list[str]:
+    assert recipe.teacher is not None
+    modules = recipe.teacher.taps["neck"].module
+    assert isinstance(modules, list)
+    return modules
 
 
 def test_levels_that_disagree_are_refused_by_name(distilled_job):
     job = distilled_job(FGD)
-    fewer = copy.deepcopy(job.recipe)
-    fewer["teacher"]["taps"]["neck"]["module"].pop()
+    fewer = job.recipe.model_copy(deep=True)
+    modules_of_neck(fewer).pop()
     with pytest.raises(BlockedError, match=r"'fgd': student\.neck has 5 levels and teacher\.neck has 4"):
         build(dataclasses.replace(job, recipe=fewer))
-    shifted = copy.deepcopy(job.recipe)
-    shifted["teacher"]["taps"]["neck"]["module"].reverse()
+    shifted = job.recipe.model_copy(deep=True)
+    modules_of_neck(shifted).reverse()
     with pytest.raises(
         BlockedError, match=r"'fgd': level 0 of student\.neck is 16 x 16 and of teacher\.neck"
     ):
@@ -128,11 +135,17 @@ def test_half_precision_changes_the_losses_little(name, distilled_job):
         torch.testing.assert_close(found[term], expected[term], rtol=0.1, atol=0)
 
 
+def wrapped(job, **options):
+    """The job with other options of its optimizer's wrapper."""
+    schedule = job.recipe.schedule
+    changed = {**schedule, "optim_wrapper": schedule["optim_wrapper"] | options}
+    return dataclasses.replace(job, recipe=job.recipe.model_copy(update={"schedule": changed}))
+
+
 @pytest.mark.gpu
 @BOTH
 def test_mixed_precision_trains_on_a_gpu(name, distilled_job):
-    job = distilled_job(name)
-    job.recipe["schedule"]["optim_wrapper"] |= {"type": "AmpOptimWrapper", "dtype": "float16"}
+    job = wrapped(distilled_job(name), type="AmpOptimWrapper", dtype="float16")
     adapter = build(dataclasses.replace(job, device="cuda"))
     adapter.fit()
     assert all(torch.isfinite(value).all() for value in adapter.student.state_dict().values())
@@ -140,9 +153,7 @@ def test_mixed_precision_trains_on_a_gpu(name, distilled_job):
 
 @BOTH
 def test_accumulated_gradients_make_one_step(name, distilled_job):
-    job = distilled_job(name)
-    job.recipe["schedule"]["optim_wrapper"] |= {"accumulative_counts": 2}
-    adapter = build(job)
+    adapter = build(wrapped(distilled_job(name), accumulative_counts=2))
     before = copy.deepcopy(adapter.student.state_dict())
     adapter.fit()
     optimizer = adapter.runner.optim_wrapper.optimizer
@@ -184,9 +195,9 @@ def test_boxes_are_scaled_by_the_size_before_padding(distilled_job, bright_squar
 
 def test_the_protocol_lists_losses_levels_and_scaled_weights(distilled_job):
     adapter = build(distilled_job(FGD))
-    scales = adapter.job.recipe["data"]["scales"]
-    fgd = adapter.describe()["losses"]["fgd"]
-    asked = adapter.job.recipe["method"]["losses"]["fgd"]["arguments"]
+    scales = adapter.job.recipe.data.scales
+    fgd = adapter.describe().settings["losses"]["fgd"]
+    asked = adapter.job.recipe.method.losses["fgd"].arguments
     assert fgd["levels"] == 5
     assert fgd["alpha"] == pytest.approx(asked["alpha"] * scales["channels"])
     assert fgd["lambda_"] == pytest.approx(asked["lambda_"] * scales["map"])

@@ -38,20 +38,20 @@ def composed(name):
 
 
 def described(name):
-    return composed(name)["student"]
+    return composed(name).student
 
 
 @functools.cache
 def published_config(name):
-    config = zoo_config(described(name)["zoo"])
-    config.merge_from_dict({"model": described(name)["overrides"]})
+    config = zoo_config(described(name).zoo)
+    config.merge_from_dict({"model": described(name).overrides})
     return config
 
 
 @functools.cache
 def published(name):
     """The published network without storage: shapes are all that is asked of it."""
-    init_default_scope(described(name)["zoo"].partition("::")[0])
+    init_default_scope(described(name).zoo.partition("::")[0])
     with torch.device("meta"):
         return MODELS.build(published_config(name).model)
 
@@ -61,9 +61,9 @@ def embedded(name):
     torch.set_num_threads(1)
     torch.manual_seed(0)
     recipe = compose(Recipe(task=TASKS[name], student=name), "mini").student
-    config = zoo_config(recipe["zoo"])
-    config.merge_from_dict({"model": recipe["overrides"]})
-    init_default_scope(recipe["zoo"].partition("::")[0])
+    config = zoo_config(recipe.zoo)
+    config.merge_from_dict({"model": recipe.overrides})
+    init_default_scope(recipe.zoo.partition("::")[0])
     model = MODELS.build(config.model)
     model.init_weights()
     return model
@@ -198,7 +198,7 @@ def test_embedded_network_predicts_its_own_classes(name):
         return
     assert len(found[0].pred_instances) <= 100
     assert ("masks" in found[0].pred_instances) == (
-        "segm" in composed(name)["data"]["overrides"]["test_evaluator"]["metric"]
+        "segm" in composed(name).data.overrides["test_evaluator"]["metric"]
     )
     classes = {module.num_classes for module in model.modules() if hasattr(module, "num_classes")}
     assert 10 in classes

@@ -63,8 +63,10 @@ def test_two_processes_with_half_the_batch_have_the_loss_curve_of_one(make_job, 
         "data.train.filter_cfg.filter_empty_gt=false",
         teacher_weights=trained_weights("fcos-r101"),
     )
-    job.recipe["schedule"]["optim_wrapper"]["optimizer"] = {"type": "SGD", "lr": 0.005}
-    loader = job.recipe["data"]["overrides"]["train_dataloader"]
+    recipe = job.recipe.model_copy(deep=True)
+    recipe.schedule["optim_wrapper"]["optimizer"] = {"type": "SGD", "lr": 0.005}
+    loader = recipe.data.overrides["train_dataloader"]
+    job = dataclasses.replace(job, recipe=recipe)
     [alone] = loss_curves(job, 1)
     loader["batch_size"] //= 2
     together = loss_curves(job, 2)

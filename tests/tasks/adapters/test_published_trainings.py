@@ -147,7 +147,7 @@ def test_a_backbone_that_is_not_here_is_refused_with_the_command_that_fetches_it
 
 def test_a_backbone_with_a_layer_missing_or_foreign_is_refused_by_key(make_adapter, tmp_path, monkeypatch):
     adapter = make_adapter(ALONE)
-    student = adapter.network(adapter.job.recipe["student"])
+    student = adapter.network(adapter.job.recipe.student)
     for changes, text in (
         ({"layer3.0.conv1.weight": None}, r"does not fit the backbone: missing layer3\.0\.conv1\.weight"),
         ({"layer9.weight": torch.zeros(1)}, r"does not fit the backbone: unknown layer9\.weight"),
@@ -160,7 +160,7 @@ def test_a_backbone_with_a_layer_missing_or_foreign_is_refused_by_key(make_adapt
 
 def test_the_biases_of_a_backbone_from_caffe_are_left_out(make_adapter, tmp_path, monkeypatch):
     adapter = make_adapter(("fcos-r50", "coco", 2, ONE_EPOCH, set()))
-    student = adapter.network(adapter.job.recipe["student"])
+    student = adapter.network(adapter.job.recipe.student)
     biases = {
         f"{name}.bias": torch.zeros(module.out_channels)
         for name, module in student.backbone.named_modules()
@@ -235,7 +235,7 @@ def test_every_student_goes_through_its_published_pipeline_forward_and_back(stud
     data = DATA_SETS[MODELS[student].task]
     # On two images, no schedule of iterations comes to its beginning.
     row: tuple[Any, ...] = (student, data, 2, ("+schedule.overrides.param_scheduler=[]",), set())
-    adapter = train(row, "means.devices=1", f"means.batch_size={1 if data == 'coco' else 2}")
+    adapter = train(row, "resources.devices=1", f"resources.batch_size={1 if data == 'coco' else 2}")
     batch = next(iter(adapter.runner.train_loop.dataloader))
     # The loop would say so; YOLOX asks for it.
     adapter.runner.message_hub.update_info("iter", 0)

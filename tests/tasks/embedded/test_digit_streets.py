@@ -36,9 +36,8 @@ def label_maps(digit_streets):
 
 
 def test_the_data_set_is_built_once_and_is_the_one_the_recipe_names(digit_streets):
-    named = compose_recipe(Recipe(task="semantic_segmentation", student="pspnet-r18"), "mini").data[
-        "fingerprint"
-    ]
+    recipe = Recipe(task="semantic_segmentation", student="pspnet-r18")
+    named = compose_recipe(recipe, "mini").data.fingerprint
     assert fingerprint(digit_streets) == named
     files = {path: path.stat().st_mtime_ns for path in digit_streets.rglob("*.png")}
     assert len(files) == 2 * sum(sum(towns.values()) for towns in IMAGES_PER_TOWN.values())

@@ -1,7 +1,5 @@
 """What is read back from built objects is what they do, and reading it changes nothing."""
 
-import copy
-
 import pytest
 
 from suite.audit.dry_run import dry_run
@@ -13,9 +11,9 @@ from tasks.training.effective_protocol import read_protocol
 
 
 def effective(name, tmp_path, **changes):
-    recipe = copy.deepcopy(compose(load_recipes()[name], "paper"))
-    recipe.schedule |= changes
-    return dry_run(recipe, tmp_path / "log")
+    recipe = compose(load_recipes()[name], "paper")
+    changed = recipe.model_copy(update={"schedule": recipe.schedule | changes})
+    return dry_run(changed, tmp_path / "log").settings
 
 
 def test_a_warm_up_and_steps_show_in_the_learning_rate_of_every_epoch(tmp_path):
@@ -63,7 +61,7 @@ def test_pixels_are_described_as_the_network_gets_them(tmp_path):
 
 def test_reading_the_protocol_leaves_the_training_as_it_was(make_job):
     job = make_job(load_recipes()["resnet18"])
-    adapter = load(job.recipe["adapter"])(job)
+    adapter = load(job.recipe.adapter)(job)
     adapter.build()
     runner = adapter.runner
     before = [group["lr"] for group in runner.optim_wrapper.optimizer.param_groups]
@@ -75,13 +73,21 @@ def test_reading_the_protocol_leaves_the_training_as_it_was(make_job):
     assert [module.training for module in runner.model.modules()] == training
 
 
+def test_a_run_that_is_built_leaves_its_recipe_as_it_was(tmp_path):
+    # Compositions are shared by all runs of a process.
+    recipe = compose(load_recipes()["pspnet-r18-mgd-pspnet-r101-logit"], "paper", ["resources.devices=2"])
+    before = recipe.model_dump_json()
+    dry_run(recipe, tmp_path / "log")
+    assert recipe.model_dump_json() == before
+
+
 def test_a_published_data_set_has_as_many_images_in_its_recipes_as_in_its_description():
     folders = {"imagenet": ("train", "val"), "coco": ("train2017", "val2017"), "cityscapes": ("train", "val")}
     published = {dataset.folder: dataset for dataset in read_published().values()}
     for recipe in ("resnet18", "retinanet-r50", "pspnet-r18"):
         data = compose(load_recipes()[recipe], "paper").data
-        dataset, (train, test) = published[data["name"]], folders[data["name"]]
+        dataset, (train, test) = published[data.name], folders[data.name]
         images = {part.folder.rpartition("/")[2]: part.count for part in dataset.images}
         # Images without objects are left out of the training.
         annotated = {part.images: part.annotated for part in dataset.instances}
-        assert data["images"] == {"train": annotated.get(train, images[train]), "test": images[test]}
+        assert data.images == {"train": annotated.get(train, images[train]), "test": images[test]}

@@ -10,35 +10,37 @@ from suite.published.recipes import load_recipes
 from tasks.adapters.base import zoo_config
 
 
-def composed(name, *means):
-    return compose(load_recipes()[name], "paper", means)
+def composed(name, *resources):
+    return compose(load_recipes()[name], "paper", resources)
 
 
-def effective(name, tmp_path, *means):
-    return dry_run(composed(name, *means), tmp_path / "log")
+def effective(name, tmp_path, *resources):
+    return dry_run(composed(name, *resources), tmp_path / "log").settings
 
 
 def test_one_device_accumulates_the_batch_of_eight(tmp_path):
-    protocol = effective("retinanet-r50", tmp_path, "means.devices=1")
+    protocol = effective("retinanet-r50", tmp_path, "resources.devices=1")
     assert (protocol["batch_size"], protocol["devices"], protocol["accumulation"]) == (2, 1, 8)
     assert protocol["global_batch"] == effective("retinanet-r50", tmp_path)["global_batch"] == 16
 
 
 def test_a_larger_batch_on_one_device_accumulates_less(tmp_path):
-    protocol = effective("retinanet-r50", tmp_path, "means.devices=1", "means.batch_size=8")
+    protocol = effective("retinanet-r50", tmp_path, "resources.devices=1", "resources.batch_size=8")
     assert (protocol["batch_size"], protocol["devices"], protocol["accumulation"]) == (8, 1, 2)
     assert protocol["global_batch"] == 16
 
 
 def test_the_batch_of_a_teachers_own_training_does_not_count(tmp_path):
     # DeiT III was trained with batches of 64 on 64 devices, DeiT-Tiny with batches of 256 on 4.
-    protocol = effective("deit-tiny-nkd-deit3-small", tmp_path, "means.devices=1", "means.batch_size=512")
+    protocol = effective(
+        "deit-tiny-nkd-deit3-small", tmp_path, "resources.devices=1", "resources.batch_size=512"
+    )
     assert (protocol["batch_size"], protocol["accumulation"], protocol["global_batch"]) == (512, 2, 1024)
 
 
 def test_a_training_counted_in_iterations_makes_as_many_updates_and_lowers_its_rate_alike(tmp_path):
     published = effective("pspnet-r18", tmp_path)
-    alone = effective("pspnet-r18", tmp_path, "means.devices=2")
+    alone = effective("pspnet-r18", tmp_path, "resources.devices=2")
     assert (published["iterations"], alone["iterations"]) == (40000, 160000)
     assert published["updates"] == alone["updates"] == 40000
     assert alone["learning_rates"] == pytest.approx(published["learning_rates"], abs=1e-4)
@@ -47,15 +49,15 @@ def test_a_training_counted_in_iterations_makes_as_many_updates_and_lowers_its_r
 def test_the_warm_up_and_the_averaged_weights_take_as_many_updates(tmp_path):
     from mmengine.registry import init_default_scope
 
-    from tasks.training.resources import fit_to_means
+    from tasks.training.resources import fit_to_resources
 
     init_default_scope("mmdet")
     config = zoo_config("mmdet::yolox/yolox_m_8xb8-300e_coco.py")
-    fit_to_means(config, {"devices": 2, "published_devices": 8})
+    fit_to_resources(config, composed("resnet18", "resources.devices=2"))
     averaged = next(hook for hook in config.custom_hooks if hook.type == "EMAHook")
     assert (averaged.interval, averaged.gamma) == (4, 8000)
     config = zoo_config("mmdet::retinanet/retinanet_r50_fpn_2x_coco.py")
-    fit_to_means(config, {"devices": 1, "published_devices": 8})
+    fit_to_resources(config, composed("resnet18", "resources.devices=1"))
     warm_up = next(scheduler for scheduler in config.param_scheduler if not scheduler.by_epoch)
     assert (warm_up.begin, warm_up.end) == (0, 4000)
     assert [scheduler.milestones for scheduler in config.param_scheduler if scheduler.by_epoch] == [[16, 22]]
@@ -63,35 +65,35 @@ def test_the_warm_up_and_the_averaged_weights_take_as_many_updates(tmp_path):
 
 def test_a_batch_that_no_number_of_steps_makes_is_refused(tmp_path):
     with pytest.raises(BlockedError, match=r"no number of batches of 9 images .* the published batch of 16"):
-        effective("retinanet-r50", tmp_path, "means.devices=3", "means.batch_size=3")
+        effective("retinanet-r50", tmp_path, "resources.devices=3", "resources.batch_size=3")
 
 
 def test_mixed_precision_without_a_gpu_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with pytest.raises(BlockedError, match=r"means\.precision=float16: mixed precision needs a GPU"):
-        effective("resnet18", tmp_path, "means.precision=float16")
+    with pytest.raises(BlockedError, match=r"resources\.precision=float16: mixed precision needs a GPU"):
+        effective("resnet18", tmp_path, "resources.precision=float16")
 
 
 @pytest.mark.gpu
 def test_mixed_precision_is_told_by_its_type(tmp_path):
-    assert effective("resnet18", tmp_path, "means.precision=bfloat16")["precision"] == "bfloat16"
+    assert effective("resnet18", tmp_path, "resources.precision=bfloat16")["precision"] == "bfloat16"
 
 
 @pytest.mark.parametrize(
-    ("means", "text"),
+    ("resources", "text"),
     [
-        ("means.devices=0", "means.devices=0: name a whole number of at least 1"),
-        ("means.batch_size=half", "means.batch_size=half: name a whole number of at least 1"),
-        ("means.precision=float", "means.precision=float: did you mean 'float16'"),
+        ("resources.devices=0", "resources.devices=0: name a whole number of at least 1"),
+        ("resources.batch_size=half", "resources.batch_size=half: name a whole number of at least 1"),
+        ("resources.precision=float", "resources.precision=float: name float16 or bfloat16"),
     ],
 )
-def test_means_that_there_cannot_be_are_refused_in_one_line(means, text):
+def test_resources_that_there_cannot_be_are_refused_in_one_line(resources, text):
     with pytest.raises(SuiteError, match=text.replace(".", r"\.")):
-        composed("resnet18", means)
+        composed("resnet18", resources)
 
 
-def test_means_are_part_of_the_run_and_of_nothing_embedded():
+def test_resources_are_part_of_the_run_and_of_nothing_embedded():
     assert composed("resnet18")["devices"] == 8
-    assert "published_devices" not in composed("resnet18", "means.devices=8")
-    with pytest.raises(SuiteError, match=r"means\.devices: profile mini needs no more than there is"):
-        compose(load_recipes()["resnet18"], "mini", ("means.devices=1",))
+    assert "published_devices" not in composed("resnet18", "resources.devices=8")
+    with pytest.raises(SuiteError, match=r"resources\.devices: profile mini needs no more than there is"):
+        compose(load_recipes()["resnet18"], "mini", ("resources.devices=1",))

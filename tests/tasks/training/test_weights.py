@@ -35,7 +35,7 @@ def adapter_of(name: str) -> Any:
 def network(name: str) -> Any:
     """A model of the zoo as the embedded data have it, with weights of its own."""
     adapter = adapter_of(name)
-    return adapter.network(adapter.job.recipe["student"])
+    return adapter.network(adapter.job.recipe.student)
 
 
 def small() -> Any:
@@ -334,7 +334,7 @@ def test_without_the_published_weights_the_teacher_names_the_command_that_fetche
 
 def test_the_teacher_of_the_published_size_takes_a_zoo_checkpoint_whole_or_not_at_all(paper_adapter, save):
     adapter = paper_adapter(None)
-    trained = adapter.network(adapter.job.recipe["teacher"])
+    trained = adapter.network(adapter.job.recipe.teacher)
     state = trained.state_dict()
     assert state["head.fc.weight"].shape == (1000, 512)
     assert same(paper_adapter(save({"meta": {"epoch": 100}, "state_dict": state}))._teacher(), trained)
