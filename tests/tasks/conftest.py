@@ -33,7 +33,7 @@ def prepare(data_dir: Path):
     def build(name: str, builder: str, fingerprint: str) -> Path:
         return built_once(data_dir / name, lambda folder: load(builder)(folder, fingerprint))
 
-    return lambda recipe: build(*(recipe["data"][key] for key in ("name", "prepare", "fingerprint")))
+    return lambda recipe: build(recipe.data.name, recipe.data.prepare, recipe.data.fingerprint)
 
 
 @pytest.fixture(scope="session")
