@@ -195,7 +195,8 @@ def built_once(folder: Path, build: Callable[[Path], None]) -> Path:
     A build that fails leaves nothing, and the next worker tries again.
     """
     finished = folder.with_name(f"{folder.name}.finished")
-    with FileLock(folder.with_name(f"{folder.name}.lock")):
+    # A name of its own: what builds a data set takes a lock beside its folder too.
+    with FileLock(folder.with_name(f"{folder.name}.built.lock")):
         if not finished.exists():
             shutil.rmtree(folder, ignore_errors=True)
             build(folder)

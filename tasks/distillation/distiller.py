@@ -19,7 +19,7 @@ from tasks.distillation.inputs import ModelWord, Side, model_word
 from tasks.distillation.taps import Depth, Feature, Taps, find_module, find_parameter
 from tasks.methods.registry import find_loss
 
-LOSS_KEYS = ("type", "inputs", "arguments", "channels", "each_level", "scaled")
+LOSS_KEYS = ("type", "inputs", "arguments", "channels", "each_level", "same_size", "scaled")
 """What a method file may say of a loss."""
 
 
@@ -97,7 +97,8 @@ class Distiller(BaseModel):
                 teacher's neck and head) and `losses`, each with `type` (registered name), `inputs` (words,
                 see above, in the order of the arguments of its `forward`), `arguments`, `channels` (argument
                 of the loss -> word whose channels it takes), `each_level` (one loss for every level of the
-                taps, summed) and `scaled` (argument -> key of `scales` it is multiplied with).
+                taps, summed), `same_size` (false for a loss that takes a student's and a teacher's maps of
+                different number or size) and `scaled` (argument -> key of `scales` it is multiplied with).
             example: one batch as the student's data preprocessor gives it.
             features: runs a model on a batch, as deep as it is asked to.
             annotations: name -> what it is in a batch of data samples: class indices, boxes, ...
@@ -137,7 +138,8 @@ class Distiller(BaseModel):
         self._terms: list[Term] = []
         for name, loss in method["losses"].items():
             features_of = [word for word in loss["inputs"] if word in shapes]
-            _check_levels(name, features_of, shapes)
+            if loss.get("same_size", True):
+                _check_levels(name, features_of, shapes)
             module = _build_loss(name, loss, shapes, scales or {}, features_of)
             levels = frozenset(features_of if isinstance(module, nn.ModuleList) else ())
             self.losses[name] = module
@@ -402,7 +404,7 @@ def _check_levels(name: str, compared: Sequence[str], shapes: Mapping[str, Featu
     if len(ours) != len(theirs):
         raise BlockedError(
             f"loss {name!r}: {compared[0]} has {len(ours)} levels and {compared[1]} has {len(theirs)}; "
-            "list as many modules in both taps"
+            "list as many modules in both taps, or say same_size: false of a loss that takes them"
         )
     for level, (one, other) in enumerate(zip(ours, theirs, strict=True)):
         if not (isinstance(one, Tensor) and isinstance(other, Tensor)):
@@ -411,7 +413,8 @@ def _check_levels(name: str, compared: Sequence[str], shapes: Mapping[str, Featu
             sizes = ["{} x {}".format(*feature.shape[2:]) for feature in (one, other)]
             raise BlockedError(
                 f"loss {name!r}: level {level} of {compared[0]} is {sizes[0]} and of {compared[1]} "
-                f"{sizes[1]}; tap modules of the same stride"
+                f"{sizes[1]}; tap modules of the same stride, or say same_size: false of a loss that takes "
+                "them"
             )
 
 

@@ -158,6 +158,7 @@ def load_losses(path: Path) -> tuple[str, ...]:
             ) from None
     names = tuple(name for name, entry in _registered.items() if entry.file == file)
     if not names:
+        sys.modules.pop(module_name, None)
         raise SuiteError(f"{path}: registers no loss; put @register_loss(NAME, version=1) above a class")
     return names
 
