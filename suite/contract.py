@@ -17,6 +17,8 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveInt
 
+from suite.errors import SuiteError
+from suite.published.catalogue import import_file, import_python_files
 from suite.strict import Strict
 
 Scale = Literal["embedded", "published"]
@@ -404,15 +406,22 @@ class Adapter(ABC):
 
 
 def load(name: str) -> Any:
-    """The object behind ``package.module:name``, as tasks name adapters and data builders.
+    """The object behind a name, as tasks name adapters and data builders.
+
+    The Python files of papers are imported first, so that what they register is there for what is loaded.
+
+    Args:
+        name: ``package.module:name``, or ``<paper>/<file>.py:name`` of a file in the folder of a paper.
 
     Raises:
-        BlockedError: there is no such module or no such name in it, or its import fails.
+        BlockedError: there is no such module or no such name in it, or an import fails.
     """
     module, _, attribute = name.partition(":")
     try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+        import_python_files()
+        found = import_file(module) if module.endswith(".py") else importlib.import_module(module)
+        return getattr(found, attribute)
+    except (ImportError, AttributeError, SuiteError) as error:
         raise BlockedError(f"{name!r} cannot be loaded: {error}") from error
 
 

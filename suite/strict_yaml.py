@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_args
 
@@ -70,32 +71,47 @@ _Loader.add_implicit_resolver(
 def read_yaml(path: Path) -> Any:
     """The content of a file; every number with a point or an exponent is a `Number`.
 
+    A file that has not changed is read once a process: what is returned must not be changed.
+
     Raises:
         SuiteError: the file is missing, is not UTF-8, is no YAML, or has the same key twice.
     """
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        status = path.stat()
+        return _content(path, status.st_mtime_ns, status.st_size)
     except FileNotFoundError:
         raise SuiteError(f"{shown(path)}: there is no such file; restore it from the repository") from None
     except UnicodeDecodeError as error:
         raise SuiteError(f"{shown(path)}: not UTF-8 ({error.reason}); save it as UTF-8") from None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise SuiteError(f"{shown(path)}:{line}: {error.problem}; mend that line") from None
+        raise SuiteError(f"{shown(path)}:{line}: {error.problem}; fix that line") from None
     except (yaml.YAMLError, ValueError) as error:
-        raise SuiteError(f"{shown(path)}: {' '.join(str(error).split())}; mend that file") from None
+        raise SuiteError(f"{shown(path)}: {' '.join(str(error).split())}; fix that file") from None
 
 
-def parse(model: type[Model], path: Path) -> Model:
+@functools.lru_cache(maxsize=256)
+def _content(path: Path, changed_at: int, size: int) -> Any:
+    """What a file has; time and size tell one state of it from another."""
+    return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+
+
+def parse(model: type[Model], path: Path, known: Mapping[str, Collection[str]] | None = None) -> Model:
     """Reads a file into a pydantic model.
+
+    Args:
+        model: what the file has to be.
+        path: the file.
+        known: the names there are of each kind that is data (`suite.published.names`); without it such names
+            are taken as they are.
 
     Raises:
         SuiteError: the file cannot be read or breaks the schema; names the line of the first fault.
     """
     try:
-        return model.model_validate(read_yaml(path))
+        return model.model_validate(read_yaml(path), context=known)
     except ValidationError as error:
-        # A misspelt key is unknown, and the right one missing: told is the line that has to be mended.
+        # A misspelt key is unknown, and the right one missing: told is the line that has to be fixed.
         faults = sorted(error.errors(include_url=False), key=lambda fault: fault["type"] != "extra_forbidden")
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         refuse(path, faults[0]["loc"], _explain(faults[0], model) + more)
@@ -150,10 +166,15 @@ def _explain(fault: ErrorDetails, model: type[BaseModel]) -> str:
         known = re.findall(r"'([^']*)'", fault["ctx"]["expected"])
         what = "name" if last == "[key]" else key
         return f"unknown {what} {fault['input']!r}; {did_you_mean(str(fault['input']), known)}"
+    if fault["type"] == "unknown_name":
+        names = fault["ctx"]
+        return (
+            f"unknown {names['kind']} {fault['input']!r}; {did_you_mean(str(fault['input']), names['known'])}"
+        )
     if fault["type"] == "value_error":
         text = str(fault["ctx"]["error"])
         return f"{key}: {text}" if isinstance(last, str) else text
-    return f"{key}: {fault['msg'][0].lower()}{fault['msg'][1:]}; mend that entry"
+    return f"{key}: {fault['msg'][0].lower()}{fault['msg'][1:]}; fix that entry"
 
 
 def _keys_at(model: type[BaseModel], location: Location) -> list[str]:

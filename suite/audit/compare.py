@@ -102,7 +102,8 @@ def published(claim: Claim, arm: Arm, recipe: ComposedRecipe) -> dict[str, State
     if arm == "distilled":
         paper, _ = find_claim(claim.id)
         assert recipe.method is not None
-        stated |= published_distillation(protocols, paper, claim, recipe.method.losses)
+        losses = recipe.method.losses
+        stated |= published_distillation(protocols, paper, claim, trained, losses)
     return stated
 
 

@@ -7,7 +7,8 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from suite.errors import SuiteError, did_you_mean
@@ -71,6 +72,12 @@ def build_parser(verb: str | None) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, text in VERBS.items():
         sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        sub.add_argument(
+            "--papers",
+            metavar="DIR",
+            action="append",
+            help="a folder of papers outside of the checkout; may be given again (default: SUITE_PAPERS)",
+        )
         if name == verb:
             importlib.import_module(f"suite.cli.{name}_").add_arguments(sub)
     return parser
@@ -117,4 +124,26 @@ def _call(words: Sequence[str]) -> int:
     args.overrides = overrides
     if overrides and not getattr(args, "takes_overrides", False):
         raise SuiteError(f"'{args.verb}' takes no overrides, but was given {overrides[0]!r}: leave it out")
-    return int(importlib.import_module(f"suite.cli.{args.verb}_").run(args))
+    with _papers(args.papers):
+        return int(importlib.import_module(f"suite.cli.{args.verb}_").run(args))
+
+
+@contextmanager
+def _papers(folders: Sequence[str] | None) -> Iterator[None]:
+    """Names folders of papers in the environment while a verb runs, where its child processes see them too.
+
+    Args:
+        folders: of ``--papers``; None leaves the environment as it is.
+    """
+    if folders is None:
+        yield
+        return
+    before = os.environ.get("SUITE_PAPERS")
+    os.environ["SUITE_PAPERS"] = os.pathsep.join(map(os.path.abspath, folders))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["SUITE_PAPERS"]
+        else:
+            os.environ["SUITE_PAPERS"] = before

@@ -13,11 +13,9 @@ from typing import Any
 from suite.errors import SuiteError, did_you_mean
 from suite.published.claims import Claim, Paper, Protocol, Quoted
 from suite.published.finding import find_paper, load_papers, select
+from suite.published.metrics import load_metrics
 
 FORMATS = ("table", "json", "csv")
-HEADLINES = ("top1", "box_AP", "mask_AP", "mIoU")
-"""The metrics that the table shows; it counts the others."""
-
 WIDE = 240
 """Columns of the table where the output is no terminal."""
 
@@ -32,9 +30,7 @@ Selection = list[tuple[Paper, Claim]]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the verb. Their values are checked in `run`, whose errors are one line."""
     parser.add_argument("--paper", metavar="P", help="only this paper")
-    parser.add_argument(
-        "--role", metavar="R", help="only claims of this role: teacher, baseline, ours, rival, ablation"
-    )
+    parser.add_argument("--role", metavar="R", help="only claims of this role, such as ours or baseline")
     parser.add_argument("--format", metavar="F", default="table", help="table (default), json or csv")
 
 
@@ -99,7 +95,7 @@ def as_json(papers: list[Paper], chosen: Selection, everything: bool) -> dict[st
 
 def numbers(claim: Claim) -> str:
     """The headline metrics of a claim with the gains that were printed, in one line."""
-    shown = [name for name in HEADLINES if name in claim.metrics]
+    shown = [name for name, metric in load_metrics().items() if metric.headline and name in claim.metrics]
     words = []
     for name in shown:
         metric = claim.metrics[name]

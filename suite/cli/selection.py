@@ -42,6 +42,8 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
 def command_of(args: argparse.Namespace) -> str:
     """The command line that makes the same selection again."""
     words = [str(args.verb)]
+    for folder in args.papers or ():
+        words += ["--papers", folder]
     for name in ("paper", "table"):
         if getattr(args, name):
             words += [f"--{name}", getattr(args, name)]

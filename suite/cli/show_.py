@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 
 from suite.errors import SuiteError
-from suite.published.claims import Claim, MetricName, Paper, Protocol, Quoted, Setting, Source
+from suite.published.claims import Claim, Paper, Protocol, Quoted, Source
 from suite.published.finding import find_claim
 
 WIDTH = 108
@@ -43,7 +43,7 @@ def describe(paper: Paper, claim: Claim) -> Iterator[str]:
             "student": claim.student,
             "baseline": _with_numbers(claim.baseline),
             "teacher alone": _with_numbers(claim.teacher_claim),
-            "recipe": claim.recipe or "none yet" if claim.judged else "none: a rival's number, only quoted",
+            "recipe": claim.recipe or "none: the number is only quoted",
             "settings": _whose_settings(claim),
             "upstream config": claim.upstream_config,
             "note": claim.note,
@@ -112,7 +112,7 @@ def _with_numbers(name: str | None) -> str | None:
     return f"{name} ({_pairs(find_claim(name)[1].metrics)})" if name else None
 
 
-def _pairs(values: Mapping[MetricName, object] | Mapping[str, Setting]) -> str:
+def _pairs(values: Mapping[str, object]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
 
 

@@ -18,7 +18,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.table import Table
 
     from suite.cli.selection import console
-    from suite.evidence.frame import ARM_OF_ROLE, Measured, measured_arms
+    from suite.evidence.frame import Measured, measured_arms
     from suite.evidence.served import claims_served
     from suite.paths import records_dir, work_dir
     from suite.published.finding import load_papers
@@ -46,8 +46,7 @@ def run(args: argparse.Namespace) -> int:
             }
             arms = measured_arms(own, profile)
             finished = sum(
-                arms.get((claim.id, ARM_OF_ROLE[claim.role], ()), Measured()).status == "finished"
-                for claim in judged
+                arms.get((claim.id, claim.kind.arm, ()), Measured()).status == "finished" for claim in judged
             )
             table.add_row(paper.id, profile, *map(str, count.values()), f"{finished} of {len(judged)}")
     out.print(table if table.row_count else "No records yet: start with 'make reproduce PAPER=nkd'.")

@@ -9,20 +9,13 @@ from statistics import NormalDist
 
 from suite.cost.estimate import Cost
 from suite.cost.totals import PlanCost, in_words, unit
-from suite.published.claims import Claim, MetricName
+from suite.published.claims import Claim
 from suite.published.finding import find_claim
+from suite.published.names import MetricName
 from suite.published.priors import find_prior
 
 _MORE_THAN_CHANCE = NormalDist().inv_cdf(0.95)
 """How many of its standard deviations a difference has to be away from zero to count, one-sided at 5 %."""
-
-_TURNS = {
-    "ours": (0, "the paper's own result"),
-    "ablation": (1, "an ablation"),
-    "baseline": (2, "a student alone"),
-    "teacher": (2, "a teacher alone"),
-}
-"""Role -> its turn to be picked, and the role in words."""
 
 
 @dataclass(frozen=True)
@@ -69,17 +62,17 @@ def choose(cost: PlanCost, budget: float, seeds: int) -> list[Choice]:
     waiting = {row.claim: row.runs for row in cost.claims}
     paid = {run_id for run_id, state in cost.states.items() if state == "finished"}
     picked: list[Choice] = []
-    for turn in sorted({turn for turn, _ in _TURNS.values()}):
+    for turn in sorted({claim.kind.turn for claim in claims.values()}):
         while fitting := {
             name: hours
             for name, runs in waiting.items()
-            if _TURNS[claims[name].role][0] == turn
+            if claims[name].kind.turn == turn
             and (hours := _extra(runs, paid, cost.runs)) is not None
             and hours <= budget
         }:
             best = max(fitting, key=lambda name: _worth(shows[name][0], fitting[name]))
             runs = waiting.pop(best)
-            reason = f"{_TURNS[claims[best].role][1]}; {shows[best][1]}{_shared(runs, paid)}"
+            reason = f"{claims[best].kind.title}; {shows[best][1]}{_shared(runs, paid)}"
             picked.append(Choice(best, True, fitting[best], reason))
             budget -= fitting[best]
             paid.update(runs)
@@ -135,7 +128,7 @@ def chance_to_show(claim: Claim, seeds: int) -> tuple[float, str]:
     for name in claim.metrics:
         if (prior := find_prior(claim.dataset, name)) is None:
             continue
-        if claim.role in ("baseline", "teacher"):
+        if not claim.kind.distilled:
             size, noise = prior.delta, prior.sigma0 * math.sqrt(1 + 1 / seeds)
             what = f"a deviation of {size:g} {name}"
         else:

@@ -6,15 +6,13 @@ import functools
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, RootModel, model_validator
 
-from suite.paths import BASELINES, datasets_dir
-from suite.published.models import Dataset as ClaimsName
+from suite.paths import datasets_dir
+from suite.published.catalogue import Catalogue, collect, current, entries
 from suite.strict_yaml import parse
-
-Name = Literal["imagenet", "coco", "cityscapes", "cifar-100"]
 
 Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
@@ -147,7 +145,7 @@ class PublishedDataset(_Strict):
     """
 
     title: str
-    claims_name: ClaimsName
+    claims_name: str
     folder: str
     gigabytes: PositiveFloat
     obtained: str
@@ -211,25 +209,38 @@ class PublishedDataset(_Strict):
         return hashlib.sha256(checked.encode()).hexdigest()
 
 
-class _Published(RootModel[dict[Name, PublishedDataset]]):
-    """The whole file."""
+class _Published(RootModel[dict[str, PublishedDataset]]):
+    """One file, but for what code makes (``embedded: true``): of that, nothing lies on the disk."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_what_code_makes(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict):
+            return raw
+        return {
+            key: entry
+            for key, entry in raw.items()
+            if not (isinstance(entry, dict) and entry.get("embedded") is True)
+        }
 
 
 @functools.lru_cache(maxsize=8)
-def _read(path: Path) -> dict[Name, PublishedDataset]:
-    return parse(_Published, path).root
+def _read(catalogue: Catalogue) -> dict[str, PublishedDataset]:
+    files = catalogue.files("datasets.yaml")
+    return entries(collect("data set", files, lambda path: parse(_Published, path).root))
 
 
-def read_published(folder: Path = BASELINES) -> dict[str, PublishedDataset]:
-    """The published data sets by name: `imagenet`, `coco`, `cityscapes`, `cifar-100`.
+def read_published(folder: Path | None = None) -> dict[str, PublishedDataset]:
+    """The published data sets by name, such as `imagenet`; read once for a catalogue.
 
     Args:
-        folder: laid out like ``baselines/``.
+        folder: laid out like ``baselines/``; without it, that folder and all paper folders.
 
     Raises:
-        SuiteError: ``datasets.yaml`` is missing or breaks the schema; names the line.
+        SuiteError: ``datasets.yaml`` is missing or breaks the schema, or two files have the same data set;
+            names the line.
     """
-    return {str(name): dataset for name, dataset in _read(folder / "datasets.yaml").items()}
+    return _read(current() if folder is None else Catalogue(folder))
 
 
 def _any_file(folder: Path, suffix: str) -> bool:

@@ -14,9 +14,10 @@ from typing import Any, Final
 import pandas as pd
 
 from suite.contract import Arm
-from suite.evidence.served import ClaimArm, claims_served
+from suite.evidence.served import ClaimArm, known_trainings
 from suite.planning.overrides import part_of_variant
-from suite.published.claims import Claim, Metric, MetricName, Paper, Quoted
+from suite.published.claims import Claim, Metric, Paper, Quoted
+from suite.published.names import MetricName
 from suite.published.priors import find_prior, why_absent
 from suite.store.records import Record, standing_by_run
 from suite.verdicts import (
@@ -95,14 +96,6 @@ COLUMNS: Final[dict[str, str]] = {
 
 SEPARATOR: Final = " | "
 """Between the entries of a cell that holds several (tables, departures, what was skipped, discrepancies)."""
-
-ARM_OF_ROLE: Final[dict[str, Arm]] = {
-    "teacher": "teacher",
-    "baseline": "student",
-    "ours": "distilled",
-    "ablation": "distilled",
-}
-"""Which arm measures a claim; a role that is missing here is quoted and never run."""
 
 _NUMBERS: Final = (
     "lower",
@@ -228,9 +221,10 @@ def measured_arms(records: Iterable[Record], profile: str) -> Arms:
         records: the store, in any order.
         profile: only records of this profile.
     """
+    trainings = known_trainings()
     served: dict[ClaimArm, dict[str, list[Record]]] = {}
     for record in standing_by_run(record for record in records if record.profile == profile).values():
-        for entry in claims_served(record):
+        for entry in trainings.served_by(record):
             served.setdefault(entry, {}).setdefault(record.series, []).append(record)
     return {key: _newest_series(by_series) for key, by_series in served.items()}
 
@@ -318,7 +312,7 @@ class _Known:
         """The variants of a claim that were run, in the order of their overrides."""
         if not claim.judged:
             return []
-        measures = ARM_OF_ROLE[claim.role]
+        measures = claim.kind.arm
         return sorted(
             variant for name, arm, variant in self.arms if (name, arm) == (claim.id, measures) and variant
         )
@@ -420,12 +414,12 @@ def _measured_columns(
     claim: Claim, name: MetricName, known: _Known, variant: tuple[str, ...] = ()
 ) -> dict[str, Any]:
     """What our records say of one metric of a judged claim."""
-    arm = ARM_OF_ROLE[claim.role]
+    arm = claim.kind.arm
     own = known.arm(claim, arm, variant)
     columns = {"status": own.status, "released": known.arm(claim, "released", variant).mean(name)}
     columns |= _columns_beside(claim, name, known, variant) if arm == "distilled" else {}
     if not own.runs:
-        return columns | {"reason": None if claim.recipe else "the suite has no recipe for this claim"}
+        return columns
     values = list(own.by_seed(name).values())
     columns |= {
         "reproduced": own.mean(name),

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from suite.contract import Arm
-from suite.paths import BASELINES
 from suite.planning.plan import arms
+from suite.published.catalogue import Catalogue, current
 from suite.published.claims import Claim
 from suite.published.finding import load_papers
 from suite.published.recipes import Recipe, read_recipes
@@ -75,14 +75,18 @@ def find_trainings(claims: Iterable[Claim], recipes: Mapping[str, Recipe]) -> Tr
 
 def claims_served(record: Record) -> list[ClaimArm]:
     """The claims of today's papers that a record serves; see `Trainings.served_by`."""
-    return _known_trainings().served_by(record)
+    return known_trainings().served_by(record)
 
 
-@functools.cache
-def _known_trainings() -> Trainings:
-    """The trainings of all papers; read once a process, as the papers are."""
+def known_trainings() -> Trainings:
+    """The trainings of all papers of today; found once for a catalogue, as the papers are read."""
+    return _trainings_of(current())
+
+
+@functools.lru_cache(maxsize=8)
+def _trainings_of(catalogue: Catalogue) -> Trainings:
     claims = (claim for paper in load_papers().values() for claim in paper.claims)
-    return find_trainings(claims, read_recipes(BASELINES / "recipes"))
+    return find_trainings(claims, read_recipes(*catalogue))
 
 
 def _is_of(record: Record, recipe: Recipe) -> bool:

@@ -9,6 +9,7 @@ import importlib.metadata
 import json
 import os
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -24,6 +25,7 @@ from suite.contract import (
 from suite.errors import SuiteError
 from suite.paths import CONF, work_dir
 from suite.planning.overrides import Override, parse_overrides
+from suite.published.catalogue import Catalogue, conf_folders, current
 from suite.published.recipes import Recipe, check_profile, group_choices, known_models
 from suite.published.tasks import find_task
 
@@ -66,11 +68,12 @@ def compose(recipe: Recipe, profile: str, overrides: Iterable[str] = ()) -> Comp
         SuiteError: an override names something that does not exist or asks for resources that there cannot
             be, or a value is missing.
     """
-    return _compose(recipe, check_profile(profile), parse_overrides(overrides))
+    return _compose(recipe, check_profile(profile), parse_overrides(overrides), current())
 
 
 @functools.lru_cache(maxsize=4096)
-def _compose(recipe: Recipe, profile: str, overrides: tuple[Override, ...]) -> ComposedRecipe:
+def _compose(recipe: Recipe, profile: str, overrides: tuple[Override, ...], _: Catalogue) -> ComposedRecipe:
+    # The catalogue tells compositions apart: its papers have configs, models and tasks of their own.
     chosen = [f"profile={profile}", f"task={recipe.task}", f"model@student={recipe.student}"]
     if recipe.teacher:
         chosen.append(f"model@teacher={recipe.teacher}")
@@ -78,7 +81,8 @@ def _compose(recipe: Recipe, profile: str, overrides: tuple[Override, ...]) -> C
         chosen.append(f"method={recipe.method}")
     if own := _own_data(recipe, profile):
         chosen.append(f"data={own}")
-    raw = _hydra_compose((*chosen, *recipe.overrides), tuple(override.text for override in overrides))
+    asked = tuple(override.text for override in overrides)
+    raw = _hydra_compose((*chosen, *recipe.overrides_of_method()), asked)
     promised, scale = raw["profile"], raw["profile"]["scale"]
     devices = int(raw["student"][scale].get("devices", promised.get("devices", 1)))
     resources = _resources(raw, devices)
@@ -213,17 +217,17 @@ def _of_override(override: Override) -> Iterator[Departure]:
 
 
 @functools.lru_cache(maxsize=4096)
-def _composed_text(chosen: tuple[str, ...], overrides: tuple[str, ...]) -> str:
+def _composed_text(folders: tuple[Path, ...], chosen: tuple[str, ...], overrides: tuple[str, ...]) -> str:
     """The composed config as JSON, from the cache where it has been composed before.
 
     Hydra takes a tenth of a second for each of the dozens of compositions of a paper.
     """
-    key = hashlib.sha256(json.dumps([_conf_hash(), chosen, overrides]).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([_conf_hash(folders), chosen, overrides]).encode()).hexdigest()
     cached = work_dir() / "cache" / "compositions" / f"{key[:32]}.json"
     try:
         return cached.read_text(encoding="utf-8")
     except OSError:
-        text = _compose_by_hydra(chosen, overrides)
+        text = _compose_by_hydra(folders, chosen, overrides)
     # A cache that cannot be written costs time, nothing else.
     with contextlib.suppress(OSError):
         cached.parent.mkdir(parents=True, exist_ok=True)
@@ -233,16 +237,17 @@ def _composed_text(chosen: tuple[str, ...], overrides: tuple[str, ...]) -> str:
     return text
 
 
-@functools.cache
-def _conf_hash() -> str:
+@functools.lru_cache(maxsize=8)
+def _conf_hash(folders: tuple[Path, ...]) -> str:
     """A hash of all Hydra configs and of Hydra's version."""
     digest = hashlib.sha256(importlib.metadata.version("hydra-core").encode())
-    for path in sorted(CONF.rglob("*.yaml")):
-        digest.update(path.relative_to(CONF).as_posix().encode() + b"\0" + path.read_bytes())
+    for folder in folders:
+        for path in sorted(folder.rglob("*.yaml")):
+            digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 
-def _compose_by_hydra(chosen: tuple[str, ...], overrides: tuple[str, ...]) -> str:
+def _compose_by_hydra(folders: tuple[Path, ...], chosen: tuple[str, ...], overrides: tuple[str, ...]) -> str:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
@@ -253,7 +258,9 @@ def _compose_by_hydra(chosen: tuple[str, ...], overrides: tuple[str, ...]) -> st
     try:
         if not GlobalHydra.instance().is_initialized():
             initialize_config_dir(str(CONF), version_base="1.3", job_name="suite")
-        config = hydra_compose("config", overrides=[*chosen, *overrides])
+        beside = ", ".join(f"file://{folder}" for folder in folders[1:])
+        searched = [f"hydra.searchpath=[{beside}]"] if beside else []
+        config = hydra_compose("config", overrides=[*searched, *chosen, *overrides])
         return json.dumps(OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
     except (HydraException, OmegaConfBaseException) as error:
         lines = [line.strip().rstrip(".") for line in str(error).split("Config search path")[0].splitlines()]
@@ -266,5 +273,5 @@ def _compose_by_hydra(chosen: tuple[str, ...], overrides: tuple[str, ...]) -> st
 
 
 def _hydra_compose(chosen: tuple[str, ...], overrides: tuple[str, ...]) -> dict[str, Any]:
-    result: dict[str, Any] = json.loads(_composed_text(chosen, overrides))
+    result: dict[str, Any] = json.loads(_composed_text(tuple(conf_folders()), chosen, overrides))
     return result

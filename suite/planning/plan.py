@@ -215,16 +215,17 @@ def plan_released(claim: Claim, profile: str, sha256: str, overrides: Sequence[s
 
 def _not_trained(claim: Claim) -> str | None:
     """Why nothing is trained for a claim, or None."""
-    return None if claim.recipe else "quoted only: no recipe makes its number"
+    return None if claim.judged else "quoted only: no recipe makes its number"
 
 
 def arms(claim: Claim, recipe: Recipe) -> Iterator[tuple[Arm, Recipe]]:
     """What has to be trained for a claim, arm by arm; a teacher comes before the student that needs it."""
-    if claim.role == "teacher":
+    measured: Arm = claim.kind.arm
+    if measured == "teacher":
         yield "teacher", recipe
         return
     yield "student", trained_alone(recipe, recipe.student)
-    if claim.role == "baseline":
+    if measured == "student":
         return
     if recipe.teacher:
         yield "teacher", trained_alone(recipe, recipe.teacher)
@@ -245,7 +246,7 @@ class _Planner:
         """The runs of a claim at one seed, each with what it is of the claim."""
         teacher: Run | None = None
         for arm, trained in arms(claim, _chosen(claim, recipe, overrides)):
-            about_the_teacher = claim.role == "teacher"
+            about_the_teacher = claim.kind.arm == "teacher"
             if arm == "teacher":
                 teacher = self._teacher(trained, overrides, released=not about_the_teacher)
                 run = teacher
@@ -298,7 +299,7 @@ class _Planner:
 
 def _chosen(claim: Claim, recipe: Recipe, overrides: tuple[Override, ...]) -> Recipe:
     """A claim's recipe with the choices that overrides replace; a teacher's claim is about that teacher."""
-    if claim.role != "teacher":
+    if claim.kind.arm != "teacher":
         return applied_to(recipe, overrides)
     as_teacher = tuple(override for override in overrides if override.chooses == "teacher")
     return applied_to(recipe, (replace(entry, key="model@student") for entry in as_teacher))

@@ -6,38 +6,62 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from suite.errors import SuiteError, did_you_mean
+from suite.published.catalogue import CLAIMS, Catalogue
 from suite.published.claims import Claim, Paper
+from suite.published.datasets import read_dataset_names
+from suite.published.metrics import read_metrics
 from suite.published.models import read_models
+from suite.published.names import Known
 from suite.published.recipes import Recipe, read_recipes
+from suite.published.roles import Role, read_roles
+from suite.published.tasks import read_tasks
 from suite.strict_yaml import Location, line_of, parse, refuse, shown
 
 
-def read_papers(folder: Path) -> dict[str, Paper]:
-    """Reads and checks ``claims/*.yaml`` of a folder laid out like ``baselines/``.
+def read_papers(shared: Path, outside: tuple[Path, ...] = ()) -> dict[str, Paper]:
+    """Reads and checks ``claims.yaml`` of every paper folder.
+
+    Args:
+        shared: laid out like ``baselines/``.
+        outside: paper folders outside of it.
 
     Raises:
         SuiteError: for the first fault; names file and line.
     """
-    papers = {path: parse(Paper, path) for path in sorted((folder / "claims").glob("*.yaml"))}
-    if not papers:
+    files = Catalogue(shared, outside).in_papers(CLAIMS)
+    if not files:
         raise SuiteError(
-            f"{shown(folder / 'claims')}: no claims here; restore the folder from the repository"
+            f"{shown(shared / 'papers')}: no papers here; restore the folder from the repository"
         )
-    _refuse_duplicates(papers)
-    recipes = read_recipes(folder / "recipes")
-    claims = {claim.id: claim for paper in papers.values() for claim in paper.claims}
-    known = {"model": set(read_models(folder)), "recipe": set(recipes), "claim": set(claims)}
+    roles = read_roles(shared, outside)
+    names: Known = {
+        "metric": read_metrics(shared, outside),
+        "task": read_tasks(shared, outside),
+        "data set": read_dataset_names(shared, outside),
+        "role": roles,
+    }
+    papers = {path: parse(Paper, path, names) for path in files}
     for path, paper in papers.items():
-        if paper.id != path.stem:
-            refuse(path, ("id",), f"paper {paper.id!r} stands in {path.name}; name the file {paper.id}.yaml")
+        if paper.id != path.parent.name:
+            text = f"paper {paper.id!r} stands in folder {path.parent.name!r}; name the folder {paper.id}"
+            refuse(path, ("id",), text)
+    _refuse_duplicates(papers)
+    recipes = read_recipes(shared, outside)
+    claims = {claim.id: claim for paper in papers.values() for claim in paper.claims}
+    known = {"model": set(read_models(shared, outside)), "recipe": set(recipes), "claim": set(claims)}
+    for path, paper in papers.items():
         _refuse_dangling(path, paper, known)
-        for location, text in (*_contradictions(paper, claims), *_wrong_recipes(paper, recipes)):
+        for location, text in (
+            *_contradictions(paper, claims, roles),
+            *_wrong_recipes(paper, recipes, roles),
+        ):
             refuse(path, location, text)
     return {paper.id: paper for paper in papers.values()}
 
 
 def _names(paper: Paper) -> Iterator[tuple[str, str, Location]]:
     """Everything that has to be unique: kind, name, and where it stands."""
+    yield "papers", paper.id, ("id",)
     for group in ("tables", "claims", "discrepancies"):
         for index, entry in enumerate(getattr(paper, group)):
             yield group, entry.id, (group, index, "id")
@@ -112,7 +136,9 @@ def _refuse_dangling(path: Path, paper: Paper, everywhere: dict[str, set[str]]) 
             refuse(path, at, f"discrepancy {discrepancy.id!r} concerns nothing; name it where it belongs")
 
 
-def _contradictions(paper: Paper, claims: dict[str, Claim]) -> Iterator[tuple[Location, str]]:
+def _contradictions(
+    paper: Paper, claims: dict[str, Claim], roles: dict[str, Role]
+) -> Iterator[tuple[Location, str]]:
     """Numbers that no source prints, printed numbers that no claim has, and references to the wrong thing."""
     for index, claim in enumerate(paper.claims):
         at: Location = ("claims", index)
@@ -129,39 +155,43 @@ def _contradictions(paper: Paper, claims: dict[str, Claim]) -> Iterator[tuple[Lo
                     yield (*at, "sources", position), text
         if claim.baseline:
             other = claims[claim.baseline]
-            if (other.role, other.student, other.dataset) != ("baseline", claim.student, claim.dataset):
+            alone = (roles[other.role].arm, other.student, other.dataset)
+            if alone != ("student", claim.student, claim.dataset):
                 text = (
                     f"{claim.baseline!r} is not {claim.student} alone on {claim.dataset}; name that baseline"
                 )
                 yield (*at, "baseline"), text
         if claim.teacher_claim:
             other = claims[claim.teacher_claim]
-            if (other.role, other.teacher, other.dataset) != ("teacher", claim.teacher, claim.dataset):
+            alone = (roles[other.role].arm, other.teacher, other.dataset)
+            if alone != ("teacher", claim.teacher, claim.dataset):
                 text = f"{claim.teacher_claim!r} is no accuracy of {claim.teacher}; name that teacher's claim"
                 yield (*at, "teacher_claim"), text
         if claim.settings_of:
-            text = (
-                f"{claim.settings_of!r} has no settings for {claim.id!r}; name a row of 'ours' that has them"
-            )
-            if claim.settings_of not in {own.id for own in paper.claims if _lends_settings(own, claim)}:
+            text = f"{claim.settings_of!r} has no settings for {claim.id!r}; name an own result that has them"
+            lenders = (own.id for own in paper.claims if roles[own.role].own and _lends_settings(own, claim))
+            if claim.settings_of not in lenders:
                 yield (*at, "settings_of"), text
 
 
 def _lends_settings(own: Claim, to: Claim) -> bool:
     """Whether a claim has settings of its own, for the student of the other."""
     same = (own.student, own.dataset) == (to.student, to.dataset)
-    return same and own.role == "ours" and bool(own.hyperparameters) and own.settings_of is None
+    return same and bool(own.hyperparameters) and own.settings_of is None
 
 
-def _wrong_recipes(paper: Paper, recipes: dict[str, Recipe]) -> Iterator[tuple[Location, str]]:
+def _wrong_recipes(
+    paper: Paper, recipes: dict[str, Recipe], roles: dict[str, Role]
+) -> Iterator[tuple[Location, str]]:
     """Claims whose recipe makes another number than theirs."""
     for index, claim in enumerate(paper.claims):
         if claim.recipe is None:
             continue
         recipe = recipes[claim.recipe]
         made = _in_words(recipe.task, recipe.student, recipe.teacher, recipe.method is not None)
-        alone = claim.role in ("teacher", "baseline")
-        trained = claim.teacher if claim.role == "teacher" else claim.student
+        role = roles[claim.role]
+        alone = not role.distilled
+        trained = claim.teacher if role.arm == "teacher" else claim.student
         claimed = _in_words(claim.task, trained, None if alone else claim.teacher, not alone)
         if made != claimed:
             text = f"recipe {claim.recipe!r} makes {made}, the claim is {claimed}; name a recipe of that"

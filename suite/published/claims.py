@@ -1,4 +1,4 @@
-"""What was published: papers, tables and claims, read from ``baselines/claims/`` and findable by name.
+"""What was published: papers, tables and claims, as ``claims.yaml`` in the folder of a paper has them.
 
 A **claim** is one number, or one row of numbers, that a paper or its official README prints: method,
 teacher, student, metrics. A number that abstract, README and a table print alike is one claim with several
@@ -13,21 +13,14 @@ number that no source prints, or a reference that points nowhere.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, model_validator
 
-from suite.published.models import Dataset, Task
+from suite.published.names import DatasetName, MetricAtSetting, MetricName, RoleName, TaskName
+from suite.published.roles import Role, find_role, load_roles
 from suite.strict_yaml import Number
-
-Role = Literal["teacher", "baseline", "ours", "rival", "ablation"]
-MetricName = Literal[
-    "top1", "top5",
-    "box_AP", "box_AP_S", "box_AP_M", "box_AP_L", "box_AR", "box_AR_S", "box_AR_M", "box_AR_L",
-    "mask_AP", "mask_AP_S", "mask_AP_M", "mask_AP_L",
-    "mIoU",
-]  # fmt: skip
-"""Metrics, all in percent: ImageNet and CIFAR accuracy, COCO AP and AR (also by object size), mean IoU."""
 
 TableKind = Literal[
     "paper_table", "headline", "paper_table_partial", "paper_table_secondary", "paper_figure_partial",
@@ -35,12 +28,6 @@ TableKind = Literal[
 ]  # fmt: skip
 
 _Named = TypeVar("_Named", "Table", "Discrepancy")
-
-ROLES: tuple[str, ...] = get_args(Role)
-_DISTILLED = ("ours", "ablation")
-"""Roles of the claims that a distilled student is held against."""
-
-METRICS: tuple[str, ...] = get_args(MetricName)
 
 
 def _as_setting(value: Any) -> Any:
@@ -69,7 +56,7 @@ Printed = Annotated[str, BeforeValidator(_as_printed)]
 """A number as it was printed, trailing zeros included."""
 
 Numbers = dict[MetricName, Printed]
-NumbersBySetting = dict[Annotated[str, Field(pattern=rf"^({'|'.join(METRICS)})(@\w+)?$")], Printed]
+NumbersBySetting = dict[MetricAtSetting, Printed]
 """Numbers by metric; ``box_AP@2x`` where one source prints the metric for several settings."""
 
 
@@ -96,8 +83,8 @@ class Table(_Strict):
     title: str
     number: str | None = None
     kind: TableKind
-    tasks: list[Task]
-    datasets: list[Dataset]
+    tasks: list[TaskName]
+    datasets: list[DatasetName]
     complete: bool
     source: str
     protocol: str | None = None
@@ -156,7 +143,7 @@ class Claim(_Strict):
 
     Attributes:
         id: unique over all papers.
-        role: what the number is for the paper; a rival's is only quoted by it.
+        role: what the number is for the paper.
         method: name of the method; None for a model trained alone (roles teacher and baseline).
         task: what the student does.
         dataset: where it was measured.
@@ -165,7 +152,8 @@ class Claim(_Strict):
         metrics: the claimed numbers.
         baseline: claim id of the student trained alone.
         teacher_claim: claim id of the teacher's accuracy, where the paper prints it.
-        recipe: id in ``baselines/recipes/``: how the number is made; None where nobody makes it here.
+        recipe: id of a recipe of any paper: how the number is made; None where nobody makes it here, and the
+            claim is only quoted.
         hyperparameters: by where they stand; text and released config may differ.
         follows: which of the two the recipe takes; there exactly where both state them and the recipe
             takes the claim's own.
@@ -178,10 +166,10 @@ class Claim(_Strict):
     """
 
     id: str
-    role: Role
+    role: RoleName
     method: str | None = None
-    task: Task
-    dataset: Dataset
+    task: TaskName
+    dataset: DatasetName
     teacher: str | None = None
     student: str | None = None
     metrics: dict[MetricName, Metric]
@@ -198,13 +186,22 @@ class Claim(_Strict):
 
     @property
     def judged(self) -> bool:
-        """Whether records are held against it: not where the paper itself only quotes a rival."""
-        return self.role != "rival"
+        """Whether records are held against it: where a recipe makes its number; else it is quoted."""
+        return self.recipe is not None
+
+    @property
+    def kind(self) -> Role:
+        """What its role means.
+
+        Raises:
+            SuiteError: there is no such role; the role of a claim that was read from a file exists.
+        """
+        return find_role(self.role)
 
     @property
     def label(self) -> str:
         """The method in words, also where there is none."""
-        return self.method or f"{'teacher' if self.role == 'teacher' else 'student'} alone"
+        return self.method or f"{'student' if self.student else 'teacher'} alone"
 
     @model_validator(mode="before")
     @classmethod
@@ -221,39 +218,43 @@ class Claim(_Strict):
         return {**raw, "metrics": numbers}
 
     @model_validator(mode="after")
-    def _fits_its_role(self) -> Claim:
+    def _fits_its_role(self, info: ValidationInfo) -> Claim:
         if not self.sources:
             raise ValueError(f"claim {self.id!r} has no source; say which row prints it")
         if not self.metrics:
             raise ValueError(f"claim {self.id!r} has no metrics; write its numbers")
-        alone = {"teacher": self.student, "baseline": self.teacher}
-        if self.role in alone and (self.method or self.baseline or alone[self.role]):
-            raise ValueError(
-                f"claim {self.id!r} is a model trained alone ({self.role}); leave out all but that model"
-            )
-        if (self.teacher if self.role == "teacher" else self.student) is None:
-            raise ValueError(
-                f"claim {self.id!r} names no {self.role if self.role == 'teacher' else 'student'}; add it"
-            )
-        if self.role not in alone and not self.method:
-            raise ValueError(f"claim {self.id!r} names no method; add it")
+        role = _role(self.role, info)
+        if any(getattr(self, part) for part in role.excludes) or (self.baseline and not role.distilled):
+            allowed = "all but that model" if not role.distilled else " and ".join(role.excludes)
+            what = "distilled" if role.distilled else "a model trained alone"
+            raise ValueError(f"claim {self.id!r} is {what} ({self.role}); leave out {allowed}")
+        for part in role.requires:
+            if getattr(self, part) is None:
+                raise ValueError(f"claim {self.id!r} names no {part}; add it")
         return self
 
     @model_validator(mode="after")
-    def _says_whose_settings_it_follows(self) -> Claim:
-        if (self.follows or self.settings_of) and self.role not in _DISTILLED:
+    def _says_whose_settings_it_follows(self, info: ValidationInfo) -> Claim:
+        made_here = self.judged and _role(self.role, info).distilled
+        if (self.follows or self.settings_of) and not made_here:
             raise ValueError(
                 f"claim {self.id!r} ({self.role}) is not distilled here; leave out whose settings"
             )
         if self.follows and self.settings_of:
             raise ValueError(f"claim {self.id!r} says twice whose settings it takes; leave out 'follows'")
-        choice = self.role in _DISTILLED and len(self.hyperparameters) > 1 and not self.settings_of
+        choice = made_here and len(self.hyperparameters) > 1 and not self.settings_of
         if choice and not self.follows:
             stated = " and ".join(self.hyperparameters)
             raise ValueError(f"claim {self.id!r} has settings in {stated}; say in 'follows' which it takes")
         if self.follows and not choice:
             raise ValueError(f"claim {self.id!r} has no choice of settings; leave out 'follows'")
         return self
+
+
+def _role(name: str, info: ValidationInfo) -> Role:
+    """The role of this name, of the files that the claim is read with."""
+    roles: Mapping[str, Role] = (info.context or {}).get("role") or load_roles()
+    return roles[name]
 
 
 class Protocol(_Strict):
@@ -282,7 +283,7 @@ class Protocol(_Strict):
     method: str
     teacher: str | None = None
     student: str | None = None
-    dataset: Dataset | None = None
+    dataset: DatasetName | None = None
     hyperparameters: Settings
     upstream_config: str | None = None
     source: str | None = None
@@ -359,10 +360,10 @@ class Gap(_Strict):
 
 
 class Paper(_Strict):
-    """One file of ``baselines/claims/``: a paper, or a family of papers with one repository.
+    """``claims.yaml`` of one folder: a paper, or a family of papers with one repository.
 
     Attributes:
-        id: name of the file, and what ``--paper`` takes.
+        id: name of the folder, and what ``--paper`` takes.
         title: of the work.
         venue: where it was published.
         arxiv: arXiv numbers.

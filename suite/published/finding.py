@@ -5,20 +5,25 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable
 
-from suite import paths
 from suite.errors import SuiteError, did_you_mean
+from suite.published.catalogue import Catalogue, current
 from suite.published.checks import read_papers
-from suite.published.claims import ROLES, Claim, Paper
+from suite.published.claims import Claim, Paper
+from suite.published.roles import find_role
 
 
-@functools.lru_cache(maxsize=1)
 def load_papers() -> dict[str, Paper]:
-    """Every paper by its id; read once a process.
+    """Every paper by its id; read once for a catalogue.
 
     Raises:
         SuiteError: a file breaks the schema; names file and line.
     """
-    return read_papers(paths.BASELINES)
+    return _of(current())
+
+
+@functools.lru_cache(maxsize=8)
+def _of(catalogue: Catalogue) -> dict[str, Paper]:
+    return read_papers(*catalogue)
 
 
 def find_paper(name: str) -> Paper:
@@ -73,8 +78,7 @@ def select(
             raise SuiteError(f"unknown table {table!r}; {did_you_mean(table, ids)}")
         chosen = [pair for pair in chosen if any(source.table in tables for source in pair[1].sources)]
     if role:
-        if role not in ROLES:
-            raise SuiteError(f"unknown role {role!r}; {did_you_mean(role, ROLES)}")
+        find_role(role)
         chosen = [pair for pair in chosen if pair[1].role == role]
     wanted = {find_claim(name)[1].id for name in claims}
     return [pair for pair in chosen if not wanted or pair[1].id in wanted]

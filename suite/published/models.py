@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, RootModel
 
+from suite.published.catalogue import Catalogue, collect, current, entries
+from suite.published.datasets import read_dataset_names
+from suite.published.names import DatasetName, Known, TaskName
+from suite.published.tasks import read_tasks
 from suite.strict_yaml import parse
-
-Task = Literal["classification", "detection", "instance_segmentation", "semantic_segmentation"]
-Dataset = Literal["imagenet-1k", "cifar-100", "coco-2017", "cityscapes"]
 
 
 class Model(BaseModel):
@@ -25,17 +26,35 @@ class Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     title: str
-    task: Task
-    dataset: Dataset | None = None
+    task: TaskName
+    dataset: DatasetName | None = None
 
 
-def read_models(folder: Path) -> dict[str, Model]:
-    """The models of ``models.yaml`` by id.
+class _Models(RootModel[dict[str, Model]]):
+    """One file of models."""
 
-    Args:
-        folder: laid out like ``baselines/``.
+
+def load_models() -> dict[str, Model]:
+    """The models by id; read once for a catalogue.
 
     Raises:
-        SuiteError: the file is missing or breaks the schema; names the line.
+        SuiteError: a file is missing or breaks the schema, or two have the same model; names file and line.
     """
-    return parse(RootModel[dict[str, Model]], folder / "models.yaml").root
+    return _of(current())
+
+
+@functools.lru_cache(maxsize=8)
+def _of(catalogue: Catalogue) -> dict[str, Model]:
+    return read_models(*catalogue)
+
+
+def read_models(shared: Path, outside: tuple[Path, ...] = ()) -> dict[str, Model]:
+    """The models of a catalogue; see `load_models`.
+
+    Args:
+        shared: laid out like ``baselines/``.
+        outside: paper folders.
+    """
+    known: Known = {"task": read_tasks(shared, outside), "data set": read_dataset_names(shared, outside)}
+    files = Catalogue(shared, outside).files("models.yaml")
+    return entries(collect("model", files, lambda path: parse(_Models, path, known).root))

@@ -1,17 +1,18 @@
-"""Noise priors of the published metrics: how far one training scatters, read from `baselines/priors.yaml`."""
+"""Noise priors of the published metrics, ``baselines/priors.yaml``: how far one training scatters."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, model_validator
 
-from suite.paths import BASELINES
-from suite.strict_yaml import parse, refuse
-
-PRIORS_FILE = BASELINES / "priors.yaml"
+from suite.published.catalogue import Catalogue, current
+from suite.published.datasets import read_dataset_names
+from suite.published.metrics import read_metrics
+from suite.published.names import DatasetName, Known, MetricName
+from suite.strict_yaml import Location, line_of, parse, refuse, shown
 
 
 class _Strict(BaseModel):
@@ -61,8 +62,8 @@ class Prior(_Strict):
         note: anything a reader must know before trusting them.
     """
 
-    dataset: str
-    metrics: list[str]
+    dataset: DatasetName
+    metrics: list[MetricName]
     sigma0: PositiveFloat
     delta: PositiveFloat
     scope: str
@@ -73,44 +74,78 @@ class Prior(_Strict):
 class Absence(_Strict):
     """Metrics without a prior, and why there is none."""
 
-    dataset: str
-    metrics: list[str]
+    dataset: DatasetName
+    metrics: list[MetricName]
     why: str
 
 
-class Priors(_Strict):
-    """The whole file.
+class _Rows(_Strict):
+    """What a file of priors has.
 
     Attributes:
-        version: raised with every change of a number; reports print it.
         priors: metrics that are judged.
         absent: metrics that are shown and not judged.
     """
 
+    priors: list[Prior] = []
+    absent: list[Absence] = []
+
+
+class Priors(_Rows):
+    """The shared file, and with it the priors that the folders of papers add.
+
+    Attributes:
+        version: raised with every change of a number of the shared file; reports print it.
+    """
+
     version: PositiveInt
-    priors: list[Prior]
-    absent: list[Absence]
+
+
+def load_priors() -> Priors:
+    """The priors of all files; read once for a catalogue.
+
+    Raises:
+        SuiteError: a file is missing, is no YAML, breaks the schema, or lists a metric that is listed
+            already; names file and line.
+    """
+    return _of(current())
 
 
 @functools.lru_cache(maxsize=8)
-def load_priors(path: Path = PRIORS_FILE) -> Priors:
-    """Reads and checks the priors; kept for the life of the process.
+def _of(catalogue: Catalogue) -> Priors:
+    return read_priors(*catalogue)
 
-    Raises:
-        SuiteError: the file is missing, is no YAML, breaks the schema, or lists a metric twice; names
-            file and line.
-    """
-    priors = parse(Priors, path)
-    seen: set[tuple[str, str]] = set()
-    groups: dict[str, Sequence[Prior | Absence]] = {"priors": priors.priors, "absent": priors.absent}
-    for group, rows in groups.items():
-        for index, row in enumerate(rows):
-            for position, metric in enumerate(row.metrics):
-                if (row.dataset, metric) in seen:
-                    text = f"{metric} on {row.dataset} is listed twice; leave one of them"
-                    refuse(path, (group, index, "metrics", position), text)
-                seen.add((row.dataset, metric))
-    return priors
+
+def read_priors(shared: Path, outside: tuple[Path, ...] = ()) -> Priors:
+    """The priors of a catalogue; see `load_priors`."""
+    catalogue = Catalogue(shared, outside)
+    known: Known = {"metric": read_metrics(shared, outside), "data set": read_dataset_names(shared, outside)}
+    first = shared / "priors.yaml"
+    whole = parse(Priors, first, known)
+    parts: dict[Path, _Rows] = {first: whole}
+    parts |= {path: parse(_Rows, path, known) for path in catalogue.in_papers("priors.yaml")}
+    _refuse_repeats(parts)
+    return Priors(
+        version=whole.version,
+        priors=[row for part in parts.values() for row in part.priors],
+        absent=[row for part in parts.values() for row in part.absent],
+    )
+
+
+def _refuse_repeats(parts: Mapping[Path, _Rows]) -> None:
+    seen: dict[tuple[str, str], tuple[Path, Location]] = {}
+    for path, part in parts.items():
+        groups: dict[str, Sequence[Prior | Absence]] = {"priors": part.priors, "absent": part.absent}
+        for group, rows in groups.items():
+            for index, row in enumerate(rows):
+                for position, metric in enumerate(row.metrics):
+                    at: Location = (group, index, "metrics", position)
+                    if (row.dataset, metric) in seen:
+                        other, place = seen[row.dataset, metric]
+                        where = f"{shown(other)}:{line_of(other, place)}"
+                        text = f"{metric} on {row.dataset} is listed in {where} too; leave one of them"
+                        refuse(path, at, text)
+                    seen[row.dataset, metric] = (path, at)
 
 
 def find_prior(dataset: str, metric: str) -> Prior | None:

@@ -1,4 +1,4 @@
-"""How the published numbers were trained: ``baselines/protocols.yaml``, and what it says of one run.
+"""How the published numbers were trained: ``protocol.yaml``, shared and per paper.
 
 A protocol is a nested dictionary of settings, under the names by which a run reads them back from the objects
 that were built (`tasks.training.effective_protocol`). Here it is flat: ``train_transforms.Resize.scale``.
@@ -15,13 +15,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from suite import paths
 from suite.errors import did_you_mean
+from suite.published.catalogue import Catalogue, collect, current, entries
 from suite.published.claims import Claim, Paper
 from suite.published.recipes import Recipe
 from suite.strict_yaml import parse, refuse
 
-_INHERITING = "+ inheriting"
 _WHOLE = ("learning_rates", "exceptions")
 """Settings that are compared as one: what is not said of them is not there."""
 
@@ -59,7 +58,7 @@ class KnownDeparture(_Strict):
 
 
 class Protocols(_Strict):
-    """The file.
+    """One file, or all of them together. A file may name the groups of another.
 
     Attributes:
         groups: by name.
@@ -71,8 +70,8 @@ class Protocols(_Strict):
         varied: claim -> the settings that it changes in the claim whose settings it takes.
     """
 
-    groups: dict[str, Group]
-    models: dict[str, list[str]]
+    groups: dict[str, Group] = {}
+    models: dict[str, list[str]] = {}
     methods: dict[str, dict[str, list[str]]] = {}
     recipes: dict[str, list[str]] = {}
     departures: list[KnownDeparture] = []
@@ -93,28 +92,49 @@ class Stated:
     source: str
 
 
-@functools.lru_cache(maxsize=1)
 def load_protocols() -> Protocols:
-    """The published protocols; read once a process.
+    """The published protocols of all files; read once for a catalogue.
 
     Raises:
-        SuiteError: the file breaks its schema or names a group that it does not have; names file and line.
+        SuiteError: a file breaks its schema, has what another has, or names a group that none has; names file
+            and line.
     """
-    return read_protocols(paths.BASELINES / "protocols.yaml")
+    return _of(current())
 
 
-def read_protocols(path: Path) -> Protocols:
-    """Reads a file of protocols.
+@functools.lru_cache(maxsize=8)
+def _of(catalogue: Catalogue) -> Protocols:
+    return read_protocols(*catalogue)
+
+
+def read_protocols(shared: Path, outside: tuple[Path, ...] = ()) -> Protocols:
+    """Reads ``protocol.yaml`` of a folder laid out like ``baselines/`` and of all paper folders.
 
     Raises:
         SuiteError: as `load_protocols`.
     """
-    protocols = parse(Protocols, path)
-    for location, groups in _named(protocols):
-        for name in groups:
-            if name not in protocols.groups:
-                refuse(path, location, f"no group {name!r}; {did_you_mean(name, protocols.groups)}")
+    files = Catalogue(shared, outside).files("protocol.yaml")
+    parts = {path: parse(Protocols, path) for path in files}
+    merged: dict[str, Any] = {"departures": [entry for part in parts.values() for entry in part.departures]}
+    for section in ("groups", "models", "methods", "recipes", "names", "varied"):
+        merged[section] = _merged(section, parts)
+    protocols = Protocols.model_construct(**merged)
+    for path, part in parts.items():
+        for location, groups in _named(part):
+            for name in groups:
+                if name not in protocols.groups:
+                    refuse(path, location, f"no group {name!r}; {did_you_mean(name, protocols.groups)}")
     return protocols
+
+
+def _merged(section: str, parts: Mapping[Path, Protocols]) -> dict[str, Any]:
+    """One section of all files.
+
+    Raises:
+        SuiteError: two files have the same entry of it; names both places.
+    """
+    found = collect(f"{section} entry", parts, lambda path: getattr(parts[path], section), (section,))
+    return entries(found)
 
 
 def _named(protocols: Protocols) -> Iterator[tuple[tuple[str, ...], list[str]]]:
@@ -166,7 +186,7 @@ def _inside(name: str, other: str) -> bool:
 
 
 def published_distillation(
-    protocols: Protocols, paper: Paper, claim: Claim, losses: Collection[str]
+    protocols: Protocols, paper: Paper, claim: Claim, recipe: Recipe, losses: Collection[str]
 ) -> dict[str, Stated]:
     """What a claim says of its distillation: hyper-parameters, teacher, and whether the student inherits.
 
@@ -174,12 +194,13 @@ def published_distillation(
         protocols: of `load_protocols`.
         paper: the claim's.
         claim: with a method.
+        recipe: the claim's; it says whether the student inherits.
         losses: names of the losses of its recipe.
     """
     where: str = claim.follows or next(iter(claim.hyperparameters), "paper")
     source = f"{claim.settings_of or claim.id}, {where.replace('_', ' ')}"
     names = {key: value for loss in losses for key, value in protocols.names.get(loss, {}).items()}
-    found = {"inherits": Stated(str(claim.method).endswith(_INHERITING), f"method of {claim.id}")}
+    found = {"inherits": Stated(recipe.inherit, f"recipe {claim.recipe}")}
     if claim.teacher:
         found["teacher.name"] = Stated(claim.teacher, f"teacher of {claim.id}")
     for name, value in paper.settings(claim).items():

@@ -1,4 +1,4 @@
-"""Recipes: how a number is made. Read from ``baselines/recipes/``."""
+"""Recipes: how a number is made. Read from ``recipes.yaml`` in the folder of each paper."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, RootModel, model_validator
 
 from suite.errors import SuiteError, did_you_mean
-from suite.paths import BASELINES, CONF
-from suite.published.models import Model, read_models
-from suite.strict_yaml import parse, refuse
+from suite.published.catalogue import Catalogue, collect, conf_folders, current, entries
+from suite.published.models import Model, load_models
+from suite.strict_yaml import parse, refuse, shown
 
 
 class Recipe(BaseModel):
@@ -21,7 +21,9 @@ class Recipe(BaseModel):
         student: the model that is trained and scored; choice of `model`.
         teacher: the model that is distilled from; choice of `model`.
         method: how; choice of `method`.
-        overrides: Hydra overrides of the distilled arm, where a row departs from its method's defaults.
+        inherit: whether the student's neck and head start from the teacher's.
+        title: the method's name in tables, where it is another than that of its file.
+        overrides: further Hydra overrides of the distilled arm, where it departs from its method's defaults.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -30,67 +32,108 @@ class Recipe(BaseModel):
     student: str
     teacher: str | None = None
     method: str | None = None
+    inherit: bool = False
+    title: str | None = None
     overrides: tuple[str, ...] = ()
 
     @model_validator(mode="after")
-    def _teacher_has_a_method(self) -> Recipe:
+    def _says_of_a_method_only_what_has_one(self) -> Recipe:
         if self.teacher and not self.method:
             raise ValueError(f"teacher {self.teacher!r} without a method; name the method or leave it out")
+        if self.title and not self.method:
+            raise ValueError(f"title {self.title!r} without a method; name the method or leave it out")
+        if self.inherit and not self.teacher:
+            raise ValueError("there is no teacher to inherit from; name the teacher or leave 'inherit' out")
         return self
+
+    def overrides_of_method(self) -> tuple[str, ...]:
+        """All Hydra overrides of its distilled arm: inheriting, title, and what else it departs in."""
+        inherit = ("method.inherit=true",) if self.inherit else ()
+        title = (f"method.title={_quoted(self.title)}",) if self.title else ()
+        return (*inherit, *title, *self.overrides)
+
+
+def _quoted(text: str) -> str:
+    """A text as a value of a Hydra override."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 class _Recipes(RootModel[dict[str, Recipe]]):
     """One file of recipes."""
 
 
-def load_recipes(folder: Path = BASELINES / "recipes") -> dict[str, Recipe]:
-    """All recipes by id.
+def load_recipes() -> dict[str, Recipe]:
+    """All recipes by id; read once for a catalogue.
 
     Raises:
-        SuiteError: a file is broken, has a recipe of another file, or names a choice that no Hydra group
+        SuiteError: a file is broken, two have the same recipe, or one names a choice that no Hydra group
             offers; with file and line.
     """
-    recipes = _recipes_of(folder)
+    return dict(_of(current()))
+
+
+@functools.lru_cache(maxsize=8)
+def _of(catalogue: Catalogue) -> dict[str, Recipe]:
+    recipes = _recipes_of(catalogue)
     for name, (path, recipe) in recipes.items():
         for group, choice in _choices(recipe):
             offered = group_choices(group)
             if choice not in offered:
-                known = did_you_mean(choice, offered)
-                refuse(path, (name,), f"no {group} {choice!r} in suite/conf; {known}")
-    return {name: recipe for name, (_, recipe) in recipes.items()}
+                refuse(
+                    path,
+                    (name, group),
+                    f"no {group} {choice!r} in suite/conf; {did_you_mean(choice, offered)}",
+                )
+    return entries(recipes)
 
 
-def read_recipes(folder: Path) -> dict[str, Recipe]:
+def read_recipes(shared: Path, outside: tuple[Path, ...] = ()) -> dict[str, Recipe]:
     """All recipes by id as their files have them, whether or not Hydra knows what they choose.
 
+    Args:
+        shared: laid out like ``baselines/``.
+        outside: paper folders.
+
     Raises:
-        SuiteError: a file is broken or has a recipe of another file; with file and line.
+        SuiteError: a file is broken, or two have the same recipe; with file and line.
     """
-    return {name: recipe for name, (_, recipe) in _recipes_of(folder).items()}
+    return entries(_recipes_of(Catalogue(shared, outside)))
 
 
-def _recipes_of(folder: Path) -> dict[str, tuple[Path, Recipe]]:
+def _recipes_of(catalogue: Catalogue) -> dict[str, tuple[Path, Recipe]]:
     """Every recipe by its id, with its file."""
-    recipes: dict[str, tuple[Path, Recipe]] = {}
-    for path in sorted(folder.glob("*.yaml")):
-        for name, recipe in parse(_Recipes, path).root.items():
-            if name in recipes:
-                other = recipes[name][0].name
-                refuse(path, (name,), f"{other} has a recipe {name!r} too; give one of them another id")
-            recipes[name] = (path, recipe)
-    return recipes
+    return collect("recipe", catalogue.in_papers("recipes.yaml"), lambda path: parse(_Recipes, path).root)
 
 
 def _choices(recipe: Recipe) -> list[tuple[str, str]]:
+    """Hydra group -> what the recipe chooses there; the teacher is chosen where the student is."""
     models = [("model", recipe.student), ("model", recipe.teacher)]
     chosen = [("task", recipe.task), *models, ("method", recipe.method)]
     return [(group, choice) for group, choice in chosen if choice is not None]
 
 
-@functools.cache
 def group_choices(group: str) -> tuple[str, ...]:
-    """What a Hydra group offers: the files of its folder."""
-    return tuple(sorted(path.stem for path in (CONF / group).glob("*.yaml")))
+    """What a Hydra group offers: the files of its folder in all folders of configs.
+
+    Raises:
+        SuiteError: two of these folders have the same file; names both.
+    """
+    return _choices_in(group, tuple(conf_folders()))
+
+
+@functools.lru_cache(maxsize=256)
+def _choices_in(group: str, folders: tuple[Path, ...]) -> tuple[str, ...]:
+    found: dict[str, Path] = {}
+    for folder in folders:
+        for path in sorted((folder / group).glob("*.yaml")):
+            if path.stem in found:
+                raise SuiteError(
+                    f"{shown(path)}:1: {shown(found[path.stem])} is a {group} of that name too; "
+                    "give one of them another"
+                )
+            found[path.stem] = path
+    return tuple(sorted(found))
 
 
 def check_profile(name: str) -> str:
@@ -121,7 +164,6 @@ def trained_alone(recipe: Recipe, model: str) -> Recipe:
     return Recipe(task=models[model].task, student=model)
 
 
-@functools.cache
 def known_models() -> dict[str, Model]:
-    """The networks of ``baselines/models.yaml`` by id; read once a process."""
-    return read_models(BASELINES)
+    """The networks by id; see `suite.published.models.load_models`."""
+    return load_models()

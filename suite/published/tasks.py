@@ -1,28 +1,79 @@
-"""Interim: replaced at merge."""
+"""The tasks there are, and what trains each: ``baselines/tasks.yaml``."""
 
 from __future__ import annotations
 
 import functools
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import BaseModel, RootModel
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, RootModel, model_validator
 
-from suite.paths import BASELINES
+from suite.errors import SuiteError, did_you_mean
+from suite.published.catalogue import Catalogue, collect, current, entries
 from suite.strict_yaml import parse
 
 
 class Task(BaseModel):
-    name: str = ""
+    """A task, and the adapter that trains and scores its models.
+
+    Attributes:
+        name: the key of the file, and what recipes and models name.
+        title: in words.
+        adapter: the class (`suite.contract.Adapter`) as `suite.contract.load` takes it:
+            ``package.module:Name``, or ``<paper>/<file>.py:Name`` of a file in a paper's folder.
+        version: of the adapter; raised by its author when the numbers change that its code makes.
+        packages: import names of what computes the number beside torch, mmengine and mmcv.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: str
     title: str
-    adapter: str
-    version: int
+    adapter: Annotated[str, Field(pattern=r"^([\w.]+|[\w.-]+/\w+\.py):\w+$")]
+    version: PositiveInt
     packages: list[str] = []
 
 
-@functools.cache
+class _Tasks(RootModel[dict[str, Task]]):
+    """One file of tasks; the name of an entry is its key."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_the_entries(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict):
+            return raw
+        return {
+            key: {**entry, "name": key} if isinstance(entry, dict) else entry for key, entry in raw.items()
+        }
+
+
 def load_tasks() -> dict[str, Task]:
-    return parse(RootModel[dict[str, Task]], Path(BASELINES) / "tasks.yaml").root
+    """The tasks by name; read once for a catalogue.
+
+    Raises:
+        SuiteError: a file breaks the schema, or two have the same task; names file and line.
+    """
+    return _of(current())
+
+
+@functools.lru_cache(maxsize=8)
+def _of(catalogue: Catalogue) -> dict[str, Task]:
+    return read_tasks(*catalogue)
+
+
+def read_tasks(shared: Path, outside: tuple[Path, ...] = ()) -> dict[str, Task]:
+    """The tasks of a catalogue; see `load_tasks`."""
+    files = Catalogue(shared, outside).files("tasks.yaml")
+    return entries(collect("task", files, lambda path: parse(_Tasks, path).root))
 
 
 def find_task(name: str) -> Task:
-    return load_tasks()[name]
+    """The task of this name.
+
+    Raises:
+        SuiteError: there is none; names the closest ones.
+    """
+    known = load_tasks()
+    if name not in known:
+        raise SuiteError(f"unknown task {name!r}; {did_you_mean(name, known)}")
+    return known[name]

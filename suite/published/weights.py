@@ -15,9 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
 
 from suite import paths
 from suite.errors import SuiteError, did_you_mean
+from suite.published.catalogue import Catalogue, collect, current, entries
 from suite.published.claims import Numbers
+from suite.published.datasets import read_dataset_names
 from suite.published.finding import load_papers
-from suite.published.models import Dataset, read_models
+from suite.published.metrics import read_metrics
+from suite.published.models import read_models
+from suite.published.names import DatasetName, Known
+from suite.published.roles import load_roles
 from suite.strict_yaml import parse, refuse
 
 Address = Annotated[str, Field(pattern=r"^https?://[\w.:-]+/[\w/.%-]+-[0-9a-f]{8}\.pth$")]
@@ -79,7 +84,7 @@ class Weights(Checkpoint):
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
     model: str
     zoo: Annotated[str, Field(pattern=r"^mm(det|seg|pretrain)::[\w.-]+$")] | None = None
-    dataset: Dataset
+    dataset: DatasetName
     schedule: str
     accuracy: Numbers = {}
     unpublished: str | None = None
@@ -125,34 +130,39 @@ class _Registry(RootModel[dict[str, Weights]]):
         }
 
 
-@functools.lru_cache(maxsize=1)
 def read_weights() -> dict[str, Weights]:
-    """The published checkpoints by id, and the models of which none is published; read once a process.
+    """The published checkpoints by id, and the models of which none is published; read once for a catalogue.
 
     Raises:
-        SuiteError: the file breaks the schema; names file and line.
+        SuiteError: a file breaks the schema; names file and line.
     """
-    return read_registry(paths.BASELINES)
+    return _of(current())
 
 
-def read_registry(folder: Path) -> dict[str, Weights]:
-    """Reads and checks ``weights.yaml`` of a folder laid out like ``baselines/``.
+@functools.lru_cache(maxsize=8)
+def _of(catalogue: Catalogue) -> dict[str, Weights]:
+    return read_registry(*catalogue)
+
+
+def read_registry(shared: Path, outside: tuple[Path, ...] = ()) -> dict[str, Weights]:
+    """Reads and checks ``weights.yaml`` of a folder laid out like ``baselines/`` and of all paper folders.
 
     Raises:
-        SuiteError: the file breaks the schema, or names a model that ``models.yaml`` does not have; with file
-            and line.
+        SuiteError: a file breaks the schema, has an entry that another has, or names a model that no
+            ``models.yaml`` has; with file and line.
     """
-    path = folder / "weights.yaml"
-    models = read_models(folder)
-    found = parse(_Registry, path).root
-    for weights in found.values():
+    models = read_models(shared, outside)
+    known: Known = {"metric": read_metrics(shared, outside), "data set": read_dataset_names(shared, outside)}
+    files = Catalogue(shared, outside).files("weights.yaml")
+    found = collect("checkpoint", files, lambda path: parse(_Registry, path, known).root)
+    for path, weights in found.values():
         if weights.model not in models:
             refuse(
                 path,
                 (weights.id, "model"),
                 f"no model {weights.model!r} in models.yaml; {did_you_mean(weights.model, models)}",
             )
-    return found
+    return entries(found)
 
 
 @functools.lru_cache(maxsize=1)
@@ -200,7 +210,10 @@ def claims_taught(weights: Weights) -> list[str]:
         claim.id
         for paper in load_papers().values()
         for claim in paper.claims
-        if claim.role in ("ours", "ablation") and weights.teaches and claim.teacher == weights.model
+        if claim.judged
+        and load_roles()[claim.role].distilled
+        and weights.teaches
+        and claim.teacher == weights.model
     ]
 
 

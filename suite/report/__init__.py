@@ -14,7 +14,7 @@ from typing import Final
 import pandas as pd
 
 from suite.evidence.frame import build_frame
-from suite.evidence.served import claims_served
+from suite.evidence.served import known_trainings
 from suite.paths import records_dir, results_dir
 from suite.published.claims import Paper
 from suite.published.finding import find_paper
@@ -91,9 +91,13 @@ def make_report(paper: Paper, records: Sequence[Record], profile: str = DEFAULT_
 
 def recorded_profiles(paper: Paper, records: Iterable[Record]) -> list[str]:
     """The profiles with records of a paper, in the order of the alphabet."""
-    claims = {claim.id for claim in paper.claims}
+    claims, trainings = {claim.id for claim in paper.claims}, known_trainings()
     return sorted(
-        {record.profile for record in records if any(claim in claims for claim, *_ in claims_served(record))}
+        {
+            record.profile
+            for record in records
+            if any(claim in claims for claim, *_ in trainings.served_by(record))
+        }
     )
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import fsum
 
 from suite.published.priors import load_priors
+from suite.published.roles import find_role, load_roles
 from suite.report.cells import Row, many, p_value
 from suite.verdicts import SignTest, sign_test
 
@@ -23,7 +24,7 @@ def captions(rows: Sequence[Row], profile: str) -> tuple[str, ...]:
         for sentence in (
             _counts(rows, profile),
             _sign_sentence(sign_test(pair_gains(rows))),
-            _ablation_sentence(sign_test(pair_gains(rows, "ablation"))),
+            *_other_sentences(rows),
             _teacher_sentence(teacher_leads(rows)),
             _priors_used(rows),
         )
@@ -36,18 +37,28 @@ def signs(test: SignTest) -> str:
     return f"{test.positive} above zero, {test.negative} below, {test.ties} equal"
 
 
-def pair_gains(rows: Iterable[Row], role: str = "ours") -> list[float]:
-    """Mean gains of the pairs behind the claims of one role, for the sign test.
+def is_own_result(row: Row) -> bool:
+    """Whether a row is of a claim that the paper presents as its own result."""
+    return row["origin"] == "claim" and find_role(row["role"]).own
+
+
+def pair_gains(rows: Iterable[Row], role: str | None = None) -> list[float]:
+    """Mean gains of the pairs behind claims, for the sign test.
 
     A pair is a claim with a measured gain on its main metric, whatever its task; claims that one series of
     runs serves are one pair.
+
+    Args:
+        rows: of the frame.
+        role: whose claims; the papers' own results without it.
 
     Returns:
         Percent points, in the order of the claims.
     """
     gains: dict[str, float] = {}
     for row in rows:
-        if row["role"] == role and row["main"] and row["gain"] is not None:
+        wanted = is_own_result(row) if role is None else (row["origin"], row["role"]) == ("claim", role)
+        if wanted and row["main"] and row["gain"] is not None:
             gains.setdefault(row["series"], row["gain"])
     return list(gains.values())
 
@@ -62,7 +73,7 @@ def teacher_leads(rows: Iterable[Row]) -> dict[tuple[str, str, str], float]:
     return {
         (row["teacher"], row["student"], row["metric"]): row["teacher_measured"] - row["student_mean"]
         for row in rows
-        if row["role"] == "ours"
+        if is_own_result(row)
         and row["main"]
         and row["teacher_measured"] is not None
         and row["student_mean"] is not None
@@ -76,7 +87,11 @@ def _counts(rows: Sequence[Row], profile: str) -> str:
     judged = len(status) - counted["quoted"]
     parts = [f"{counted['finished']} of {judged} claims finished"]
     parts += [f"{counted[name]} {name}" for name in ("failed", "blocked", "not run") if counted[name]]
-    parts += [f"{many(counted['quoted'], 'number')} of rivals quoted"] if counted["quoted"] else []
+    quoted = {
+        row["claim"]: row["role"] for row in rows if row["origin"] == "claim" and row["status"] == "quoted"
+    }
+    for role, count in Counter(quoted.values()).items():
+        parts.append(f"{many(count, 'number')} of {find_role(role).plural} quoted")
     return f"Profile `{profile}`: {', '.join(parts)}."
 
 
@@ -90,10 +105,14 @@ def _sign_sentence(test: SignTest) -> str:
     )
 
 
-def _ablation_sentence(test: SignTest) -> str:
-    # Ablations share teacher, student and most of a method: they are no independent signs to be tested.
-    gains = test.positive + test.negative + test.ties
-    return f"Ablations, not among the pairs: {many(gains, 'gain')}, {signs(test)}." if gains else ""
+def _other_sentences(rows: Sequence[Row]) -> Iterator[str]:
+    """The gains of each role that is not the paper's own result."""
+    # Ablations, say, share teacher, student and most of a method: they are no independent signs to be tested.
+    for name, role in load_roles().items():
+        gains = [] if role.own else pair_gains(rows, name)
+        if gains:
+            counted = f"{many(len(gains), 'gain')}, {signs(sign_test(gains))}"
+            yield f"{role.plural.capitalize()}, not among the pairs: {counted}."
 
 
 def _teacher_sentence(leads: dict[tuple[str, str, str], float]) -> str:

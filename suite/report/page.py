@@ -13,7 +13,7 @@ from typing import Final
 import pandas as pd
 
 from suite.contract import Arm
-from suite.evidence.frame import ARM_OF_ROLE, Arms, Measured, measured_arms, rows_of
+from suite.evidence.frame import Arms, Measured, measured_arms, rows_of
 from suite.published.claims import Claim, Paper
 from suite.report.caption import captions
 from suite.report.cells import (
@@ -157,7 +157,7 @@ def _class_columns(claim: Claim, arms: Arms) -> dict[Arm, dict[str, list[float]]
     """Arm -> class -> results; a distilled student stands beside its teacher and the student alone."""
     if not claim.judged:
         return {}
-    own = ARM_OF_ROLE[claim.role]
+    own: Arm = claim.kind.arm
     shown: Iterable[Arm] = _ARM_HEADINGS if own == "distilled" else (own,)
     columns = {arm: arms.get((claim.id, arm, ()), Measured()).by_class(BY_CLASS) for arm in shown}
     return {arm: results for arm, results in columns.items() if results} if columns[own] else {}

@@ -13,7 +13,7 @@ from suite.evidence.frame import build_frame, rows_of
 from suite.paths import REFERENCE, ROOT
 from suite.published.finding import load_papers
 from suite.report import Report, make_report, recorded_profiles
-from suite.report.caption import pair_gains, signs
+from suite.report.caption import is_own_result, pair_gains, signs
 from suite.report.cells import Row, gain_cell, p_value, pair_cell, percent, signed
 from suite.store.records import read_all
 from suite.verdicts import sign_test
@@ -52,7 +52,7 @@ def reference_rows(profile: str = "mini") -> list[Row]:
     """
     records = read_all(REFERENCE / "records")
     rows = rows_of(build_frame(load_papers().values(), records, profile))
-    return [row for row in rows if row["role"] == "ours" and row["main"] and row["gain"] is not None]
+    return [row for row in rows if is_own_result(row) and row["main"] and row["gain"] is not None]
 
 
 def summary(rows: Iterable[Row]) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final, get_args
+from typing import Final
 
-from suite.published.claims import Claim, MetricName, Paper, Table
+from suite.published.claims import Claim, Paper, Table
+from suite.published.metrics import load_metrics
+from suite.published.names import MetricName
 from suite.published.priors import find_prior
 from suite.report.cells import (
     NOTHING,
@@ -155,7 +157,7 @@ def _printed(claims: Iterable[Claim], table: Table) -> Printed:
 
 def _as_printed(rows: Sequence[Row], printed: Printed) -> Grid:
     """A published table as it was laid out: a line a claim, a column a metric."""
-    columns = [name for name in get_args(MetricName) if any(name in numbers for numbers in printed.values())]
+    columns = [name for name in load_metrics() if any(name in numbers for numbers in printed.values())]
     by_claim: dict[str, dict[str, Row]] = {}
     for row in rows:
         by_claim.setdefault(row["claim"], {})[row["metric"]] = row

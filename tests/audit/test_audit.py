@@ -252,10 +252,10 @@ def test_every_setting_of_a_recipe_that_is_published_by_a_claim_has_a_name_of_ou
 
 
 def test_a_group_that_is_not_there_is_refused_with_file_and_line(tmp_path):
-    path = tmp_path / "protocols.yaml"
+    path = tmp_path / "protocol.yaml"
     path.write_text("groups:\n  one: {source: here, settings: {}}\nmodels:\n  net: [two]\n", encoding="utf-8")
-    with pytest.raises(Exception, match=r"protocols\.yaml:4: no group 'two'"):
-        read_protocols(path)
+    with pytest.raises(Exception, match=r"protocol\.yaml:4: no group 'two'"):
+        read_protocols(tmp_path)
 
 
 def test_settings_are_flattened_and_what_is_compared_as_one_stays_whole():

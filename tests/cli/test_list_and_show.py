@@ -8,11 +8,13 @@ import json
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import pytest
 
 from suite.cli import main
 from suite.paths import ROOT
+from suite.published.catalogue import papers_folders
 from suite.published.finding import find_claim, load_papers, select
 
 
@@ -32,7 +34,13 @@ def test_json_accounts_for_every_row_of_the_source_files(run):
     assert list(content) == ["claims", "protocols", "quoted", "discrepancies", "gaps"]
     sources = [source["row"] for claim in content["claims"] for source in claim["sources"]]
     rows = [*sources, *(row["row"] for group in ("protocols", "quoted") for row in content[group])]
-    assert len(rows) == len(set(rows)) == 324
+    transcripts = [folder / "rows.csv" for folder in papers_folders()]
+    published = {
+        line["row"]
+        for path in transcripts
+        for line in csv.DictReader(path.open(encoding="utf-8", newline=""))
+    }
+    assert sorted(rows) == sorted(published)
 
 
 def test_json_gives_every_claim_with_value_decimals_role_and_source(run):
@@ -96,8 +104,14 @@ def test_the_table_shows_every_claim_the_counts_and_the_gaps(run):
         assert all(gap.text in output for gap in paper.gaps)
     assert all(claim.id in output for _, claim in select())
     assert "box_AP 42.1 (+2.9), mask_AP 37.8 (+2.4), 6 more" in " ".join(output.split())
-    assert "115 claims: 53 ours, 31 baseline, 15 ablation, 12 rival, 4 teacher;" in output
-    assert "79 protocols; 81 quoted numbers." in output
+    counts = Counter(claim.role for _, claim in select()).most_common()
+    split = ", ".join(f"{count} {role}" for role, count in counts)
+    assert f"{len(select())} claims: {split};" in output
+    papers = load_papers().values()
+    protocols, quoted = (
+        sum(len(getattr(paper, name)) for paper in papers) for name in ("protocols", "quoted")
+    )
+    assert f"{protocols} protocols; {quoted} quoted numbers." in output
 
 
 def test_a_selection_without_claims_is_an_empty_list(run):
@@ -172,7 +186,7 @@ def test_show_tells_gains_reproductions_and_why_there_is_no_recipe(run):
     assert (
         "mgd-repro-issue8: reproduction, yzd-v/MGD issue 8: MGD: box_AP 41.4 (teacher box_AP 41.6)" in words
     )
-    assert "a rival's number, only quoted" in " ".join(run("show", "fgd-fcos-r50-r101-gid").split())
+    assert "none: the number is only quoted" in " ".join(run("show", "fgd-fcos-r50-r101-gid").split())
 
 
 @pytest.mark.parametrize("words", [["list"], ["list", "--format", "json"], ["show", "mgd-resnet18"]])
@@ -189,7 +203,7 @@ print([name for name in heavy if name in sys.modules], file=sys.stderr)
     assert result.stderr.strip() == "[]"
 
 
-def test_list_takes_at_most_one_and_a_half_times_as_long_as_importing_pandas_pydantic_and_yaml():
+def test_list_takes_at_most_one_fifth_longer_than_importing_pandas_pydantic_and_yaml():
     def seconds(*words: str) -> float:
         times = []
         for _ in range(4):
@@ -198,4 +212,4 @@ def test_list_takes_at_most_one_and_a_half_times_as_long_as_importing_pandas_pyd
             times.append(time.perf_counter() - start)
         return min(times)
 
-    assert seconds("-m", "suite", "list") <= 1.5 * seconds("-c", "import pandas, pydantic, yaml")
+    assert seconds("-m", "suite", "list") <= 1.2 * seconds("-c", "import pandas, pydantic, yaml")

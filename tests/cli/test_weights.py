@@ -19,7 +19,6 @@ import torch
 
 from suite import paths
 from suite.cli import main
-from suite.published.weights import read_weights
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -46,13 +45,11 @@ def publish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
         text = registry.read_text(encoding="utf-8")
         registry.write_text(re.sub(r"https\S+resnet18_\S+", address, text), encoding="utf-8")
         monkeypatch.setattr(paths, "BASELINES", baselines)
-        read_weights.cache_clear()
         return tmp_path / "cache" / name
 
     yield put
     server.shutdown()
     server.server_close()
-    read_weights.cache_clear()
 
 
 def saved(content: Any) -> bytes:

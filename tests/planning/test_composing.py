@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from suite import paths
 from suite.datasets import read_published
 from suite.errors import SuiteError
 from suite.paths import ROOT
@@ -154,22 +157,39 @@ def test_an_unknown_profile_is_named_with_a_suggestion():
         ("good: {task: classification, student: resnet34}", r"yaml:2: "),
     ],
 )
-def test_a_broken_recipe_is_named_with_file_and_line(tmp_path, line, says):
-    path = tmp_path / "classification.yaml"
-    path.write_text(f"good: {{task: classification, student: resnet18}}\n{line}\n", encoding="utf-8")
+def test_a_broken_recipe_is_named_with_file_and_line(tmp_path, monkeypatch, line, says):
+    write_recipes(tmp_path / "papers" / "one", f"good: {{task: classification, student: resnet18}}\n{line}\n")
+    monkeypatch.setattr(paths, "BASELINES", tmp_path)
     with pytest.raises(SuiteError, match=says) as caught:
-        load_recipes(tmp_path)
-    assert "classification.yaml" in str(caught.value)
+        load_recipes()
+    # A brace that is not closed is missed at the end of the file.
+    assert re.match(rf"{tmp_path}/papers/one/recipes.yaml:[23]: ", str(caught.value))
     assert "\n" not in str(caught.value)
 
 
-def test_a_recipe_in_two_files_is_refused(tmp_path):
-    for name in ("classification", "detection"):
-        text = "first: {task: classification, student: resnet18}\n"
-        (tmp_path / f"{name}.yaml").write_text(text, encoding="utf-8")
-    message = r"detection.yaml:1: classification.yaml has a recipe 'first' too; give one of them another id"
+def test_a_recipe_in_two_files_is_refused(tmp_path, monkeypatch):
+    for name in ("one", "two"):
+        write_recipes(tmp_path / "papers" / name, "first: {task: classification, student: resnet18}\n")
+    monkeypatch.setattr(paths, "BASELINES", tmp_path)
+    message = r"two/recipes.yaml:1: recipe 'first' is already in .*/one/recipes.yaml:1; give"
     with pytest.raises(SuiteError, match=message):
-        load_recipes(tmp_path)
+        load_recipes()
+
+
+def write_recipes(folder: Path, text: str) -> None:
+    folder.mkdir(parents=True)
+    (folder / "claims.yaml").touch()
+    (folder / "recipes.yaml").write_text(text, encoding="utf-8")
+
+
+def test_what_a_recipe_says_of_its_method_becomes_overrides():
+    named: Any = {"inherit": True, "title": "A's, B", "overrides": ("method.a=1",)}
+    recipe = Recipe(task="t", student="s", teacher="t", method="m", **named)
+    title = "method.title='A\\'s, B'"
+    assert recipe.overrides_of_method() == ("method.inherit=true", title, "method.a=1")
+    fgd = load_recipes()["retinanet-r50-fgd-retinanet-r101"]
+    composed = compose(fgd.model_copy(update={"title": "A's, B", "inherit": True}), "smoke")["method"]
+    assert (composed["title"], composed["inherit"]) == ("A's, B", True)
 
 
 COMPOSE = """

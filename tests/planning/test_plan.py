@@ -142,10 +142,10 @@ def test_another_teacher_makes_another_student():
 def test_what_is_not_trained_says_why():
     left_out = make_plan([claim for _, claim in select()], "smoke", 1).left_out
     rival = next(claim.id for _, claim in select() if claim.role == "rival")
-    assert left_out[rival] == "a rival's number, only quoted"
+    assert left_out[rival] == "no recipe makes its number, which is only quoted"
     empty = make_plan([claim for _, claim in select(claims=[rival])], "smoke", 1)
     assert empty.runs == {}
-    assert empty.left_out == {rival: "a rival's number, only quoted"}
+    assert empty.left_out == {rival: "no recipe makes its number, which is only quoted"}
 
 
 def test_fewer_than_one_seed_is_refused():

@@ -1,9 +1,8 @@
-"""Facts of the source files of the claims, one line a row and number; its output is ``published_rows.csv``.
+"""Facts of the source file of a paper's claims, one line a row and number; its output is ``rows.csv``.
 
-Usage: ``python tests/published/extract_published_rows.py FOLDER > tests/published/published_rows.csv``, where
-FOLDER holds ``fgd.yaml``, ``mgd.yaml`` and ``nkd.yaml``. Numbers that a row prints beside its own, the
-accuracy of its teacher or of the student alone, get a line whose metric starts with ``teacher:`` or
-``student:``.
+Usage: ``python tests/published/extract_published_rows.py FILE > baselines/papers/<paper>/rows.csv``, where
+FILE is ``<paper>.yaml``. Numbers that a row prints beside its own, the accuracy of its teacher or of the
+student alone, get a line whose metric starts with ``teacher:`` or ``student:``.
 """
 
 from __future__ import annotations
@@ -23,21 +22,20 @@ COLUMNS = (
 )
 
 
-def published_rows(folder: Path) -> Iterator[dict[str, Any]]:
-    """The lines of the table, in the order of the files."""
-    for path in sorted(folder.glob("*.yaml")):
-        for table in yaml.safe_load(path.read_text(encoding="utf-8")):
-            for row in table["rows"]:
-                shared = {
-                    "file": path.stem,
-                    "row": row["id"],
-                    "table": table["id"],
-                    **{key: row[key] for key in ("role", "provenance", "method", "teacher", "student")},
-                    "upstream_config": row["upstream_config"],
-                    "hyperparameters": json.dumps(row["hyperparameters"]),
-                }
-                for metric, value, gain in _numbers(row) or [(None, None, None)]:
-                    yield {**shared, "metric": metric, "value": value, "gain": gain}
+def published_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of the table, in the order of the file."""
+    for table in yaml.safe_load(path.read_text(encoding="utf-8")):
+        for row in table["rows"]:
+            shared = {
+                "file": path.stem,
+                "row": row["id"],
+                "table": table["id"],
+                **{key: row[key] for key in ("role", "provenance", "method", "teacher", "student")},
+                "upstream_config": row["upstream_config"],
+                "hyperparameters": json.dumps(row["hyperparameters"]),
+            }
+            for metric, value, gain in _numbers(row) or [(None, None, None)]:
+                yield {**shared, "metric": metric, "value": value, "gain": gain}
 
 
 def _numbers(row: dict[str, Any]) -> list[tuple[str | None, float | None, float | None]]:

@@ -36,13 +36,15 @@ small-scenes: {task: detection, student: small}
 @pytest.fixture
 def baselines(tmp_path: Path) -> Path:
     files = {
-        "claims/tiny.yaml": TINY,
+        "papers/tiny/claims.yaml": TINY,
+        "papers/tiny/recipes.yaml": RECIPES,
         "models.yaml": MODELS,
-        "recipes/classification.yaml": RECIPES,
     }
     for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text, encoding="utf-8")
+    for name in ("metrics.yaml", "tasks.yaml", "datasets.yaml", "roles.yaml"):
+        shutil.copy(paths.BASELINES / name, tmp_path / name)
     return tmp_path
 
 
@@ -70,25 +72,27 @@ def test_a_sound_file_is_read(baselines):
 def test_a_broken_file_is_refused_at_its_line(baselines, fault):
     assert TINY.count(fault["old"]) == 1
     broken = TINY.replace(fault["old"], fault["new"])
-    path = baselines / "claims" / "tiny.yaml"
+    path = baselines / "papers" / "tiny" / "claims.yaml"
     path.write_text(broken, encoding="utf-8")
     line = max(number for number, text in enumerate(broken.splitlines(), 1) if fault["at"] in text)
-    assert refusal(baselines).startswith(f"claims/tiny.yaml:{line}: {fault['says'].format(file=path)}")
+    assert refusal(baselines).startswith(f"papers/tiny/claims.yaml:{line}: {fault['says'].format(file=path)}")
 
 
 def test_ids_are_unique_over_all_papers(baselines):
-    first = baselines / "claims" / "other.yaml"
+    first = baselines / "papers" / "other" / "claims.yaml"
+    first.parent.mkdir()
     first.write_text(TINY.replace("id: tiny\n", "id: other\n"), encoding="utf-8")
     message = f"id 'tiny-t1' is already in use (tables, {first}:9); give one of them another"
-    assert refusal(baselines) == f"claims/tiny.yaml:9: {message}"
+    assert refusal(baselines) == f"papers/tiny/claims.yaml:9: {message}"
 
 
 def test_a_broken_or_missing_file_of_recipes_is_refused(baselines):
-    (baselines / "recipes" / "classification.yaml").write_text("- small\n", encoding="utf-8")
-    message = "recipes/classification.yaml:1: file: input should be a valid dictionary; mend that entry"
+    recipes = baselines / "papers" / "tiny" / "recipes.yaml"
+    recipes.write_text("- small\n", encoding="utf-8")
+    message = "papers/tiny/recipes.yaml:1: file: input should be a valid dictionary; fix that entry"
     assert refusal(baselines) == message
-    shutil.rmtree(baselines / "recipes")
-    assert refusal(baselines) == "claims/tiny.yaml:23: there is no recipe 'small'; add it"
+    recipes.unlink()
+    assert refusal(baselines) == "papers/tiny/claims.yaml:23: there is no recipe 'small'; add it"
 
 
 def test_a_broken_or_missing_file_of_models_is_refused(baselines):
@@ -98,19 +102,46 @@ def test_a_broken_or_missing_file_of_models_is_refused(baselines):
     assert refusal(baselines) == "models.yaml: there is no such file; restore it from the repository"
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{title: S, task: detektion}", "unknown task 'detektion'; did you mean 'detection'"),
+        ("{title: S, task: detection, dataset: coco}", "unknown data set 'coco'; did you mean 'coco-2017'"),
+    ],
+)
+def test_a_model_of_an_unknown_task_or_data_set_is_refused(baselines, text, message):
+    (baselines / "models.yaml").write_text(f"{MODELS}other: {text}\n", encoding="utf-8")
+    assert refusal(baselines).startswith(f"models.yaml:3: {message}")
+
+
+def test_a_role_whose_arm_measures_nothing_that_it_names_is_refused(baselines):
+    with (baselines / "roles.yaml").open("a", encoding="utf-8") as roles:
+        roles.write("idle: {title: a, plural: b, arm: teacher, requires: [student], turn: 0}\n")
+    line = len((baselines / "roles.yaml").read_text(encoding="utf-8").splitlines())
+    message = "arm 'teacher' measures a teacher; put it into 'requires'"
+    assert refusal(baselines) == f"roles.yaml:{line}: idle: {message}"
+
+
+def test_a_rival_with_a_recipe_is_judged_and_one_without_is_quoted(baselines):
+    path = baselines / "papers" / "tiny" / "claims.yaml"
+    path.write_text(TINY.replace("role: ours", "role: rival"), encoding="utf-8")
+    assert read_papers(baselines)["tiny"].claims[2].judged
+    path.write_text(
+        TINY.replace("role: ours", "role: rival").replace("    recipe: small-tiny-large\n", ""),
+        encoding="utf-8",
+    )
+    assert not read_papers(baselines)["tiny"].claims[2].judged
+
+
 def test_a_folder_without_claims_is_refused(tmp_path):
-    assert refusal(tmp_path) == "claims: no claims here; restore the folder from the repository"
+    assert refusal(tmp_path) == "papers: no papers here; restore the folder from the repository"
 
 
 def test_the_command_line_tells_a_broken_file_in_one_line_with_status_2(baselines, monkeypatch, capsys):
-    path = baselines / "claims" / "tiny.yaml"
+    path = baselines / "papers" / "tiny" / "claims.yaml"
     path.write_text(TINY.replace("role: ours", "role: our"), encoding="utf-8")
     monkeypatch.setattr(paths, "BASELINES", baselines)
-    load_papers.cache_clear()
-    try:
-        assert main(["list"]) == 2
-    finally:
-        load_papers.cache_clear()
+    assert main(["list"]) == 2
     output = capsys.readouterr()
     assert output.out == ""
     assert output.err.startswith(f"suite: {path}:36: unknown role 'our'; did you mean 'ours'?")
@@ -127,5 +158,5 @@ def test_reading_works_without_libyaml():
 
 def test_papers_are_read_once_a_process(monkeypatch):
     first = load_papers()
-    monkeypatch.setattr(finding, "read_papers", lambda folder: pytest.fail("read again"))
+    monkeypatch.setattr(finding, "read_papers", lambda *folders: pytest.fail("read again"))
     assert load_papers() is first

@@ -6,9 +6,8 @@ import pytest
 
 from suite.cost import load_costs
 from suite.errors import SuiteError
-from suite.paths import BASELINES
 from suite.published.finding import load_papers
-from suite.published.models import read_models
+from suite.published.models import load_models
 from tests.cost.conftest import plan_of
 
 
@@ -30,7 +29,7 @@ def test_every_published_recipe_has_a_schedule_and_every_figure_a_model():
     known = load_costs()
     trained = [run.recipe for run in plan.runs.values() if "checkpoint" not in run.recipe]
     assert {recipe.student.zoo for recipe in trained} <= set(known.schedules)
-    assert set(known.figures) <= set(read_models(BASELINES))
+    assert set(known.figures) <= set(load_models())
 
 
 GOOD = """\

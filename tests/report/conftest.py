@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from suite.published.claims import METRICS, Paper
+from suite.published.claims import Paper
+from suite.published.metrics import load_metrics
 from suite.store.records import Record
 
 MakeRecord = Callable[..., Record]
@@ -229,7 +230,7 @@ def record() -> MakeRecord:
     def make(claim: str | list[str], arm: str, seed: int, **fields: Any) -> Record:
         claims = [claim] if isinstance(claim, str) else claim
         profile = fields.pop("profile", "mini")
-        metrics = {name: fields.pop(name) for name in METRICS if name in fields}
+        metrics = {name: fields.pop(name) for name in load_metrics() if name in fields}
         recipe = f"{claims[0]} {arm} {profile} {fields.pop('recipe_version', 1)}"
         series = hashlib.sha256(recipe.encode()).hexdigest()[:16]
         content: dict[str, Any] = {
@@ -256,7 +257,7 @@ def seeds(record: MakeRecord) -> Callable[..., list[Record]]:
     """Records of one arm, given its metrics by seed: ``seeds("dense-box", "distilled", box_AP=[31, 32])``."""
 
     def make(claim: str | list[str], arm: str, **fields: Any) -> list[Record]:
-        metrics = {name: fields.pop(name) for name in METRICS if name in fields}
+        metrics = {name: fields.pop(name) for name in load_metrics() if name in fields}
         return [
             record(claim, arm, seed, **dict(zip(metrics, values, strict=True)), **fields)
             for seed, values in enumerate(zip(*metrics.values(), strict=True))

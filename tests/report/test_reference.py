@@ -4,10 +4,11 @@ import statistics
 
 import pytest
 
-from suite.evidence.frame import ARM_OF_ROLE, rows_of
+from suite.evidence.frame import rows_of
 from suite.evidence.served import claims_served
 from suite.paths import REFERENCE
 from suite.published.finding import load_papers
+from suite.published.roles import find_role
 from suite.report import DEFAULT_FORMATS, FORMATS
 from suite.report.caption import teacher_leads
 from suite.report.summary import README, main, reference_reports, reference_rows, summary, with_summary
@@ -65,7 +66,7 @@ def test_what_was_not_run_yet_is_in_the_table_and_says_so(name):
     text, _, _ = REPORTS[name].text("markdown").partition("## Numbers of others")
     for row in rows_of(REPORTS[name].frame):
         if row["origin"] == "claim" and row["role"] != "rival":
-            waits = (row["claim"], ARM_OF_ROLE[row["role"]]) not in measured
+            waits = (row["claim"], find_role(row["role"]).arm) not in measured
             assert row["status"] == ("not run" if waits else "finished")
             shown = [line for line in text.splitlines() if line.startswith(f"| {row['claim']} |")]
             assert shown

@@ -19,7 +19,7 @@ from suite.errors import SuiteError
 from suite.paths import BASELINES, ROOT, weights_dir
 from suite.planning.composing import compose
 from suite.published.finding import load_papers
-from suite.published.models import read_models
+from suite.published.models import load_models
 from suite.published.protocols import load_protocols, published_training
 from suite.published.recipes import Recipe, load_recipes
 from suite.published.weights import (
@@ -105,7 +105,7 @@ def test_a_teacher_is_loaded_into_the_network_that_it_was_trained_as(weights, zo
 )
 def test_the_network_of_a_released_teacher_is_the_zoos_own(weights):
     """Whatever a model's file changes of the zoo's network, the released weights do not know of."""
-    task = read_models(BASELINES)[weights.model].task
+    task = load_models()[weights.model].task
     recipe = compose(Recipe(task=task, student=weights.model), "paper")
     if weights.model in {recipe.teacher for recipe in load_recipes().values()}:
         assert recipe.student.overrides == {}
@@ -146,7 +146,7 @@ def test_a_message_says_how_to_get_the_weights_of_a_model():
         ("resnet34:", "resnet43:", 0, "no model 'resnet43' in models.yaml; did you mean 'resnet34'"),
         ("-f257d4e6.pth", ".pth", 2, "address: "),
         ("  accuracy: {top1: 73.62, top5: 91.59}\n", "", 0, "resnet34: needs zoo, address and accuracy"),
-        ("{top1: 73.62", "{top2: 73.62", 5, "unknown name 'top2'; did you mean"),
+        ("{top1: 73.62", "{top2: 73.62", 5, "unknown metric 'top2'; did you mean"),
         (
             "schedule: 100 epochs",
             "schedule: 100 epochs\n  unpublished: lost",

@@ -12,9 +12,8 @@ import torch
 from PIL import Image
 
 from suite.contract import Job, load
-from suite.paths import BASELINES
 from suite.planning.composing import compose
-from suite.published.models import read_models
+from suite.published.models import load_models
 from suite.published.recipes import Recipe, load_recipes
 
 
@@ -97,7 +96,7 @@ def trained_weights(compose_job, tmp_path_factory: pytest.TempPathFactory):
     @functools.cache
     def train(model: str) -> Path:
         folder = tmp_path_factory.mktemp(model)
-        recipe = Recipe(task=read_models(BASELINES)[model].task, student=model)
+        recipe = Recipe(task=load_models()[model].task, student=model)
         job = compose_job(recipe, "smoke", (), folder, seed=0)
         adapter = load(job.recipe["adapter"])(job)
         adapter.build()

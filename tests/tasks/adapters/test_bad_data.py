@@ -10,8 +10,7 @@ import torch
 from PIL import Image
 
 from suite.contract import BlockedError, load
-from suite.paths import BASELINES
-from suite.published.models import read_models
+from suite.published.models import load_models
 from suite.published.recipes import Recipe, load_recipes
 from tasks.embedded.digit_scenes import CLASSES
 
@@ -98,7 +97,7 @@ def test_unusable_annotations_and_images_are_left_out_and_counted(make_job, writ
 def test_a_batch_of_scenes_without_objects_and_of_one_pixel_boxes_trains(name, make_job, write_scenes):
     dot = {"bbox": [100, 100, 1, 1], "area": 1}
     overrides = write_scenes([], [], [dot, GOOD_BOX], [dot, {"bbox": [0, 0, 256, 256], "area": 65536}])
-    recipe = Recipe(task=read_models(BASELINES)[name].task, student=name)
+    recipe = Recipe(task=load_models()[name].task, student=name)
     adapter = build(make_job(recipe, "data.train.filter_cfg.filter_empty_gt=false", *overrides))
     adapter.runner.train_loop.dataloader.sampler.shuffle = False
     adapter.fit()

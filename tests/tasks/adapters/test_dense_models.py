@@ -12,10 +12,9 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
 
-from suite.paths import BASELINES
 from suite.planning.composing import compose
 from suite.published.finding import load_papers
-from suite.published.models import read_models
+from suite.published.models import load_models
 from suite.published.recipes import Recipe, load_recipes
 from tasks.adapters.base import zoo_config
 from tasks.distillation.taps import Taps, find_module
@@ -29,7 +28,7 @@ INHERITING = sorted(
         if recipe.teacher and "method.inherit=true" in recipe.overrides
     }
 )
-TASKS = {name: model.task for name, model in read_models(BASELINES).items() if model.task != "classification"}
+TASKS = {name: model.task for name, model in load_models().items() if model.task != "classification"}
 SEGMENTERS = [name for name, task in TASKS.items() if task == "semantic_segmentation"]
 NAMES = sorted({name for pair in PAIRS for name in pair})
 

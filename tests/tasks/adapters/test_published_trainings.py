@@ -13,9 +13,8 @@ from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 
 from suite.contract import BlockedError, Job, load
-from suite.paths import BASELINES
 from suite.planning.composing import compose
-from suite.published.models import read_models
+from suite.published.models import load_models
 from suite.published.recipes import load_recipes
 from suite.published.weights import Backbone
 from tasks.adapters.base import MMAdapter
@@ -220,7 +219,7 @@ def test_what_is_scored_and_saved_are_the_averaged_weights_where_the_zoo_average
     torch.testing.assert_close(saved, average)
 
 
-MODELS = read_models(BASELINES)
+MODELS = load_models()
 STUDENTS = sorted({recipe.student for recipe in load_recipes().values() if recipe.method})
 DATA_SETS = {
     "classification": "imagenet",

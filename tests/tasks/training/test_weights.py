@@ -16,9 +16,8 @@ from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
 from suite.contract import BlockedError, Job, load
-from suite.paths import BASELINES
 from suite.planning.composing import compose
-from suite.published.models import read_models
+from suite.published.models import load_models
 from suite.published.recipes import Recipe, load_recipes
 from tasks.training.weights import RefusedCheckpointError, load_all_weights, load_weights, read_checkpoint
 
@@ -27,7 +26,7 @@ LEGACY = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 
 @functools.cache
 def adapter_of(name: str) -> Any:
-    recipe = compose(Recipe(task=read_models(BASELINES)[name].task, student=name), "smoke")
+    recipe = compose(Recipe(task=load_models()[name].task, student=name), "smoke")
     adapter = load(recipe.adapter)(Job(recipe=recipe, seed=0, run_dir=Path(), data_dir=Path()))
     init_default_scope(adapter.scope)
     return adapter

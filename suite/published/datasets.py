@@ -1,0 +1,64 @@
+"""The data sets that claims may name: ``baselines/datasets.yaml``.
+
+What has to be in one of them is read by `suite.datasets.published`; here is only what claims need.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, RootModel, model_validator
+
+from suite.published.catalogue import Catalogue, collect, current, entries
+from suite.strict_yaml import parse
+
+
+class NamedDataset(BaseModel):
+    """A data set by its name; the other keys of its entry are read elsewhere.
+
+    Attributes:
+        title: its name in messages.
+        claims_name: its name in claims, priors and models; the key of its entry, where that does not say.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    title: str
+    claims_name: str
+
+
+class _Datasets(RootModel[dict[str, NamedDataset]]):
+    """One file of data sets."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_the_entries(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict):
+            return raw
+        return {
+            key: {"claims_name": key, **entry} if isinstance(entry, dict) else entry
+            for key, entry in raw.items()
+        }
+
+
+def load_dataset_names() -> dict[str, NamedDataset]:
+    """The data sets by the name that claims use; read once for a catalogue.
+
+    Raises:
+        SuiteError: a file breaks the schema, or two have the same data set; names file and line.
+    """
+    return _of(current())
+
+
+@functools.lru_cache(maxsize=8)
+def _of(catalogue: Catalogue) -> dict[str, NamedDataset]:
+    return read_dataset_names(*catalogue)
+
+
+def read_dataset_names(shared: Path, outside: tuple[Path, ...] = ()) -> dict[str, NamedDataset]:
+    """The data sets of a catalogue; see `load_dataset_names`."""
+    files = Catalogue(shared, outside).files("datasets.yaml")
+    found = entries(collect("data set", files, lambda path: parse(_Datasets, path).root))
+    return {dataset.claims_name: dataset for dataset in found.values()}

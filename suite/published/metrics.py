@@ -1,0 +1,71 @@
+"""The metrics there are: ``baselines/metrics.yaml``."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, RootModel
+
+from suite.errors import SuiteError, did_you_mean
+from suite.published.catalogue import Catalogue, collect, current, entries
+from suite.strict_yaml import parse
+
+
+class MetricKind(BaseModel):
+    """What a number of this name measures.
+
+    Attributes:
+        title: in words.
+        unit: what it counts, such as `percent`; differences are in points of it.
+        better: which way is better.
+        headline: whether `list` shows it; it counts the others.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    title: str
+    unit: str
+    better: Literal["higher", "lower"]
+    headline: bool = False
+
+    def gain(self, value: float, alone: float) -> float:
+        """How much better a value is than that of the student alone, in points of the unit."""
+        return value - alone if self.better == "higher" else alone - value
+
+
+class _Metrics(RootModel[dict[str, MetricKind]]):
+    """One file of metrics."""
+
+
+def load_metrics() -> dict[str, MetricKind]:
+    """The metrics by name, in the order in which tables show them; read once for a catalogue.
+
+    Raises:
+        SuiteError: a file breaks the schema, or two have the same metric; names file and line.
+    """
+    return _of(current())
+
+
+@functools.lru_cache(maxsize=8)
+def _of(catalogue: Catalogue) -> dict[str, MetricKind]:
+    return read_metrics(*catalogue)
+
+
+def read_metrics(shared: Path, outside: tuple[Path, ...] = ()) -> dict[str, MetricKind]:
+    """The metrics of a catalogue; see `load_metrics`."""
+    files = Catalogue(shared, outside).files("metrics.yaml")
+    return entries(collect("metric", files, lambda path: parse(_Metrics, path).root))
+
+
+def find_metric(name: str) -> MetricKind:
+    """The metric of this name.
+
+    Raises:
+        SuiteError: there is none; names the closest ones.
+    """
+    known = load_metrics()
+    if name not in known:
+        raise SuiteError(f"unknown metric {name!r}; {did_you_mean(name, known)}")
+    return known[name]
