@@ -17,8 +17,8 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveInt
 
+from suite.catalogue import import_file, import_python_files
 from suite.errors import SuiteError
-from suite.published.catalogue import import_file, import_python_files
 from suite.strict import Strict
 
 Scale = Literal["embedded", "published"]

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, RootModel, model_validator
 
+from suite.catalogue import Catalogue, collect, current, entries
 from suite.paths import datasets_dir
-from suite.published.catalogue import Catalogue, collect, current, entries
 from suite.strict_yaml import parse
 
 Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]

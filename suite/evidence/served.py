@@ -10,9 +10,9 @@ import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from suite.catalogue import Catalogue, current
 from suite.contract import Arm
 from suite.planning.plan import arms
-from suite.published.catalogue import Catalogue, current
 from suite.published.claims import Claim
 from suite.published.finding import load_papers
 from suite.published.recipes import Recipe, read_recipes

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from suite.catalogue import Catalogue, conf_folders, current
 from suite.contract import (
     ComposedData,
     ComposedMethod,
@@ -25,7 +26,6 @@ from suite.contract import (
 from suite.errors import SuiteError
 from suite.paths import CONF, work_dir
 from suite.planning.overrides import Override, parse_overrides
-from suite.published.catalogue import Catalogue, conf_folders, current
 from suite.published.recipes import Recipe, check_profile, group_choices, known_models
 from suite.published.tasks import find_task
 

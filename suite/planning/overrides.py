@@ -150,7 +150,7 @@ def applied_to(recipe: Recipe, overrides: Iterable[Override]) -> Recipe:
             raise SuiteError(f"override {override.text!r}: no {field} {override.value!r}; {close}")
         changes: dict[str, object] = {field: override.value}
         if field == "method":
-            changes |= {"overrides": ()}
+            changes |= {"overrides": (), "inherit": False, "title": None}
         recipe = recipe.model_copy(update=changes)
     return recipe
 

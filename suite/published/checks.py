@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from suite.catalogue import CLAIMS, Catalogue
 from suite.errors import SuiteError, did_you_mean
-from suite.published.catalogue import CLAIMS, Catalogue
 from suite.published.claims import Claim, Paper
 from suite.published.datasets import read_dataset_names
 from suite.published.metrics import read_metrics

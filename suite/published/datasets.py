@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, RootModel, model_validator
 
-from suite.published.catalogue import Catalogue, collect, current, entries
+from suite.catalogue import Catalogue, collect, current, entries
 from suite.strict_yaml import parse
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable
 
+from suite.catalogue import Catalogue, current
 from suite.errors import SuiteError, did_you_mean
-from suite.published.catalogue import Catalogue, current
 from suite.published.checks import read_papers
 from suite.published.claims import Claim, Paper
 from suite.published.roles import find_role

@@ -8,8 +8,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, RootModel
 
+from suite.catalogue import Catalogue, collect, current, entries
 from suite.errors import SuiteError, did_you_mean
-from suite.published.catalogue import Catalogue, collect, current, entries
 from suite.strict_yaml import parse
 
 

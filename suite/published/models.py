@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, RootModel
 
-from suite.published.catalogue import Catalogue, collect, current, entries
+from suite.catalogue import Catalogue, collect, current, entries
 from suite.published.datasets import read_dataset_names
 from suite.published.names import DatasetName, Known, TaskName
 from suite.published.tasks import read_tasks

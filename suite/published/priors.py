@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, model_validator
 
-from suite.published.catalogue import Catalogue, current
+from suite.catalogue import Catalogue, current
 from suite.published.datasets import read_dataset_names
 from suite.published.metrics import read_metrics
 from suite.published.names import DatasetName, Known, MetricName

@@ -15,8 +15,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from suite.catalogue import Catalogue, collect, current, entries
 from suite.errors import did_you_mean
-from suite.published.catalogue import Catalogue, collect, current, entries
 from suite.published.claims import Claim, Paper
 from suite.published.recipes import Recipe
 from suite.strict_yaml import parse, refuse

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, RootModel, model_validator
 
+from suite.catalogue import Catalogue, collect, conf_folders, current, entries
 from suite.errors import SuiteError, did_you_mean
-from suite.published.catalogue import Catalogue, collect, conf_folders, current, entries
 from suite.published.models import Model, load_models
 from suite.strict_yaml import parse, refuse, shown
 

@@ -14,8 +14,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
 
 from suite import paths
+from suite.catalogue import Catalogue, collect, current, entries
 from suite.errors import SuiteError, did_you_mean
-from suite.published.catalogue import Catalogue, collect, current, entries
 from suite.published.claims import Numbers
 from suite.published.datasets import read_dataset_names
 from suite.published.finding import load_papers

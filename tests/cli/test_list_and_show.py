@@ -12,9 +12,9 @@ from collections import Counter
 
 import pytest
 
+from suite.catalogue import papers_folders
 from suite.cli import main
 from suite.paths import ROOT
-from suite.published.catalogue import papers_folders
 from suite.published.finding import find_claim, load_papers, select
 
 

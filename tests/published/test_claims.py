@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from suite import paths
+from suite.catalogue import Catalogue
 from suite.errors import SuiteError
-from suite.published.catalogue import Catalogue
 from suite.published.claims import Claim, Paper, Protocol, Quoted
 from suite.published.finding import find_claim, find_paper, load_papers, select
 from suite.published.models import load_models
