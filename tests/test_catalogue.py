@@ -152,7 +152,7 @@ def test_a_lower_metric_gains_by_falling(pkd):
 
 
 FAULTS = {
-    "metric": ("metrics: {box_AP: 38.4}", "metrics: {box_APP: 38.4}", "unknown metric 'box_APP'; did you mean"),
+    "metric": ("{box_AP: 38.4}\n    recipe", "{box_APP: 38.4}\n    recipe", "unknown metric 'box_APP'; did"),
     "role": ("role: teacher\n", "role: teachr\n", "unknown role 'teachr'; did you mean 'teacher'"),
     "recipe": ("recipe: faster-rcnn-r50\n", "recipe: faster\n", "there is no recipe 'faster'; did you mean"),
     "model": ("teacher: faster-rcnn-r101\n", "teacher: fast\n", "there is no model 'fast'"),
