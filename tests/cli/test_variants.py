@@ -1,4 +1,4 @@
-"""An experiment beside a claim: it leaves the claim's row and verdict as they were, whatever becomes of it."""
+"""An experiment beside a claim: it leaves the claim's row and verdict as they were."""
 
 from __future__ import annotations
 
