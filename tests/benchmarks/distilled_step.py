@@ -2,9 +2,10 @@
 
 Run as ``python -m tests.benchmarks.distilled_step``. All are timed in turn, on the same random batch, so that
 whatever else the machine does falls on all of them alike; the ratio of a method is the median over the
-rounds. The losses of the method are timed by themselves as well, on features that are there already: they are
-arithmetic that the method asks for (a generator of two convolutions for MGD, attention and relations for FGD),
-whoever computes it. What the last column has above one, where they are counted in, is the cost of our machinery.
+rounds. The losses of the method are timed by themselves as well, on features that are there already: they
+are arithmetic that the method asks for (a generator of two convolutions for MGD, attention and relations for
+FGD), whoever computes it. What the last column has above one, where they are counted in, is the cost of our
+machinery.
 """
 
 from __future__ import annotations
