@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
@@ -37,6 +38,17 @@ ADDED = (
 
 _PACKAGE = "suite_papers"
 """Package under which the Python files of papers are imported: ``suite_papers.<paper>.<file>``."""
+
+_REFUSED = "refused: "
+_IMPORT = f"""
+from suite.catalogue import import_python_files
+from suite.errors import SuiteError
+try:
+    import_python_files()
+except SuiteError as error:
+    raise SystemExit("{_REFUSED}" + str(error))
+"""
+"""What another process executes to see whether the Python files of papers can be imported."""
 
 Entry = TypeVar("Entry")
 
@@ -179,6 +191,28 @@ def import_python_files() -> None:
     """
     for path in python_files():
         _module(path)
+
+
+def check_python_files() -> None:
+    """Makes sure that the Python files of papers can be imported, before anything is run for them.
+
+    They are imported in another process: who plans and executes imports no PyTorch.
+
+    Raises:
+        SuiteError: one cannot be imported; names the file and the line at fault.
+    """
+    if not python_files():
+        return
+    found = subprocess.run(
+        [sys.executable, "-c", _IMPORT],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    if found.returncode:
+        lines = found.stderr.strip().splitlines() or [f"importing them ended with {found.returncode}"]
+        raise SuiteError(lines[-1].removeprefix(_REFUSED))
 
 
 @functools.lru_cache(maxsize=256)

@@ -30,6 +30,7 @@ def run(args: argparse.Namespace) -> int:
         SuiteError: the selection, the profile or an override is wrong, or the profile's data are embedded.
     """
     from suite.audit.compare import audit_plan
+    from suite.catalogue import check_python_files
     from suite.cli.selection import console
     from suite.errors import SuiteError
     from suite.planning.plan import make_plan
@@ -40,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
         raise SuiteError(
             f"--profile {args.profile}: embedded data depart from everything published; audit --profile paper"
         )
+    check_python_files()
     claims = [claim for _, claim in select(args.paper, args.table, args.claim)]
     plan = make_plan(claims, args.profile, 1, args.overrides)
     audited = list(

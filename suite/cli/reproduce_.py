@@ -51,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
             installed, a record is damaged, or there is no room to write; its exit status is 1 where a run was
             lost to that.
     """
+    from suite.catalogue import check_python_files
     from suite.cli.plan_ import print_plan
     from suite.cli.selection import command_of, recorded_states
     from suite.cost import cost_of
@@ -86,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         print_plan(plan, states)
         return 0
+    check_python_files()
     papers = selected_papers((claim.id for claim in claims), load_papers().values())
 
     def rewrite() -> None:

@@ -194,7 +194,8 @@ def identify(
         task=recipe.task,
         adapter_version=adapter_version,
         student=NetworkIdentity(
-            zoo=recipe.student.zoo,
+            # A network of no zoo is told by its kind, which its adapter builds it by.
+            zoo=recipe.student.zoo or f"::{recipe.student.kind}",
             scale=recipe.scale,
             overrides=_canonical(recipe.student.overrides),
             config=_canonical(recipe.student.config),

@@ -14,7 +14,7 @@ from pathlib import Path
 from suite.catalogue import python_files
 from suite.environment import NUMBER_PACKAGES, installed_version, pinned_version
 from suite.errors import SuiteError, did_you_mean
-from suite.paths import ROOT
+from suite.paths import PACKAGE
 from suite.strict_yaml import shown
 
 _DECORATOR = "register_loss"
@@ -53,7 +53,7 @@ def loss_versions() -> dict[str, int]:
 
 
 def _sources() -> list[Path]:
-    return [*sorted((ROOT / "tasks" / "methods").glob("*.py")), *python_files()]
+    return [*sorted((PACKAGE.parent / "tasks" / "methods").glob("*.py")), *python_files()]
 
 
 @functools.lru_cache(maxsize=1024)

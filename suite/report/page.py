@@ -12,6 +12,7 @@ from typing import Final
 
 import pandas as pd
 
+from suite.catalogue import current
 from suite.contract import Arm
 from suite.evidence.frame import Arms, Measured, measured_arms, rows_of
 from suite.published.claims import Claim, Paper
@@ -203,9 +204,12 @@ def _commands(paper: str, profile: str, rows: Sequence[Row]) -> tuple[str, ...]:
     """The command that makes these numbers, with as many seeds as the best row has."""
     counts = [row["n"] or 0 for row in rows if row["origin"] == "claim"]
     seeds = max(counts, default=0) or STANDARD_RUNS
+    # A paper from outside of the checkout has to be named with its folder.
+    outside = "".join(f" --papers {folder}" for folder in current().outside if folder.name == paper)
+    arguments = f" ARGS='{outside.strip()}'" if outside else ""
     return (
-        f"make reproduce PAPER={paper} PROFILE={profile} SEEDS={seeds}",
-        f"python -m suite reproduce --paper {paper} --profile {profile} --seeds {seeds}",
+        f"make reproduce PAPER={paper} PROFILE={profile} SEEDS={seeds}{arguments}",
+        f"python -m suite reproduce --paper {paper} --profile {profile} --seeds {seeds}{outside}",
     )
 
 
