@@ -295,9 +295,12 @@ def test_the_teacher_of_a_row_is_the_checkpoint_that_taught_it(paper, record, pa
         for attempt, value, weights in ((1, 73.6, "first"), (2, 73.0, "again"))
     )
 
+    def taught_by(weights):
+        return {"teacher": {"run_id": first.run_id, "weights_sha256": weights}}
+
     def measured(*weights):
         runs = [
-            record("tiny-kd", "distilled", seed, top1=71.0, provenance={"teacher": {"weights_sha256": name}})
+            record("tiny-kd", "distilled", seed, top1=71.0, provenance=taught_by(name))
             for seed, name in enumerate(weights)
         ]
         return row_of(build_frame([paper], [first, again, *runs], "mini"), "tiny-kd")["teacher_measured"]
