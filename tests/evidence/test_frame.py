@@ -277,6 +277,35 @@ def test_the_series_with_the_latest_record_stands_and_older_ones_are_counted(pap
         row = row_of(build_frame([paper], records, "mini"), "tiny-kd")
         assert (row["reproduced"], row["n"], row["older_records"]) == (71.0, 2, 5)
         assert row["series"] == new[0].series
+        assert row["older"] == "60.00 (5 runs, 2026-11-01)"
+
+
+def test_a_variant_has_rows_of_its_own_and_leaves_all_others_as_they_were(paper, pair_records, record):
+    own = pair_records(STUDENT, DISTILLED, profile="paper")
+    override = "method.losses.kd.arguments.alpha=9"
+    entry = {"claim": "tiny-kd", "arm": "distilled", "variant": (override,)}
+    later = {"recipe_version": 2, "finished_at": "2026-11-03T00:00:00+00:00", "profile": "paper"}
+    tried = [record("tiny-kd", "distilled", seed, top1=60.0, claims=[entry], **later) for seed in range(2)]
+    tried.append(
+        record("tiny-kd", "distilled", 2, status="failed", error="diverged", claims=[entry], **later)
+    )
+    rows = rows_of(build_frame([paper], own + tried, "paper"))
+    assert [row for row in rows if row["origin"] != "variant"] == rows_of(build_frame([paper], own, "paper"))
+    variant, _ = [row for row in rows if row["origin"] == "variant"]
+    assert (variant["claim"], variant["variant"], variant["metric"]) == ("tiny-kd", override, "top1")
+    assert (variant["status"], variant["verdict"], variant["main"]) == ("failed", "BLOCKED", False)
+    assert (variant["reproduced"], variant["n"]) == (60.0, 2)
+    # No override touches the student alone: it is the claim's own.
+    assert (variant["student_mean"], variant["student_n"]) == (pytest.approx(70.0), 3)
+
+
+def test_what_was_measured_again_is_counted_and_not_in_the_mean(paper, record):
+    first = record("tiny-kd", "distilled", 0, top1=71.0)
+    again = record("tiny-kd", "distilled", 0, top1=79.0, repetition=1, run_id="0" * 16)
+    failed = record("tiny-kd", "distilled", 0, status="failed", repetition=2, run_id="1" * 16)
+    for records in itertools.permutations([first, again, failed]):
+        row = row_of(build_frame([paper], records, "mini"), "tiny-kd")
+        assert (row["reproduced"], row["n"], row["repetitions"]) == (71.0, 1, 1)
 
 
 def test_the_order_of_the_records_changes_nothing(paper, pair_records, record):
@@ -295,9 +324,12 @@ def test_the_teacher_of_a_row_is_the_checkpoint_that_taught_it(paper, record, pa
         for attempt, value, weights in ((1, 73.6, "first"), (2, 73.0, "again"))
     )
 
+    def taught_by(weights):
+        return {"teacher": {"run_id": first.run_id, "weights_sha256": weights}}
+
     def measured(*weights):
         runs = [
-            record("tiny-kd", "distilled", seed, top1=71.0, provenance={"teacher": {"weights_sha256": name}})
+            record("tiny-kd", "distilled", seed, top1=71.0, provenance=taught_by(name))
             for seed, name in enumerate(weights)
         ]
         return row_of(build_frame([paper], [first, again, *runs], "mini"), "tiny-kd")["teacher_measured"]

@@ -99,17 +99,23 @@ def test_what_a_record_lists_counts_whatever_became_of_the_claim(record):
     assert arms(moved) == {("nkd-resnet50-student", "student")}
 
 
-def test_claims_with_equal_recipes_share_the_distilled_student_and_a_rival_shares_nothing(paper, record):
+def test_claims_with_equal_recipes_share_the_distilled_student_whatever_their_role(paper, record):
     claims = {claim.id: claim for claim in paper.claims}
     recipe = Recipe(task="classification", student="resnet18", teacher="resnet34", method="nkd")
     other = recipe.model_copy(update={"overrides": ("method.losses.nkd.arguments.gamma=1.0",)})
-    rival: Claim = claims["tiny-rival"].model_copy(update={"recipe": "tiny-kd"})
-    trainings = find_trainings(
-        [claims["tiny-kd"], claims["tiny-plus"], claims["tiny-less"], rival],
-        {"tiny-kd": recipe, "tiny-plus": recipe.model_copy(), "tiny-less": other},
-    )
+    recipes = {"tiny-kd": recipe, "tiny-plus": recipe.model_copy(), "tiny-less": other}
     run = record("tiny-kd", "distilled", 2, recipe=made_of("resnet18", "resnet34", "nkd"))
-    assert trainings.served_by(run) == [("tiny-kd", "distilled", ()), ("tiny-plus", "distilled", ())]
+
+    def served(rival: Claim) -> list[str]:
+        known = [claims["tiny-kd"], claims["tiny-plus"], claims["tiny-less"], rival]
+        found = find_trainings(known, recipes).served_by(run)
+        assert {(arm, variant) for _, arm, variant in found} == {("distilled", ())}
+        return [claim for claim, _, _ in found]
+
+    quoted = claims["tiny-rival"]
+    assert served(quoted) == ["tiny-kd", "tiny-plus"]
+    # A rival's number that a recipe makes is judged as any other.
+    assert served(quoted.model_copy(update={"recipe": "tiny-kd"})) == ["tiny-kd", "tiny-plus", "tiny-rival"]
 
 
 @pytest.mark.parametrize("claims", [["nkd-resnet50-student", "nkd-resnet50-teacher"], ["mgd-solo-r50"]])

@@ -179,7 +179,8 @@ def test_the_commands_name_paper_profile_and_seeds(paper, pair_records):
 def test_the_environment_is_the_distinct_values_of_the_records_that_count(paper, record):
     def run(seed, python, **fields):
         provenance = {
-            "host": {"python": python, "gpu": None},
+            "host": {"python": python},
+            "gpu": None,
             "commit": "abc",
             "packages": {"torch": "2.10.0"},
         }

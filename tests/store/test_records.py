@@ -81,10 +81,13 @@ def test_a_record_of_the_first_schema_is_read_without_what_came_later(tmp_path):
     write_record(tmp_path, record())
     path = tmp_path / f"{RUN}-01.json"
     content = json.loads(path.read_bytes()) | {"schema_version": 1}
-    del content["per_class"], content["skipped"]
+    for later in ("per_class", "skipped", "former_ids", "identity", "repetition"):
+        del content[later]
+    del content["claims"][0]["variant"]
     path.write_text(json.dumps(content), encoding="utf-8")
     (read,) = read_all(tmp_path)
-    assert (read.schema_version, read.per_class, read.skipped) == (1, {}, {})
+    assert (read.schema_version, read.per_class, read.skipped) == (SCHEMA_VERSION, {}, {})
+    assert (read.former_ids, read.repetition, read.claims[0].variant) == ([RUN], 0, ())
     assert read.metrics == {"top1": 71.25}
 
 
