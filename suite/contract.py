@@ -143,6 +143,8 @@ class ComposedLoss(Strict):
         arguments: hyper-parameters.
         channels: argument -> input whose channels it takes.
         each_level: whether there is one loss for every level of its inputs, and their sum counts.
+        same_size: whether the maps of student and teacher that it takes must agree in number and size; a
+            check before the training, which changes no number.
         scaled: argument -> key of `ComposedData.scales` that it is multiplied by.
     """
 
@@ -151,6 +153,7 @@ class ComposedLoss(Strict):
     arguments: dict[str, Any] = {}
     channels: dict[str, str] = {}
     each_level: bool = False
+    same_size: bool = True
     scaled: dict[str, str] = {}
 
 

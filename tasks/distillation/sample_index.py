@@ -42,18 +42,26 @@ def carry_sample_index(dataset: Any) -> None:
     if "dataset" in dataset:
         carry_sample_index(dataset["dataset"])
     for step in _steps(dataset.get("pipeline") or ()):
-        kind = TRANSFORMS.get(step["type"]) if isinstance(step["type"], str) else step["type"]
-        default = inspect.signature(kind.__init__).parameters.get("meta_keys") if kind else None
-        if default is None:
-            continue
-        keys = step.get("meta_keys", default.default)
-        if _KEY not in keys:
-            step["meta_keys"] = (*keys, _KEY)
+        accepted = inspect.signature(_transform(step["type"])).parameters
+        if "meta_keys" in accepted:
+            keys = step.get("meta_keys", accepted["meta_keys"].default)
+            step["meta_keys"] = (*keys, *({_KEY} - set(keys)))
 
 
 def sample_index(data_samples: Any) -> Tensor:
     """Index of each sample of a batch in the training data set, `N` integers."""
     return torch.tensor([sample.metainfo[_KEY] for sample in data_samples], dtype=torch.long)
+
+
+def _transform(kind: Any) -> Any:
+    """The class of a step, which a config names or holds."""
+    if not isinstance(kind, str):
+        return kind
+    with TRANSFORMS.switch_scope_and_registry(None) as registry:
+        found = registry.get(kind)
+    if found is None:
+        raise BlockedError(f"no transform {kind!r} in the registry of {registry.scope}; correct the pipeline")
+    return found
 
 
 def _steps(pipeline: Any) -> list[Any]:
