@@ -206,20 +206,18 @@ def built_once(folder: Path, build: Callable[[Path], None]) -> Path:
 
 @pytest.fixture(scope="session")
 def shared_work(common_folder: Path) -> Path:
-    """What is the same for all: built data sets and composed recipes."""
-    for name in ("data", "cache"):
-        (common_folder / "work" / name).mkdir(parents=True, exist_ok=True)
+    """What is the same for all: built data sets."""
+    (common_folder / "work" / "data").mkdir(parents=True, exist_ok=True)
     return common_folder / "work"
 
 
 @pytest.fixture(scope="session")
 def make_command_line(shared_work: Path) -> Callable[[Path], CommandLine]:
-    """Lays out a folder for a command line; data sets and composed recipes are shared."""
+    """Lays out a folder for a command line; data sets are shared."""
 
     def make(folder: Path) -> CommandLine:
         (folder / "work").mkdir(parents=True)
-        for name in ("data", "cache"):
-            (folder / "work" / name).symlink_to(shared_work / name)
+        (folder / "work" / "data").symlink_to(shared_work / "data")
         return CommandLine(folder)
 
     return make

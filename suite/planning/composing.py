@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import hashlib
-import importlib.metadata
-import json
-import os
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -24,7 +18,6 @@ from suite.contract import (
     Resources,
 )
 from suite.errors import SuiteError
-from suite.paths import CONF, work_dir
 from suite.planning.overrides import Override, parse_overrides
 from suite.published.recipes import Recipe, check_profile, group_choices, known_models
 from suite.published.tasks import find_task
@@ -73,6 +66,9 @@ def compose(recipe: Recipe, profile: str, overrides: Iterable[str] = ()) -> Comp
 
 @functools.lru_cache(maxsize=4096)
 def _compose(recipe: Recipe, profile: str, overrides: tuple[Override, ...], _: Catalogue) -> ComposedRecipe:
+    # Only who composes needs Hydra, which takes long to import.
+    from suite.planning.hydra_config import compose_config
+
     # The catalogue tells compositions apart: its papers have configs, models and tasks of their own.
     chosen = [f"profile={profile}", f"task={recipe.task}", f"model@student={recipe.student}"]
     if recipe.teacher:
@@ -82,7 +78,7 @@ def _compose(recipe: Recipe, profile: str, overrides: tuple[Override, ...], _: C
     if own := _own_data(recipe, profile):
         chosen.append(f"data={own}")
     asked = tuple(override.text for override in overrides)
-    raw = _hydra_compose((*chosen, *recipe.overrides_of_method()), asked)
+    raw = compose_config((*chosen, *recipe.overrides_of_method()), asked, conf_folders())
     promised, scale = raw["profile"], raw["profile"]["scale"]
     devices = int(raw["student"][scale].get("devices", promised.get("devices", 1)))
     resources = _resources(raw, devices)
@@ -214,64 +210,3 @@ def _of_override(override: Override) -> Iterator[Departure]:
         settings = _SETTINGS.get(words[-1], (override.key,))
     for setting in settings:
         yield Departure(kind="override", setting=setting, ours=override.value, declared_by=override.text)
-
-
-@functools.lru_cache(maxsize=4096)
-def _composed_text(folders: tuple[Path, ...], chosen: tuple[str, ...], overrides: tuple[str, ...]) -> str:
-    """The composed config as JSON, from the cache where it has been composed before.
-
-    Hydra takes a tenth of a second for each of the dozens of compositions of a paper.
-    """
-    key = hashlib.sha256(json.dumps([_conf_hash(folders), chosen, overrides]).encode()).hexdigest()
-    cached = work_dir() / "cache" / "compositions" / f"{key[:32]}.json"
-    try:
-        return cached.read_text(encoding="utf-8")
-    except OSError:
-        text = _compose_by_hydra(folders, chosen, overrides)
-    # A cache that cannot be written costs time, nothing else.
-    with contextlib.suppress(OSError):
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        aside = cached.with_suffix(f".{os.getpid()}")
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(cached)
-    return text
-
-
-@functools.lru_cache(maxsize=8)
-def _conf_hash(folders: tuple[Path, ...]) -> str:
-    """A hash of all Hydra configs and of Hydra's version."""
-    digest = hashlib.sha256(importlib.metadata.version("hydra-core").encode())
-    for folder in folders:
-        for path in sorted(folder.rglob("*.yaml")):
-            digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
-
-
-def _compose_by_hydra(folders: tuple[Path, ...], chosen: tuple[str, ...], overrides: tuple[str, ...]) -> str:
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.errors import HydraException
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        if not GlobalHydra.instance().is_initialized():
-            initialize_config_dir(str(CONF), version_base="1.3", job_name="suite")
-        beside = ", ".join(f"file://{folder}" for folder in folders[1:])
-        searched = [f"hydra.searchpath=[{beside}]"] if beside else []
-        config = hydra_compose("config", overrides=[*searched, *chosen, *overrides])
-        return json.dumps(OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
-    except (HydraException, OmegaConfBaseException) as error:
-        lines = [line.strip().rstrip(".") for line in str(error).split("Config search path")[0].splitlines()]
-        # Hydra's further lines tell how to add a key, or what a group offers.
-        text = f"{'; '.join(lines[:2])} {', '.join(filter(None, lines[2:]))}".rstrip()
-        asked = f"override {' '.join(overrides)!r}" if overrides else f"recipe {' '.join(chosen)!r}"
-        raise SuiteError(
-            f"{asked} does not compose: {text}; 'python -m suite plan --format json' shows what there is"
-        ) from None
-
-
-def _hydra_compose(chosen: tuple[str, ...], overrides: tuple[str, ...]) -> dict[str, Any]:
-    result: dict[str, Any] = json.loads(_composed_text(tuple(conf_folders()), chosen, overrides))
-    return result

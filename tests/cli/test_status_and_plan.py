@@ -16,10 +16,8 @@ from suite.store.records import Record, write_record
 
 
 @pytest.fixture
-def folders(tmp_path, monkeypatch, shared_work):
-    """Folders with nothing in them but the shared cache of composed recipes."""
-    (tmp_path / "work").mkdir()
-    (tmp_path / "work" / "cache").symlink_to(shared_work / "cache")
+def folders(tmp_path, monkeypatch):
+    """Folders with nothing in them."""
     monkeypatch.setenv("SUITE_RESULTS", str(tmp_path / "results"))
     monkeypatch.setenv("SUITE_WORK", str(tmp_path / "work"))
     return tmp_path
@@ -256,12 +254,6 @@ def imported_by(*words: str) -> set[str]:
 )
 def test_verbs_that_train_nothing_import_nothing_that_trains(folders, words):
     assert not HEAVY & imported_by(*words)
-
-
-def test_a_plan_that_was_made_before_needs_no_hydra(folders):
-    words = ("plan", "--claim", "nkd-resnet18-student", "--profile", "smoke")
-    imported_by(*words)
-    assert not {"hydra", "omegaconf"} & imported_by(*words)
 
 
 def test_list_needs_neither_pandas_nor_hydra(folders):

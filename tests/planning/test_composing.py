@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,6 @@ from suite import paths
 from suite.contract import ComposedMethod, ComposedRecipe
 from suite.datasets import read_published
 from suite.errors import SuiteError
-from suite.paths import ROOT
 from suite.planning.composing import compose
 from suite.published.claims import Claim, Paper
 from suite.published.finding import select
@@ -199,34 +195,6 @@ def test_what_a_recipe_says_of_its_method_becomes_overrides():
     fgd = load_recipes()["retinanet-r50-fgd-retinanet-r101"]
     method = method_of(compose(fgd.model_copy(update={"title": "A's, B", "inherit": True}), "smoke"))
     assert (method.title, method.inherit) == ("A's, B", True)
-
-
-COMPOSE = """
-import sys
-from suite.planning.composing import compose
-from suite.published.recipes import Recipe
-composed = compose(Recipe(task='classification', student='resnet18'), 'smoke')
-print(composed.student.name, 'hydra' in sys.modules)
-"""
-
-
-def composed_in_another_process(work: object) -> str:
-    environment = {**os.environ, "SUITE_WORK": str(work)}
-    done = subprocess.run(
-        [sys.executable, "-c", COMPOSE], capture_output=True, text=True, check=True, env=environment, cwd=ROOT
-    )
-    assert done.stderr == ""
-    return done.stdout.strip()
-
-
-def test_what_was_composed_once_needs_hydra_no_more(tmp_path):
-    assert composed_in_another_process(tmp_path) == "resnet18 True"
-    assert composed_in_another_process(tmp_path) == "resnet18 False"
-
-
-def test_a_cache_that_cannot_be_written_costs_time_only(tmp_path):
-    (tmp_path / "file").write_text("", encoding="utf-8")
-    assert composed_in_another_process(tmp_path / "file") == "resnet18 True"
 
 
 def test_a_recipe_is_what_its_file_says():

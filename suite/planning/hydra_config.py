@@ -1,0 +1,525 @@
+"""Composes configs by Hydra; what compositions have in common is made once per process.
+
+`hydra.compose` takes a tenth of a second: it reads every YAML file again, merges Hydra's own settings in,
+copies everything and resolves it. A paper needs dozens of compositions, which differ in a few choices. Here
+Hydra's own steps are called one by one (parsing overrides, building the defaults list, merging files,
+applying overrides), and their results are kept wherever compositions share them:
+
+* a file is read once;
+* the files behind the choice of one group are merged once, into a `_Part`. Files of different groups end up
+  under different keys of the config, so the order in which the groups are merged does not matter;
+* a part is resolved once for all compositions that agree in it and in every part its interpolations can
+  reach.
+
+A composition that does not fit this picture goes to `hydra.compose` itself, and so does every one that fails:
+errors are worded as Hydra words them. `tests/planning/test_hydra_config.py` compares the two ways.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+import os
+import re
+import threading
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir, version
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.defaults_list import Overrides, create_defaults_list
+from hydra._internal.utils import create_config_search_path
+from hydra.core.default_element import ConfigDefault, GroupDefault, InputDefault, ResultDefault
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType, QuotedString
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from omegaconf.grammar.gen.OmegaConfGrammarParser import OmegaConfGrammarParser
+from omegaconf.grammar_parser import parse as parse_interpolation
+
+from suite.errors import SuiteError
+from suite.paths import CONF
+from suite.planning.config_files import ConfigCopies, ConfigFiles, OneEntry
+from suite.strict_yaml import shown
+
+MAIN_CONFIG = "config"
+"""The file of `suite/conf` whose defaults list names the groups."""
+
+VERSION_BASE = "1.3"
+"""The Hydra release whose defaults hold."""
+
+Lines = tuple[str, ...]
+"""Overrides as they are written."""
+
+_LOCK = threading.RLock()
+
+
+def compose_config(
+    choices: Lines, overrides: Lines = (), folders: Sequence[Path] = (CONF,)
+) -> dict[str, Any]:
+    """Composes `suite/conf/config.yaml`, exactly as Hydra does, and resolves it.
+
+    Args:
+        choices: what a recipe chooses, as Hydra overrides: `profile=mini`, `model@student=retinanet-r50`, and
+            values of its own such as `method.losses.fgd.arguments.alpha=0.1`.
+        overrides: the user's Hydra overrides, applied last.
+        folders: where the configs lie: first `suite/conf`, then folders with further choices of its groups
+            (`model/`, `method/`, ...). Files are read once per process.
+
+    Returns:
+        The whole config with its interpolations resolved, in the types of JSON (a key that is a number in
+        YAML is a string here). It belongs to the caller.
+
+    Raises:
+        SuiteError: an override does not compose, calls a resolver or changes a setting of Hydra itself; a
+            folder or a file is missing; a file is not valid YAML; two folders have a choice of the same name.
+    """
+    absolute = tuple(Path(os.path.abspath(folder)) for folder in folders)
+    # Compositions share nodes, which know the config they stand in.
+    with _LOCK:
+        text = _composed(absolute, tuple(choices), tuple(overrides))
+    composed: dict[str, Any] = json.loads(text)
+    return composed
+
+
+@functools.lru_cache(maxsize=4096)
+def _composed(folders: tuple[Path, ...], choices: Lines, overrides: Lines) -> str:
+    """The composed config as JSON."""
+    composer = _composer(folders)
+    _refuse_what_is_no_choice(composer, choices, overrides)
+    try:
+        return composer.compose((*choices, *overrides))
+    except SuiteError:
+        raise
+    except Exception:
+        # Either it does not fit, or it is wrong, and Hydra says how.
+        return _composed_by_hydra(folders, choices, overrides)
+
+
+@functools.cache
+def _composer(folders: tuple[Path, ...]) -> _Composer:
+    for folder in folders:
+        if not folder.is_dir():
+            raise SuiteError(f"{shown(folder)}: there is no such folder of configs; name one that exists")
+    return _Composer(folders)
+
+
+class _DoesNotFitError(Exception):
+    """This composition cannot be put together from parts."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What stands under one key of a composed config, before interpolations are resolved.
+
+    Attributes:
+        key: what it was made of: parts with the same key are the same.
+        node: the merged files.
+        content: the same as plain dictionaries and lists.
+        reads: the paths that its interpolations name; None where that is not plain to see.
+    """
+
+    key: Hashable
+    node: DictConfig
+    content: Any
+    reads: frozenset[str] | None
+
+    @classmethod
+    def of(cls, key: Hashable, node: DictConfig) -> _Part:
+        """The part that a node is."""
+        content = OmegaConf.to_container(node, resolve=False)
+        return cls(key, node, content, _reads(content))
+
+    def at(self, path: str) -> Any:
+        """The unresolved value at a path of the config, or the last value on the way that holds no keys."""
+        value = self.content
+        for step in path.split(".")[1:]:
+            if not isinstance(value, dict) or step not in value:
+                break
+            value = value[step]
+        return value
+
+
+@dataclass
+class _Composer:
+    """Composes configs of the same folders from parts that are kept.
+
+    Attributes:
+        folders: where the configs lie; the first holds the main config.
+    """
+
+    folders: tuple[Path, ...]
+    _parsed: dict[str, Override] = field(default_factory=dict)
+    _defaults: dict[Lines, list[ResultDefault]] = field(default_factory=dict)
+    _entries: dict[Hashable, list[ResultDefault] | None] = field(default_factory=dict)
+    _parts: dict[Hashable, dict[str, _Part]] = field(default_factory=dict)
+    _values: dict[Hashable, tuple[str, frozenset[str] | None]] = field(default_factory=dict)
+    _resolved: dict[Hashable, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        version.setbase(VERSION_BASE)
+        self._files = ConfigFiles(self.folders)
+        self._loader = ConfigLoaderImpl(create_config_search_path(str(self.folders[0])))
+        self._parser = OverridesParser.create()
+
+    def parsed(self, line: str) -> Override:
+        """An override as Hydra reads it.
+
+        Raises:
+            HydraException: it is none.
+        """
+        if line not in self._parsed:
+            [self._parsed[line]] = self._parser.parse_overrides([line])
+        return self._parsed[line]
+
+    def compose(self, lines: Lines) -> str:
+        """The config with these overrides, as JSON.
+
+        Raises:
+            SuiteError: a file cannot be read.
+            Exception: it does not fit into parts, or does not compose.
+        """
+        overrides = [self.parsed(line) for line in lines]
+        if any(override.is_sweep_override() for override in overrides):
+            raise _DoesNotFitError
+        # What chooses files, and what sets values: Hydra looks whether there is such a group.
+        values = Overrides(self._files, overrides).config_overrides
+        chosen = [override for override in overrides if not any(override is value for value in values)]
+        parts = self._parts_of(self.defaults_list(chosen))
+        for name in _touched(parts, values):
+            parts[name] = replace(parts[name], node=copy.deepcopy(parts[name].node))
+        root = OmegaConf.create({}, flags={"no_deepcopy_set_nodes": True})
+        for name, part in parts.items():
+            root[name] = part.node
+        OmegaConf.set_struct(root, True)
+        self._loader._apply_overrides_to_config(values, root)
+        return self._as_json(root, self._after(values, root, parts))
+
+    def defaults_list(self, chosen: list[Override]) -> list[ResultDefault]:
+        """The files to merge, in Hydra's order.
+
+        Args:
+            chosen: the overrides that choose files.
+        """
+        key = tuple(str(override.input_line) for override in chosen)
+        if key not in self._defaults:
+            try:
+                files = self._by_entry(chosen)
+            except HydraException:
+                # The whole list reads files in Hydra's order, in which a broken one may come first.
+                files = None
+            self._defaults[key] = _files_of(self._files, chosen) if files is None else files
+        return self._defaults[key]
+
+    def _by_entry(self, chosen: list[Override]) -> list[ResultDefault] | None:
+        """The same, put together from what each entry of the main defaults list brings.
+
+        Returns:
+            None where an entry may depend on more than its own choice: where an override does more than to
+            replace a choice, or a chosen file has choices of its own.
+        """
+        if any(override.type is not OverrideType.CHANGE for override in chosen):
+            return None
+        replaced: dict[str, Any] = {override.get_key_element(): override.value() for override in chosen}
+        main = self._files.load_config(MAIN_CONFIG)
+        entries = copy.deepcopy(main.defaults_list or []) if main else []
+        choices: dict[str, str] = {}
+        for entry in entries:
+            if isinstance(entry, GroupDefault):
+                entry.update_parent("", "")
+                key = entry.get_override_key()
+                entry.value = replaced.pop(key, entry.value)
+                if not isinstance(entry.value, str) or entry.optional or entry.override or key in choices:
+                    return None
+                choices[key] = entry.value
+            elif not entry.is_self():
+                return None
+        if replaced or not any(entry.is_self() for entry in entries):
+            return None
+        # As in Hydra, an entry may name the choices of those that name no others.
+        known = OmegaConf.create({key: choice for key, choice in choices.items() if "${" not in choice})
+        files: list[ResultDefault] = []
+        for entry in entries:
+            if isinstance(entry, GroupDefault) and entry.is_interpolation():
+                entry.resolve_interpolation(known)
+            brought = self._brought(entry)
+            if brought is None:
+                return None
+            files += brought
+        return files
+
+    def _brought(self, entry: InputDefault) -> list[ResultDefault] | None:
+        """The files that one entry brings, or None where other choices may change them."""
+        key = () if entry.is_self() else (entry.get_override_key(), entry.get_name())
+        if key not in self._entries:
+            listed = _files_of(OneEntry(self._files, MAIN_CONFIG, entry), [])
+            found = [file for file in listed if (file.config_path == MAIN_CONFIG) == entry.is_self()]
+            independent = entry.is_self() or all(self._has_no_choices(file) for file in found)
+            self._entries[key] = found if independent else None
+        return self._entries[key]
+
+    def _has_no_choices(self, file: ResultDefault) -> bool:
+        """Whether the defaults list of a file names files only."""
+        loaded = self._files.load_config(str(file.config_path))
+        defaults = loaded.defaults_list if loaded else None
+        return all(
+            isinstance(other, ConfigDefault) and "${" not in str(other.path) for other in defaults or []
+        )
+
+    def _parts_of(self, defaults: list[ResultDefault]) -> dict[str, _Part]:
+        """Merges the files of each key of the config; keys in the order in which they first appear.
+
+        Raises:
+            _DoesNotFitError: files of different packages share a key.
+        """
+        packages: dict[str, list[ResultDefault]] = {}
+        for default in defaults:
+            # Files without a package are taken one by one: they may have several keys.
+            top = re.split(r"[.\[]", default.package or "", maxsplit=1)[0] or f"/{default.config_path}"
+            packages.setdefault(top, []).append(default)
+        parts: dict[str, _Part] = {}
+        for files in packages.values():
+            made = self._merged(tuple((str(file.config_path), file.package) for file in files), files)
+            if parts.keys() & made.keys():
+                raise _DoesNotFitError
+            parts |= made
+        return parts
+
+    def _merged(self, key: Hashable, files: list[ResultDefault]) -> dict[str, _Part]:
+        """What Hydra makes of these files, by key of the config."""
+        if key not in self._parts:
+            # What has a package is copied into it; of what has none, merging takes the nodes themselves.
+            packaged = all(file.package for file in files)
+            source = self._files if packaged else ConfigCopies(self._files)
+            merged = self._loader._compose_config_from_defaults_list(files, source)
+            self._parts[key] = {
+                name: _Part.of((key, name), node) for name, node in _containers(merged).items()
+            }
+        return self._parts[key]
+
+    def _after(self, values: list[Override], root: DictConfig, before: dict[str, _Part]) -> dict[str, _Part]:
+        """The parts after overrides were applied; the key of one that may have changed includes them."""
+        touched = _touched(before, values)
+        lines = tuple(override.input_line for override in values)
+        return {
+            name: before[name]
+            if name in before and name not in touched
+            else _Part.of((before[name].key if name in before else None, name, lines), node)
+            for name, node in _containers(root).items()
+        }
+
+    def _as_json(self, root: DictConfig, parts: dict[str, _Part]) -> str:
+        """Resolves what has not been resolved before.
+
+        Raises:
+            OmegaConfBaseException: an interpolation leads nowhere, or a value is missing.
+        """
+        texts = []
+        for name, part in parts.items():
+            key = (part.key, self._seen_by(part, parts))
+            if key not in self._resolved:
+                content = OmegaConf.to_container(part.node, resolve=True, throw_on_missing=True)
+                self._resolved[key] = json.dumps(content)
+            texts.append(f"{json.dumps(name)}: {self._resolved[key]}")
+        return f"{{{', '.join(texts)}}}"
+
+    def _seen_by(self, part: _Part, parts: Mapping[str, _Part]) -> Hashable:
+        """All that a part may resolve to another value by: what its interpolations lead to, in the end."""
+        values: dict[str, str] = {}
+        left = [part.reads]
+        while left:
+            reads = left.pop()
+            if reads is None:
+                return tuple(sorted((name, other.key) for name, other in parts.items()))
+            for path in reads - values.keys():
+                values[path], further = self._value(path, parts)
+                left.append(further)
+        return tuple(sorted(values.items()))
+
+    def _value(self, path: str, parts: Mapping[str, _Part]) -> tuple[str, frozenset[str] | None]:
+        """The unresolved value at a path as JSON, and the paths that its interpolations name."""
+        part = parts.get(path.partition(".")[0])
+        if part is None:
+            return "", frozenset()
+        if (part.key, path) not in self._values:
+            value = part.at(path)
+            self._values[part.key, path] = json.dumps(value), _reads(value)
+        return self._values[part.key, path]
+
+
+def _files_of(files: ConfigFiles, chosen: list[Override]) -> list[ResultDefault]:
+    """Hydra's defaults list of the main config, without Hydra's own settings."""
+    defaults: list[ResultDefault] = create_defaults_list(
+        repo=files, config_name=MAIN_CONFIG, overrides_list=chosen, prepend_hydra=False, skip_missing=False
+    ).defaults
+    return defaults
+
+
+def _containers(config: DictConfig) -> dict[str, DictConfig]:
+    """The content of a config by key.
+
+    Raises:
+        _DoesNotFitError: there is something else than mappings.
+    """
+    nodes = {name: config._get_node(name) for name in config}
+    if not all(
+        isinstance(name, str) and isinstance(node, DictConfig) and isinstance(node._value(), dict)
+        for name, node in nodes.items()
+    ):
+        raise _DoesNotFitError
+    return nodes  # type: ignore[return-value]  # as seen
+
+
+_INTERPOLATION = re.compile(r"\$\{")
+_PLAIN_INTERPOLATION = re.compile(r"\$\{\s*([A-Za-z_]\w*(?:\.[\w-]+)*)(?=\s*\}|\.\$\{)")
+"""An interpolation by a path from the top of the config; its last steps may be interpolations themselves."""
+
+
+def _reads(content: Any) -> frozenset[str] | None:
+    """The paths that interpolations in a value name; None if one of them is not plain.
+
+    Not plain are relative interpolations, brackets and calls of a resolver.
+    """
+    found: set[str] = set()
+    for text in _texts(content):
+        plain = _PLAIN_INTERPOLATION.findall(text)
+        if len(plain) != len(_INTERPOLATION.findall(text)):
+            return None
+        found.update(plain)
+    return frozenset(found)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All strings in a value, but for keys."""
+    if isinstance(value, QuotedString):
+        yield value.text
+    elif isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)
+
+
+def _reach(parts: Mapping[str, _Part], names: Iterable[str]) -> set[str]:
+    """All parts that interpolations of these parts may lead to, directly or by others, and themselves."""
+    found: set[str] = set()
+    left = {name for name in names if name in parts}
+    while left:
+        name = left.pop()
+        found.add(name)
+        reads = parts[name].reads
+        named = parts if reads is None else {path.partition(".")[0] for path in reads}
+        left |= {other for other in named if other in parts} - found
+    return found
+
+
+def _touched(parts: Mapping[str, _Part], values: list[Override]) -> set[str]:
+    """The parts that overrides may change: Hydra follows interpolations on the way to what it sets."""
+    if any("${" in str(override.input_line) for override in values):
+        return set(parts)
+    names = [re.split(r"[.\[]", override.key_or_group, maxsplit=1)[0] for override in values]
+    # `[student].name` begins with a bracket.
+    return set(parts) if "" in names else _reach(parts, names)
+
+
+def _refuse_what_is_no_choice(composer: _Composer, choices: Lines, overrides: Lines) -> None:
+    """Refuses overrides that mean something else on each machine and day, or nothing for a training.
+
+    Raises:
+        SuiteError: an override calls a resolver (`${oc.env:HOME}`, `${now:%H}`) or is about Hydra itself.
+    """
+    for line in (*choices, *overrides):
+        whose = "override" if line in overrides else "the recipe's override"
+        try:
+            override = composer.parsed(line)
+        except HydraException:
+            # Hydra says so better, with the rest of the command.
+            continue
+        if override.is_hydra_override() or override.key_or_group == "hydra":
+            raise SuiteError(f"{whose} {line!r}: settings of Hydra itself change no training; leave it out")
+        if any(_calls_a_resolver(text) for text in _texts(override._value)):
+            raise SuiteError(
+                f"{whose} {line!r} calls a resolver, which may give another value on another machine or day; "
+                "write the value itself"
+            )
+
+
+def _calls_a_resolver(text: str) -> bool:
+    if "${" not in text:
+        return False
+    try:
+        left = [parse_interpolation(text)]
+    except OmegaConfBaseException:
+        # It does not compose, which is said elsewhere.
+        return False
+    while left:
+        node = left.pop()
+        if isinstance(node, OmegaConfGrammarParser.InterpolationResolverContext):
+            return True
+        left += getattr(node, "children", None) or []
+    return False
+
+
+def _composed_by_hydra(folders: tuple[Path, ...], choices: Lines, overrides: Lines) -> str:
+    """The config as `hydra.compose` makes it, as JSON.
+
+    Raises:
+        SuiteError: it does not compose.
+    """
+    try:
+        return json.dumps(plain_hydra((*choices, *overrides), folders))
+    # Hydra raises ValueError and TypeError too, where a value has the wrong type.
+    except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
+        # Behind the first lines Hydra lists where it looked, and OmegaConf the type of the node.
+        told = str(error).split("Config search path")[0].split("object_type=")[0]
+        lines = list(filter(None, (line.strip().rstrip(".") for line in told.splitlines())))
+        # Hydra's further lines tell how to add a key, or what a group offers.
+        text = f"{'; '.join(lines[:2])} {', '.join(lines[2:])}".rstrip()
+        asked = f"override {' '.join(overrides)!r}" if overrides else f"recipe {' '.join(choices)!r}"
+        raise SuiteError(
+            f"{asked} does not compose: {text}{_where(error, folders)}; "
+            "'python -m suite plan --format json' shows what there is"
+        ) from None
+
+
+def plain_hydra(lines: Lines, folders: Sequence[Path] = (CONF,)) -> Any:
+    """Composes and resolves by Hydra's public interface alone: slow, and right by definition.
+
+    Args:
+        lines: all overrides.
+        folders: where the configs lie; the first holds the main config.
+
+    Raises:
+        HydraException: an override is wrong.
+        OmegaConfBaseException: an interpolation leads nowhere, or a value is missing.
+        ValueError: a value has the wrong type.
+    """
+    first, *others = folders
+    further = [f"hydra.searchpath=[{','.join(_quoted(f'file://{folder}') for folder in others)}]"]
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(first), version_base=VERSION_BASE, job_name="suite"):
+        config = hydra_compose(MAIN_CONFIG, overrides=[*(further if others else ()), *lines])
+    return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+
+
+def _quoted(text: str) -> str:
+    """A string in the grammar of overrides."""
+    return "'" + re.sub(r"(\\*)'", r"\1\1\\'", text) + "'"
+
+
+def _where(error: Exception, folders: Sequence[Path]) -> str:
+    """The file whose defaults list asks for something that there is not."""
+    asking = re.match(r"In '([^']+)'", str(error)) if isinstance(error, MissingConfigException) else None
+    paths = [folder / f"{asking[1]}.yaml" for folder in folders] if asking else []
+    return "".join(
+        f" ({shown(path)})" for path in paths if path.is_file() and asking and asking[1] != MAIN_CONFIG
+    )
