@@ -409,5 +409,5 @@ def test_continuous_integration_says_the_outcome_of_the_tests_last_whatever_the_
 
 
 def test_the_nightly_run_covers_every_paper():
-    papers = sorted(path.stem for path in (ROOT / "baselines" / "claims").glob("*.yaml"))
+    papers = sorted(path.parent.name for path in (ROOT / "baselines" / "papers").glob("*/claims.yaml"))
     assert workflow("nightly-gpu.yml")["jobs"]["reproduce"]["strategy"]["matrix"]["paper"] == papers
