@@ -211,15 +211,15 @@ def test_a_truncated_record_stops_every_verb_with_one_line_before_anything_chang
 @pytest.mark.parametrize(
     ("name", "old", "new", "says"),
     [
-        ("claims/mgd.yaml", "    role: ours\n", "    role: own\n", "role"),
-        ("claims/mgd.yaml", "claims:\n", "claims: [\n", ""),
+        ("papers/mgd/claims.yaml", "    role: ours\n", "    role: own\n", "role"),
+        ("papers/mgd/claims.yaml", "claims:\n", "claims: [\n", ""),
         (
-            "recipes/classification.yaml",
+            "papers/mgd/recipes.yaml",
             "student: resnet34}",
             "student: resnet43}",
             "did you mean 'resnet34'",
         ),
-        ("recipes/classification.yaml", "resnet18-mgd-resnet34:", "resnet18-mgd-34:", "there is no recipe"),
+        ("papers/mgd/recipes.yaml", "resnet18-mgd-resnet34:", "resnet18-mgd-34:", "there is no recipe"),
     ],
 )
 def test_a_broken_baselines_file_is_one_line(suite, tmp_path, name, old, new, says):
@@ -238,7 +238,7 @@ def test_a_broken_baselines_file_is_one_line(suite, tmp_path, name, old, new, sa
     assert done.stderr.count("\n") == 1
     assert says in done.stderr
     # A claim that names a recipe is where a recipe's new name is missed.
-    assert ("claims/mgd.yaml:" if says == "there is no recipe" else f"{name}:") in done.stderr
+    assert ("papers/mgd/claims.yaml:" if says == "there is no recipe" else f"{name}:") in done.stderr
 
 
 def _no_file_above(size: int):

@@ -3,7 +3,7 @@
 import pytest
 
 from suite.audit.dry_run import dry_run
-from suite.contract import BlockedError
+from suite.contract import BlockedError, Resources
 from suite.errors import SuiteError
 from suite.planning.composing import compose
 from suite.published.recipes import load_recipes
@@ -93,7 +93,11 @@ def test_resources_that_there_cannot_be_are_refused_in_one_line(resources, text)
 
 
 def test_resources_are_part_of_the_run_and_of_nothing_embedded():
-    assert composed("resnet18")["devices"] == 8
-    assert "published_devices" not in composed("resnet18", "resources.devices=8")
+    published, ours = composed("resnet18"), composed("resnet18", "resources.devices=2")
+    assert (published.devices, published.devices_used, published.resources) == (8, 8, Resources())
+    assert (ours.devices, ours.devices_used, ours.resources) == (8, 2, Resources(devices=2))
+    # What is as published is no departure, and no other run.
+    assert composed("resnet18", "resources.devices=8").resources == Resources()
+    assert composed("resnet18", "resources.devices=8").departures == published.departures
     with pytest.raises(SuiteError, match=r"resources\.devices: profile mini needs no more than there is"):
         compose(load_recipes()["resnet18"], "mini", ("resources.devices=1",))
