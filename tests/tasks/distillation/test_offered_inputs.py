@@ -171,7 +171,7 @@ def test_the_index_is_carried_through_wrapped_and_nested_pipelines():
     init_default_scope("mmdet")
     inner = {"type": "CocoDataset", "pipeline": [{"type": "LoadImageFromFile"}]}
     packing = {"type": "PackDetInputs", "meta_keys": ["img_id"]}
-    nested = {"type": "RandomChoice", "transforms": [[{"type": "PackDetInputs"}]]}
+    nested: dict[str, Any] = {"type": "RandomChoice", "transforms": [[{"type": "PackDetInputs"}]]}
     wrapped = {"type": "MultiImageMixDataset", "dataset": inner, "pipeline": [packing, nested]}
     carry_sample_index(wrapped)
     carry_sample_index(wrapped)
