@@ -341,10 +341,15 @@ def _build_loss(
         if not loss.get("each_level", False):
             channels = {argument: _channels(shapes[word]) for argument, word in sources.items()}
             return _checked(name, kind(**arguments, **channels), loss["inputs"])
-        if not features or not all(isinstance(shapes[word], list) for word in features):
+        counts = {
+            word: len(shapes[word]) if isinstance(shapes[word], list) else 1
+            for word in (*features, *sources.values())
+        }
+        if not counts or len(set(counts.values())) > 1 or not isinstance(shapes[next(iter(counts))], list):
+            found = ", ".join(f"{word} has {count}" for word, count in counts.items()) or "it has none"
             raise BlockedError(
-                f"loss {name!r} is built for each level; its taps must list their modules, or name a module "
-                "that has an output a level"
+                f"loss {name!r} is built for each level, and of levels {found}; list as many modules in "
+                "every tap, or name modules that have an output a level"
             )
         return nn.ModuleList(
             _checked(
@@ -395,24 +400,38 @@ def _check_task_weight(name: str, module: nn.Module, task_loss_weight: float) ->
 def _check_levels(name: str, compared: Sequence[str], shapes: Mapping[str, Feature]) -> None:
     """Makes sure that a loss compares maps of equal size.
 
+    A student's feature is compared with the teacher's of the same name; where a loss takes but one of
+    either, with that.
+
     Raises:
         BlockedError: number or size of the levels differ; says where.
     """
-    if [word.partition(".")[0] for word in sorted(compared)] != ["student", "teacher"]:
+    own, others = ([word for word in compared if word.startswith(side)] for side in ("student.", "teacher."))
+    if len(own) == len(others) == 1:
+        _compare_levels(name, own[0], others[0], shapes)
         return
-    ours, theirs = (shapes[word] if isinstance(shapes[word], list) else [shapes[word]] for word in compared)
+    for word in own:
+        if (other := f"teacher.{word.partition('.')[2]}") in others:
+            _compare_levels(name, word, other, shapes)
+
+
+def _compare_levels(name: str, student: str, teacher: str, shapes: Mapping[str, Feature]) -> None:
+    """Makes sure that two features have as many levels of the same sizes.
+
+    Raises:
+        BlockedError: they have not.
+    """
+    ours, theirs = (_tensors_of(shapes[word]) for word in (student, teacher))
     if len(ours) != len(theirs):
         raise BlockedError(
-            f"loss {name!r}: {compared[0]} has {len(ours)} levels and {compared[1]} has {len(theirs)}; "
+            f"loss {name!r}: {student} has {len(ours)} levels and {teacher} has {len(theirs)}; "
             "list as many modules in both taps, or say same_size: false of a loss that takes them"
         )
     for level, (one, other) in enumerate(zip(ours, theirs, strict=True)):
-        if not (isinstance(one, Tensor) and isinstance(other, Tensor)):
-            continue
         if one.ndim == other.ndim == 4 and one.shape[2:] != other.shape[2:]:
             sizes = ["{} x {}".format(*feature.shape[2:]) for feature in (one, other)]
             raise BlockedError(
-                f"loss {name!r}: level {level} of {compared[0]} is {sizes[0]} and of {compared[1]} "
+                f"loss {name!r}: level {level} of {student} is {sizes[0]} and of {teacher} "
                 f"{sizes[1]}; tap modules of the same stride, or say same_size: false of a loss that takes "
                 "them"
             )
@@ -420,10 +439,15 @@ def _check_levels(name: str, compared: Sequence[str], shapes: Mapping[str, Featu
 
 def _channels(feature: Feature) -> int:
     """Channels of a tapped tensor: dimension 1 of a map or of logits, the last one of tokens."""
-    one = feature
-    while isinstance(one, list):
-        one = one[0]
+    one = _tensors_of(feature)[0]
     return int(one.shape[2] if one.ndim == 3 else one.shape[1])
+
+
+def _tensors_of(feature: Feature) -> list[Tensor]:
+    """The tensors of a feature in order, whatever they are nested in."""
+    if isinstance(feature, Tensor):
+        return [feature]
+    return [tensor for part in feature for tensor in _tensors_of(part)]
 
 
 def _scaled(value: Any, weight: float) -> Any:

@@ -11,6 +11,7 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+import tests.tasks.distillation.seen  # noqa: F401  (registers the losses)
 from suite.contract import BlockedError
 from tasks.distillation.distiller import Distiller
 from tasks.distillation.inputs import model_word
@@ -306,6 +307,10 @@ def test_a_tap_that_is_declared_wrongly_is_refused_by_name(text: str) -> None:
 
 
 BROKEN_LOSSES: dict[str, dict[str, Any]] = {
+    r"of levels student\.neck has 2, student\.pooled has 1; list as many modules": {
+        "each_level": True,
+        "channels": {"channels": "student.pooled"},
+    },
     r"loss 'seen': no key 'argument': did you mean 'arguments'": {"argument": {}},
     r"loss 'seen' of type SeenByATset: no loss 'SeenByATset' .* did you mean 'SeenByATest'": {
         "type": "SeenByATset"
@@ -356,3 +361,20 @@ def test_words_are_read_into_side_kind_and_name() -> None:
         None,
         None,
     ]
+
+
+class Coarse(Network):
+    """The same network on maps of half the size."""
+
+    def extract_feat(self, inputs: Tensor) -> Any:
+        return super().extract_feat(nn.functional.avg_pool2d(inputs, 2))
+
+
+def test_every_pair_of_features_of_one_name_must_have_the_same_sizes() -> None:
+    words = ("student.neck", "student.output:bbox_head", "teacher.neck", "teacher.output:bbox_head")
+    text = r"'seen': level 0 of student\.neck is 4 x 4 and of teacher\.neck 8 x 8; tap modules of the same"
+    with pytest.raises(BlockedError, match=text):
+        distiller(*words, student=Coarse(4))
+    # Maps that nobody compares may differ.
+    distiller("student.neck", "student.pooled", "teacher.output:bbox_head", student=Coarse(4))
+    distiller(*words, student=Coarse(4), same_size=False)
