@@ -6,14 +6,15 @@ import functools
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, RootModel
+from pydantic import RootModel
 
 from suite.catalogue import Catalogue, collect, current, entries
 from suite.errors import SuiteError, did_you_mean
+from suite.strict import Strict
 from suite.strict_yaml import parse
 
 
-class MetricKind(BaseModel):
+class MetricKind(Strict):
     """What a number of this name measures.
 
     Attributes:
@@ -22,8 +23,6 @@ class MetricKind(BaseModel):
         better: which way is better.
         headline: whether `list` shows it; it counts the others.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     title: str
     unit: str

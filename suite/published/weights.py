@@ -11,7 +11,7 @@ import urllib.parse
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
+from pydantic import Field, RootModel, model_validator
 
 from suite import paths
 from suite.catalogue import Catalogue, collect, current, entries
@@ -23,20 +23,19 @@ from suite.published.metrics import read_metrics
 from suite.published.models import read_models
 from suite.published.names import DatasetName, Known
 from suite.published.roles import load_roles
+from suite.strict import Strict
 from suite.strict_yaml import parse, refuse
 
 Address = Annotated[str, Field(pattern=r"^https?://[\w.:-]+/[\w/.%-]+-[0-9a-f]{8}\.pth$")]
 
 
-class Checkpoint(BaseModel):
+class Checkpoint(Strict):
     """A file of weights that others have published.
 
     Attributes:
         id: what it is called here.
         address: where it lies; None where it is not published, or on private drives only.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     id: str
     address: Address | None = None
