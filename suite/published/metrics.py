@@ -29,9 +29,14 @@ class MetricKind(Strict):
     better: Literal["higher", "lower"]
     headline: bool = False
 
+    @property
+    def sign(self) -> Literal[1, -1]:
+        """What a difference is multiplied by to be positive where it is for the better."""
+        return 1 if self.better == "higher" else -1
+
     def gain(self, value: float, alone: float) -> float:
         """How much better a value is than that of the student alone, in points of the unit."""
-        return value - alone if self.better == "higher" else alone - value
+        return self.sign * (value - alone)
 
 
 class _Metrics(RootModel[dict[str, MetricKind]]):

@@ -72,7 +72,7 @@ class Weights(Checkpoint):
 
     Attributes:
         model: of ``baselines/models.yaml``; the key of an entry that does not say.
-        zoo: ``<package>::<name>`` in the model index that the package ships.
+        zoo: ``<package>::<name>`` in the model index that the package ships; None where it is in no zoo.
         dataset: what it was trained for.
         schedule: in words.
         accuracy: as published.
@@ -82,7 +82,7 @@ class Weights(Checkpoint):
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
     model: str
-    zoo: Annotated[str, Field(pattern=r"^mm(det|seg|pretrain)::[\w.-]+$")] | None = None
+    zoo: Annotated[str, Field(pattern=r"^\w+::[\w.-]+$")] | None = None
     dataset: DatasetName
     schedule: str
     accuracy: Numbers = {}
@@ -104,11 +104,11 @@ class Weights(Checkpoint):
 
     @model_validator(mode="after")
     def _is_published_or_not(self) -> Weights:
-        facts = (self.zoo, self.address, self.accuracy or None)
-        if self.unpublished and any(facts):
+        facts = (self.address, self.accuracy or None)
+        if self.unpublished and (self.zoo or any(facts)):
             raise ValueError("said to be unpublished; leave out zoo, address and accuracy")
         if not self.unpublished and not all(facts):
-            raise ValueError("needs zoo, address and accuracy; or say why it is 'unpublished'")
+            raise ValueError("needs address and accuracy; or say why it is 'unpublished'")
         return self
 
 
