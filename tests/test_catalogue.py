@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from suite.catalogue import conf_folders, import_file, papers_folders, python_files
-from suite.cli import main
+from suite.cli import build_parser, main
+from suite.cli.selection import command_of
 from suite.errors import SuiteError
 from suite.paths import CONF, ROOT
 from suite.published.finding import load_papers, select
@@ -281,3 +282,10 @@ def test_a_python_file_that_is_not_there_is_answered_with_those_that_are(pkd):
 
 def test_tasks_of_the_checkout_name_adapters_of_the_checkout():
     assert all(task.adapter.startswith("tasks.adapters.") for task in load_tasks().values())
+
+
+def test_the_command_that_makes_the_same_selection_again_names_the_folders_too():
+    words = ["plan", "--papers", "a b", "--papers", "c", "--paper", "pkd", "--profile", "smoke"]
+    args = build_parser("plan").parse_args(words)
+    args.overrides = []
+    assert command_of(args).startswith("python -m suite plan --papers 'a b' --papers c --paper pkd ")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import os
+import resource
 import shutil
 import subprocess
 import sys
-import time
 import venv
 import zipfile
 from collections.abc import Callable, Iterable
@@ -157,10 +157,15 @@ def test_the_installed_command_lists_shows_plans_and_reports_in_an_empty_folder(
     assert "mgd-resnet18" in listed.stdout
 
 
-def test_planning_writes_nothing(installed: Installed, tmp_path: Path):
-    before = sorted(tmp_path.rglob("*"))
+def test_what_it_writes_goes_below_the_current_folder_or_where_the_variables_point(
+    installed: Installed, tmp_path: Path
+):
     assert installed("plan", "--claim", "mgd-resnet18").returncode == 0
-    assert sorted(tmp_path.rglob("*")) == before
+    assert (tmp_path / ".work" / "cache").is_dir()
+    elsewhere = tmp_path / "elsewhere"
+    variables = {"SUITE_RESULTS": str(elsewhere / "results"), "SUITE_WORK": str(elsewhere / "work")}
+    assert installed("plan", "--claim", "nkd-resnet18-nkd", **variables).returncode == 0
+    assert (elsewhere / "work" / "cache").is_dir()
 
 
 def test_the_doctor_says_once_what_training_lacks_and_how_to_get_it(installed: Installed):
@@ -197,16 +202,21 @@ def test_an_environment_inside_of_a_repository_does_not_lend_the_suite_its_commi
     assert "installed as a package" in answer.stdout
 
 
-@pytest.mark.slow
-def test_list_answers_in_less_than_a_second(installed: Installed):
-    def seconds() -> float:
-        begin = time.perf_counter()
-        assert installed("list").returncode == 0
-        return time.perf_counter() - begin
+def seconds_of_work() -> float:
+    """CPU time of all commands run so far: unlike the clock, it hardly depends on what else goes on."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
+
+def test_list_takes_less_than_a_second(installed: Installed):
+    def seconds() -> float:
+        before = seconds_of_work()
+        assert installed("list").returncode == 0
+        return seconds_of_work() - before
+
+    # The first one compiles the modules that pip left as they are.
     seconds()
-    # The quickest of several: what else the machine does is not the suite's doing.
-    assert min(seconds() for _ in range(5)) < 1
+    assert min(seconds() for _ in range(3)) < 1
 
 
 def test_the_wheel_holds_code_data_and_templates_and_no_tests(wheel: Path):

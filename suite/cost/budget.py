@@ -11,6 +11,7 @@ from suite.cost.estimate import Cost
 from suite.cost.totals import PlanCost, in_words, unit
 from suite.published.claims import Claim
 from suite.published.finding import find_claim
+from suite.published.metrics import find_metric
 from suite.published.names import MetricName
 from suite.published.priors import find_prior
 
@@ -149,4 +150,4 @@ def _gain(claim: Claim, metric: MetricName) -> float | None:
     if claimed.gain is not None or claim.baseline is None:
         return claimed.gain
     alone = find_claim(claim.baseline)[1].metrics.get(metric)
-    return None if alone is None else claimed.value - alone.value
+    return None if alone is None else find_metric(metric).gain(claimed.value, alone.value)

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, RootModel, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, RootModel, model_validator
 
 from suite.catalogue import Catalogue, collect, current, entries
 from suite.paths import datasets_dir
+from suite.strict import Strict
 from suite.strict_yaml import parse
 
 Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
@@ -20,18 +21,14 @@ IGNORED = 255
 """Label of pixels that are not scored."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class Size(_Strict):
+class Size(Strict):
     """Width and height of an image in pixels."""
 
     width: PositiveInt
     height: PositiveInt
 
 
-class Groups(_Strict):
+class Groups(Strict):
     """Folders that divide images by class or town.
 
     Attributes:
@@ -47,7 +44,7 @@ class Groups(_Strict):
     name: str | None = None
 
 
-class Images(_Strict):
+class Images(Strict):
     """A folder of images.
 
     Attributes:
@@ -67,7 +64,7 @@ class Images(_Strict):
     groups: Groups | None = None
 
 
-class Instances(_Strict):
+class Instances(Strict):
     """A file of boxes and masks in COCO's format.
 
     Attributes:
@@ -85,7 +82,7 @@ class Instances(_Strict):
     categories: PositiveInt
 
 
-class LabelMaps(_Strict):
+class LabelMaps(Strict):
     """A folder of images whose pixels are class numbers (`PublishedDataset.labels`), one for each photo.
 
     Attributes:
@@ -101,7 +98,7 @@ class LabelMaps(_Strict):
     images: str
 
 
-class Checksummed(_Strict):
+class Checksummed(Strict):
     """A file whose publisher gives a checksum.
 
     Attributes:
@@ -113,7 +110,7 @@ class Checksummed(_Strict):
     md5: Md5
 
 
-class InTheWay(_Strict):
+class InTheWay(Strict):
     """A file that must not be there.
 
     Attributes:
@@ -125,7 +122,7 @@ class InTheWay(_Strict):
     why: str
 
 
-class PublishedDataset(_Strict):
+class PublishedDataset(Strict):
     """One published data set.
 
     Attributes:

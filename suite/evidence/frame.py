@@ -17,6 +17,7 @@ from suite.contract import Arm
 from suite.evidence.served import ClaimArm, known_trainings
 from suite.planning.overrides import part_of_variant
 from suite.published.claims import Claim, Metric, Paper, Quoted
+from suite.published.metrics import find_metric
 from suite.published.names import MetricName
 from suite.published.priors import find_prior, why_absent
 from suite.store.records import Record, standing_by_run
@@ -407,7 +408,8 @@ def _claimed_gain(claim: Claim, name: MetricName, known: _Known) -> float | None
     if metric.gain is not None or baseline is None:
         return metric.gain
     # Binary differences of printed decimals carry noise; the digits they can have are those printed.
-    return round(metric.value - baseline.value, max(metric.decimals, baseline.decimals))
+    gain = find_metric(name).gain(metric.value, baseline.value)
+    return round(gain, max(metric.decimals, baseline.decimals))
 
 
 def _measured_columns(
@@ -503,7 +505,11 @@ def _gain_columns(
     own, student = arms
     if not student.runs:
         return {"gain_reason": "our own student was not run"}
-    distilled, alone = own.by_seed(name), student.by_seed(name)
+    # A gain is how much better a student has become, whichever way its metric improves.
+    sign = find_metric(name).sign
+    distilled, alone = (
+        {seed: sign * value for seed, value in arm.by_seed(name).items()} for arm in (own, student)
+    )
     if reasons:
         return {"gain_verdict": BLOCKED, "gain_reason": "; ".join(reasons)}
     if not distilled or not alone:

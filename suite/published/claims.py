@@ -16,10 +16,11 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, model_validator
+from pydantic import BeforeValidator, ValidationInfo, model_validator
 
 from suite.published.names import DatasetName, MetricAtSetting, MetricName, RoleName, TaskName
 from suite.published.roles import Role, find_role, load_roles
+from suite.strict import Strict
 from suite.strict_yaml import Number
 
 TableKind = Literal[
@@ -60,11 +61,7 @@ NumbersBySetting = dict[MetricAtSetting, Printed]
 """Numbers by metric; ``box_AP@2x`` where one source prints the metric for several settings."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class Table(_Strict):
+class Table(Strict):
     """A table, figure, abstract or collection that rows were taken from.
 
     Attributes:
@@ -90,7 +87,7 @@ class Table(_Strict):
     protocol: str | None = None
 
 
-class Source(_Strict):
+class Source(Strict):
     """A place that prints a claim.
 
     Attributes:
@@ -113,7 +110,7 @@ class Source(_Strict):
     gains: Numbers = {}
 
 
-class Metric(_Strict):
+class Metric(Strict):
     """A claimed number. In a file it is a bare number, ``top1: 71.96``.
 
     Attributes:
@@ -138,7 +135,7 @@ class Metric(_Strict):
         return f"{self.value:.{self.decimals}f}"
 
 
-class Claim(_Strict):
+class Claim(Strict):
     """What a paper says it measured.
 
     Attributes:
@@ -257,7 +254,7 @@ def _role(name: str, info: ValidationInfo) -> Role:
     return roles[name]
 
 
-class Protocol(_Strict):
+class Protocol(Strict):
     """Settings that were stated or released, without a number.
 
     Attributes:
@@ -291,7 +288,7 @@ class Protocol(_Strict):
     note: str | None = None
 
 
-class Quoted(_Strict):
+class Quoted(Strict):
     """A number that somebody else printed. Never judged.
 
     Attributes:
@@ -331,7 +328,7 @@ class Quoted(_Strict):
     note: str | None = None
 
 
-class Discrepancy(_Strict):
+class Discrepancy(Strict):
     """Published sources that contradict each other. Claims, protocols and quoted rows name it.
 
     Attributes:
@@ -347,7 +344,7 @@ class Discrepancy(_Strict):
     sources: list[str]
 
 
-class Gap(_Strict):
+class Gap(Strict):
     """Numbers known to exist that are not here.
 
     Attributes:
@@ -359,7 +356,7 @@ class Gap(_Strict):
     text: str
 
 
-class Paper(_Strict):
+class Paper(Strict):
     """``claims.yaml`` of one folder: a paper, or a family of papers with one repository.
 
     Attributes:

@@ -6,14 +6,15 @@ import functools
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, RootModel
+from pydantic import RootModel
 
 from suite.catalogue import Catalogue, collect, current, entries
 from suite.errors import SuiteError, did_you_mean
+from suite.strict import Strict
 from suite.strict_yaml import parse
 
 
-class MetricKind(BaseModel):
+class MetricKind(Strict):
     """What a number of this name measures.
 
     Attributes:
@@ -23,16 +24,19 @@ class MetricKind(BaseModel):
         headline: whether `list` shows it; it counts the others.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
     title: str
     unit: str
     better: Literal["higher", "lower"]
     headline: bool = False
 
+    @property
+    def sign(self) -> Literal[1, -1]:
+        """What a difference is multiplied by to be positive where it is for the better."""
+        return 1 if self.better == "higher" else -1
+
     def gain(self, value: float, alone: float) -> float:
         """How much better a value is than that of the student alone, in points of the unit."""
-        return value - alone if self.better == "higher" else alone - value
+        return self.sign * (value - alone)
 
 
 class _Metrics(RootModel[dict[str, MetricKind]]):

@@ -5,16 +5,17 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, RootModel
+from pydantic import RootModel
 
 from suite.catalogue import Catalogue, collect, current, entries
 from suite.published.datasets import read_dataset_names
 from suite.published.names import DatasetName, Known, TaskName
 from suite.published.tasks import read_tasks
+from suite.strict import Strict
 from suite.strict_yaml import parse
 
 
-class Model(BaseModel):
+class Model(Strict):
     """A network that is trained or teaches.
 
     Attributes:
@@ -22,8 +23,6 @@ class Model(BaseModel):
         task: what it does.
         dataset: the data of its published training, where they are others than those of its task's models.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     title: str
     task: TaskName

@@ -6,20 +6,17 @@ import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, model_validator
+from pydantic import PositiveFloat, PositiveInt, model_validator
 
 from suite.catalogue import Catalogue, current
 from suite.published.datasets import read_dataset_names
 from suite.published.metrics import read_metrics
 from suite.published.names import DatasetName, Known, MetricName
+from suite.strict import Strict
 from suite.strict_yaml import Location, line_of, parse, refuse, shown
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class Evidence(_Strict):
+class Evidence(Strict):
     """Somebody's repeated trainings.
 
     Attributes:
@@ -49,7 +46,7 @@ class Evidence(_Strict):
         return self
 
 
-class Prior(_Strict):
+class Prior(Strict):
     """What is assumed about the scatter of a metric on a data set.
 
     Attributes:
@@ -71,7 +68,7 @@ class Prior(_Strict):
     note: str | None = None
 
 
-class Absence(_Strict):
+class Absence(Strict):
     """Metrics without a prior, and why there is none."""
 
     dataset: DatasetName
@@ -79,7 +76,7 @@ class Absence(_Strict):
     why: str
 
 
-class _Rows(_Strict):
+class _Rows(Strict):
     """What a file of priors has.
 
     Attributes:

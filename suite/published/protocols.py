@@ -13,23 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from suite.catalogue import Catalogue, collect, current, entries
 from suite.errors import did_you_mean
 from suite.published.claims import Claim, Paper
 from suite.published.recipes import Recipe
+from suite.strict import Strict
 from suite.strict_yaml import parse, refuse
 
 _WHOLE = ("learning_rates", "exceptions")
 """Settings that are compared as one: what is not said of them is not there."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Group(_Strict):
+class Group(Strict):
     """Settings that one document states.
 
     Attributes:
@@ -43,7 +38,7 @@ class Group(_Strict):
     settings: dict[str, Any]
 
 
-class KnownDeparture(_Strict):
+class KnownDeparture(Strict):
     """A setting that is known not to be the published one.
 
     Attributes:
@@ -57,7 +52,7 @@ class KnownDeparture(_Strict):
     why: str
 
 
-class Protocols(_Strict):
+class Protocols(Strict):
     """One file, or all of them together. A file may name the groups of another.
 
     Attributes:

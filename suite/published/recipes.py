@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, RootModel, model_validator
+from pydantic import Field, RootModel, model_validator
 
 from suite.catalogue import Catalogue, collect, conf_folders, current, entries
 from suite.errors import SuiteError, did_you_mean
 from suite.published.models import Model, load_models
+from suite.strict import Strict
 from suite.strict_yaml import parse, refuse, shown
 
 
-class Recipe(BaseModel):
+class Recipe(Strict):
     """Which choices of the Hydra groups make a number.
 
     Attributes:
@@ -26,15 +28,14 @@ class Recipe(BaseModel):
         overrides: further Hydra overrides of the distilled arm, where it departs from its method's defaults.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     task: str
     student: str
     teacher: str | None = None
     method: str | None = None
     inherit: bool = False
     title: str | None = None
-    overrides: tuple[str, ...] = ()
+    # YAML has lists alone.
+    overrides: Annotated[tuple[str, ...], Field(strict=False)] = ()
 
     @model_validator(mode="after")
     def _says_of_a_method_only_what_has_one(self) -> Recipe:

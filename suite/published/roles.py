@@ -6,17 +6,18 @@ import functools
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, RootModel, model_validator
+from pydantic import NonNegativeInt, RootModel, model_validator
 
 from suite.catalogue import Catalogue, collect, current, entries
 from suite.errors import SuiteError, did_you_mean
+from suite.strict import Strict
 from suite.strict_yaml import parse
 
 Part = Literal["teacher", "student", "method"]
 """What a claim may name."""
 
 
-class Role(BaseModel):
+class Role(Strict):
     """A role, and what follows from it.
 
     Attributes:
@@ -29,8 +30,6 @@ class Role(BaseModel):
             the summary.
         turn: when a budget considers it, the lowest first.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     title: str
     plural: str

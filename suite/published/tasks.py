@@ -6,14 +6,15 @@ import functools
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, RootModel, model_validator
+from pydantic import Field, PositiveInt, RootModel, model_validator
 
 from suite.catalogue import Catalogue, collect, current, entries
 from suite.errors import SuiteError, did_you_mean
+from suite.strict import Strict
 from suite.strict_yaml import parse
 
 
-class Task(BaseModel):
+class Task(Strict):
     """A task, and the adapter that trains and scores its models.
 
     Attributes:
@@ -24,8 +25,6 @@ class Task(BaseModel):
         version: of the adapter; raised by its author when the numbers change that its code makes.
         packages: import names of what computes the number beside torch, mmengine and mmcv.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     name: str
     title: str

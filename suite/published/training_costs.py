@@ -5,18 +5,15 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, model_validator
+from pydantic import PositiveFloat, PositiveInt, model_validator
 
 from suite.errors import did_you_mean
 from suite.paths import BASELINES
+from suite.strict import Strict
 from suite.strict_yaml import parse, refuse
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class Benchmark(_Strict):
+class Benchmark(Strict):
     """A published table of training speeds.
 
     Attributes:
@@ -41,7 +38,7 @@ class Benchmark(_Strict):
         return f"{self.source}, on {self.devices} x {self.hardware}{batch}{note}"
 
 
-class Scaling(_Strict):
+class Scaling(Strict):
     """How the step of one model is turned into that of another.
 
     Attributes:
@@ -57,7 +54,7 @@ class Scaling(_Strict):
     other: PositiveFloat
 
 
-class Figure(_Strict):
+class Figure(Strict):
     """The published speed of one model, as it was printed.
 
     Attributes:
@@ -93,7 +90,7 @@ class Figure(_Strict):
         return self.seconds_per_step * benchmark.devices / benchmark.batch
 
 
-class Schedule(_Strict):
+class Schedule(Strict):
     """How long a zoo's config trains.
 
     Attributes:
@@ -113,7 +110,7 @@ class Schedule(_Strict):
         return self
 
 
-class TrainingCosts(_Strict):
+class TrainingCosts(Strict):
     """The whole of ``training_costs.yaml``.
 
     Attributes:

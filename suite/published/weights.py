@@ -11,7 +11,7 @@ import urllib.parse
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
+from pydantic import Field, RootModel, model_validator
 
 from suite import paths
 from suite.catalogue import Catalogue, collect, current, entries
@@ -23,20 +23,19 @@ from suite.published.metrics import read_metrics
 from suite.published.models import read_models
 from suite.published.names import DatasetName, Known
 from suite.published.roles import load_roles
+from suite.strict import Strict
 from suite.strict_yaml import parse, refuse
 
 Address = Annotated[str, Field(pattern=r"^https?://[\w.:-]+/[\w/.%-]+-[0-9a-f]{8}\.pth$")]
 
 
-class Checkpoint(BaseModel):
+class Checkpoint(Strict):
     """A file of weights that others have published.
 
     Attributes:
         id: what it is called here.
         address: where it lies; None where it is not published, or on private drives only.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     id: str
     address: Address | None = None
@@ -73,7 +72,7 @@ class Weights(Checkpoint):
 
     Attributes:
         model: of ``baselines/models.yaml``; the key of an entry that does not say.
-        zoo: ``<package>::<name>`` in the model index that the package ships.
+        zoo: ``<package>::<name>`` in the model index that the package ships; None where it is in no zoo.
         dataset: what it was trained for.
         schedule: in words.
         accuracy: as published.
@@ -83,7 +82,7 @@ class Weights(Checkpoint):
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
     model: str
-    zoo: Annotated[str, Field(pattern=r"^mm(det|seg|pretrain)::[\w.-]+$")] | None = None
+    zoo: Annotated[str, Field(pattern=r"^\w+::[\w.-]+$")] | None = None
     dataset: DatasetName
     schedule: str
     accuracy: Numbers = {}
@@ -105,11 +104,11 @@ class Weights(Checkpoint):
 
     @model_validator(mode="after")
     def _is_published_or_not(self) -> Weights:
-        facts = (self.zoo, self.address, self.accuracy or None)
-        if self.unpublished and any(facts):
+        facts = (self.address, self.accuracy or None)
+        if self.unpublished and (self.zoo or any(facts)):
             raise ValueError("said to be unpublished; leave out zoo, address and accuracy")
         if not self.unpublished and not all(facts):
-            raise ValueError("needs zoo, address and accuracy; or say why it is 'unpublished'")
+            raise ValueError("needs address and accuracy; or say why it is 'unpublished'")
         return self
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from math import fsum
 
+from suite.published.metrics import find_metric
 from suite.published.priors import load_priors
 from suite.published.roles import find_role, load_roles
 from suite.report.cells import Row, many, p_value
@@ -67,11 +68,13 @@ def teacher_leads(rows: Iterable[Row]) -> dict[tuple[str, str, str], float]:
     """How far teachers are above the students that the paper's own methods train.
 
     Returns:
-        (teacher, student, main metric) -> teacher minus student alone, percent points, where both were
-        measured; several methods on one teacher and student are one entry.
+        (teacher, student, main metric) -> how much better the teacher is than the student alone, in points
+        of the metric, where both were measured; several methods on one teacher and student are one entry.
     """
     return {
-        (row["teacher"], row["student"], row["metric"]): row["teacher_measured"] - row["student_mean"]
+        (row["teacher"], row["student"], row["metric"]): find_metric(row["metric"]).gain(
+            row["teacher_measured"], row["student_mean"]
+        )
         for row in rows
         if is_own_result(row)
         and row["main"]

@@ -340,3 +340,31 @@ def test_the_teacher_of_a_row_is_the_checkpoint_that_taught_it(paper, record, pa
     assert measured("first", "again", "again") == pytest.approx(73.3)
     # Of a checkpoint that nobody has measured, the run's own accuracy is all there is.
     assert measured("gone") == 73.6
+
+
+def test_a_metric_that_improves_by_falling_gains_by_falling(paper, seeds, tmp_path, monkeypatch):
+    folder = tmp_path / "more"
+    folder.mkdir()
+    (folder / "claims.yaml").write_text(
+        "{id: more, title: M, venue: V, arxiv: [], code: a/b, versions: {}, tables: [], claims: []}",
+        encoding="utf-8",
+    )
+    error = "error: {title: error rate, unit: percent, better: lower}\n"
+    (folder / "metrics.yaml").write_text(error, encoding="utf-8")
+    monkeypatch.setenv("SUITE_PAPERS", str(folder))
+    claims = {}
+    for name, printed in (("tiny-base", "30.10"), ("tiny-kd", "28.04")):
+        found = next(claim for claim in paper.claims if claim.id == name)
+        source = found.sources[0].model_copy(update={"printed": {"error": printed}, "gains": {}})
+        metric = type(found.metrics["top1"])(value=float(printed), decimals=2)
+        claims[name] = found.model_copy(update={"metrics": {"error": metric}, "sources": [source]})
+    falling = paper.model_copy(update={"claims": list(claims.values())})
+    records = [
+        *seeds(["tiny-base", "tiny-kd"], "student", error=[30.1, 29.9, 30.0]),
+        *seeds("tiny-kd", "distilled", error=[29.0, 28.6, 28.9]),
+    ]
+    row = row_of(build_frame([falling], records, "mini"), "tiny-kd", "error")
+    assert row["claimed_gain"] == 2.06
+    assert row["gain"] == pytest.approx(1.1667, abs=1e-4)
+    assert row["gain_verdict"] == "GAIN"
+    assert row["reproduced"] == pytest.approx(28.8333, abs=1e-4)
