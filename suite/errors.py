@@ -1,4 +1,4 @@
-"""Errors that a user can mend: one line that says what is wrong, where, and what to do."""
+"""Errors that a user can fix: one line that says what is wrong, where, and what to do."""
 
 from __future__ import annotations
 

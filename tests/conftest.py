@@ -126,7 +126,7 @@ class CommandLine:
     def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
         """Starts a verb as the leader of a process group that hears Ctrl-C, as a shell does.
 
-        What a script puts in the background is deaf to it, and so is all that it starts: here, the tests.
+        What a script puts in the background ignores SIGINT, and so does all that it starts: here, the tests.
         """
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         hear: dict[str, Any] = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}

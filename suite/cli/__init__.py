@@ -117,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (open until the process ends)
         return 0
     except OSError as error:
-        print(f"suite: the system refuses: {error}; mend it and run the same command again", file=sys.stderr)
+        print(f"suite: the system refuses: {error}; fix that and run the same command again", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("suite: interrupted", file=sys.stderr)

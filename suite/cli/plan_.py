@@ -319,4 +319,4 @@ def _print_choices(args: argparse.Namespace, cost: PlanCost, choices: list[Choic
         wanted = argparse.Namespace(**vars(args))
         wanted.verb, wanted.paper, wanted.table = "reproduce", None, None
         wanted.claim = [choice.claim for choice in picked]
-        out.print(f"Carried out by: {command_of(wanted)}", soft_wrap=True)
+        out.print(f"To execute them: {command_of(wanted)}", soft_wrap=True)

@@ -151,7 +151,7 @@ def _say_what_it_shows(plan: Plan) -> None:
     published = [run.recipe.comparable for run in plan.runs.values()] or [plan.profile == "paper"]
     if not all(published):
         print(
-            f"Profile {plan.profile}: the data are embedded (handwritten digits), so published numbers are "
+            f"Profile {plan.profile}: the data are embedded, so published numbers are "
             "not comparable; only the sign of a gain is judged.",
             flush=True,
         )

@@ -25,7 +25,7 @@ def positive(text: str) -> int:
         ArgumentTypeError: it is none; argparse puts the name of the option before it.
     """
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of at least 1")
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
     return int(text)
 
 

@@ -56,7 +56,7 @@ class Verification:
             how_many = f"{len(self.faults)} of {len(self.checks)} checks failed"
             raise SuiteError(
                 f"{self.title} at {self.root} is not as published: {how_many}, the first of them "
-                f"{first.what}: expected {first.expected}, found {first.found}; mend that and verify again"
+                f"{first.what}: expected {first.expected}, found {first.found}; fix that and verify again"
             )
 
 

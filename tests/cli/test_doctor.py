@@ -129,7 +129,7 @@ def test_operators_block_when_they_do_not_load_and_fall_short_on_a_gpu_they_were
     assert (state == "ok") is ("--no-build-isolation" not in finding.remedy)
 
 
-def test_a_missing_system_library_is_not_mended_by_compiling():
+def test_a_missing_system_library_is_not_fixed_by_compiling():
     error = "ImportError: libGL.so.1: cannot open shared object file: No such file or directory"
     finding = doctor.check_operators(None, error, on_gpu=False)
     assert "libGL.so.1" in finding.found

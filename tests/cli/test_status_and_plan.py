@@ -150,7 +150,7 @@ def test_a_budget_lists_what_is_picked_and_what_is_left_with_reasons(folders, no
     ]
     assert lines[start + 4].endswith("takes 20.2 GPU-hours more, and 4.25 are left")
     command = "python -m suite reproduce --claim nkd-resnet18-tf-nkd --profile paper --seeds 1"
-    assert lines[-1] == f"Carried out by: {command}"
+    assert lines[-1] == f"To execute them: {command}"
     assert main([*PUBLISHED, "--budget", "30", "--format", "json"]) == 0
     budget = json.loads(capsys.readouterr().out)["budget"]
     assert budget["hours"] == 30
@@ -284,8 +284,8 @@ def test_an_unknown_option_is_one_line_with_a_suggestion(capsys, verb, words):
         (["plan", "--paper"], "argument --paper: expected one argument"),
         (["plan", "--claim"], "argument --claim: expected at least one argument"),
         (["plan", "--format", "yaml"], "argument --format: invalid choice: 'yaml'"),
-        (["plan", "--seeds", "none"], "argument --seeds: 'none' is no number of at least 1"),
-        (["plan", "--seeds", "0"], "argument --seeds: '0' is no number of at least 1"),
+        (["plan", "--seeds", "none"], "argument --seeds: must be a whole number of at least 1, got 'none'"),
+        (["plan", "--seeds", "0"], "argument --seeds: must be a whole number of at least 1, got '0'"),
         (["plan", "--budget", "none"], "argument --budget: 'none' is no number of hours above 0"),
         (["plan", "--budget", "-3"], "argument --budget: '-3' is no number of hours above 0"),
         (["plan", "--budget", "nan"], "argument --budget: 'nan' is no number of hours above 0"),

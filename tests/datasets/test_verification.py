@@ -84,8 +84,8 @@ def test_an_added_and_a_missing_file_are_noticed(small, layouts):
     assert {check.what for check in after.faults} >= {"train2017: images", "val2017: images"}
     (root / "train2017" / "000000000099.jpg").unlink()
     layouts.write(root / "val2017" / "000000000001.jpg", layouts.picture(1, width=41, height=33))
-    mended = verify(dataset, root)
-    assert (mended.faults, mended.fingerprint, mended.read) == ([], before.fingerprint, 1)
+    fixed = verify(dataset, root)
+    assert (fixed.faults, fixed.fingerprint, fixed.read) == ([], before.fingerprint, 1)
 
 
 def _cut(path):
@@ -246,7 +246,7 @@ def test_damage_is_found_and_named(small, damage):
     do(root)
     found = verify(dataset, root)
     assert what in {check.what for check in found.faults}
-    with pytest.raises(SuiteError, match=rf"^{dataset.title} at .* is not as published: .*; mend that"):
+    with pytest.raises(SuiteError, match=rf"^{dataset.title} at .* is not as published: .*; fix that"):
         found.refuse_faults()
     again = verify(dataset, root)
     unreadable = damage == "an image leads nowhere"

@@ -1,4 +1,4 @@
-"""The published protocol carried out: real layouts, published networks and resolutions, two iterations."""
+"""The published protocol executed: real layouts, published networks and resolutions, two iterations."""
 
 from __future__ import annotations
 
