@@ -19,7 +19,7 @@ from tests.conftest import SMALL, CommandLine
 
 SMOKE = ("--profile", "smoke", "--device", "cpu")
 STUDENT = ("reproduce", "--claim", "nkd-resnet18-student", *SMOKE)
-EMBEDDED = "the data are embedded (handwritten digits), so published numbers are not comparable"
+EMBEDDED = "the data are embedded, so published numbers are not comparable"
 
 
 def complaint(done: subprocess.CompletedProcess[str]) -> str:
