@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from suite.paths import ROOT
 from tasks.methods.crosskd import LAYERS, CrossKDLoss
 from tasks.methods.cwd import ChannelWiseLogitLoss, CWDLoss
 from tasks.methods.dkd import DKDLoss
@@ -20,6 +21,7 @@ from tasks.methods.kd import KDLoss
 from tasks.methods.ld import LDLoss
 from tasks.methods.mgd import MGDLoss
 from tasks.methods.nkd import NKDLoss
+from tasks.methods.registry import find_loss, load_losses
 from tasks.methods.srrl import SRRLLoss
 from tasks.methods.tf_nkd import TFNKDLoss
 from tasks.methods.uskd import USKDLoss
@@ -138,6 +140,14 @@ def _mgd(inputs: Inputs) -> Case:
     return _simple(
         module, {"student": inputs.leaf("student")}, inputs.tensor("teacher"), inputs.tensor("keep_mask")
     )
+
+
+def _pkd(inputs: Inputs) -> Case:
+    # The loss of a paper outside of baselines/, in a file of its folder.
+    load_losses(ROOT / "tests" / "papers" / "pkd" / "loss.py")
+    options = [key for key in ("weight", "resize", "epsilon") if key in inputs]
+    module = find_loss("PKDLoss")(**inputs.options(*options))
+    return _simple(module, {"student": inputs.leaf("student")}, inputs.tensor("teacher"))
 
 
 def _with_teacher_logits(
@@ -322,6 +332,7 @@ BUILDERS: dict[str, Callable[[Inputs], Case]] = {
     "mgd": _mgd,
     "mgd_seg_logit_term": _with_teacher_logits(ChannelWiseLogitLoss, "weight", "temperature", target=False),
     "nkd": _with_teacher_logits(NKDLoss, "temperature", "gamma"),
+    "pkd": _pkd,
     "srrl": _srrl,
     "tf_nkd": _tf_nkd,
     "uskd": _uskd,

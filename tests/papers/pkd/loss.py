@@ -7,6 +7,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tasks.methods.common import full_precision
 from tasks.methods.registry import register_loss
 
 
@@ -55,7 +56,7 @@ class PKDLoss(nn.Module):
         if student.shape[:2] != teacher.shape[:2]:
             shapes = f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)}"
             raise ValueError(f"{shapes} differ in batch or channels")
-        teacher = teacher.detach()
+        student, teacher = full_precision(student), full_precision(teacher.detach())
         # The released code looks at the height alone.
         if student.shape[2] != teacher.shape[2]:
             if self.resize == "student":
