@@ -38,8 +38,8 @@ from suite.verdicts import DEVIATIONS, INCONCLUSIVE, STANDARD_RUNS
 
 EMBEDDED_OPENING: Final = (
     "The data of these runs are embedded (small sets that the code builds on first use; for the tasks of "
-    "this repository from scikit-learn's handwritten digits): published numbers are not comparable with them, and "
-    "only the sign of a gain is judged."
+    "this repository from scikit-learn's handwritten digits): published numbers are not comparable with "
+    "them, and only the sign of a gain is judged."
 )
 _HOW_TO_READ_EMBEDDED: Final = (
     "Claimed is what the paper or its README prints. Reproduced is the mean ± sample sd over the seeds of "
