@@ -12,7 +12,7 @@ RECIPES = load_recipes()
 
 
 def build(job):
-    adapter = load(job.recipe["adapter"])(job)
+    adapter = load(job.recipe.adapter)(job)
     adapter.build()
     return adapter
 

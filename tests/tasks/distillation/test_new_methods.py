@@ -32,7 +32,7 @@ def build(make_job, trained_weights):
         task, student, teacher = PAIRS[method]
         recipe = Recipe(task=task, student=student, teacher=teacher, method=method)
         job = make_job(recipe, *overrides, teacher_weights=trained_weights(teacher))
-        adapter = load(job.recipe["adapter"])(job)
+        adapter = load(job.recipe.adapter)(job)
         adapter.build()
         return adapter
 
