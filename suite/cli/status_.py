@@ -18,7 +18,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.table import Table
 
     from suite.cli.selection import console
-    from suite.evidence.frame import Measured, measured_arms
+    from suite.evidence.gathered import Measured, measured_arms
     from suite.evidence.served import claims_served
     from suite.paths import records_dir, work_dir
     from suite.published.finding import load_papers

@@ -14,7 +14,8 @@ import pandas as pd
 
 from suite.catalogue import current
 from suite.contract import Arm
-from suite.evidence.frame import Arms, Measured, measured_arms, rows_of
+from suite.evidence.frame import rows_of
+from suite.evidence.gathered import Arms, Measured, measured_arms
 from suite.published.claims import Claim, Paper
 from suite.report.caption import captions
 from suite.report.cells import (
