@@ -32,9 +32,14 @@ SOURCES = (
 Installed = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def pip(*words: str, python: Path | str = sys.executable) -> subprocess.CompletedProcess[str]:
+def pip(*words: str, folder: Path, python: Path | str = sys.executable) -> subprocess.CompletedProcess[str]:
+    """Runs pip in a folder of its own.
+
+    In a checkout that is installed as editable, or with one on its path, pip takes the suite for installed.
+    """
     command = [str(python), "-m", "pip", "--disable-pip-version-check", *words]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
 
 
 def copy_sources(folder: Path) -> None:
@@ -55,7 +60,9 @@ def wheel(common_folder: Path) -> Path:
         copy_sources(folder / "sources")
         setuptools = Version(importlib.metadata.version("setuptools"))
         here = ["--no-build-isolation"] if setuptools >= Version("77") else []
-        done = pip("wheel", "--no-deps", *here, "--wheel-dir", str(folder), str(folder / "sources"))
+        done = pip(
+            "wheel", "--no-deps", *here, "--wheel-dir", str(folder), str(folder / "sources"), folder=folder
+        )
         if done.returncode != 0 and not here:
             pytest.skip(f"setuptools {setuptools} builds no such wheel, and pip reaches no index for another")
         assert done.returncode == 0, done.stderr
@@ -93,7 +100,8 @@ def make_linked(folder: Path, wheel: Path) -> None:
     """An environment with nothing but the wheel and what it requires, linked from this one: no download."""
     venv.create(folder, symlinks=True, with_pip=False)
     (packages,) = (folder / "lib").glob("python*/site-packages")
-    done = pip("--python", str(folder / "bin" / "python"), "install", "--no-index", "--no-deps", str(wheel))
+    python = str(folder / "bin" / "python")
+    done = pip("--python", python, "install", "--no-index", "--no-deps", str(wheel), folder=folder)
     assert done.returncode == 0, done.stderr
     for name in requirements_of(Requirement(line).name for line in declared_requirements()[""]):
         link_distribution(name, packages)
@@ -103,7 +111,7 @@ def make_with_pip(folder: Path, wheel: Path) -> None:
     """An environment as users make it: ``pip install`` of the wheel, its requirements from the index."""
     venv.create(folder, symlinks=True, with_pip=True)
     python = folder / "bin" / "python"
-    done = pip("install", "--constraint", str(LOCK_FILE), str(wheel), python=python)
+    done = pip("install", "--constraint", str(LOCK_FILE), str(wheel), folder=folder, python=python)
     if "No matching distribution" in done.stderr or "connection" in done.stderr.lower():
         pytest.skip(f"pip reaches no index that has what the wheel requires: {done.stderr.splitlines()[-1]}")
     assert done.returncode == 0, done.stderr
@@ -160,12 +168,15 @@ def test_the_installed_command_lists_shows_plans_and_reports_in_an_empty_folder(
 def test_what_it_writes_goes_below_the_current_folder_or_where_the_variables_point(
     installed: Installed, tmp_path: Path
 ):
-    assert installed("plan", "--claim", "mgd-resnet18").returncode == 0
-    assert (tmp_path / ".work" / "cache").is_dir()
+    assert installed("report", "--paper", "mgd").returncode == 0
+    assert (tmp_path / "results" / "mgd.md").is_file()
+    assert f"{tmp_path}/.work" in installed("doctor", "--format", "json").stdout
     elsewhere = tmp_path / "elsewhere"
     variables = {"SUITE_RESULTS": str(elsewhere / "results"), "SUITE_WORK": str(elsewhere / "work")}
-    assert installed("plan", "--claim", "nkd-resnet18-nkd", **variables).returncode == 0
-    assert (elsewhere / "work" / "cache").is_dir()
+    assert installed("report", "--paper", "nkd", **variables).returncode == 0
+    assert (elsewhere / "results" / "nkd.md").is_file()
+    assert not (tmp_path / "results" / "nkd.md").exists()
+    assert f"{elsewhere}/work" in installed("doctor", "--format", "json", **variables).stdout
 
 
 def test_the_doctor_says_once_what_training_lacks_and_how_to_get_it(installed: Installed):
