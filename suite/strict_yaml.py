@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_args
 
@@ -115,6 +115,24 @@ def parse(model: type[Model], path: Path, known: Mapping[str, Collection[str]] |
         faults = sorted(error.errors(include_url=False), key=lambda fault: fault["type"] != "extra_forbidden")
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         refuse(path, faults[0]["loc"], _explain(faults[0], model) + more)
+
+
+def with_keys(raw: Any, default: Sequence[str] = (), always: Sequence[str] = ()) -> Any:
+    """A mapping of entries in which each entry knows the key that it stands under.
+
+    Args:
+        raw: what a file holds; anything but a mapping of mappings is handed on for its model to refuse.
+        default: fields of an entry that are its key where the entry does not say.
+        always: fields that are its key.
+    """
+    if not isinstance(raw, dict):
+        return raw
+    return {
+        key: dict.fromkeys(default, key) | entry | dict.fromkeys(always, key)
+        if isinstance(entry, dict)
+        else entry
+        for key, entry in raw.items()
+    }
 
 
 def refuse(path: Path, location: Location, text: str) -> NoReturn:

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, RootModel, model_validator
 
 from suite.catalogue import Catalogue, collect, current, entries
-from suite.strict_yaml import parse
+from suite.strict_yaml import parse, with_keys
 
 
 class NamedDataset(BaseModel):
@@ -35,12 +35,7 @@ class _Datasets(RootModel[dict[str, NamedDataset]]):
     @model_validator(mode="before")
     @classmethod
     def _name_the_entries(cls, raw: Any) -> Any:
-        if not isinstance(raw, dict):
-            return raw
-        return {
-            key: {"claims_name": key, **entry} if isinstance(entry, dict) else entry
-            for key, entry in raw.items()
-        }
+        return with_keys(raw, default=["claims_name"])
 
 
 def load_dataset_names() -> dict[str, NamedDataset]:

@@ -11,7 +11,7 @@ from pydantic import Field, PositiveInt, RootModel, model_validator
 from suite.catalogue import Catalogue, collect, current, entries
 from suite.errors import SuiteError, did_you_mean
 from suite.strict import Strict
-from suite.strict_yaml import parse
+from suite.strict_yaml import parse, with_keys
 
 
 class Task(Strict):
@@ -39,11 +39,7 @@ class _Tasks(RootModel[dict[str, Task]]):
     @model_validator(mode="before")
     @classmethod
     def _name_the_entries(cls, raw: Any) -> Any:
-        if not isinstance(raw, dict):
-            return raw
-        return {
-            key: {**entry, "name": key} if isinstance(entry, dict) else entry for key, entry in raw.items()
-        }
+        return with_keys(raw, always=["name"])
 
 
 def load_tasks() -> dict[str, Task]:

@@ -24,7 +24,7 @@ from suite.published.models import read_models
 from suite.published.names import DatasetName, Known
 from suite.published.roles import load_roles
 from suite.strict import Strict
-from suite.strict_yaml import parse, refuse
+from suite.strict_yaml import parse, refuse, with_keys
 
 Address = Annotated[str, Field(pattern=r"^https?://[\w.:-]+/[\w/.%-]+-[0-9a-f]{8}\.pth$")]
 
@@ -121,12 +121,7 @@ class _Registry(RootModel[dict[str, Weights]]):
     @model_validator(mode="before")
     @classmethod
     def _name_the_entries(cls, raw: Any) -> Any:
-        if not isinstance(raw, dict):
-            return raw
-        return {
-            key: {"model": key, **entry, "id": key} if isinstance(entry, dict) else entry
-            for key, entry in raw.items()
-        }
+        return with_keys(raw, default=["model"], always=["id"])
 
 
 def read_weights() -> dict[str, Weights]:

@@ -14,7 +14,9 @@ NAMES = st.text("abcdefgh_", min_size=1, max_size=6)
 LEAVES = st.none() | st.booleans() | st.integers(-999, 999) | st.floats(-9, 9) | NAMES
 SETTINGS = st.dictionaries(
     NAMES,
-    st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3)),
+    st.recursive(
+        LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3)
+    ),
     max_size=5,
 )
 
