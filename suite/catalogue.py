@@ -180,7 +180,7 @@ def import_file(reference: str) -> ModuleType:
     files = {f"{path.parent.name}/{path.name}": path for path in python_files()}
     if reference not in files:
         raise SuiteError(f"no Python file {reference!r} in a paper folder; {did_you_mean(reference, files)}")
-    return _module(files[reference])
+    return import_path(files[reference])
 
 
 def import_python_files() -> None:
@@ -190,7 +190,7 @@ def import_python_files() -> None:
         SuiteError: one cannot be imported; names the file and the line at fault.
     """
     for path in python_files():
-        _module(path)
+        import_path(path)
 
 
 def check_python_files() -> None:
@@ -216,7 +216,12 @@ def check_python_files() -> None:
 
 
 @functools.lru_cache(maxsize=256)
-def _module(path: Path) -> ModuleType:
+def import_path(path: Path) -> ModuleType:
+    """Imports the Python file of a paper, once a process, so that what it registers is there.
+
+    Raises:
+        SuiteError: it cannot be imported; names the file and the line at fault.
+    """
     name = f"{_PACKAGE}.{path.parent.name}.{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -225,7 +230,7 @@ def _module(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         if isinstance(error, SuiteError):
             raise
@@ -235,7 +240,7 @@ def _module(path: Path) -> ModuleType:
     return module
 
 
-def _line_at_fault(error: Exception, path: Path) -> int:
+def _line_at_fault(error: BaseException, path: Path) -> int:
     """The line of the file that an import got to, from 1."""
     if isinstance(error, SyntaxError) and error.filename == str(path):
         return error.lineno or 1

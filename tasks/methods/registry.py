@@ -13,13 +13,9 @@ when the loss computes other numbers than before; it is part of the identity of 
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib
-import importlib.util
 import inspect
 import pkgutil
-import sys
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +95,7 @@ def register_loss(name: str, *, version: int) -> Callable[[type[Loss]], type[Los
 
 
 def registered_losses() -> Mapping[str, RegisteredLoss]:
-    """Every loss by name: those of this folder, and those of files that were loaded.
+    """Every loss by name: those of this folder, and those of papers whose files were imported.
 
     Raises:
         SuiteError: two losses have one name, or a version is below 1.
@@ -120,70 +116,8 @@ def find_loss(name: str) -> type[nn.Module]:
     return known[name].loss
 
 
-def load_losses(path: Path) -> tuple[str, ...]:
-    """Imports one Python file outside of the checkout, whose losses register themselves.
-
-    A file is imported once; loading it again does nothing.
-
-    Args:
-        path: the file.
-
-    Returns:
-        The names of the losses that it registers.
-
-    Raises:
-        SuiteError: there is no such file, it cannot be imported (with the line that failed), it registers
-            nothing, or a name that another file has.
-    """
-    file = path.resolve()
-    if not file.is_file():
-        raise SuiteError(f"{path}: no such file with losses; name a Python file")
-    # The built-in losses come first, so that a name that is taken is reported in the outside file.
-    _import_folder()
-    module_name = f"outside_losses_{hashlib.sha256(str(file).encode()).hexdigest()[:16]}"
-    if module_name not in sys.modules:
-        before = dict(_registered)
-        try:
-            _import_file(module_name, file)
-        except BaseException as error:
-            sys.modules.pop(module_name, None)
-            _registered.clear()
-            _registered.update(before)
-            if isinstance(error, SuiteError) or not isinstance(error, Exception | SystemExit):
-                raise
-            what = " ".join(str(error).split())
-            raise SuiteError(
-                f"{path}:{_failing_line(error, file)}: cannot be imported "
-                f"({type(error).__name__}: {what}); correct the file"
-            ) from None
-    names = tuple(name for name, entry in _registered.items() if entry.file == file)
-    if not names:
-        sys.modules.pop(module_name, None)
-        raise SuiteError(f"{path}: registers no loss; put @register_loss(NAME, version=1) above a class")
-    return names
-
-
 @functools.cache
 def _import_folder() -> None:
     """Imports every module of this folder, so that its losses register."""
     for module in pkgutil.iter_modules([str(_FOLDER)]):
         importlib.import_module(f"{__package__}.{module.name}")
-
-
-def _import_file(module_name: str, file: Path) -> None:
-    spec = importlib.util.spec_from_file_location(module_name, file)
-    if spec is None or spec.loader is None:
-        raise ImportError("not a Python file, whose name ends in .py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module
-    spec.loader.exec_module(module)
-
-
-def _failing_line(error: BaseException, file: Path) -> int:
-    """The line of a file at which its import failed."""
-    if isinstance(error, SyntaxError) and error.filename == str(file):
-        return error.lineno or 1
-    lines = [
-        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)
-    ]
-    return (lines[-1] if lines else None) or 1

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from suite.catalogue import import_path
 from suite.paths import ROOT
 from tasks.methods.crosskd import LAYERS, CrossKDLoss
 from tasks.methods.cwd import ChannelWiseLogitLoss, CWDLoss
@@ -21,7 +22,7 @@ from tasks.methods.kd import KDLoss
 from tasks.methods.ld import LDLoss
 from tasks.methods.mgd import MGDLoss
 from tasks.methods.nkd import NKDLoss
-from tasks.methods.registry import find_loss, load_losses
+from tasks.methods.registry import find_loss
 from tasks.methods.srrl import SRRLLoss
 from tasks.methods.tf_nkd import TFNKDLoss
 from tasks.methods.uskd import USKDLoss
@@ -144,7 +145,7 @@ def _mgd(inputs: Inputs) -> Case:
 
 def _pkd(inputs: Inputs) -> Case:
     # The loss of a paper outside of baselines/, in a file of its folder.
-    load_losses(ROOT / "tests" / "papers" / "pkd" / "loss.py")
+    import_path(ROOT / "tests" / "papers" / "pkd" / "loss.py")
     options = [key for key in ("weight", "resize", "epsilon") if key in inputs]
     module = find_loss("PKDLoss")(**inputs.options(*options))
     return _simple(module, {"student": inputs.leaf("student")}, inputs.tensor("teacher"))

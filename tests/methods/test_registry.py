@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 import tasks.methods
+from suite.catalogue import import_path
 from suite.errors import SuiteError
 from suite.paths import ROOT
 from tasks.methods import registry
-from tasks.methods.registry import find_loss, load_losses, registered_losses
+from tasks.methods.registry import find_loss, registered_losses
 
 FOLDER = ROOT / "tasks" / "methods"
 
@@ -88,9 +89,9 @@ def test_an_unknown_name_is_refused_with_the_closest() -> None:
 
 def test_a_file_from_outside_registers_its_losses_once(write: Callable[..., Path]) -> None:
     path = write(*LOSS)
-    assert load_losses(path) == ("OutsideLoss",)
+    import_path(path)
     loss = find_loss("OutsideLoss")
-    assert load_losses(path) == ("OutsideLoss",)
+    import_path(path)
     assert find_loss("OutsideLoss") is loss
     assert loss.__name__ == "Anything"
     found = registered_losses()["OutsideLoss"]
@@ -102,7 +103,7 @@ def test_a_name_that_is_taken_is_refused_with_both_places(write: Callable[..., P
     before = dict(registered_losses())
     text = rf"^{path}:3: loss 'MGDLoss' is registered in tasks/methods/mgd\.py:\d+ too; rename one of them$"
     with pytest.raises(SuiteError, match=text):
-        load_losses(path)
+        import_path(path)
     assert registered_losses() == before
 
 
@@ -113,7 +114,7 @@ def test_a_version_that_is_no_whole_number_from_one_is_refused(
     path = write(f'@register_loss("OutsideLoss", version={version})', "class Other(nn.Module):", "    pass")
     text = rf"^{path}:3: version {version} of loss 'OutsideLoss': give a whole number of at least 1$"
     with pytest.raises(SuiteError, match=text):
-        load_losses(path)
+        import_path(path)
 
 
 @pytest.mark.parametrize(
@@ -137,21 +138,9 @@ def test_a_file_that_cannot_be_imported_is_refused_in_one_line(
 ) -> None:
     path = write(*body)
     with pytest.raises(SuiteError) as refusal:
-        load_losses(path)
+        import_path(path)
     assert str(refusal.value).startswith(f"{path}:{line}: cannot be imported ({reason}")
     assert "\n" not in str(refusal.value)
-    assert "OutsideLoss" not in registered_losses()
-    # Once the file is corrected, it can be loaded in the same process.
-    assert load_losses(write(*LOSS, "# of another length than before")) == ("OutsideLoss",)
-
-
-def test_a_file_that_is_missing_or_registers_nothing_is_refused(
-    write: Callable[..., Path], tmp_path: Path
-) -> None:
-    with pytest.raises(SuiteError, match=r"absent\.py: no such file"):
-        load_losses(tmp_path / "absent.py")
-    with pytest.raises(SuiteError, match=r"outside\.py: registers no loss; put @register_loss"):
-        load_losses(write())
-    (tmp_path / "notes.txt").write_text("x = 1")
-    with pytest.raises(SuiteError, match=r"notes\.txt:1: cannot be imported \(ImportError: not a Python"):
-        load_losses(tmp_path / "notes.txt")
+    # Once the file is corrected, it can be imported in the same process.
+    import_path(write(*LOSS, "# of another length than before"))
+    assert find_loss("OutsideLoss").__name__ == "Anything"

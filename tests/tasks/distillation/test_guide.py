@@ -7,11 +7,12 @@ import pytest
 import torch
 import yaml
 
+from suite.catalogue import import_path
 from suite.contract import ComposedMethod, load
 from suite.paths import CONF, ROOT
 from suite.published.recipes import Recipe
 from tasks.methods import registry
-from tasks.methods.registry import load_losses, registered_losses
+from tasks.methods.registry import registered_losses
 
 GUIDE = (ROOT / "docs" / "adding-a-method.md").read_text(encoding="utf-8")
 
@@ -30,7 +31,8 @@ def example(tmp_path):
     before = dict(registry._registered)
     path = tmp_path / "sp.py"
     path.write_text(block("python", "`tasks/methods/sp.py`:"))
-    yield load_losses(path)[0]
+    import_path(path)
+    yield next(name for name in registered_losses() if name not in before)
     registry._registered.clear()
     registry._registered.update(before)
 
