@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from suite.contract import ComposedRecipe
+from suite.planning.identity import canonical
 from suite.store.records import Record
 
 
@@ -69,8 +70,10 @@ def _is_timed(record: Record) -> bool:
 def _training(recipe: Mapping[str, Any]) -> str:
     """What the duration of a training depends on."""
     method = recipe["method"] or {}
-    parts = {key: recipe[key] for key in ("profile", "student", "teacher", "data", "schedule")}
-    return json.dumps([parts, method.get("name"), method.get("config")], sort_keys=True)
+    parts = {key: recipe[key] for key in ("profile", "student", "teacher", "schedule")}
+    # What makes the data ready may move to another module.
+    parts["data"] = {key: value for key, value in recipe["data"].items() if key != "prepare"}
+    return json.dumps([canonical(parts), method.get("name"), method.get("config")], sort_keys=True)
 
 
 def _width(record: Record) -> int:

@@ -197,18 +197,18 @@ def identify(
             # A network of no zoo is told by its kind, which its adapter builds it by.
             zoo=recipe.student.zoo or f"::{recipe.student.kind}",
             scale=recipe.scale,
-            overrides=_canonical(recipe.student.overrides),
-            config=_canonical(recipe.student.config),
+            overrides=canonical(recipe.student.overrides),
+            config=canonical(recipe.student.config),
         ),
         teacher=CheckpointIdentity.of(teacher),
         method=_method(recipe, loss_versions) if recipe.method and trains else None,
         data=DataIdentity(
             fingerprint=recipe.data.fingerprint or f"published:{recipe.data.name}",
-            pipeline=_canonical(
+            pipeline=canonical(
                 {key: value for key, value in recipe.data.overrides.items() if key not in _NOT_TRAINED_ON}
             ),
         ),
-        schedule=_canonical(recipe.schedule) if trains else {},
+        schedule=canonical(recipe.schedule) if trains else {},
         resources=recipe.resources if trains else Resources(),
         checkpoint=CheckpointIdentity.of(checkpoint),
         seed=seed,
@@ -225,7 +225,7 @@ def _method(recipe: ComposedRecipe, versions: Mapping[str, int]) -> MethodIdenti
         losses=[_loss(loss, sides, recipe.data.scales, versions) for loss in method.losses.values()],
         task_loss_weight=method.task_loss_weight,
         inherit=method.inherit,
-        config=_canonical(method.config),
+        config=canonical(method.config),
     )
 
 
@@ -243,7 +243,7 @@ def _loss(
         loss=loss.type,
         version=versions[loss.type],
         inputs=[_resolved(word, sides) for word in loss.inputs],
-        arguments=_canonical(arguments),
+        arguments=canonical(arguments),
         channels={name: _resolved(word, sides) for name, word in sorted(loss.channels.items())},
         each_level=loss.each_level,
     )
@@ -260,15 +260,15 @@ def _resolved(word: str, sides: Mapping[str, ComposedModel | None]) -> str:
     return f"{side}.{tap.side}:{'|'.join(modules_of(tap))}{pooled}"
 
 
-def _canonical(value: Any) -> Any:
+def canonical(value: Any) -> Any:
     """A setting as it counts: a class without the module that it is in, a whole number without a fraction."""
     if isinstance(value, Mapping):
         return {
-            str(key): item.rpartition(".")[2] if key == "type" and isinstance(item, str) else _canonical(item)
+            str(key): item.rpartition(".")[2] if key == "type" and isinstance(item, str) else canonical(item)
             for key, item in value.items()
         }
     if isinstance(value, list | tuple):
-        return [_canonical(item) for item in value]
+        return [canonical(item) for item in value]
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value
