@@ -176,12 +176,12 @@ class _Known:
         return self.arms.get((claim.id, name, part_of_variant(variant, name)), _NOTHING)
 
     def variants(self, claim: Claim) -> list[tuple[str, ...]]:
-        """The variants of a claim that were run, in the order of their overrides."""
+        """The variants of a claim that were run or scored, in the order of their overrides."""
         if not claim.judged:
             return []
-        measures = claim.kind.arm
+        speaking = (claim.kind.arm, "released")
         return sorted(
-            variant for name, arm, variant in self.arms if (name, arm) == (claim.id, measures) and variant
+            {variant for name, arm, variant in self.arms if name == claim.id and arm in speaking and variant}
         )
 
     def teacher(self, claim: Claim, variant: tuple[str, ...] = ()) -> Measured:

@@ -292,8 +292,28 @@ def _teacher_weights(request: RunRequest, outcome: _Outcome) -> Path | None:
         raise BlockedError(
             f"{WEIGHTS_FILE} of the teacher's run {request.run.teacher} is missing; reproduce the teacher"
         )
-    outcome.provenance["teacher"] = TaughtBy(run_id=request.run.teacher, weights_sha256=sha256_of(path))
+    found = sha256_of(path)
+    _check_teacher(request, found)
+    outcome.provenance["teacher"] = TaughtBy(run_id=request.run.teacher, weights_sha256=found)
     return path
+
+
+def _check_teacher(request: RunRequest, sha256: str) -> None:
+    """Makes sure that the weights that are to teach are those that were scored.
+
+    Raises:
+        BlockedError: no finished record of the teacher's run knows them.
+    """
+    assert request.run.teacher is not None
+    recorded = [
+        record for record in read_for_run(request.records, request.run.teacher) if record.status == "finished"
+    ]
+    if sha256 not in {_weights_of(record) for record in recorded}:
+        path = RunFolder(request.work, request.run.teacher).weights
+        raise BlockedError(
+            f"{path} of the teacher's run {request.run.teacher} is not what its records have scored (SHA-256 "
+            f"{sha256[:12]}...); delete that file, and the same command makes the teacher again"
+        )
 
 
 def _device(wanted: str) -> str:

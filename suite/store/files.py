@@ -70,16 +70,16 @@ def create(path: Path, content: bytes) -> bool:
 
 @contextlib.contextmanager
 def _beside(path: Path) -> Iterator[Path]:
-    """A new file in the folder of `path`, readable by all; it is gone afterwards unless it was renamed."""
+    """A new file beside `path`, readable by all; it is gone afterwards unless it was renamed.
+
+    It has a folder of its own, and always the same name: PyTorch writes the name of a file into it, and the
+    same weights are to be the same bytes.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    aside = Path(name)
-    try:
-        aside.chmod(0o644)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".", suffix=".tmp") as folder:
+        aside = Path(folder) / f"{path.name}.new"
+        aside.touch(0o644)
         yield aside
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

@@ -27,6 +27,9 @@ Status = Literal["finished", "failed", "blocked"]
 _ROOM_FOR_A_RECORD = 64 * 1024
 """Bytes; a record takes about a sixth of it."""
 
+_HEAD = 64
+"""Bytes; every written record begins with its schema."""
+
 _REMEDY = "restore it from a copy or move it out of the folder; nothing was changed"
 
 _FILE_NAME = re.compile(r"^(?P<run_id>[0-9a-f]{16})-(?P<attempt>\d{2,})\.json$")
@@ -187,8 +190,17 @@ def _is_older(content: bytes) -> bool:
 
 def _older_files(folder: Path) -> Iterator[tuple[Path, bytes]]:
     for path in sorted(folder.glob("*.json")):
-        if _is_older(content := _content(path)):
-            yield path, content
+        if _is_older(_head(path)):
+            yield path, _content(path)
+
+
+def _head(path: Path) -> bytes:
+    """As much of a file as tells its schema."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(_HEAD)
+    except OSError as error:
+        raise SuiteError(f"{path}: cannot be read ({error.strerror}); {_REMEDY}") from None
 
 
 def _read_older(files: Mapping[Path, bytes]) -> list[tuple[Record, tuple[str, int]]]:
@@ -314,7 +326,12 @@ def _without_collector() -> Iterator[None]:
 
 def read_for_run(folder: Path, run_id: str) -> list[Record]:
     """The records of one run, oldest attempt first; see `read_record`."""
-    return [read_record(path) for path in sorted(folder.glob(f"{run_id}-*.json"))]
+    found = [read_record(path) for path in sorted(folder.glob(f"{run_id}-*.json"))]
+    # One that was written before ids were what they are now lies under its older name.
+    if any(_older_files(folder)):
+        found += [record for record in read_all(folder) if record.run_id == run_id and record.former_ids]
+        found = list({(record.attempt, record.finished_at): record for record in found}.values())
+    return found
 
 
 def standing_by_run(records: Iterable[Record]) -> dict[str, Record]:

@@ -204,6 +204,27 @@ def test_lost_weights_are_made_again_only_when_a_student_needs_them(undisturbed,
 
 
 @pytest.mark.slow
+def test_weights_that_nobody_has_scored_teach_nobody(undisturbed, copy_of_undisturbed):
+    suite = copy_of_undisturbed
+    teacher, distilled = run_of(undisturbed, "teacher"), run_of(undisturbed, "distilled")
+    (suite.folder / "results" / "records" / f"{distilled}-01.json").unlink()
+    weights = suite.run_folder(teacher).weights
+    content = bytearray(weights.read_bytes())
+    # One bit, in the middle of the tensors.
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+    done = suite(*MGD)
+    assert done.returncode == 1
+    assert f"of the teacher's run {teacher} is not what its records have scored" in done.stderr
+    assert suite.records[f"{distilled}-01"].status == "blocked"
+    # As the message says.
+    weights.unlink()
+    done = suite(*MGD)
+    assert done.returncode == 0, done.stderr
+    assert suite.records[f"{distilled}-02"].metrics == undisturbed.records[f"{distilled}-01"].metrics
+
+
+@pytest.mark.slow
 def test_a_teacher_that_comes_out_as_another_when_made_again_has_a_record_of_its_own(
     undisturbed, copy_of_undisturbed
 ):

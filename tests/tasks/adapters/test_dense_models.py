@@ -12,21 +12,18 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
 
+from suite.contract import modules_of
 from suite.planning.composing import compose
 from suite.published.finding import load_papers
 from suite.published.models import load_models
 from suite.published.recipes import Recipe, load_recipes
-from tasks.adapters.base import zoo_config
+from tasks.adapters.base import plain_taps, zoo_config
 from tasks.distillation.taps import Taps, find_module
 
 RECIPES = [recipe for recipe in load_recipes().values() if recipe.task != "classification"]
 PAIRS = sorted({(recipe.student, recipe.teacher) for recipe in RECIPES if recipe.teacher})
 INHERITING = sorted(
-    {
-        (recipe.student, recipe.teacher)
-        for recipe in RECIPES
-        if recipe.teacher and "method.inherit=true" in recipe.overrides
-    }
+    {(recipe.student, recipe.teacher) for recipe in RECIPES if recipe.teacher and recipe.inherit}
 )
 TASKS = {name: model.task for name, model in load_models().items() if model.task != "classification"}
 SEGMENTERS = [name for name, task in TASKS.items() if task == "semantic_segmentation"]
@@ -102,7 +99,7 @@ def batch(name):
 def tapped_shapes(name):
     """Channels, height and width of what each tap of the embedded network gives."""
     model = embedded(name).eval()
-    taps = Taps(model, described(name)["taps"], list(described(name)["taps"]))
+    taps = Taps(model, plain_taps(described(name)), list(described(name).taps))
     prepared = model.data_preprocessor(batch(name), False)
     with torch.no_grad(), taps.listening():
         model(**prepared, mode="tensor") if name in SEGMENTERS else model.extract_feat(prepared["inputs"])
@@ -133,9 +130,9 @@ def test_every_dense_model_that_a_claim_trains_has_a_file():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_published_network_builds_with_every_tap_in_place(name):
-    paths = [path for tap in described(name)["taps"].values() for path in np.atleast_1d(tap["module"])]
+    paths = [path for tap in described(name).taps.values() for path in modules_of(tap)]
     assert all(find_module(published(name), path) is not None for path in paths)
-    assert described(name)["name"] == name
+    assert described(name).name == name
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - set(SEGMENTERS)))
@@ -143,7 +140,7 @@ def test_every_output_convolution_of_the_neck_is_tapped(name):
     # Of YOLOX the whole block is tapped, norm and activation included.
     layers, part = ("out_convs", "") if name.startswith("yolox") else ("fpn_convs", ".conv")
     count = len(getattr(published(name).neck, layers))
-    assert described(name)["taps"]["neck"]["module"] == [f"neck.{layers}.{i}{part}" for i in range(count)]
+    assert described(name).taps["neck"].module == [f"neck.{layers}.{i}{part}" for i in range(count)]
     assert len(getattr(embedded(name).neck, layers)) == count
 
 
@@ -222,9 +219,8 @@ def test_published_student_and_teacher_have_the_same_pyramid(student, teacher):
         return
     levels = ("type", "start_level", "num_outs", "add_extra_convs", "relu_before_extra_convs")
     assert all(ours.neck.get(key) == theirs.neck.get(key) for key in levels)
-    assert len(described(student)["taps"]["neck"]["module"]) == len(
-        described(teacher)["taps"]["neck"]["module"]
-    )
+    ours, theirs = (list(modules_of(described(name).taps["neck"])) for name in (student, teacher))
+    assert len(ours) == len(theirs)
 
 
 @pytest.mark.parametrize(("student", "teacher"), INHERITING)

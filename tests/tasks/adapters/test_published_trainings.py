@@ -124,10 +124,11 @@ def test_a_row_of_every_task_trains_two_iterations_and_is_scored(task, train, tm
     assert set(adapter.evaluate()) >= ROWS[task][-1]
     adapter.save(tmp_path / "weights.pth")
     assert torch.load(tmp_path / "weights.pth", weights_only=True).keys() == before.keys()
-    for part, report in protocol.get("initial_weights", {}).items():
-        assert report["from"] == protocol["initialised_from"][part]
+    for part, report in (protocol.at("initial_weights") or {}).items():
+        assert report["from"] == protocol.at("initialised_from")[part]
         assert (report["left_out"], report["faults"]) == ({"not needed": 2}, [])
-    assert protocol.get("initial_weights", {}).keys() == protocol["initialised_from"].keys()
+    started = protocol.at("initial_weights") or {}
+    assert started.keys() == protocol.at("initialised_from").keys()
 
 
 def test_a_student_starts_from_its_published_backbone(train, tmp_path):
@@ -169,7 +170,7 @@ def test_the_biases_of_a_backbone_from_caffe_are_left_out(make_adapter, tmp_path
     backbones = publish_backbone(student, tmp_path / "weights", **biases)
     monkeypatch.setattr("tasks.training.initial_weights.read_backbones", lambda: backbones)
     adapter.build()
-    report = adapter.describe()["initial_weights"]["backbone"]
+    report = adapter.describe().at("initial_weights")["backbone"]
     assert (report["left_out"], report["faults"]) == ({"not needed": len(biases) + 2}, [])
 
 
