@@ -12,6 +12,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
 
+import tasks.adapters.detection  # noqa: F401  (registers networks of ours with mmdet)
 from suite.contract import modules_of
 from suite.planning.composing import compose
 from suite.published.finding import load_papers
