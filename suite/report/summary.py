@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from suite.evidence.frame import build_frame, rows_of
-from suite.paths import REFERENCE, ROOT
-from suite.published.finding import load_papers
+from suite.paths import BASELINES, REFERENCE, ROOT
+from suite.published.checks import read_papers
 from suite.report import Report, make_report, recorded_profiles
 from suite.report.caption import is_own_result, pair_gains, signs
 from suite.report.cells import Row, gain_cell, p_value, pair_cell, percent, signed
@@ -40,7 +40,7 @@ def reference_reports() -> list[Report]:
     records = read_all(REFERENCE / "records")
     return [
         make_report(paper, records, profile)
-        for paper in load_papers().values()
+        for paper in read_papers(BASELINES).values()
         for profile in recorded_profiles(paper, records)
     ]
 
@@ -51,7 +51,7 @@ def reference_rows(profile: str = "mini") -> list[Row]:
     What was not run yet is missing here; the tables of the papers show it.
     """
     records = read_all(REFERENCE / "records")
-    rows = rows_of(build_frame(load_papers().values(), records, profile))
+    rows = rows_of(build_frame(read_papers(BASELINES).values(), records, profile))
     return [row for row in rows if is_own_result(row) and row["main"] and row["gain"] is not None]
 
 
