@@ -19,7 +19,8 @@ from suite.contract import (
 )
 from suite.errors import SuiteError
 from suite.planning.overrides import Override, parse_overrides
-from suite.published.recipes import Recipe, check_profile, group_choices, known_models
+from suite.published.models import load_models
+from suite.published.recipes import Recipe, check_profile, group_choices
 from suite.published.tasks import find_task
 
 _DERIVED = {
@@ -119,7 +120,7 @@ def _complaint(error: ValidationError, recipe: Recipe, overrides: tuple[Override
 
 def _own_data(recipe: Recipe, profile: str) -> str | None:
     """The choice of `data` for a student of another data set than its task's, where the profile has it."""
-    model = known_models().get(recipe.student)
+    model = load_models().get(recipe.student)
     choice = f"{profile}-{model.dataset}" if model and model.dataset else None
     return f"{recipe.task}/{choice}" if choice in group_choices(f"data/{recipe.task}") else None
 

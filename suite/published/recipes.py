@@ -10,7 +10,7 @@ from pydantic import Field, RootModel, model_validator
 
 from suite.catalogue import Catalogue, collect, conf_folders, current, entries
 from suite.errors import SuiteError, did_you_mean
-from suite.published.models import Model, load_models
+from suite.published.models import load_models
 from suite.strict import Strict
 from suite.strict_yaml import parse, refuse, shown
 
@@ -159,12 +159,7 @@ def trained_alone(recipe: Recipe, model: str) -> Recipe:
     """
     if model == recipe.student:
         return Recipe(task=recipe.task, student=model)
-    models = known_models()
+    models = load_models()
     if model not in models:
         raise SuiteError(f"no model {model!r} in baselines/models.yaml; {did_you_mean(model, models)}")
     return Recipe(task=models[model].task, student=model)
-
-
-def known_models() -> dict[str, Model]:
-    """The networks by id; see `suite.published.models.load_models`."""
-    return load_models()

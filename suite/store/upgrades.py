@@ -20,8 +20,6 @@ from suite.contract import Checkpoint, ComposedRecipe
 from suite.planning.identity import Identity, identify
 from suite.planning.overrides import parse_overrides, variant_of
 
-_CURRENT = 3
-
 _PACKAGES = {
     "classification": ("mmpretrain",),
     "detection": ("mmdet",),
@@ -89,9 +87,10 @@ def _upgraded(document: Mapping[str, Any], teachers: Mapping[str, Checkpoint]) -
     overrides = [_renamed(text.removeprefix(_OVERRIDE)) for text in sentences if text.startswith(_OVERRIDE)]
     composed = _recipe(recipe, sentences, overrides) if recipe else None
     identity = _identity(document, composed, teachers)
+    # The layout of today is what a record has that names none.
+    kept = {key: value for key, value in document.items() if key != "schema_version"}
     return {
-        **document,
-        "schema_version": _CURRENT,
+        **kept,
         # A record that says too little of its run keeps its ids.
         "run_id": identity.run_id if identity else document["run_id"],
         "series": identity.series if identity else document["series"],

@@ -16,7 +16,8 @@ from suite.paths import CONF
 from suite.planning import hydra_config
 from suite.planning.config_files import yaml_loader
 from suite.planning.hydra_config import compose_config, plain_hydra
-from suite.published.recipes import Recipe, group_choices, known_models, load_recipes, trained_alone
+from suite.published.models import load_models
+from suite.published.recipes import Recipe, group_choices, load_recipes, trained_alone
 
 RECIPES = load_recipes()
 PROFILES = group_choices("profile")
@@ -27,7 +28,7 @@ def choices(recipe: Recipe, profile: str) -> tuple[str, ...]:
     chosen = [f"profile={profile}", f"task={recipe.task}", f"model@student={recipe.student}"]
     chosen += [f"model@teacher={recipe.teacher}"] if recipe.teacher else []
     chosen += [f"method={recipe.method}"] if recipe.method else []
-    dataset = known_models()[recipe.student].dataset
+    dataset = load_models()[recipe.student].dataset
     if dataset and profile == "paper":
         chosen.append(f"data={recipe.task}/paper-{dataset}")
     return (*chosen, *recipe.overrides_of_method())
