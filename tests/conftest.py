@@ -24,12 +24,7 @@ from tests import lanes
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Gives every parallel worker one core: several that each take all of them slow each other down.
-
-    The tests are about the papers of this checkout. Those that need others name them, and what the shell of
-    whoever runs the tests has in ``SUITE_PAPERS`` is not among them.
-    """
-    os.environ.pop("SUITE_PAPERS", None)
+    """Gives every parallel worker one core: several that each take all of them slow each other down."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             os.environ.setdefault(name, "1")

@@ -6,8 +6,8 @@ import pytest
 
 from suite.evidence.frame import rows_of
 from suite.evidence.served import claims_served
-from suite.paths import REFERENCE
-from suite.published.finding import load_papers
+from suite.paths import BASELINES, REFERENCE
+from suite.published.checks import read_papers
 from suite.published.roles import find_role
 from suite.report import DEFAULT_FORMATS, FORMATS
 from suite.report.caption import teacher_leads
@@ -24,7 +24,9 @@ LEARNED = {"top1": 20.0, "box_AP": 15.0, "mask_AP": 10.0, "mIoU": 40.0}
 def test_there_is_a_table_of_every_paper_that_the_records_serve_and_no_other():
     served = {claim for record in RECORDS for claim, _, _ in claims_served(record)}
     papers = {
-        paper.id for paper in load_papers().values() if any(claim.id in served for claim in paper.claims)
+        paper.id
+        for paper in read_papers(BASELINES).values()
+        if any(claim.id in served for claim in paper.claims)
     }
     assert set(REPORTS) == papers >= {"mgd", "nkd"}
     committed = {path.name for path in REFERENCE.iterdir() if path.is_file()}
