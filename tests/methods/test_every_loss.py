@@ -26,6 +26,7 @@ from tasks.methods.srrl import SRRLLoss
 from tasks.methods.uskd import USKDLoss
 from tasks.methods.vitkd import ViTKDLoss
 from tasks.methods.wsld import WSLDLoss
+from tests.fake_gpu import FakeGPU
 
 CLASSES = 6
 HEAD_LOSSES = (CrossKDLoss, LDLoss)
@@ -321,8 +322,15 @@ def test_no_loss_waits_for_the_device(loss: type[nn.Module]) -> None:
         module(**inputs.arguments()).backward()
 
 
+@each_loss
+def test_every_loss_stays_on_the_gpu(loss: type[nn.Module]) -> None:
+    with FakeGPU().in_use():
+        module, inputs = build(loss)
+        value = module(**inputs.arguments())
+    assert (value.device.type, value.shape) == ("cuda", torch.Size())
+
+
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @each_loss
 def test_cuda_under_float16_autocast_agrees_with_the_cpu_and_does_not_wait(loss: type[nn.Module]) -> None:
     module, inputs = build(loss)
