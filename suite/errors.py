@@ -5,6 +5,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+LONGEST = 300
+"""Characters of a message or a name on a terminal; what is longer is cut in its middle."""
+
+_CUT = " ... "
+
 
 class SuiteError(Exception):
     """Wrong usage or input. The command line prints the message and ends with status 2.
@@ -13,6 +18,29 @@ class SuiteError(Exception):
     """
 
     exit_status = 2
+
+
+def printable(text: object, longest: int = LONGEST) -> str:
+    """What a file, an argument or an error says, fit for one line of a terminal.
+
+    Control characters, escape sequences, line breaks, marks that change the direction of writing and lone
+    surrogates are shown as Python writes them in a string (``\\x1b``, ``\\n``, ``\\u202e``), so that a text can
+    neither move the cursor nor pass for two lines. Of what is longer the middle is left out: a message begins
+    with the place and ends with the remedy.
+
+    Args:
+        text: anything; its `str` is taken.
+        longest: characters of the result, at least 20.
+    """
+    raw = str(text)
+    if len(raw) > 2 * longest:
+        # What is cut anyway need not be looked at.
+        raw = f"{raw[:longest]}{raw[-longest:]}"
+    line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in raw)
+    if len(line) <= longest:
+        return line
+    ending = longest // 3
+    return f"{line[: longest - ending - len(_CUT)]}{_CUT}{line[-ending:]}"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
