@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 LONGEST = 300
-"""Characters of a message or a name on a terminal; what is longer is cut in its middle."""
+"""Characters of a name or a value on a terminal; what is longer is cut in its middle."""
 
 _CUT = " ... "
 
@@ -21,10 +21,10 @@ class SuiteError(Exception):
 
 
 def printable(text: object, longest: int = LONGEST) -> str:
-    """What a file, an argument or an error says, fit for one line of a terminal.
+    r"""What a file, an argument or an error says, fit for one line of a terminal.
 
     Control characters, escape sequences, line breaks, marks that change the direction of writing and lone
-    surrogates are shown as Python writes them in a string (``\\x1b``, ``\\n``, ``\\u202e``), so that a text can
+    surrogates are shown as Python writes them in a string (``\x1b``, ``\n``, ``\u202e``), so that a text can
     neither move the cursor nor pass for two lines. Of what is longer the middle is left out: a message begins
     with the place and ends with the remedy.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import re
 import sys
@@ -13,7 +14,7 @@ from typing import Any, NoReturn
 
 from suite import __version__
 from suite.environment import DISTRIBUTION
-from suite.errors import SuiteError, did_you_mean
+from suite.errors import LONGEST, SuiteError, did_you_mean, printable
 
 VERBS = {
     "list": "published claims, and the gaps between them",
@@ -37,11 +38,16 @@ The module of a verb is ``suite.cli.<verb>_``. It defines ``add_arguments(parser
 
 CONSOLE_SCRIPT = "distill-repro"
 
-_OVERRIDE = re.compile(r"^[+~]{0,2}[A-Za-z_][\w./@-]*=")
+_OVERRIDE = re.compile(r"[+~]{0,2}[A-Za-z_][\w./@-]*=|~[A-Za-z_]")
+"""How a Hydra override begins: ``key=value``, or ``~key``, which takes a key out."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose complaints are errors like all others: one line and exit status 2."""
+    """A parser of a verb and its overrides, whose complaints are errors like all others.
+
+    A word that looks like ``key=value`` is an override wherever it stands, but for one place: directly behind
+    an option that takes a value it is that value (``--checkpoint epoch=3.pth``).
+    """
 
     def error(self, message: str) -> NoReturn:
         """Refuses the arguments.
@@ -57,7 +63,9 @@ class _Parser(argparse.ArgumentParser):
         Raises:
             SuiteError: an argument is unknown or wrong.
         """
-        found, unknown = super().parse_known_args(args, namespace)
+        words, overrides = self._apart(sys.argv[1:] if args is None else args)
+        found, unknown = super().parse_known_args(words, namespace)
+        found.overrides = overrides + list(getattr(found, "overrides", ()))
         if unknown:
             word = unknown[0].partition("=")[0]
             if not word.startswith("-"):
@@ -65,6 +73,29 @@ class _Parser(argparse.ArgumentParser):
             options = [option for action in self._actions for option in action.option_strings]
             self.error(f"unknown option {word}: {did_you_mean(word, options)}")
         return found, unknown
+
+    def _apart(self, words: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Words for argparse, and overrides; a parser that hands words on to another one keeps them all."""
+        if any(isinstance(action, argparse._SubParsersAction) for action in self._actions):
+            return list(words), []
+        plain: list[str] = []
+        overrides: list[str] = []
+        is_value = False
+        for word in words:
+            if not is_value and _OVERRIDE.match(word):
+                overrides.append(word)
+            else:
+                plain.append(word)
+            is_value = self._takes_a_value(word)
+        return plain, overrides
+
+    def _takes_a_value(self, word: str) -> bool:
+        """Whether the word behind this one is a value: it is an option that takes one, or its beginning."""
+        if not word.startswith("--") or "=" in word:
+            return False
+        options = self._option_string_actions
+        named = {word} & options.keys() or {option for option in options if option.startswith(word)}
+        return any(options[option].nargs != 0 for option in named)
 
 
 def _program() -> str:
@@ -96,46 +127,76 @@ def build_parser(verb: str | None) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb.
 
-    Anything behind the verb that looks like ``group=value`` or ``a.b=c`` is a Hydra override and
-    reaches the verb as ``args.overrides``.
+    What behind the verb looks like ``group=value``, ``a.b=c`` or ``~a.b`` is a Hydra override and reaches the
+    verb as ``args.overrides`` (`_Parser`).
 
     Returns:
         0 done; 1 a run failed or is blocked; 2 wrong usage or input; 3 a verdict deviates (``--strict``);
         130 interrupted.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    if argv is None and isinstance(sys.stdout, io.TextIOWrapper):
+        # What the encoding of a terminal or a file has no letter for is shown as an escape.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = _call(words)
         # What is still buffered may meet a closed pipe or a full disk; here there is a line to say so.
         sys.stdout.flush()
         return status
     except SuiteError as error:
-        print(f"suite: {error}", file=sys.stderr)
+        print(f"suite: {_told(error)}", file=sys.stderr)
         return error.exit_status
     except BrokenPipeError:
         # The reader has seen enough. Nothing more may be written, not even by the interpreter as it ends.
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (open until the process ends)
         return 0
     except OSError as error:
-        print(f"suite: the system refuses: {error}; fix that and run the same command again", file=sys.stderr)
+        told = _told(f"the system refuses: {error}; fix that and run the same command again")
+        print(f"suite: {told}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("suite: interrupted", file=sys.stderr)
         return 130
 
 
+def _told(message: object) -> str:
+    """A message as it is printed: no name in it longer than `LONGEST`, and all of it no longer than two such.
+
+    What is said beside a name, a place or two and the remedy, is as long as one.
+    """
+    words = re.sub(rf"\S{{{LONGEST},}}", lambda found: printable(found[0]), str(message))
+    return printable(words, 2 * LONGEST)
+
+
 def _call(words: Sequence[str]) -> int:
+    _refuse_unreadable(words)
     verb = next((word for word in words if not word.startswith("-")), None)
     if verb is not None and verb not in VERBS:
         raise SuiteError(f"unknown verb {verb!r}: {did_you_mean(verb, VERBS)}")
-    overrides = [word for word in words if _OVERRIDE.match(word)]
-    plain = [word for word in words if not _OVERRIDE.match(word)]
-    args = build_parser(verb).parse_args(plain)
-    args.overrides = overrides
-    if overrides and not getattr(args, "takes_overrides", False):
-        raise SuiteError(f"'{args.verb}' takes no overrides, but was given {overrides[0]!r}: leave it out")
+    args = build_parser(verb).parse_args(words)
+    if args.overrides and not getattr(args, "takes_overrides", False):
+        raise SuiteError(
+            f"'{args.verb}' takes no overrides, but was given {args.overrides[0]!r}: leave it out"
+        )
     with _papers(args.papers):
         return int(importlib.import_module(f"suite.cli.{args.verb}_").run(args))
+
+
+def _refuse_unreadable(words: Sequence[str]) -> None:
+    """Refuses what no argument can be: nothing at all, and what is no text.
+
+    Raises:
+        SuiteError: a word, or the value behind the ``=`` of an option, is empty; a word has a NUL, or bytes
+            that are not UTF-8.
+    """
+    for position, word in enumerate(words):
+        if not word:
+            before = f" behind {words[position - 1]!r}" if position else ""
+            raise SuiteError(f"there is an empty argument{before}: give it a value, or leave it out")
+        if word.startswith("--") and word.endswith("="):
+            raise SuiteError(f"{word[:-1]} has an empty value: give it one, or leave it out")
+        if "\0" in word or any("\ud800" <= letter <= "\udfff" for letter in word):
+            raise SuiteError(f"argument {word!r} is no text in UTF-8: write or name it otherwise")
 
 
 @contextmanager

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
-    from suite.cli.selection import add_selection, positive
+    from suite.cli.selection import add_jobs, add_selection
 
     add_selection(parser)
-    parser.add_argument("--jobs", metavar="N", type=positive, help="built side by side (default: one a core)")
+    add_jobs(parser, "built side by side (default: one a core)")
     parser.set_defaults(profile="paper")
 
 

@@ -10,15 +10,13 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from suite.cli.selection import console as verb_console
 from suite.errors import SuiteError, did_you_mean
 from suite.published.claims import Claim, Paper, Protocol, Quoted
 from suite.published.finding import find_paper, load_papers, select
 from suite.published.metrics import load_metrics
 
 FORMATS = ("table", "json", "csv")
-WIDE = 240
-"""Columns of the table where the output is no terminal."""
-
 CSV_COLUMNS = (
     *("paper", "claim", "role", "method", "task", "dataset", "teacher", "student"),
     *("metric", "value", "decimals", "gain", "recipe", "provenance", "rows", "discrepancies"),
@@ -137,10 +135,9 @@ def _write_csv(chosen: Selection) -> None:
 
 
 def _print_tables(papers: list[Paper], chosen: Selection) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else WIDE)
+    console = verb_console()
     for paper in papers:
         claims = [claim for owner, claim in chosen if owner is paper]
         if not claims:

@@ -19,7 +19,7 @@ LAUNCHERS = ("local",)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
-    from suite.cli.selection import add_selection, positive
+    from suite.cli.selection import add_jobs, add_selection
 
     add_selection(parser)
     parser.add_argument(
@@ -27,9 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", metavar="D", default="auto", help="auto (default), cpu or cuda")
     parser.add_argument("--launcher", metavar="NAME", default="local", help=", ".join(LAUNCHERS))
-    parser.add_argument(
-        "--jobs", metavar="N", type=positive, help="runs side by side (default: one a core, one on a GPU)"
-    )
+    add_jobs(parser, "runs side by side (default: one a core, one on a GPU)")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     parser.add_argument(
         "--again", action="store_true", help="measure the same once more, as the next repetition of each run"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from suite.errors import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,24 +20,50 @@ if TYPE_CHECKING:
 WIDE = 240
 
 
-def positive(text: str) -> int:
-    """An argument that is a number of at least 1.
+MOST_JOBS = 1024
+"""Runs that go side by side: each is a process with gigabytes of its own."""
 
-    Raises:
-        ArgumentTypeError: it is none; argparse puts the name of the option before it.
+
+def whole_number(most: int, why: str) -> Callable[[str], int]:
+    """The type of an argument that is a number from 1 to `most`.
+
+    Args:
+        most: the largest.
+        why: why there is a largest one; ends the message.
     """
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
-    return int(text)
+
+    def read(text: str) -> int:
+        # Longer ones are too large, and int() does not read thousands of digits.
+        if not (text.isascii() and text.isdecimal() and len(text) < 10 and 1 <= int(text) <= most):
+            raise argparse.ArgumentTypeError(
+                f"must be a whole number from 1 to {most}, got {printable(repr(text), 40)}; {why}"
+            )
+        return int(text)
+
+    return read
+
+
+def add_jobs(parser: argparse.ArgumentParser, text: str) -> None:
+    """Adds `--jobs`.
+
+    Args:
+        parser: of the verb.
+        text: the help of the option.
+    """
+    number = whole_number(MOST_JOBS, "each is a process of its own")
+    parser.add_argument("--jobs", metavar="N", type=number, help=text)
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
     """Adds `--paper`, `--table`, `--claim`, `--profile` and `--seeds`; lets overrides through."""
+    from suite.planning.plan import MOST_SEEDS
+
     parser.add_argument("--paper", metavar="P", help="one paper (default: all)")
     parser.add_argument("--table", metavar="T", help="claims that this table prints")
     parser.add_argument("--claim", metavar="ID", nargs="+", default=[], help="these claims only")
     parser.add_argument("--profile", metavar="NAME", default="mini", help="smoke, mini (default) or paper")
-    parser.add_argument("--seeds", metavar="N", type=positive, default=1, help="runs an arm (default 1)")
+    seeds = whole_number(MOST_SEEDS, "every seed is a training of each arm, and five decide small gains")
+    parser.add_argument("--seeds", metavar="N", type=seeds, default=1, help="runs an arm (default 1)")
     parser.set_defaults(takes_overrides=True)
 
 
@@ -67,7 +95,17 @@ def recorded_states(plan: Plan, records: Iterable[Record]) -> dict[str, str]:
 
 
 def console() -> Console:
-    """Where verbs print their tables: text is printed as it is, and nothing wraps outside of a terminal."""
-    from rich.console import Console
+    """Where verbs print their tables: text as it is, line by line, and nothing wraps outside of a terminal.
 
-    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else WIDE)
+    Names come from files of others, so what would steer the terminal is shown as an escape.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    class Escaping(Console):
+        def render_str(self, text: str, **options: Any) -> Text:
+            lines = (printable(line, longest=len(line) * 10 + 20) for line in text.split("\n"))
+            return super().render_str("\n".join(lines), **options)
+
+    width = None if sys.stdout.isatty() else WIDE
+    return Escaping(highlight=False, markup=False, emoji=False, width=width)

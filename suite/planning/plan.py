@@ -20,6 +20,9 @@ from suite.published.recipes import Recipe, load_recipes, trained_alone
 from suite.published.tasks import find_task
 from suite.published.weights import weights_of
 
+MOST_SEEDS = 100
+"""Seeds of one selection: a plan lists every training, and their mean scatters a tenth as far as one run."""
+
 _HASH_IN_NAME = re.compile(r"-(?P<sha256>[0-9a-f]{8})\.pth$")
 
 
@@ -142,16 +145,16 @@ def make_plan(
     Args:
         claims: the selection.
         profile: name of the profile.
-        seeds: number of seeds, at least 1; the seeds are 0 to `seeds - 1`.
+        seeds: number of seeds, 1 to `MOST_SEEDS`; the seeds are 0 to `seeds - 1`.
         overrides: the user's overrides (`suite.planning.overrides`).
         again: for runs that are to be measured once more: which ids are measured already. Each run then is
             its next repetition; the checkpoints that teach stay the same.
 
     Raises:
-        SuiteError: a bad override or profile, or fewer than one seed.
+        SuiteError: a bad override or profile, or fewer than one seed or more than `MOST_SEEDS`.
     """
-    if seeds < 1:
-        raise SuiteError(f"--seeds must be at least 1, got {seeds}")
+    if not 1 <= seeds <= MOST_SEEDS:
+        raise SuiteError(f"--seeds must be from 1 to {MOST_SEEDS}, got {seeds}")
     recipes = load_recipes()
     claims = list(claims)
     asked = parse_overrides(overrides)

@@ -280,7 +280,7 @@ def test_a_mismatch_gives_status_1_and_names_both_values(capsys, monkeypatch, tm
 
 def test_no_process_to_build_in_is_refused(capsys):
     assert main(["audit", "--claim", "mgd-resnet18", "--jobs", "-1"]) == 2
-    assert "must be a whole number of at least 1" in capsys.readouterr().err
+    assert "must be a whole number from 1 to 1024" in capsys.readouterr().err
 
 
 def test_embedded_profiles_are_refused(capsys):

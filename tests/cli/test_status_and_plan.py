@@ -284,8 +284,14 @@ def test_an_unknown_option_is_one_line_with_a_suggestion(capsys, verb, words):
         (["plan", "--paper"], "argument --paper: expected one argument"),
         (["plan", "--claim"], "argument --claim: expected at least one argument"),
         (["plan", "--format", "yaml"], "argument --format: invalid choice: 'yaml'"),
-        (["plan", "--seeds", "none"], "argument --seeds: must be a whole number of at least 1, got 'none'"),
-        (["plan", "--seeds", "0"], "argument --seeds: must be a whole number of at least 1, got '0'"),
+        (
+            ["plan", "--seeds", "none"],
+            "argument --seeds: must be a whole number from 1 to 100, got 'none'; every seed",
+        ),
+        (
+            ["plan", "--seeds", "0"],
+            "argument --seeds: must be a whole number from 1 to 100, got '0'; every seed",
+        ),
         (["plan", "--budget", "none"], "argument --budget: 'none' is no number of hours above 0"),
         (["plan", "--budget", "-3"], "argument --budget: '-3' is no number of hours above 0"),
         (["plan", "--budget", "nan"], "argument --budget: 'nan' is no number of hours above 0"),

@@ -152,7 +152,7 @@ def test_what_is_not_trained_says_why():
 
 
 def test_fewer_than_one_seed_is_refused():
-    with pytest.raises(SuiteError, match="--seeds must be at least 1, got 0"):
+    with pytest.raises(SuiteError, match="--seeds must be from 1 to 100, got 0"):
         plan("mgd-resnet18", seeds=0)
 
 
