@@ -72,7 +72,7 @@ class Catalogue(NamedTuple):
 
     def in_papers(self, name: str) -> list[Path]:
         """The files of this name in paper folders."""
-        return [folder / name for folder in self.papers if (folder / name).is_file()]
+        return [folder / name for folder in self.papers if os.path.lexists(folder / name)]
 
     def files(self, name: str) -> list[Path]:
         """The shared file of this name, whether or not it is there, and those that add to it."""
@@ -110,7 +110,7 @@ def _catalogue(shared: Path, named: tuple[str, ...]) -> Catalogue:
     for folder in map(Path, named):
         if not folder.is_dir():
             raise SuiteError(f"{folder}: there is no such folder of papers; correct --papers or {VARIABLE}")
-        papers = [folder] if (folder / CLAIMS).is_file() else _below(folder)
+        papers = [folder] if os.path.lexists(folder / CLAIMS) else _below(folder)
         if not papers:
             raise SuiteError(f"{folder}: no paper here; a paper is a folder that has {CLAIMS}")
         for paper in papers:

@@ -80,7 +80,7 @@ def declared_requirements() -> Mapping[str, tuple[str, ...]]:
     if CHECKOUT is not None:
         try:
             return _requirements_in((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))
-        except OSError:
+        except (OSError, UnicodeDecodeError):
             return {}
     try:
         listed = importlib.metadata.requires(DISTRIBUTION) or []
@@ -182,9 +182,10 @@ def locked_versions(path: Path = LOCK_FILE) -> list[LockedVersion]:
 def _lock_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
+        reason = "it is no text" if isinstance(error, UnicodeDecodeError) else error.strerror
         raise SuiteError(
-            f"cannot read the lock {path}: {error.strerror}; run the suite from a complete clone"
+            f"cannot read the lock {path}: {reason}; run the suite from a complete clone"
         ) from error
 
 

@@ -1,9 +1,15 @@
-"""YAML that people edit by hand: read strictly, and refused with file and line."""
+"""YAML that people edit by hand: read strictly, and refused with file and line.
+
+`load_yaml` reads every YAML file of the suite, published facts and configs alike. What stands in the way of
+that (a folder in place of a file, deep nesting, aliases that grow without end, tags that do not fit, letters
+that steer a terminal) is found before anything is made of the file.
+"""
 
 from __future__ import annotations
 
 import functools
 import re
+import stat
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_args
@@ -12,7 +18,7 @@ import yaml
 from pydantic import BaseModel, RootModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from suite.errors import SuiteError, did_you_mean
+from suite.errors import SuiteError, did_you_mean, printable
 from suite.paths import ROOT
 
 try:
@@ -22,6 +28,23 @@ except ImportError:  # PyYAML without libyaml reads the same, only slower
 
 Location = tuple[str | int, ...]
 """Keys and indices from the top of a file down to a value, as pydantic reports them."""
+
+LARGEST = 4 * 2**20
+"""Bytes of a file that people edit; published facts have a hundredth of it."""
+
+DEEPEST = 40
+"""Levels that lists and mappings may be nested; published facts have eight."""
+
+MOST = 200_000
+"""Values of a file once every alias is written out; published facts have a tenth of it."""
+
+_CORE = "tag:yaml.org,2002:"
+_KINDS = {
+    "map": yaml.MappingStartEvent,
+    "seq": yaml.SequenceStartEvent,
+    **dict.fromkeys(("str", "int", "float", "bool", "null"), yaml.ScalarEvent),
+}
+"""The tags that a file may write, without their prefix -> what they may stand before."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -43,8 +66,27 @@ class Number(float):
         return number
 
 
-class _Loader(_SafeLoader):
-    """YAML 1.1 without its traps: a key may stand once, and ``5e-4`` is a number, not a word."""
+class LineErrors:
+    """For loaders: whatever cannot be made of a word (``!!int x``, a number of 5,000 digits) has its line."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """What a node stands for.
+
+        Raises:
+            MarkedYAMLError: nothing can be made of it.
+        """
+        try:
+            return super().construct_object(node, deep)  # type: ignore[misc]  # of the loader beside it
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            if not isinstance(node, yaml.ScalarNode):
+                raise
+            kind = str(node.tag).rpartition(":")[2]
+            problem = f"{printable(repr(node.value), 60)} is no {kind} ({type(error).__name__})"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
+
+
+class _Loader(LineErrors, _SafeLoader):
+    """YAML 1.1 without its traps: a key may stand once, ``5e-4`` is a number, and a date is a word."""
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> Iterator[dict[Any, Any]]:
@@ -59,10 +101,20 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> Iterator[dict[Any, Any]
     yield from loader.construct_yaml_map(node)
 
 
-_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
-_Loader.add_constructor("tag:yaml.org,2002:float", lambda _, node: Number(node.value))
+def _number(loader: _Loader, node: yaml.ScalarNode) -> float:
+    text = node.value
+    # What float() does not read (.inf, 1:30.5) keeps the value that YAML gives it.
+    return Number(text) if re.fullmatch(r"[-+.\deE]+", text) else loader.construct_yaml_float(node)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != f"{_CORE}timestamp"]
+    for first, resolvers in _Loader.yaml_implicit_resolvers.items()
+}
+_Loader.add_constructor(f"{_CORE}map", _mapping)
+_Loader.add_constructor(f"{_CORE}float", _number)
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
+    f"{_CORE}float",
     re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$"),
     list("-+.0123456789"),
 )
@@ -74,26 +126,145 @@ def read_yaml(path: Path) -> Any:
     A file that has not changed is read once a process: what is returned must not be changed.
 
     Raises:
-        SuiteError: the file is missing, is not UTF-8, is no YAML, or has the same key twice.
+        SuiteError: as `load_yaml`, or the same key stands twice.
     """
-    try:
-        status = path.stat()
-        return _content(path, status.st_mtime_ns, status.st_size)
-    except FileNotFoundError:
-        raise SuiteError(f"{shown(path)}: there is no such file; restore it from the repository") from None
-    except UnicodeDecodeError as error:
-        raise SuiteError(f"{shown(path)}: not UTF-8 ({error.reason}); save it as UTF-8") from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise SuiteError(f"{shown(path)}:{line}: {error.problem}; fix that line") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise SuiteError(f"{shown(path)}: {' '.join(str(error).split())}; fix that file") from None
+    return _content(path, state_of(path))
 
 
 @functools.lru_cache(maxsize=256)
-def _content(path: Path, changed_at: int, size: int) -> Any:
-    """What a file has; time and size tell one state of it from another."""
-    return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+def _content(path: Path, state: tuple[int, int]) -> Any:
+    return load_yaml(path, _Loader)
+
+
+def state_of(path: Path) -> tuple[int, int]:
+    """What tells one state of a file from another: when it was changed, in nanoseconds, and its bytes.
+
+    Raises:
+        SuiteError: it is missing, or nothing can be known of it.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    return status.st_mtime_ns, status.st_size
+
+
+def load_yaml(path: Path, loader: type) -> Any:
+    """Reads a YAML file.
+
+    Args:
+        path: the file.
+        loader: a loader of PyYAML, with `LineErrors`.
+
+    Raises:
+        SuiteError: it cannot be read as a text (`read_text`), is no YAML, or asks for more than a file may:
+            `DEEPEST` levels, `MOST` values with all aliases written out, tags of types that no file here has,
+            characters that steer a terminal. Names the line.
+    """
+    text = read_text(path)
+    try:
+        for line, problem in _faults(text, loader):
+            raise SuiteError(f"{shown(path)}:{line}: {problem}; fix that line")
+        return yaml.load(text, Loader=loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{shown(path)}:{mark.line + 1}" if mark else shown(path)
+        raise SuiteError(f"{where}: {_one_line(error.problem)}; fix that line") from None
+    except yaml.reader.ReaderError as error:
+        before = text.encode()[: error.position]
+        problem = f"{_one_line(error.reason)} (#x{error.character:04x})"
+        raise SuiteError(f"{shown(path)}:{before.count(10) + 1}: {problem}; fix that line") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise SuiteError(f"{shown(path)}: {_one_line(error)}; fix that file") from None
+
+
+def read_text(path: Path) -> str:
+    """The text of a file that people edit.
+
+    Raises:
+        SuiteError: it is missing, is no file but a folder, a pipe or a device, may not be read, is larger
+            than `LARGEST` bytes, or is not UTF-8.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            what = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, a socket or a device"
+            raise SuiteError(f"{shown(path)}: is {what} where a file is wanted; put the file there")
+        if status.st_size > LARGEST:
+            raise SuiteError(
+                f"{shown(path)}: has {status.st_size:,} bytes; a file that people edit has up to {LARGEST:,}"
+            )
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        line = f":{error.object[: error.start].count(10) + 1}"
+        raise SuiteError(f"{shown(path)}{line}: not UTF-8 ({error.reason}); save it as UTF-8") from None
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> SuiteError:
+    if isinstance(error, FileNotFoundError):
+        return SuiteError(f"{shown(path)}: there is no such file; restore it from the repository")
+    return SuiteError(f"{shown(path)}: cannot be read ({error.strerror}); make it a file that can")
+
+
+def _faults(text: str, loader: type) -> Iterator[tuple[int, str]]:
+    """What no file may ask for, line and problem: found event by event, without recursion."""
+    sizes: dict[str, int] = {}
+    # Of every list and mapping that is open: its anchor, and how many values it holds so far.
+    still_open: list[tuple[str | None, int]] = [(None, 0)]
+    for event in yaml.parse(text, Loader=loader):
+        line = event.start_mark.line + 1 if event.start_mark else 1
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor not in sizes and any(name == event.anchor for name, _ in still_open):
+                yield line, f"*{event.anchor} stands inside of what it names"
+            added = sizes.get(str(event.anchor), 1)
+        elif isinstance(event, yaml.CollectionStartEvent | yaml.ScalarEvent):
+            if problem := _wrong_tag(event) or _wrong_text(event):
+                yield line, problem
+            added = 1
+            if isinstance(event, yaml.CollectionStartEvent):
+                still_open.append((event.anchor, 0))
+                # The name is free again for what it names now.
+                sizes.pop(event.anchor or "", None)
+                if len(still_open) > DEEPEST:
+                    yield line, f"lists and mappings are nested in more than {DEEPEST} levels"
+            elif event.anchor:
+                sizes[event.anchor] = 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, added = still_open.pop()
+            if anchor:
+                sizes[anchor] = added
+        else:
+            continue
+        anchor, values = still_open[-1]
+        still_open[-1] = (anchor, values + added)
+        if values + added > MOST:
+            yield line, f"there are more than {MOST:,} values, aliases written out"
+
+
+def _wrong_tag(event: yaml.CollectionStartEvent | yaml.ScalarEvent) -> str | None:
+    """A tag of YAML's own that the suite does not read, or that stands before something else."""
+    tag = str(event.tag or "")
+    if not tag.startswith(_CORE):
+        return None
+    kind = tag.removeprefix(_CORE)
+    if kind not in _KINDS:
+        return f"the tag !!{kind} is not read here"
+    return None if isinstance(event, _KINDS[kind]) else f"the tag !!{kind} stands before something else"
+
+
+def _wrong_text(event: yaml.CollectionStartEvent | yaml.ScalarEvent) -> str | None:
+    """A word with a character that is not seen, or steers a terminal."""
+    if not isinstance(event, yaml.ScalarEvent) or event.value.isprintable():
+        return None
+    wrong = re.sub(r"[\n\t\xa0\u2000-\u200a\u202f\u205f\u3000]", "", event.value)
+    hidden = next((letter for letter in wrong if not letter.isprintable()), None)
+    return None if hidden is None else f"the character {printable(hidden)} is not seen in a text"
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())
 
 
 def parse(model: type[Model], path: Path, known: Mapping[str, Collection[str]] | None = None) -> Model:
@@ -151,11 +322,16 @@ def refuse(path: Path, location: Location, text: str) -> NoReturn:
 
 def line_of(path: Path, location: Location) -> int:
     """Line of the deepest node on the way to a location, counted from 1."""
-    node = yaml.compose(path.read_text(encoding="utf-8"), Loader=_Loader)
-    line = 1
+    return way_to(path, location)[1]
+
+
+def way_to(path: Path, location: Location) -> tuple[int, int]:
+    """How much of a location there is in a file: number of steps, and the line of the last one, from 1."""
+    node = yaml.compose(read_text(path), Loader=_Loader)
+    line, steps = 1, 0
     for step in location:
         if isinstance(node, yaml.MappingNode):
-            entry = next((pair for pair in node.value if pair[0].value == step), None)
+            entry = next((pair for pair in node.value if pair[0].value == str(step)), None)
             if entry is None:
                 break
             line, node = entry[0].start_mark.line + 1, entry[1]
@@ -164,7 +340,8 @@ def line_of(path: Path, location: Location) -> int:
             line = node.start_mark.line + 1
         else:
             break
-    return line
+        steps += 1
+    return steps, line
 
 
 def shown(path: Path) -> str:
@@ -176,6 +353,7 @@ def _explain(fault: ErrorDetails, model: type[BaseModel]) -> str:
     """One pydantic error as `what is wrong; what to do`."""
     last = fault["loc"][-1] if fault["loc"] else None
     key = next((step for step in reversed(fault["loc"]) if isinstance(step, str) and step != "[key]"), "file")
+    given = printable(repr(fault["input"]), 80)
     if fault["type"] == "extra_forbidden":
         return f"unknown key {key!r}; {did_you_mean(key, _keys_at(model, fault['loc'][:-1]))}"
     if fault["type"] == "missing":
@@ -183,12 +361,10 @@ def _explain(fault: ErrorDetails, model: type[BaseModel]) -> str:
     if fault["type"] == "literal_error":
         known = re.findall(r"'([^']*)'", fault["ctx"]["expected"])
         what = "name" if last == "[key]" else key
-        return f"unknown {what} {fault['input']!r}; {did_you_mean(str(fault['input']), known)}"
+        return f"unknown {what} {given}; {did_you_mean(str(fault['input']), known)}"
     if fault["type"] == "unknown_name":
         names = fault["ctx"]
-        return (
-            f"unknown {names['kind']} {fault['input']!r}; {did_you_mean(str(fault['input']), names['known'])}"
-        )
+        return f"unknown {names['kind']} {given}; {did_you_mean(str(fault['input']), names['known'])}"
     if fault["type"] == "value_error":
         text = str(fault["ctx"]["error"])
         return f"{key}: {text}" if isinstance(last, str) else text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +19,11 @@ from hydra.plugins.config_source import ConfigResult
 from omegaconf import OmegaConf
 from omegaconf._utils import get_yaml_loader
 from omegaconf.errors import OmegaConfBaseException
+from omegaconf.grammar.gen.OmegaConfGrammarParser import OmegaConfGrammarParser
+from omegaconf.grammar_parser import parse as parse_interpolation
 
 from suite.errors import SuiteError
-from suite.strict_yaml import shown
+from suite.strict_yaml import LineErrors, Location, load_yaml, read_text, refuse, shown
 
 
 class ConfigFiles(ConfigRepository):
@@ -94,6 +97,10 @@ class _Folder(FileConfigSource):
         """Where a config stands."""
         return Path(self.path, self._normalize_file_name(config_path))
 
+    def is_config(self, config_path: str) -> bool:
+        """Whether anything stands there: what is no file is refused when it is read, and not passed over."""
+        return os.path.lexists(self.file(config_path))
+
     def load_config(self, config_path: str) -> ConfigResult:
         """Reads a config.
 
@@ -101,37 +108,66 @@ class _Folder(FileConfigSource):
             SuiteError: the file cannot be read, is no YAML, or holds no mapping.
         """
         path = self.file(config_path)
+        content = load_yaml(path, yaml_loader())
         try:
-            text = path.read_text(encoding="utf-8")
-            content = yaml.load(text, Loader=yaml_loader())
             if not isinstance(content, dict | None):
                 raise ValueError(f"holds a {type(content).__name__} where keys and values are wanted")
+            _refuse_resolvers(path, content)
             return ConfigResult(
                 config=OmegaConf.create(content or {}),
                 path=self.full_path(),
                 provider=self.provider,
-                header=self._get_header_dict(text[:512]),
+                header=self._get_header_dict(read_text(path)[:512]),
             )
-        except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            line = f":{mark.line + 1}" if mark else ""
-            raise SuiteError(f"{shown(path)}{line}: {one_line(error.problem)}; fix that line") from None
-        except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+        except (ValueError, OmegaConfBaseException) as error:
             raise SuiteError(f"{shown(path)}: {one_line(error)}; fix that file") from None
+
+
+def _refuse_resolvers(path: Path, content: Any, location: Location = ()) -> None:
+    """Refuses what means something else on each machine and day.
+
+    Raises:
+        SuiteError: a value calls a resolver, such as `${oc.env:HOME}`; names the line.
+    """
+    if isinstance(content, dict):
+        for key, value in content.items():
+            _refuse_resolvers(path, value, (*location, key))
+    elif isinstance(content, list):
+        for index, value in enumerate(content):
+            _refuse_resolvers(path, value, (*location, index))
+    elif isinstance(content, str) and calls_a_resolver(content):
+        refuse(
+            path,
+            location,
+            f"{content!r} calls a resolver, which may give another value on another machine or day; "
+            "write the value itself",
+        )
+
+
+def calls_a_resolver(text: str) -> bool:
+    """Whether a text has an interpolation that calls something: `${oc.env:HOME}`, `${now:%H}`."""
+    if "${" not in text:
+        return False
+    try:
+        left = [parse_interpolation(text)]
+    except (OmegaConfBaseException, RecursionError):
+        # It does not compose, which is said elsewhere.
+        return False
+    while left:
+        node = left.pop()
+        if isinstance(node, OmegaConfGrammarParser.InterpolationResolverContext):
+            return True
+        left += getattr(node, "children", None) or []
+    return False
 
 
 @functools.cache
 def yaml_loader() -> Any:
     """OmegaConf's rules of YAML on libyaml's parser where PyYAML has it, which is several times as fast."""
     rules = get_yaml_loader()
-    if not yaml.__with_libyaml__:
-        return rules
-
-    # The parser stands first and hides the one that the rules bring along.
-    class Loader(yaml.CSafeLoader, rules):  # type: ignore[misc, valid-type]
-        """What OmegaConf reads as a number, a truth value or a duplicate key, read by libyaml."""
-
-    return Loader
+    # The parser stands before the rules and hides the one that they bring along.
+    parser = (yaml.CSafeLoader,) if yaml.__with_libyaml__ else ()
+    return type("Loader", (LineErrors, *parser, rules), {})
 
 
 def one_line(error: object) -> str:

@@ -39,14 +39,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType, QuotedString
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from omegaconf.grammar.gen.OmegaConfGrammarParser import OmegaConfGrammarParser
-from omegaconf.grammar_parser import parse as parse_interpolation
 
-from suite.errors import SuiteError
+from suite.errors import SuiteError, printable
 from suite.paths import CONF
-from suite.planning.config_files import ConfigCopies, ConfigFiles, OneEntry
-from suite.strict_yaml import shown
+from suite.planning.config_files import ConfigCopies, ConfigFiles, OneEntry, calls_a_resolver
+from suite.strict_yaml import Location, shown, way_to
 
 MAIN_CONFIG = "config"
 """The file of `suite/conf` whose defaults list names the groups."""
@@ -178,6 +175,11 @@ class _Composer:
             [self._parsed[line]] = self._parser.parse_overrides([line])
         return self._parsed[line]
 
+    def path_of(self, config: str) -> Path | None:
+        """The file of a config."""
+        found = (folder.file(config) for folder in self._files.folders if folder.is_config(config))
+        return next(found, None)
+
     def compose(self, lines: Lines) -> str:
         """The config with these overrides, as JSON.
 
@@ -185,12 +187,7 @@ class _Composer:
             SuiteError: a file cannot be read.
             Exception: it does not fit into parts, or does not compose.
         """
-        overrides = [self.parsed(line) for line in lines]
-        if any(override.is_sweep_override() for override in overrides):
-            raise _DoesNotFitError
-        # What chooses files, and what sets values: Hydra looks whether there is such a group.
-        values = Overrides(self._files, overrides).config_overrides
-        chosen = [override for override in overrides if not any(override is value for value in values)]
+        chosen, values = self.split(lines)
         parts = self._parts_of(self.defaults_list(chosen))
         for name in _touched(parts, values):
             parts[name] = replace(parts[name], node=copy.deepcopy(parts[name].node))
@@ -200,6 +197,18 @@ class _Composer:
         OmegaConf.set_struct(root, True)
         self._loader._apply_overrides_to_config(values, root)
         return self._as_json(root, self._after(values, root, parts))
+
+    def split(self, lines: Lines) -> tuple[list[Override], list[Override]]:
+        """Overrides that choose files, and those that set values: Hydra looks whether there is such a group.
+
+        Raises:
+            _DoesNotFitError: one of them has several values.
+        """
+        overrides = [self.parsed(line) for line in lines]
+        if any(override.is_sweep_override() for override in overrides):
+            raise _DoesNotFitError
+        values: list[Override] = Overrides(self._files, overrides).config_overrides
+        return [entry for entry in overrides if not any(entry is value for value in values)], values
 
     def defaults_list(self, chosen: list[Override]) -> list[ResultDefault]:
         """The files to merge, in Hydra's order.
@@ -441,32 +450,16 @@ def _refuse_what_is_no_choice(composer: _Composer, choices: Lines, overrides: Li
         whose = "override" if line in overrides else "the recipe's override"
         try:
             override = composer.parsed(line)
-        except HydraException:
-            # Hydra says so better, with the rest of the command.
+        except Exception:
+            # Hydra says so better, with the rest of the command, and raises more than its own errors.
             continue
         if override.is_hydra_override() or override.key_or_group == "hydra":
             raise SuiteError(f"{whose} {line!r}: settings of Hydra itself change no training; leave it out")
-        if any(_calls_a_resolver(text) for text in _texts(override._value)):
+        if any(calls_a_resolver(text) for text in _texts(override._value)):
             raise SuiteError(
                 f"{whose} {line!r} calls a resolver, which may give another value on another machine or day; "
                 "write the value itself"
             )
-
-
-def _calls_a_resolver(text: str) -> bool:
-    if "${" not in text:
-        return False
-    try:
-        left = [parse_interpolation(text)]
-    except OmegaConfBaseException:
-        # It does not compose, which is said elsewhere.
-        return False
-    while left:
-        node = left.pop()
-        if isinstance(node, OmegaConfGrammarParser.InterpolationResolverContext):
-            return True
-        left += getattr(node, "children", None) or []
-    return False
 
 
 def _composed_by_hydra(folders: tuple[Path, ...], choices: Lines, overrides: Lines) -> str:
@@ -477,18 +470,54 @@ def _composed_by_hydra(folders: tuple[Path, ...], choices: Lines, overrides: Lin
     """
     try:
         return json.dumps(plain_hydra((*choices, *overrides), folders))
-    # Hydra raises ValueError and TypeError too, where a value has the wrong type.
-    except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
+    except RecursionError:
+        raise SuiteError(f"{_asked(choices, overrides)} is nested too deeply; write it flatter") from None
+    except SuiteError:
+        raise
+    # Beside its own errors Hydra raises ValueError, TypeError, KeyError, ... for a value of the wrong type.
+    except Exception as error:
         # Behind the first lines Hydra lists where it looked, and OmegaConf the type of the node.
         told = str(error).split("Config search path")[0].split("object_type=")[0]
         lines = list(filter(None, (line.strip().rstrip(".") for line in told.splitlines())))
+        if lines and lines[0].startswith("Error merging override"):
+            lines = ["it is of another type than what it replaces"]
         # Hydra's further lines tell how to add a key, or what a group offers.
-        text = f"{'; '.join(lines[:2])} {', '.join(lines[2:])}".rstrip()
-        asked = f"override {' '.join(overrides)!r}" if overrides else f"recipe {' '.join(choices)!r}"
+        text = printable(f"{'; '.join(lines[:2])} {', '.join(lines[2:])}".rstrip())
+        asked = _asked(choices, overrides)
+        if not overrides and (key := getattr(error, "full_key", None)):
+            asked = f"{find_place(choices, tuple(str(key).split('.')), folders)}: {key}"
         raise SuiteError(
             f"{asked} does not compose: {text}{_where(error, folders)}; "
             "'python -m suite plan --format json' shows what there is"
         ) from None
+
+
+def _asked(choices: Lines, overrides: Lines) -> str:
+    kind, lines = ("override", overrides) if overrides else ("recipe", choices)
+    return f"{kind} {printable(repr(' '.join(lines)))}"
+
+
+def find_place(choices: Lines, location: Location, folders: Sequence[Path]) -> str:
+    """The file, with its line, that says what stands at a place of a composed config.
+
+    Args:
+        choices: as `compose_config` takes them.
+        location: keys and indices from the top of the config.
+        folders: where the configs lie.
+    """
+    composer = _composer(tuple(Path(os.path.abspath(folder)) for folder in folders))
+    with _LOCK:
+        files = composer.defaults_list(composer.split(choices)[0])
+    best = (0, "suite/conf")
+    for file in files:
+        package = tuple(filter(None, (file.package or "").split(".")))
+        path = composer.path_of(str(file.config_path))
+        if path is not None and location[: len(package)] == package:
+            steps, line = way_to(path, location[len(package) :])
+            # Of two that say it, the later one counts.
+            if len(package) + steps >= best[0]:
+                best = (len(package) + steps, f"{shown(path)}:{line}")
+    return best[1]
 
 
 def plain_hydra(lines: Lines, folders: Sequence[Path] = (CONF,)) -> Any:

@@ -15,7 +15,7 @@ from suite.catalogue import python_files
 from suite.environment import NUMBER_PACKAGES, installed_version, pinned_version
 from suite.errors import SuiteError, did_you_mean
 from suite.paths import PACKAGE
-from suite.strict_yaml import shown
+from suite.strict_yaml import read_text, shown, state_of
 
 _DECORATOR = "register_loss"
 
@@ -44,7 +44,7 @@ def loss_versions() -> dict[str, int]:
     found: dict[str, int] = {}
     seen: dict[str, str] = {}
     for path in _sources():
-        for name, version, line in _declared(path, path.stat().st_mtime_ns):
+        for name, version, line in _declared(path, state_of(path)):
             place = f"{shown(path)}:{line}"
             if name in found:
                 raise SuiteError(f"{place}: loss {name!r} is registered in {seen[name]} too; rename one")
@@ -57,15 +57,19 @@ def _sources() -> list[Path]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _declared(path: Path, changed: int) -> tuple[tuple[str, int, int], ...]:
-    """Name, version and line of every loss that a file registers; `changed` is part of the key only."""
-    text = path.read_text(encoding="utf-8")
+def _declared(path: Path, state: tuple[int, int]) -> tuple[tuple[str, int, int], ...]:
+    """Name, version and line of every loss that a file registers; `state` is part of the key only."""
+    text = read_text(path)
     if _DECORATOR not in text:
         return ()
     try:
         tree = ast.parse(text)
     except SyntaxError as error:
         raise SuiteError(f"{shown(path)}:{error.lineno}: {error.msg}; correct that line") from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        # A file with a NUL in it, or with an expression of some thousand brackets.
+        reason = str(error) or "nested too deeply"
+        raise SuiteError(f"{shown(path)}: is no Python ({reason}); correct that file") from None
     return tuple(_declarations(tree, path))
 
 

@@ -206,7 +206,8 @@ class Claim(Strict):
         if not isinstance(raw, dict) or not isinstance(raw.get("metrics"), dict):
             return raw
         gains: dict[str, float] = {}
-        for source in raw.get("sources") or []:
+        sources = raw.get("sources")
+        for source in sources if isinstance(sources, list) else []:
             if isinstance(source, dict) and isinstance(source.get("gains"), dict):
                 gains = {**source["gains"], **gains}
         numbers = {

@@ -11,7 +11,16 @@ import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from suite.catalogue import Catalogue, collect, current, entries
 from suite.errors import did_you_mean
@@ -22,6 +31,55 @@ from suite.strict_yaml import parse, refuse
 
 _WHOLE = ("learning_rates", "exceptions")
 """Settings that are compared as one: what is not said of them is not there."""
+
+
+class _WarmUp(Strict):
+    start: NonNegativeFloat
+    iterations: PositiveInt | None = None
+    epochs: PositiveInt | None = None
+    power: PositiveFloat = 1
+    constant: bool = False
+
+
+class _Cosine(Strict):
+    to: NonNegativeFloat
+    until: PositiveInt | None = None
+
+
+class _Poly(Strict):
+    power: PositiveFloat
+    to: NonNegativeFloat
+
+
+class _Shape(Strict):
+    """A schedule of learning rates as documents state it; see `learning_rates`."""
+
+    warmup: _WarmUp | None = None
+    steps: list[PositiveInt] | None = None
+    factor: PositiveFloat | None = None
+    every_epoch: PositiveFloat | None = None
+    cosine: _Cosine | None = None
+    poly: _Poly | None = None
+
+    @model_validator(mode="after")
+    def _falls_in_one_way(self) -> _Shape:
+        ways = [way for way in ("steps", "every_epoch", "cosine", "poly") if getattr(self, way) is not None]
+        if len(ways) != 1 or (self.steps is None) != (self.factor is None):
+            raise ValueError("needs one of steps with factor, every_epoch, cosine or poly")
+        return self
+
+
+def _with_a_known_shape(settings: dict[str, Any]) -> dict[str, Any]:
+    if "learning_rates" in settings:
+        try:
+            _Shape.model_validate(settings["learning_rates"])
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(map(str, ("learning_rates", *first["loc"])))
+            raise ValueError(
+                f"{place}: {first['msg']}; write a shape as baselines/protocol.yaml does"
+            ) from None
+    return settings
 
 
 class Group(Strict):
@@ -35,7 +93,7 @@ class Group(Strict):
 
     source: str
     uses: list[str] = []
-    settings: dict[str, Any]
+    settings: Annotated[dict[str, Any], AfterValidator(_with_a_known_shape)]
 
 
 class KnownDeparture(Strict):
@@ -119,7 +177,24 @@ def read_protocols(shared: Path, outside: tuple[Path, ...] = ()) -> Protocols:
             for name in groups:
                 if name not in protocols.groups:
                     refuse(path, location, f"no group {name!r}; {did_you_mean(name, protocols.groups)}")
+        for name in part.groups:
+            if name in _used_by(protocols, name):
+                refuse(
+                    path, ("groups", name, "uses"), f"group {name!r} uses itself in the end; cut the circle"
+                )
     return protocols
+
+
+def _used_by(protocols: Protocols, name: str) -> set[str]:
+    """All groups that one builds on, directly or by others."""
+    found: set[str] = set()
+    left = list(protocols.groups[name].uses)
+    while left:
+        used = left.pop()
+        if used not in found:
+            found.add(used)
+            left += protocols.groups[used].uses
+    return found
 
 
 def _merged(section: str, parts: Mapping[Path, Protocols]) -> dict[str, Any]:

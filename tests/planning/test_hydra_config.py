@@ -316,7 +316,7 @@ def test_a_broken_file_is_named_with_its_line(outside, text, says):
 
 def test_a_file_that_is_not_utf8_is_named(outside):
     (outside / "method" / "own.yaml").write_bytes(b"name: \xe9\n")
-    with pytest.raises(SuiteError, match=r"own\.yaml: 'utf-8' codec can't decode byte 0xe9"):
+    with pytest.raises(SuiteError, match=r"own\.yaml:1: not UTF-8 \(invalid continuation byte\); save it"):
         compose_config(OWN_CHOICES, folders=(CONF, outside))
 
 
