@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import importlib
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from suite.catalogue import import_file, import_python_files
 from suite.errors import SuiteError
@@ -24,6 +25,15 @@ from suite.strict import Strict
 Scale = Literal["embedded", "published"]
 """Which side of a model's file applies: embedded data shrink the architecture, published data do not."""
 
+
+HOMES = ("tasks", "suite.datasets")
+"""The packages of the suite that files may name Python of."""
+
+PYTHON = rf"^(({'|'.join(map(re.escape, HOMES))})(\.\w+)+|[A-Za-z0-9][\w.-]*/\w+\.py):[A-Za-z]\w*$"
+"""How a file names Python: of the suite's own tasks and data sets, or of a paper's folder."""
+
+Python = Annotated[str, Field(pattern=PYTHON)]
+"""``package.module:name`` in ``tasks`` or ``suite.datasets``, or ``<paper>/<file>.py:name`` (`load`)."""
 
 Arm = Literal["teacher", "student", "distilled", "released"]
 """What a training is of a claim; `released`: a checkpoint that was trained elsewhere and is only scored."""
@@ -197,6 +207,13 @@ class ComposedData(Strict):
     images: dict[str, int] = {}
 
 
+Devices = Annotated[int, Field(ge=1, le=4096)]
+"""How many devices train together; the largest published training has 16."""
+
+BatchSize = Annotated[int, Field(ge=1, le=65536)]
+"""Images on one device; the largest published batch has 2,048 on all."""
+
+
 class Resources(Strict):
     """What a training is executed with; a field that is None is as published.
 
@@ -206,8 +223,8 @@ class Resources(Strict):
         precision: `float16` or `bfloat16` where it is mixed.
     """
 
-    devices: PositiveInt | None = None
-    batch_size: PositiveInt | None = None
+    devices: Devices | None = None
+    batch_size: BatchSize | None = None
     precision: Literal["float16", "bfloat16"] | None = None
 
 
@@ -242,7 +259,7 @@ class ComposedRecipe(Strict):
     method: ComposedMethod | None = None
     data: ComposedData
     schedule: dict[str, Any] = {}
-    devices: PositiveInt = 1
+    devices: Devices = 1
     resources: Resources = Field(default_factory=Resources)
     departures: list[Departure] = []
 
@@ -411,21 +428,32 @@ class Adapter(ABC):
 def load(name: str) -> Any:
     """The object behind a name, as tasks name adapters and data builders.
 
-    The Python files of papers are imported first, so that what they register is there for what is loaded.
+    This is the one place where a name becomes Python. The Python files of papers are imported first, so that
+    what they register is there for what is loaded.
 
     Args:
-        name: ``package.module:name``, or ``<paper>/<file>.py:name`` of a file in the folder of a paper.
+        name: ``package.module:name`` of what a module of ``tasks`` or ``suite.datasets`` itself defines, or
+            ``<paper>/<file>.py:name`` of a file in the folder of a paper.
 
     Raises:
-        BlockedError: there is no such module or no such name in it, or an import fails.
+        BlockedError: there is no such module or no such name in it, it is in neither of these places, or an
+            import fails.
     """
+    if not re.fullmatch(PYTHON, name):
+        raise BlockedError(
+            f"{name!r} cannot be loaded: it is in neither tasks/ nor a paper's folder; put it into one"
+        )
     module, _, attribute = name.partition(":")
     try:
         import_python_files()
-        found = import_file(module) if module.endswith(".py") else importlib.import_module(module)
-        return getattr(found, attribute)
+        if module.endswith(".py"):
+            return getattr(import_file(module), attribute)
+        found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, SuiteError) as error:
         raise BlockedError(f"{name!r} cannot be loaded: {error}") from error
+    if getattr(found, "__module__", None) != module:
+        raise BlockedError(f"{name!r} cannot be loaded: {module} imports it and does not define it")
+    return found
 
 
 def modules_of(tap: Tap) -> Iterator[str]:

@@ -197,7 +197,7 @@ def test_a_claim_of_another_paper_is_not_taken_over(pkd, capsys):
     [
         ("metrics.yaml", "box_AP: {title: box AP, unit: percent, better: higher}\n",
          "metric 'box_AP' is already in baselines/metrics.yaml:"),
-        ("tasks.yaml", "detection: {title: d, adapter: 'a:B', version: 1}\n",
+        ("tasks.yaml", "detection: {title: d, adapter: 'tasks.a:B', version: 1}\n",
          "task 'detection' is already in baselines/tasks.yaml:"),
         ("models.yaml", "resnet18: {title: ResNet, task: classification}\n",
          "model 'resnet18' is already in baselines/models.yaml:"),

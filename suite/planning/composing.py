@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from pydantic import ValidationError
 
 from suite.catalogue import Catalogue, conf_folders, current
-from suite.contract import (
-    ComposedData,
-    ComposedMethod,
-    ComposedModel,
-    ComposedRecipe,
-    Departure,
-    Resources,
-)
-from suite.errors import SuiteError
+from suite.contract import ComposedRecipe, Departure, Resources
+from suite.errors import SuiteError, printable
+from suite.planning.composed_config import ComposedConfig, ProfileConfig
 from suite.planning.overrides import Override, parse_overrides
 from suite.published.models import load_models
 from suite.published.recipes import Recipe, check_profile, group_choices
@@ -67,10 +60,47 @@ def compose(recipe: Recipe, profile: str, overrides: Iterable[str] = ()) -> Comp
 
 @functools.lru_cache(maxsize=4096)
 def _compose(recipe: Recipe, profile: str, overrides: tuple[Override, ...], _: Catalogue) -> ComposedRecipe:
-    # Only who composes needs Hydra, which takes long to import.
-    from suite.planning.hydra_config import compose_config
-
     # The catalogue tells compositions apart: its papers have configs, models and tasks of their own.
+    chosen = _choices(recipe, profile)
+    asked = tuple(override.text for override in overrides)
+    try:
+        found = _composed(recipe, profile, chosen, asked)
+        scale = found.profile.scale
+        student = found.student.at(scale)
+        devices = student.devices or found.profile.devices
+        resources = _resources(found, devices)
+        composed = ComposedRecipe(
+            task=recipe.task,
+            adapter=find_task(recipe.task).adapter,
+            profile=profile,
+            scale=scale,
+            comparable=found.profile.comparable,
+            teacher_seed=found.profile.teacher_seed,
+            student=found.student.composed(scale),
+            teacher=found.teacher.composed(scale) if found.teacher else None,
+            method=found.method.composed(scale) if found.method else None,
+            data=found.data.composed(student.images),
+            schedule=found.schedule.overrides,
+            devices=devices,
+            resources=resources,
+            departures=[
+                *_of_profile(found.profile),
+                *_scaled_weights(found),
+                *_of_resources(resources, devices),
+                *(entry for override in overrides for entry in _of_override(override)),
+            ],
+        )
+        _refuse_other_kinds(composed, recipe, overrides)
+        return composed
+    except ValidationError as error:
+        if overrides:
+            # Where files are at fault, they say so themselves; else it is what was asked for.
+            compose(recipe, profile)
+        raise SuiteError(_complaint(error, recipe, chosen, overrides)) from None
+
+
+def _choices(recipe: Recipe, profile: str) -> tuple[str, ...]:
+    """What a recipe chooses, as Hydra overrides."""
     chosen = [f"profile={profile}", f"task={recipe.task}", f"model@student={recipe.student}"]
     if recipe.teacher:
         chosen.append(f"model@teacher={recipe.teacher}")
@@ -78,44 +108,90 @@ def _compose(recipe: Recipe, profile: str, overrides: tuple[Override, ...], _: C
         chosen.append(f"method={recipe.method}")
     if own := _own_data(recipe, profile):
         chosen.append(f"data={own}")
-    asked = tuple(override.text for override in overrides)
+    return tuple(chosen)
+
+
+def _composed(
+    recipe: Recipe, profile: str, chosen: tuple[str, ...], asked: tuple[str, ...]
+) -> ComposedConfig:
+    """The composed config, checked as a whole before anything reads it.
+
+    Raises:
+        ValidationError: something in it is missing or of another type than it has to be.
+        SuiteError: it does not compose, or changes what a profile promises.
+    """
+    # Only who composes needs Hydra, which takes long to import.
+    from suite.planning.hydra_config import compose_config, find_place
+
     raw = compose_config((*chosen, *recipe.overrides_of_method()), asked, conf_folders())
-    promised, scale = raw["profile"], raw["profile"]["scale"]
-    devices = int(raw["student"][scale].get("devices", promised.get("devices", 1)))
-    resources = _resources(raw, devices)
-    try:
-        return ComposedRecipe(
-            task=recipe.task,
-            adapter=find_task(recipe.task).adapter,
-            profile=profile,
-            scale=scale,
-            comparable=promised["comparable"],
-            teacher_seed=promised["teacher_seed"],
-            student=_at_scale(raw["student"], scale),
-            teacher=_at_scale(raw["teacher"], scale) if recipe.teacher else None,
-            method=_method_at_scale(raw["method"], scale) if recipe.method else None,
-            data=_of_data(raw["data"], raw["student"][scale]),
-            schedule=raw["schedule"]["overrides"],
-            devices=devices,
-            resources=resources,
-            departures=[
-                *_of_profile(promised),
-                *_scaled_weights(raw),
-                *_of_resources(resources, devices),
-                *(entry for override in overrides for entry in _of_override(override)),
-            ],
+    # What a recipe does without may be anything: nobody reads it.
+    unread = {name for name in ("teacher", "method") if getattr(recipe, name) is None}
+    found = ComposedConfig.model_validate(
+        {key: value for key, value in raw.items() if key not in unread},
+        context={"student": recipe.student, "teacher": recipe.teacher, "method": recipe.method},
+    )
+    # Published data and schedules refer to no student, so that the profile is composed without any.
+    alone = ("model@student=none", "data=classification/paper", "schedule=classification/paper")
+    promised = compose_config((f"profile={profile}", "task=classification", *alone))["profile"]
+    keys = raw["profile"].keys() | promised.keys()
+    if changed := sorted(key for key in keys if raw["profile"].get(key) != promised.get(key)):
+        place = find_place(chosen, ("profile", changed[0]), conf_folders())
+        raise SuiteError(
+            f"{place}: profile.{changed[0]} is not as in the profile {profile!r}: what a profile promises "
+            "cannot be changed; leave that out"
         )
-    except ValidationError as error:
-        raise SuiteError(_complaint(error, recipe, overrides)) from None
+    return found
 
 
-def _complaint(error: ValidationError, recipe: Recipe, overrides: tuple[Override, ...]) -> str:
-    """What is wrong with a composed recipe, as one line."""
+def _refuse_other_kinds(composed: ComposedRecipe, recipe: Recipe, overrides: tuple[Override, ...]) -> None:
+    """Refuses hyper-parameters of a loss that overrides have made into something else than numbers.
+
+    What a loss takes is known to the loss alone, when it is built. That a number stays one is known before.
+
+    Raises:
+        SuiteError: names the override.
+    """
+    about = [override.text for override in overrides if override.root == "method"]
+    if not about or composed.method is None:
+        return
+    before = compose(recipe, composed.profile).method
+    for name, loss in composed.method.losses.items():
+        known = before.losses[name].arguments if before and name in before.losses else {}
+        for argument, value in loss.arguments.items():
+            if _is_number(known.get(argument)) and not _is_number(value):
+                raise SuiteError(
+                    f"override {' '.join(about)!r}: method.losses.{name}.arguments.{argument} cannot be "
+                    f"{printable(repr(value), 80)}: the method has a number there; write a number"
+                )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _complaint(
+    error: ValidationError, recipe: Recipe, chosen: tuple[str, ...], overrides: tuple[Override, ...]
+) -> str:
+    """What is wrong with a composed recipe, as one line: the override at fault, or the file with its line."""
+    from suite.planning.hydra_config import find_place
+
     first = error.errors(include_url=False)[0]
     place = ".".join(map(str, first["loc"]))
-    asked = " ".join(override.text for override in overrides)
-    by = f"override {asked!r}" if asked else f"the files of {recipe.student}, {recipe.method or 'no method'}"
-    return f"{by}: {place} cannot be {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
+    root = str(first["loc"][0]) if first["loc"] else ""
+    of_recipe = list(recipe.overrides_of_method()) if root == "method" else []
+    asked = [entry.text for entry in overrides]
+    at_fault = [entry.text for entry in overrides if entry.root == root] or asked or of_recipe
+    by = (
+        f"override {printable(repr(' '.join(at_fault)))}"
+        if at_fault
+        else find_place(chosen, first["loc"], conf_folders())
+    )
+    if first["type"] == "missing":
+        return f"{by}: {place} is missing; give it a value"
+    if first["type"] == "value_error":
+        return f"{by}: {place}{': ' if place else ''}{first['ctx']['error']}"
+    told = f"{first['msg'][0].lower()}{first['msg'][1:]}"
+    return f"{by}: {place} cannot be {printable(repr(first['input']), 80)}: {told}; write such a value"
 
 
 def _own_data(recipe: Recipe, profile: str) -> str | None:
@@ -125,55 +201,26 @@ def _own_data(recipe: Recipe, profile: str) -> str | None:
     return f"{recipe.task}/{choice}" if choice in group_choices(f"data/{recipe.task}") else None
 
 
-def _of_data(data: dict[str, Any], student: dict[str, Any]) -> ComposedData:
-    found = {key: data[key] for key in ComposedData.model_fields if key in data}
-    # A model may train on images that others leave out.
-    own = {"images": found["images"] | student["images"]} if "images" in student else {}
-    return ComposedData(**found | own)
-
-
-def _at_scale(model: dict[str, Any], scale: str) -> ComposedModel:
-    own = model[scale]
-    return ComposedModel(
-        **{key: model[key] for key in ("name", "kind", "zoo") if key in model},
-        taps={**model.get("taps", {}), **own.get("taps", {})},
-        overrides=own.get("overrides", {}),
-        config=own.get("config", {}),
-    )
-
-
-def _method_at_scale(method: dict[str, Any], scale: str) -> ComposedMethod:
-    found = {key: value for key, value in method.items() if key != "published"}
-    own = method.get("published", {}) if scale == "published" else {}
-    return ComposedMethod(**found, config=own.get("config", {}))
-
-
-def _of_profile(profile: dict[str, Any]) -> Iterator[Departure]:
+def _of_profile(profile: ProfileConfig) -> Iterator[Departure]:
     """What a profile says of itself."""
-    for entry in profile["departures"]:
-        yield Departure(kind="profile", declared_by=f"profile {profile['name']}", **entry)
+    for entry in profile.departures:
+        yield Departure(kind="profile", declared_by=f"profile {profile.name}", **entry.model_dump())
 
 
-def _resources(raw: dict[str, Any], published_devices: int) -> Resources:
+def _resources(found: ComposedConfig, published_devices: int) -> Resources:
     """The user's resources; what is as published is left out, so that it is no part of a run's identity.
 
     Raises:
-        SuiteError: an override asks for resources that there cannot be, or where none are needed.
+        SuiteError: an override asks for resources where none are needed.
     """
-    asked = {name: value for name, value in raw["resources"].items() if value is not None}
-    if asked and raw["profile"]["scale"] != "published":
+    asked = found.resources.model_dump(exclude_none=True)
+    if asked and found.profile.scale != "published":
         raise SuiteError(
-            f"resources.{next(iter(asked))}: profile {raw['profile']['name']} needs no more than there is; "
+            f"resources.{next(iter(asked))}: profile {found.profile.name} needs no more than there is; "
             "leave the override out, or ask for --profile paper"
         )
-    try:
-        found = Resources(**asked)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = first["loc"][0]
-        remedy = "float16 or bfloat16" if name == "precision" else "a whole number of at least 1"
-        raise SuiteError(f"resources.{name}={first['input']}: name {remedy}") from None
-    return found if found.devices != published_devices else found.model_copy(update={"devices": None})
+    same = found.resources.devices == published_devices
+    return found.resources.model_copy(update={"devices": None}) if same else found.resources
 
 
 def _of_resources(resources: Resources, published_devices: int) -> Iterator[Departure]:
@@ -188,10 +235,10 @@ def _of_resources(resources: Resources, published_devices: int) -> Iterator[Depa
             yield Departure(kind="resources", setting=derived, declared_by=declared)
 
 
-def _scaled_weights(raw: dict[str, Any]) -> Iterator[Departure]:
+def _scaled_weights(found: ComposedConfig) -> Iterator[Departure]:
     """The departure of a method whose loss weights follow the size of the feature maps."""
-    losses = raw["method"].get("losses", {}).values()
-    if "scales" in raw["data"] and any("scaled" in loss for loss in losses):
+    losses = found.method.losses.values() if found.method else ()
+    if found.data.scales is not None and any(loss.scaled for loss in losses):
         yield Departure(
             kind="method",
             setting="losses",

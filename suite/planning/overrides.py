@@ -21,12 +21,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from suite.contract import Arm
-from suite.errors import SuiteError, did_you_mean
+from suite.errors import SuiteError, did_you_mean, printable
 from suite.published.recipes import Recipe, group_choices
+from suite.strict_yaml import DEEPEST
 
 _SHAPE = re.compile(
     r"^(?P<prefix>\+{1,2}|~)?(?P<key>[A-Za-z_][\w./-]*(?:@[A-Za-z_][\w.]*)?)(?:=(?P<value>.*))?$", re.DOTALL
 )
+
+_LONGEST = 10_000
+"""Characters of an override; more is better kept in a file of a paper's folder."""
 
 _ALL: frozenset[Arm] = frozenset({"student", "teacher", "distilled", "released"})
 _ARMS: dict[str, frozenset[Arm]] = {
@@ -99,6 +103,8 @@ def parse_overrides(texts: Iterable[str]) -> tuple[Override, ...]:
 
 
 def _parse(text: str) -> Override:
+    if reason := _unreadable(text):
+        raise SuiteError(f"override {printable(repr(text), 80)} {reason}")
     match = _SHAPE.match(text)
     if match is None or (match["value"] is None) != (match["prefix"] == "~"):
         raise SuiteError(
@@ -112,6 +118,19 @@ def _parse(text: str) -> Override:
             f"override {text!r}: a recipe has no {override.root!r}; {did_you_mean(override.root, _ARMS)}"
         )
     return override
+
+
+def _unreadable(text: str) -> str | None:
+    """What keeps an override from being read at all."""
+    if len(text) > _LONGEST:
+        return f"has more than {_LONGEST:,} characters; keep such a setting in a file of a --papers folder"
+    if not text.isprintable():
+        return "has characters that are not seen in a text; leave them out"
+    depth = deepest = 0
+    for letter in text:
+        depth += (letter in "[{(") - (letter in "]})")
+        deepest = max(deepest, depth)
+    return f"nests values in more than {DEEPEST} levels; write it flatter" if deepest > DEEPEST else None
 
 
 def variant_of(overrides: Iterable[Override], arm: Arm) -> tuple[str, ...]:

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import functools
+import re
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, RootModel, model_validator
+from pydantic import AfterValidator, Field, RootModel, model_validator
 
+from suite import paths
 from suite.catalogue import Catalogue, collect, conf_folders, current, entries
 from suite.errors import SuiteError, did_you_mean
 from suite.published.models import load_models
 from suite.strict import Strict
 from suite.strict_yaml import parse, refuse, shown
+
+
+def _of_method(text: str) -> str:
+    if not re.match(r"(\+{1,2}|~)?(method|(student|teacher)\.taps)\.", text):
+        raise ValueError(
+            f"override {text!r} is about neither the method nor the taps that it looks at; leave it out"
+        )
+    return text
+
+
+_OfMethod = Annotated[str, AfterValidator(_of_method)]
+"""A Hydra override of the method: what a profile promises and what is trained on are not a recipe's own."""
 
 
 class Recipe(Strict):
@@ -35,7 +49,7 @@ class Recipe(Strict):
     inherit: bool = False
     title: str | None = None
     # YAML has lists alone.
-    overrides: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    overrides: Annotated[tuple[_OfMethod, ...], Field(strict=False)] = ()
 
     @model_validator(mode="after")
     def _says_of_a_method_only_what_has_one(self) -> Recipe:
@@ -138,13 +152,14 @@ def _choices_in(group: str, folders: tuple[Path, ...]) -> tuple[str, ...]:
 
 
 def check_profile(name: str) -> str:
-    """Returns `name`.
+    """Returns `name`. Profiles are the suite's own: a folder of papers cannot promise anything.
 
     Raises:
         SuiteError: there is no such profile.
     """
-    if name not in group_choices("profile"):
-        raise SuiteError(f"unknown profile {name!r}: {did_you_mean(name, group_choices('profile'))}")
+    known = _choices_in("profile", (paths.CONF,))
+    if name not in known:
+        raise SuiteError(f"unknown profile {name!r}: {did_you_mean(name, known)}")
     return name
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, PositiveInt, RootModel, model_validator
+from pydantic import PositiveInt, RootModel, model_validator
 
 from suite.catalogue import Catalogue, collect, current, entries
+from suite.contract import Python
 from suite.errors import SuiteError, did_you_mean
 from suite.strict import Strict
 from suite.strict_yaml import parse, with_keys
@@ -21,14 +22,14 @@ class Task(Strict):
         name: the key of the file, and what recipes and models name.
         title: in words.
         adapter: the class (`suite.contract.Adapter`) as `suite.contract.load` takes it:
-            ``package.module:Name``, or ``<paper>/<file>.py:Name`` of a file in a paper's folder.
+            ``tasks.module:Name``, or ``<paper>/<file>.py:Name`` of a file in a paper's folder.
         version: of the adapter; raised by its author when the numbers change that its code makes.
         packages: import names of what computes the number beside torch, mmengine and mmcv.
     """
 
     name: str
     title: str
-    adapter: Annotated[str, Field(pattern=r"^([\w.]+|[\w.-]+/\w+\.py):\w+$")]
+    adapter: Python
     version: PositiveInt
     packages: list[str] = []
 

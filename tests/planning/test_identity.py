@@ -141,7 +141,7 @@ def test_no_id_changes_with_names_of_modules_new_tasks_metrics_packages_keys_and
         "    repetition: NonNegativeInt = 0\n    releases",
         "    repetition: NonNegativeInt = 0\n    compiled: bool = False\n    releases",
     )
-    devices = "    devices: PositiveInt = 1\n"
+    devices = "    devices: Devices = 1\n"
     replace_in(tree / "suite/contract.py", devices, f"{devices}    nodes: int = 1\n")
     append(tree / "suite/conf/profile/mini.yaml", "remark: null\n")
     append(tree / "suite/conf/data/detection/mini.yaml", "remark: null\n")

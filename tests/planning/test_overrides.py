@@ -135,5 +135,7 @@ def test_what_cannot_be_overridden_is_refused_in_one_line(override: str, message
     "override", ["resources.devices=0", "resources.precision=3", "resources.batch_size=x"]
 )
 def test_resources_that_there_cannot_be_are_refused(override: str):
-    with pytest.raises(SuiteError, match=r"resources\.\w+=\S+: name "):
+    with pytest.raises(
+        SuiteError, match=r"override 'resources\.(\w+)=.*': resources\.\1 cannot be .*; write"
+    ):
         plan(override, claim="nkd-resnet18-nkd", profile="paper")
