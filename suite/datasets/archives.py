@@ -8,6 +8,7 @@ import tarfile
 from pathlib import Path
 
 from suite.errors import SuiteError
+from suite.store.plain_files import refuse_link
 
 
 def check_md5(path: Path, md5: str) -> None:
@@ -74,5 +75,11 @@ def archive_name(archive: tarfile.TarFile) -> str:
 
 
 def unfinished_name(target: Path) -> Path:
-    """Where a file is written before it gets its name: hidden, so that nothing takes it for data."""
-    return target.with_name(f".{target.name}.unfinished")
+    """Where a file is written before it gets its name: hidden, so that nothing takes it for data.
+
+    Raises:
+        SuiteError: a symbolic link stands there.
+    """
+    unfinished = target.with_name(f".{target.name}.unfinished")
+    refuse_link(unfinished)
+    return unfinished

@@ -10,6 +10,7 @@ from suite.store.files import is_locked
 
 WEIGHTS_FILE = "weights.pth"
 RESUME_FILE = "resume.pth"
+RESUME_BEFORE_FILE = "resume-before.pth"
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,13 @@ class RunFolder:
 
     @property
     def resume(self) -> Path:
-        """The newest checkpoint: model, optimiser and schedule after the last whole epoch."""
+        """The newest resume point: model, optimiser and schedule after the last whole epoch."""
         return self.path / RESUME_FILE
+
+    @property
+    def resume_before(self) -> Path:
+        """The resume point before it, which is taken where the newest is no good."""
+        return self.path / RESUME_BEFORE_FILE
 
     @property
     def log(self) -> Path:
@@ -56,6 +62,10 @@ class RunFolder:
         """Whether a process holds the run right now."""
         return is_locked(self.lock)
 
+    def holder(self) -> int | None:
+        """The process that holds the run, where the system tells; None elsewhere, and where nobody does."""
+        return _holder_of(self.lock)
+
 
 def lead_to(folder: RunFolder, checkpoint: Path) -> None:
     """Leads a run to weights of others: a link in its folder, where trained ones would lie."""
@@ -63,3 +73,18 @@ def lead_to(folder: RunFolder, checkpoint: Path) -> None:
     aside = folder.weights.with_name(f"{folder.weights.name}.{os.getpid()}")
     aside.symlink_to(checkpoint.resolve())
     aside.replace(folder.weights)
+
+
+def _holder_of(lock: Path) -> int | None:
+    """The process that holds a lock, as Linux lists them: by device and number of the file."""
+    try:
+        found = lock.stat()
+        held = Path("/proc/locks").read_text(encoding="ascii")
+    except OSError:
+        return None
+    place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    for line in held.splitlines():
+        match line.split():
+            case [_, "FLOCK", _, _, process, at, *_] if at == place and int(process) > 0:
+                return int(process)
+    return None

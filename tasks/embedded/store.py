@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from suite.contract import BlockedError
 from suite.store.files import locked
+from suite.store.plain_files import refuse_link
 
 _STORED_BLOCK = 0xFFFF
 """Bytes that a stored block of a deflate stream holds at most (RFC 1951, section 3.2.4)."""
@@ -86,10 +87,12 @@ def ensure(folder: Path, build: Callable[[Path], None], expected: str) -> str:
 
     Raises:
         WrongFingerprintError: what is there, or what was built, has another fingerprint.
+        SuiteError: a symbolic link stands where it is built.
     """
     with locked(folder.with_name(folder.name + ".lock")):
         if not folder.is_dir():
             unfinished = folder.with_name(folder.name + ".unfinished")
+            refuse_link(unfinished)
             shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir()
             build(unfinished)
