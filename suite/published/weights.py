@@ -56,6 +56,15 @@ class Checkpoint(Strict):
             raise SuiteError(f"{self.id} is not published")
         return urllib.parse.unquote(self.address).rpartition("/")[2]
 
+    @property
+    def sha256(self) -> str:
+        """How the SHA-256 of the file begins, as its publisher has put it at the end of the name.
+
+        Raises:
+            SuiteError: it is not published.
+        """
+        return self.file_name.removesuffix(".pth").rpartition("-")[2]
+
 
 class Backbone(Checkpoint):
     """A backbone that published trainings start from; its id is what the zoos' configs call it.

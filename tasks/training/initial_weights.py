@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from mmengine.model import BaseModel
@@ -72,12 +73,11 @@ def _load(part: nn.Module, name: str, source: str) -> LoadReport:
             f"the {name} starts from {backbone.file_name}, which is not here: fetch it with "
             f"'python -m suite weights fetch {source}'"
         )
-    found = load_weights(part, path)
-    report = LoadReport(
-        loaded=found.loaded,
+    found = load_weights(part, path, backbone.sha256)
+    report = replace(
+        found,
         missing=tuple(key for key in found.missing if not any(text in key for text in _NOT_IN_A_BACKBONE)),
         unknown=tuple(key for key in found.unknown if not _is_not_needed(key)),
-        wrong_shape=found.wrong_shape,
         left_out={"not needed": sum(map(_is_not_needed, found.unknown))},
     )
     report.refuse_faults(f"the {name}", path)

@@ -8,7 +8,7 @@ renamed by the networks themselves as they load.
 
 from __future__ import annotations
 
-import re
+import hashlib
 from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from suite.contract import BlockedError
+from tasks.training.safe_reading import RefusedCheckpointError, read_file, unpickle
 
 _STUDENT = "student."
 _WRAPPED = "module."
 _AVERAGED = "ema_"
 """Beside averaged weights mmdet 2 saved those that they are the average of, under these names."""
-_FOREIGN = re.compile(r"GLOBAL (?P<name>\S+)")
-
-
-class RefusedCheckpointError(BlockedError):
-    """A file that is no checkpoint, or cannot be read without running code from it."""
 
 
 class _Ignored:
@@ -70,7 +66,9 @@ class LoadReport:
         missing: keys of the model that the file lacks.
         unknown: keys of the file that the model lacks.
         wrong_shape: key of both -> both shapes, in words.
+        not_finite: keys that were filled with values of which one is infinite or no number.
         left_out: what of a distiller is not its student, by the first part of the keys -> number of keys.
+        config: text of the config that the file says it was trained with; None where it says nothing.
     """
 
     loaded: tuple[str, ...]
@@ -78,6 +76,8 @@ class LoadReport:
     unknown: tuple[str, ...]
     wrong_shape: dict[str, str]
     left_out: dict[str, int]
+    not_finite: tuple[str, ...] = ()
+    config: str | None = None
 
     @property
     def faults(self) -> list[str]:
@@ -86,6 +86,7 @@ class LoadReport:
             *(f"missing {key}" for key in self.missing),
             *(f"unknown {key}" for key in self.unknown),
             *(f"{shapes} in {key}" for key, shapes in self.wrong_shape.items()),
+            *(f"NaN or infinite values in {key}" for key in self.not_finite),
         ]
 
     def refuse_faults(self, name: str, path: Path) -> None:
@@ -96,7 +97,7 @@ class LoadReport:
             path: the file.
 
         Raises:
-            BlockedError: a key is missing, unknown or of another shape; names the first of them.
+            BlockedError: a key is missing, unknown, of another shape or not finite; names the first of them.
         """
         if faults := self.faults:
             more = f" and {len(faults) - 4} more" if len(faults) > 4 else ""
@@ -114,20 +115,22 @@ def read_checkpoint(path: Path) -> OrderedDict[str, Tensor]:
         RefusedCheckpointError: the file is damaged, holds no weights, or needs code to be run.
         OSError: it cannot be opened.
     """
-    return _read(path)[0]
+    return _read(path).state
 
 
-def load_weights(model: nn.Module, path: Path) -> LoadReport:
+def load_weights(model: nn.Module, path: Path, sha256: str | None = None) -> LoadReport:
     """Loads what fits, and tells what became of every key.
 
     Args:
         model: changed in place.
         path: the checkpoint.
+        sha256: how the SHA-256 of what is loaded has to begin, in hexadecimal; None where nobody knows.
 
     Raises:
+        BlockedError: the file is not the one that has this SHA-256.
         RefusedCheckpointError: see `read_checkpoint`.
     """
-    state, left_out = _read(path)
+    held = _read(path, sha256)
     wrong: dict[str, str] = {}
 
     def take_out_wrong_shapes(module: nn.Module, keys: dict[str, Any], prefix: str, *_: Any) -> None:
@@ -140,35 +143,63 @@ def load_weights(model: nn.Module, path: Path) -> LoadReport:
 
     hooks = [part.register_load_state_dict_pre_hook(take_out_wrong_shapes) for part in model.modules()]
     try:
-        found = model.load_state_dict(state, strict=False)
+        found = model.load_state_dict(held.state, strict=False)
     finally:
         for hook in hooks:
             hook.remove()
     missing = tuple(key for key in found.missing_keys if key not in wrong)
     loaded = tuple(key for key in model.state_dict() if key not in wrong and key not in set(missing))
-    return LoadReport(loaded, missing, tuple(found.unexpected_keys), wrong, left_out)
+    not_finite = tuple(key for key in non_finite_weights(model) if key in set(loaded))
+    unknown = tuple(found.unexpected_keys)
+    return LoadReport(loaded, missing, unknown, wrong, held.left_out, not_finite, held.config)
 
 
-def load_all_weights(model: nn.Module, path: Path, name: str) -> LoadReport:
+def non_finite_weights(model: nn.Module) -> list[str]:
+    """Keys of a model's tensors of which a value is infinite or no number."""
+    return [
+        key
+        for key, value in model.state_dict().items()
+        if value.is_floating_point() and not bool(torch.isfinite(value).all())
+    ]
+
+
+def load_all_weights(model: nn.Module, path: Path, name: str, sha256: str | None = None) -> LoadReport:
     """Loads a checkpoint that has to fit key by key.
 
     Args:
         model: changed in place.
         path: the checkpoint.
         name: what the model is, in the message.
+        sha256: as `load_weights`.
 
     Raises:
-        BlockedError: a key is missing, unknown or of another shape; names the first of them.
+        BlockedError: it has changed since, or a key is missing, unknown, of another shape or not finite; the
+            first of them are named.
         RefusedCheckpointError: see `read_checkpoint`.
     """
-    report = load_weights(model, path)
+    report = load_weights(model, path, sha256)
     report.refuse_faults(name, path)
     return report
 
 
-def _read(path: Path) -> tuple[OrderedDict[str, Tensor], dict[str, int]]:
-    """The weights, and what was left out beside them; see `read_checkpoint`."""
-    content = _unpickle(path)
+@dataclass(frozen=True)
+class _Content:
+    """What a checkpoint holds: weights of the plain model; what else, as in `LoadReport`."""
+
+    state: OrderedDict[str, Tensor]
+    left_out: dict[str, int]
+    config: str | None
+
+
+def _read(path: Path, sha256: str | None = None) -> _Content:
+    """Reads a checkpoint; see `load_weights`."""
+    written = read_file(path)
+    if sha256 is not None and not hashlib.sha256(written).hexdigest().startswith(sha256):
+        raise BlockedError(
+            f"{path} has changed since it was checked: its SHA-256 no longer begins with {sha256[:12]}; run "
+            "the same command again, which checks it anew"
+        )
+    content = unpickle(written, path.name, [(_Ignored, name) for name in _HARMLESS])
     found = content.get("state_dict", content) if isinstance(content, dict) else content
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
         raise RefusedCheckpointError(f"{path.name} holds no weights, but a {type(found).__name__}")
@@ -179,24 +210,14 @@ def _read(path: Path) -> tuple[OrderedDict[str, Tensor], dict[str, int]]:
         raise RefusedCheckpointError(
             f"{path.name} holds no weights ({held}): neither 'state_dict' nor tensors by name"
         )
-    return state, left_out
+    return _Content(state, left_out, _config_in(content))
 
 
-def _unpickle(path: Path) -> Any:
-    with open(path, "rb") as file:
-        try:
-            with torch.serialization.safe_globals([(_Ignored, name) for name in _HARMLESS]):
-                return torch.load(file, map_location="cpu", weights_only=True)
-        # What bytes of a stranger raise depends on where they stop making sense: UnpicklingError, EOFError,
-        # RuntimeError, IndexError, ...
-        except Exception as error:
-            foreign = _FOREIGN.search(str(error))
-            if foreign:
-                text = f"is refused: reading it would run {foreign['name']}, which weights have no use for"
-            else:
-                kind = type(error).__name__
-                text = f"is damaged, no checkpoint, or needs more than PyTorch reads safely ({kind})"
-            raise RefusedCheckpointError(f"{path.name} {text}") from None
+def _config_in(content: dict[str, Any]) -> str | None:
+    """The config that mmengine (`cfg`) and mmcv (`config`) save beside the weights."""
+    meta = content.get("meta")
+    texts = [meta.get(name) for name in ("cfg", "config")] if isinstance(meta, dict) else []
+    return next((text for text in texts if isinstance(text, str)), None)
 
 
 def _student_alone(found: dict[str, Any]) -> tuple[OrderedDict[str, Any], dict[str, int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ from suite.contract import BlockedError, Job, load
 from suite.planning.composing import compose
 from suite.published.models import load_models
 from suite.published.recipes import Recipe, load_recipes
-from tasks.training.weights import RefusedCheckpointError, load_all_weights, load_weights, read_checkpoint
+from suite.store.files import sha256_of
+from tasks.training.safe_reading import RefusedCheckpointError
+from tasks.training.weights import load_all_weights, load_weights, read_checkpoint
 
 LEGACY = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 
@@ -167,6 +170,55 @@ def test_a_file_of_something_else_is_refused_in_one_line(tmp_path, content):
 def test_a_file_without_weights_says_what_it_holds(save, content, text):
     with pytest.raises(RefusedCheckpointError, match=f"holds no weights.*{text}"):
         read_checkpoint(save(content))
+
+
+def test_a_file_that_would_unpack_to_more_than_it_has_is_refused_before_it_does(save):
+    path = save({"state_dict": {"w": torch.zeros(2**22)}})
+    with zipfile.ZipFile(path) as archive:
+        entries = {entry.filename: archive.read(entry) for entry in archive.infolist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    assert path.stat().st_size < 2**17
+    # Any version of PyTorch would take it.
+    assert torch.load(path, weights_only=True)["state_dict"]["w"].shape == (2**22,)
+    with pytest.raises(
+        RefusedCheckpointError, match=r"^checkpoint\.pth is refused: it has .* and would unpack to"
+    ):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [(Path.mkdir, "is a folder"), (os.mkfifo, "is a named pipe"), (Path.touch, "is empty")],
+    ids=["folder", "pipe", "empty"],
+)
+def test_what_is_no_file_is_refused_by_what_it_is(tmp_path, make, says):
+    make(tmp_path / "weights.pth")
+    with pytest.raises(RefusedCheckpointError, match=rf"^weights\.pth {says}"):
+        read_checkpoint(tmp_path / "weights.pth")
+
+
+def test_what_is_loaded_is_what_was_checked(save):
+    path = save(small().state_dict())
+    checked = sha256_of(path)
+    assert load_all_weights(small(), path, "the model", checked).faults == []
+    assert load_all_weights(small(), path, "the model", checked[:8]).faults == []
+    save(small().state_dict())
+    with pytest.raises(
+        BlockedError, match=rf"checkpoint\.pth has changed since it was checked.*{checked[:12]}"
+    ):
+        load_all_weights(small(), path, "the model", checked)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_weights_that_are_no_numbers_are_refused_by_key(save, value):
+    state = small().state_dict()
+    state["head.weight"][1, 2] = value
+    with pytest.raises(
+        BlockedError, match=r"does not fit the model: NaN or infinite values in head\.weight$"
+    ):
+        load_all_weights(small(), save(state), "the model")
 
 
 # Layouts
