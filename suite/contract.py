@@ -12,7 +12,7 @@ import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -320,6 +320,11 @@ def _tell_nobody(step: Step) -> None:
     """Takes progress to nowhere; a function of the module, so that a job can be handed to another process."""
 
 
+def _print_line(text: str) -> None:
+    """Takes news to the log alone."""
+    print(text, flush=True)
+
+
 @dataclass(frozen=True)
 class Job:
     """What an adapter is asked to train.
@@ -327,12 +332,14 @@ class Job:
     Attributes:
         recipe: the composed recipe.
         seed: seed of the run.
-        run_dir: folder for the run's checkpoints and log.
+        run_dir: folder for the run's checkpoints and log; its name is the run's id.
         data_dir: folder under which data sets lie, or are built.
         device: `cpu` or `cuda`.
         teacher_weights: weights of the teacher, for a distilled run.
+        sha256: file of weights -> its SHA-256 when it was checked, which it must still have as it is loaded.
         launcher: `none` for one process, `pytorch` inside a process group of torchrun.
         progress: called as the run goes on.
+        tell: called with a line that the user has to see.
     """
 
     recipe: ComposedRecipe
@@ -341,8 +348,10 @@ class Job:
     data_dir: Path
     device: str = "cpu"
     teacher_weights: Path | None = None
+    sha256: Mapping[Path, str] = field(default_factory=dict)
     launcher: str = "none"
     progress: Callable[[Step], None] = _tell_nobody
+    tell: Callable[[str], None] = _print_line
 
 
 class Adapter(ABC):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import importlib
+import itertools
 import time
+import urllib.parse
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,14 +17,12 @@ from mmengine.dataset import pseudo_collate
 from mmengine.hooks import EMAHook
 from mmengine.model import BaseModel
 from mmengine.registry import DATASETS, MODELS, init_default_scope
-from mmengine.runner import Runner
 from torch import Tensor
 
 import tasks.networks.architectures  # noqa: F401  (registers its networks with timm)
 from suite.contract import Adapter, BlockedError, ComposedModel, EffectiveProtocol, load
 from suite.published.weights import how_to_get
 from suite.store.files import replacing
-from suite.store.run_folders import RESUME_FILE
 from tasks.distillation.distiller import Distiller
 from tasks.distillation.sample_index import asks_for_sample_index, carry_sample_index, sample_index
 from tasks.distillation.taps import Depth
@@ -30,20 +30,20 @@ from tasks.training.effective_protocol import is_synchronised, read_protocol
 from tasks.training.hooks import (
     EpochSeedHook,
     FiniteLossHook,
+    NonFiniteWeightsError,
     ProgressHook,
     ResumePointHook,
     seed_everything,
 )
 from tasks.training.initial_weights import initialise
+from tasks.training.own_config import contradictions
 from tasks.training.resources import fit_to_resources
-from tasks.training.weights import load_all_weights
+from tasks.training.resume_points import ResumePoints
+from tasks.training.runner import ResumingRunner, UnfitResumePointError
+from tasks.training.weights import load_all_weights, non_finite_weights
 
-
-class _Runner(Runner):
-    """mmengine's Runner; the environment stands in the record and is not collected for every run."""
-
-    def _log_env(self, env_cfg: dict[str, Any]) -> None:
-        """Leaves the log to what the run does: collecting starts compilers and takes a second."""
+_RUNNERS = itertools.count(1)
+"""Numbers the runners of this process."""
 
 
 class MMAdapter(Adapter):
@@ -120,10 +120,13 @@ class MMAdapter(Adapter):
         config = self._config(student)
         # Nothing is initialised: every key comes from the checkpoint.
         self.student = self._model(config)
-        report = load_all_weights(self.student, checkpoint, f"the student {student.name}")
+        expected = self.job.sha256.get(checkpoint)
+        report = load_all_weights(self.student, checkpoint, f"the student {student.name}", expected)
+        contradicted = contradictions(report.config, config)
         self._test_data = self._test_set(config)
         self.runner = self._runner(config, self.student)
-        return report.summary()
+        self.runner.points = None
+        return report.summary() | ({"contradictions": contradicted} if contradicted else {})
 
     def _progress_of_training(self, config: Config) -> dict[str, Callable[[], int]]:
         """How far the training is, for losses that ask; one that is counted in iterations has no epochs."""
@@ -181,7 +184,8 @@ class MMAdapter(Adapter):
             remedy = how_to_get(name) if recipe.scale == "published" else "train it first"
             raise BlockedError(f"no weights for the teacher {name}: {remedy}")
         teacher = self.network(recipe.teacher)
-        load_all_weights(teacher, self.job.teacher_weights, f"the teacher {name}")
+        expected = self.job.sha256.get(self.job.teacher_weights)
+        load_all_weights(teacher, self.job.teacher_weights, f"the teacher {name}", expected)
         return teacher
 
     def _example(self) -> Tensor:
@@ -190,9 +194,8 @@ class MMAdapter(Adapter):
         inputs: Tensor = preprocessor(pseudo_collate([self._test_data[0]]), False)["inputs"]
         return inputs
 
-    def _runner(self, config: Config, model: BaseModel) -> Runner:
+    def _runner(self, config: Config, model: BaseModel) -> ResumingRunner:
         run_dir = self.job.run_dir
-        resume = run_dir / RESUME_FILE
         config.default_scope = self.scope
         # Only the last epoch is scored, by the test loop: nothing is ever chosen by a test score.
         config.val_dataloader = config.val_cfg = config.val_evaluator = None
@@ -200,9 +203,9 @@ class MMAdapter(Adapter):
         config.visualizer = {"type": "Visualizer", "_scope_": "mmengine", "vis_backends": []}
         config.randomness = {"seed": self.job.seed}
         config.work_dir = str(run_dir)
-        config.resume = resume.exists()
-        config.load_from = str(resume) if resume.exists() else None
-        config.experiment_name = f"{run_dir.name}-{time.time_ns()}"
+        config.resume, config.load_from = False, None
+        # What one runner of a process logs is not what another does.
+        config.experiment_name = f"{run_dir.name}-{next(_RUNNERS)}"
         self._config_of_schedulers = config.get("param_scheduler")
         config.launcher = self.job.launcher
         if self.job.launcher != "none" and self.job.device == "cpu":
@@ -222,7 +225,15 @@ class MMAdapter(Adapter):
         ]
         settings = {key: config.get(key) for key in _RUNNER_KEYS}
         settings["train_dataloader"] = self._train_loader(config)
-        return _Runner(model=model, custom_hooks=hooks, cfg=config, **settings)
+        runner = ResumingRunner(model=model, custom_hooks=hooks, cfg=config, **settings)
+        runner.points = ResumePoints(run_dir, self._training(), self.job.tell, writes=not runner.rank)
+        return runner
+
+    def _training(self) -> str:
+        """What a resume point is one of: the run, and the very weights that teach it."""
+        run = urllib.parse.quote(self.job.run_dir.name)
+        taught = self.job.sha256.get(self.job.teacher_weights) if self.job.teacher_weights else None
+        return f"{run}/taught-by-{taught}" if taught else run
 
     def describe(self) -> EffectiveProtocol:
         """The effective protocol, read back from the built objects."""
@@ -241,10 +252,19 @@ class MMAdapter(Adapter):
         return with_stub_data(cls)
 
     def fit(self) -> dict[str, float]:
-        """Trains from the newest resume point; see `Adapter.fit`."""
+        """Trains from the newest resume point that is good; see `Adapter.fit`.
+
+        Raises:
+            NonFiniteWeightsError: the training has come to weights that are no numbers.
+        """
         started = time.monotonic()
-        self.runner.train()
+        self._train()
         self._take_averaged_weights()
+        if wrong := non_finite_weights(self.student):
+            raise NonFiniteWeightsError(
+                f"the training ended with NaN or infinite values in {wrong[0]}, of {len(wrong)} tensors; "
+                "lower the learning rate or the weight of the loss"
+            )
         seconds = time.monotonic() - started
         timings = {"train": seconds}
         if behind := self._progress.resumed_iteration:
@@ -252,6 +272,15 @@ class MMAdapter(Adapter):
         if steps := self.runner.max_iters - behind:
             timings["seconds_per_step"] = seconds / steps
         return timings
+
+    def _train(self) -> None:
+        while True:
+            try:
+                self.runner.train()
+                return
+            except UnfitResumePointError:
+                # It is out of the way; what it left in the model and the optimiser goes with them.
+                self.build()
 
     def _take_averaged_weights(self) -> None:
         """Leaves the student with the averaged weights, where the zoo's config averages them.

@@ -7,7 +7,6 @@ import math
 import random
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,12 +15,15 @@ from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 
 from suite.contract import Step
-from suite.store.files import replacing
-from suite.store.run_folders import RESUME_FILE
+from tasks.training.runner import ResumingRunner
 
 
 class NonFiniteLossError(RuntimeError):
     """A loss became infinite or not a number."""
+
+
+class NonFiniteWeightsError(RuntimeError):
+    """Weights became infinite or not a number."""
 
 
 def seed_everything(*parts: int) -> None:
@@ -57,7 +59,7 @@ class EpochSeedHook(Hook):
         """Seeds all generators."""
         # Processes that train together draw different numbers; a process alone is rank 0.
         parts = [runner.epoch + 1, *([runner.rank] if runner.rank else [])]
-        if _counts_iterations(runner) and runner.iter:
+        if isinstance(runner.train_loop, IterBasedTrainLoop) and runner.iter:
             parts = [runner.epoch + 1, runner.rank, runner.iter]
         seed_everything(self.seed, *parts)
 
@@ -67,7 +69,7 @@ def _seed_worker(seed: int, rank: int, iteration: int, worker: int) -> None:
 
 
 class ResumePointHook(Hook):
-    """Leaves one checkpoint after every epoch, whole or not at all: written aside, then renamed.
+    """Leaves a resume point after every epoch (`tasks.training.resume_points`).
 
     A training that is counted in iterations leaves one a hundred times. Gradients that were gathered for a
     step that was not made yet are not kept.
@@ -75,43 +77,29 @@ class ResumePointHook(Hook):
 
     priority = "VERY_LOW"
 
-    def after_train_epoch(self, runner: Runner) -> None:
+    def after_train_epoch(self, runner: ResumingRunner) -> None:
         """Saves model, optimiser and schedule.
 
         Raises:
-            OSError: names the file that could not be written; the checkpoint before it is untouched.
+            OSError: names the file that could not be written; the resume points before it are untouched.
         """
-        if not _counts_iterations(runner):
-            _leave_resume_point(runner, by_epoch=True)
+        if not runner.counts_iterations:
+            runner.leave_resume_point()
 
     def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
+        self,
+        runner: ResumingRunner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: dict[str, Any] | None = None,
     ) -> None:
         """Saves the same, where there are no epochs.
 
         Raises:
             OSError: as `after_train_epoch`.
         """
-        if _counts_iterations(runner) and self.every_n_train_iters(runner, max(1, runner.max_iters // 100)):
-            _leave_resume_point(runner, by_epoch=False)
-
-
-def _counts_iterations(runner: Runner) -> bool:
-    return isinstance(runner.train_loop, IterBasedTrainLoop)
-
-
-def _leave_resume_point(runner: Runner, by_epoch: bool) -> None:
-    if runner.rank:
-        return
-    path = Path(runner.work_dir) / RESUME_FILE
-    try:
-        with replacing(path) as aside:
-            runner.save_checkpoint(str(aside.parent), aside.name, by_epoch=by_epoch)
-    except OSError as error:
-        raise OSError(
-            f"cannot write the checkpoint {path} ({error.strerror}); make room there and run the same "
-            "command again"
-        ) from error
+        if runner.counts_iterations and self.every_n_train_iters(runner, max(1, runner.max_iters // 100)):
+            runner.leave_resume_point()
 
 
 class FiniteLossHook(Hook):

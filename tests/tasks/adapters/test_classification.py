@@ -1,4 +1,9 @@
 import dataclasses
+import itertools
+import shutil
+import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,9 +13,11 @@ from mmengine.registry import init_default_scope
 
 from suite.contract import BlockedError, modules_of
 from suite.published.recipes import Recipe, load_recipes
+from suite.store.run_folders import RESUME_BEFORE_FILE, RESUME_FILE
 from tasks.adapters.classification import ClassificationAdapter
 from tasks.distillation.taps import find_module
-from tasks.training.hooks import NonFiniteLossError
+from tasks.training.hooks import NonFiniteLossError, NonFiniteWeightsError
+from tasks.training.resume_points import ResumePoints
 
 RECIPES = load_recipes()
 CLASSIFICATION = sorted(name for name, recipe in RECIPES.items() if recipe.task == "classification")
@@ -30,6 +37,13 @@ class KilledInEpoch(Hook):
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         if runner.epoch + 1 == self.epoch:
             raise KilledError
+
+
+class Spoil(Hook):
+    """Makes a weight infinite after the last step, of which no loss can tell."""
+
+    def after_train(self, runner) -> None:
+        runner.model.backbone.layer4[1].bn2.bias.data[0] = torch.inf
 
 
 def build(job) -> ClassificationAdapter:
@@ -87,25 +101,85 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_says_where(make_job):
         adapter.fit()
 
 
-def test_a_resumed_run_ends_as_an_undisturbed_one(make_job, trained_weights):
+def nothing(folder: Path) -> None:
+    """As the kill has left it."""
+
+
+def rewrite(path: Path, **changes: Any) -> None:
+    """Changes a resume point and seals it again, as only somebody would who knows how."""
+    changed = path.with_name("changed")
+    changed.mkdir()
+    content = torch.load(path, weights_only=True)
+    ResumePoints(changed, "killed", print).write(content | changes)
+    (changed / RESUME_FILE).replace(path)
+    changed.rmdir()
+
+
+def forge_another_network(folder: Path) -> None:
+    rewrite(folder / RESUME_FILE, state_dict={"backbone.conv1.weight": torch.zeros(3)})
+
+
+def forge_another_place(folder: Path) -> None:
+    """Both fit by their weights; one lies behind the end, one is counted wrongly."""
+    rewrite(folder / RESUME_FILE, meta={"epoch": 9, "iter": 36})
+    rewrite(folder / RESUME_BEFORE_FILE, meta={"epoch": 2, "iter": 4})
+
+
+def forge_a_config_that_runs(folder: Path) -> None:
+    """mmengine's own resume would execute it."""
+    meta = {"epoch": 2, "iter": 8, "config": f"open({str(folder / 'trace')!r}, 'w').close()"}
+    rewrite(folder / RESUME_FILE, meta=meta)
+
+
+def test_a_resumed_run_ends_as_an_undisturbed_one(make_job, trained_weights, tmp_path, capsys, monkeypatch):
     small = ("data.train.indices=256", "data.test_loader.dataset.indices=100", "student.embedded.epochs=3")
     job = make_job(
         RECIPES["resnet18-mgd-resnet34"], *small, profile="mini", teacher_weights=trained_weights("resnet34")
     )
     undisturbed = build(job)
     undisturbed.fit()
+    expected, score = undisturbed.student.state_dict(), undisturbed.evaluate()
 
     killed_job = dataclasses.replace(job, run_dir=job.run_dir.with_name("killed"))
     killed_job.run_dir.mkdir()
     killed = build(killed_job)
-    killed.runner.register_hook(KilledInEpoch(2))
+    killed.runner.register_hook(KilledInEpoch(3))
     with pytest.raises(KilledError):
         killed.fit()
-    resumed = build(killed_job)
-    resumed.fit()
-    assert resumed.evaluate() == undisturbed.evaluate()
-    expected, found = undisturbed.student.state_dict(), resumed.student.state_dict()
-    assert all(torch.equal(expected[key], found[key]) for key in expected)
+    # The clock is set back by an hour whenever somebody looks.
+    clock = itertools.count(10**9, -3600)
+    monkeypatch.setattr(time, "time", lambda: float(next(clock)))
+    for plant, resumed_at, says in (
+        (nothing, 8, ""),
+        (forge_a_config_that_runs, 8, ""),
+        (
+            forge_another_network,
+            4,
+            "does not fit (RuntimeError): set aside as resume.pth.dropped, and the one",
+        ),
+        (forge_another_place, 0, "set aside as resume-before.pth.dropped, and the training starts anew"),
+    ):
+        folder = tmp_path / plant.__name__ / "killed"
+        shutil.copytree(killed_job.run_dir, folder)
+        plant(folder)
+        resumed = build(dataclasses.replace(killed_job, run_dir=folder))
+        timings = resumed.fit()
+        assert timings.get("resumed_iteration", 0) == resumed_at
+        assert timings["train"] > 0
+        assert says in capsys.readouterr().out
+        assert resumed.evaluate() == score
+        found = resumed.student.state_dict()
+        assert all(torch.equal(expected[key], found[key]) for key in expected)
+        assert not (folder / "trace").exists()
+
+
+def test_weights_that_are_no_numbers_are_not_scored(make_job):
+    adapter = build(make_job(Recipe(task="classification", student="resnet18")))
+    adapter.runner.register_hook(Spoil())
+    with pytest.raises(
+        NonFiniteWeightsError, match=r"NaN or infinite values in backbone\.layer4\.1\.bn2\.bias"
+    ):
+        adapter.fit()
 
 
 def test_the_protocol_is_read_back_from_what_was_built(make_job, trained_weights):
