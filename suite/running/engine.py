@@ -21,9 +21,10 @@ from suite.environment import git_state, host_facts, installed_versions, lock_ha
 from suite.errors import SuiteError, did_you_mean
 from suite.paths import records_dir, work_dir
 from suite.planning.plan import Plan, Run
-from suite.running.events import Ended, RunEvent
+from suite.running.events import Ended, News, RunEvent, Waiting
 from suite.running.progress import Progress
 from suite.running.recording import record_of
+from suite.store.plain_files import append_to
 from suite.store.records import (
     Provenance,
     Status,
@@ -73,6 +74,8 @@ class _Worker:
     channel: Connection
     lifeline: Connection
     ending: Ended | None = None
+    waits: bool = False
+    """Whether another command trains the run, by what the worker said last."""
 
 
 class Engine:
@@ -119,6 +122,7 @@ class Engine:
             host=host_facts(),
         )
         self._workers: list[_Worker] = []
+        self._started_again: set[str] = set()
 
     def execute(self) -> Outcome:
         """Executes what is not finished yet.
@@ -136,7 +140,7 @@ class Engine:
         if not waiting:
             return self.outcome
         try:
-            self._start_server(waiting)
+            self._prepare_server(waiting)
             with self.progress:
                 while waiting or self._workers:
                     self._start(waiting)
@@ -156,12 +160,18 @@ class Engine:
         """How workers are started; see the class."""
         return multiprocessing.get_context("spawn" if self.device == "cuda" else "forkserver")
 
-    def _start_server(self, waiting: list[Run]) -> None:
-        """Starts the process that workers on a CPU are forked from."""
+    def _prepare_server(self, waiting: list[Run]) -> None:
+        """Says what the process imports that workers on a CPU are forked from, and starts it."""
         if self.device == "cuda":
             return
         adapters = sorted({run.recipe.adapter.partition(":")[0] for run in waiting})
         self._context.set_forkserver_preload([_WORKER, *adapters])
+        self._ensure_server()
+
+    def _ensure_server(self) -> None:
+        """Starts that process where it does not run: at first, and when somebody has killed it."""
+        if self.device == "cuda":
+            return
         with _inherited(CUDA_VISIBLE_DEVICES="-1"):
             multiprocessing.forkserver.ensure_running()
 
@@ -189,13 +199,22 @@ class Engine:
                 self._note(run, "blocked", f"its teacher, run {run.teacher}, did not finish")
             elif len(self._workers) < self.jobs and run.teacher not in open_ids:
                 waiting.remove(run)
-                try:
-                    self._launch(run)
-                except (OSError, EOFError) as problem:
-                    # No process or no memory left for one, or the server died.
-                    self._note(run, "failed", f"its process could not be started: {problem or 'no answer'}")
+                self._launch(run)
 
     def _launch(self, run: Run) -> None:
+        """Starts the worker of a run, or records that it could not be started."""
+        try:
+            try:
+                self._fork(run)
+            except (OSError, EOFError):
+                # The server died as it was asked: the next one is a new one.
+                self._fork(run)
+        except (OSError, EOFError) as problem:
+            # No process or no memory left for one.
+            reason = " ".join(str(problem).split()) or "no answer"
+            self._note(run, "failed", f"its process could not be started, twice: {reason}")
+
+    def _fork(self, run: Run) -> None:
         # Imported here: the module imports no mm package, but only workers have a use for it.
         from suite.running.worker import RunRequest, execute
 
@@ -208,6 +227,7 @@ class Engine:
             provenance=self._provenance,
             title=f"{run.label} ({self._provenance.command})",
         )
+        self._ensure_server()
         receiving, sending = self._context.Pipe(duplex=False)
         held, lifeline = self._context.Pipe(duplex=False)
         process = self._context.Process(target=execute, args=(request, sending, held), name=run.run_id)
@@ -244,6 +264,9 @@ class Engine:
             if isinstance(event, Ended):
                 worker.ending = event
             else:
+                # News may come at any time.
+                if not isinstance(event, News):
+                    worker.waits = isinstance(event, Waiting)
                 self.progress.update(worker.run, event)
 
     def _ended(self, worker: _Worker) -> None:
@@ -251,7 +274,9 @@ class Engine:
         run = worker.run
         worker.lifeline.close()
         ending = worker.ending or self._found_in_store(run)
-        if ending is None:
+        if ending is None and worker.waits:
+            self._died_waiting(run, worker.process.exitcode)
+        elif ending is None:
             log = self._folder(run.run_id).log
             self._note(run, "failed", _cause_of_death(worker.process.exitcode, log))
         elif not ending.recorded:
@@ -263,6 +288,20 @@ class Engine:
                 self.outcome.failed[run.run_id] = ending.error or "no reason given"
             self.progress.ended(run, ending.status, ending.metrics, ending.error)
             self.on_record()
+
+    def _died_waiting(self, run: Run, exit_code: int | None) -> None:
+        """Takes in that a worker died before its turn. It has tried nothing, so there is nothing to record.
+
+        A record would tell all others who wait that the run has failed, while somebody trains it.
+        """
+        if run.run_id not in self._started_again:
+            self._started_again.add(run.run_id)
+            self._launch(run)
+            return
+        death = _cause_of_death(exit_code, self._folder(run.run_id).log)
+        error = f"waited for another command that trains it, and ended before: {death}"
+        self.outcome.failed[run.run_id] = error
+        self.progress.ended(run, "failed", {}, error)
 
     def _found_in_store(self, run: Run) -> Ended | None:
         """The outcome of a worker that was killed after it had recorded its run, but before it said so."""
@@ -304,13 +343,14 @@ def _inherited(**environment: str) -> Iterator[None]:
     """
     log = work_dir() / "workers.log"
     log.parent.mkdir(parents=True, exist_ok=True)
+    file = append_to(log)
     before = {name: os.environ.get(name) for name in environment}
     sys.stdout.flush()
     sys.stderr.flush()
     outputs = {number: os.dup(number) for number in (1, 2)}
     answer = signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(environment)
-    with open(log, "ab") as file:
+    with file:
         for number in outputs:
             os.dup2(file.fileno(), number)
     try:

@@ -10,7 +10,24 @@ from suite.store.records import Status
 
 @dataclass(frozen=True)
 class Waiting:
-    """Another command trains the run; this one waits for it."""
+    """Another command trains the run; this one waits for it.
+
+    Attributes:
+        holder: the process that trains it, where the system tells.
+    """
+
+    holder: int | None = None
+
+
+@dataclass(frozen=True)
+class News:
+    """Something about the run that the user has to see.
+
+    Attributes:
+        text: one line.
+    """
+
+    text: str
 
 
 @dataclass(frozen=True)
@@ -41,4 +58,4 @@ class Ended:
     recorded: bool = True
 
 
-RunEvent = Waiting | Training | Ended
+RunEvent = Waiting | Training | News | Ended

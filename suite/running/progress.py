@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from suite.planning.plan import Run
-from suite.running.events import Training, Waiting
+from suite.running.events import News, Training, Waiting
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -64,18 +64,24 @@ class Progress:
             self._live = None
 
     def started(self, run: Run) -> None:
-        """A run was started."""
+        """A run was started, or started again."""
         self._started_at[run.run_id] = time.monotonic()
         if self._live is not None:
+            if run.run_id in self._tasks:
+                self._live.remove_task(self._tasks.pop(run.run_id))
             self._tasks[run.run_id] = self._live.add_task(run.label, total=1.0, text="starting")
 
-    def update(self, run: Run, event: Waiting | Training) -> None:
-        """A run reported how far it is."""
-        if self._live is None:
-            return
-        if isinstance(event, Waiting):
-            self._live.update(self._tasks[run.run_id], text="another command trains it; waiting")
-        else:
+    def update(self, run: Run, event: Waiting | Training | News) -> None:
+        """A run reported how far it is, or what has to be known of it."""
+        if isinstance(event, News):
+            self._say(f"suite: {run.label}: {event.text}")
+        elif isinstance(event, Waiting):
+            by = "another command" + (f" (process {event.holder})" if event.holder else "")
+            if self._live is None:
+                self._say(f"{run.label}: {by} trains it; waiting for that")
+            else:
+                self._live.update(self._tasks[run.run_id], text=f"{by} trains it; waiting")
+        elif self._live is not None:
             step = event.step
             text = f"epoch {step.epoch}/{step.epochs}, loss {step.loss:.3f}"
             self._live.update(self._tasks[run.run_id], completed=step.done, text=text)

@@ -9,8 +9,7 @@ import sys
 import threading
 import time
 import traceback
-import zipfile
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from multiprocessing.connection import Connection
@@ -19,20 +18,21 @@ from typing import Any
 
 from suite.audit.compare import audit, mismatches
 from suite.contract import Adapter, BlockedError, EffectiveProtocol, Job, load
-from suite.paths import datasets_dir
+from suite.paths import datasets_dir, weights_dir
 from suite.planning.plan import Run
 from suite.published.finding import find_claim
 from suite.published.priors import find_prior
 from suite.published.weights import find_weights, how_to_get
-from suite.running.events import Ended, Training, Waiting
+from suite.running.complaints import describe, one_line
+from suite.running.events import Ended, News, Training, Waiting
 from suite.running.recording import record_of
+from suite.running.run_log import RunLog
 from suite.store.downloads import cached
 from suite.store.files import locked, sha256_of
+from suite.store.plain_files import append_to, fault_of, refuse_link
 from suite.store.records import Provenance, Record, TaughtBy, read_for_run, write_record
-from suite.store.run_folders import WEIGHTS_FILE, RunFolder, lead_to
+from suite.store.run_folders import RunFolder, lead_to
 from suite.verdicts import teacher_reason
-
-_LONGEST_ERROR = 300
 
 
 @dataclass(frozen=True)
@@ -69,16 +69,17 @@ def execute(request: RunRequest, channel: Connection, lifeline: Connection) -> N
         ending = _execute(request, channel)
     except Exception as error:
         # Without a folder to train in, or a store that takes the record: the engine says so, if it can.
-        ending = Ended("failed", error=_describe(error), recorded=False)
+        ending = Ended("failed", error=describe(error, request.work), recorded=False)
     channel.send(ending)
 
 
 def _execute(request: RunRequest, channel: Connection) -> Ended:
     folder = RunFolder(request.work, request.run.run_id)
     folder.path.mkdir(parents=True, exist_ok=True)
-    _log_to(folder.log, request.title)
+    _log_to(folder.log, request.title, lambda text: channel.send(News(text)))
     tried_before = len(read_for_run(request.records, request.run.run_id))
-    with locked(folder.lock, on_wait=lambda: channel.send(Waiting())):
+    refuse_link(folder.lock)
+    with locked(folder.lock, on_wait=lambda: channel.send(Waiting(folder.holder()))):
         records = read_for_run(request.records, request.run.run_id)
         finished = next((record for record in records if record.status == "finished"), None)
         if finished and folder.weights.exists():
@@ -109,12 +110,10 @@ def _train(request: RunRequest, folder: RunFolder, channel: Connection) -> Recor
         _measure(request, folder, channel, outcome)
         outcome.status = "finished"
     except BlockedError as error:
-        outcome.status, outcome.error = "blocked", _one_line(error)
+        outcome.status, outcome.error = "blocked", one_line(error)
     except Exception as error:
-        # The log may be what fills the disk.
-        with suppress(OSError):
-            traceback.print_exc()
-        outcome.error = _describe(error)
+        traceback.print_exc()
+        outcome.error = describe(error, folder.path)
     outcome.timings["wall"] = time.monotonic() - started
     return outcome.record(request)
 
@@ -153,20 +152,23 @@ def _measure(request: RunRequest, folder: RunFolder, channel: Connection, outcom
     torch.set_num_threads(request.threads)
     device = _device(request.device)
     outcome.provenance = {"device": device, "threads": request.threads, **_device_facts(device)}
+    taught_by = _teacher_weights(request, outcome)
+    released = {} if request.run.trains else _check_released(request.run, folder)
     job = Job(
         recipe=request.run.recipe,
         seed=request.run.seed,
         run_dir=folder.path,
         data_dir=request.work / "data" if request.run.recipe.scale == "embedded" else datasets_dir(),
         device=device,
-        teacher_weights=_teacher_weights(request, outcome),
+        teacher_weights=next(iter(taught_by), None),
+        sha256=taught_by | released,
         progress=lambda step: channel.send(Training(step)),
+        tell=lambda text: _tell(text, channel),
     )
-    _drop_unreadable(folder.resume)
     adapter: Adapter = load(request.run.recipe.adapter)(job)
     outcome.provenance["data_fingerprint"] = adapter.fingerprint()
     if not request.run.trains:
-        _take_released(request, folder, adapter, outcome)
+        _take_released(request.run, folder, adapter, outcome)
     else:
         adapter.build()
         outcome.protocol = adapter.describe()
@@ -182,7 +184,8 @@ def _measure(request: RunRequest, folder: RunFolder, channel: Connection, outcom
         _save(adapter, folder.weights)
     elif request.run.checkpoint.kind == "released":
         _check_accuracy(request.run, outcome.metrics)
-    outcome.provenance["weights_sha256"] = sha256_of(folder.weights)
+    # Of a file of others what was scored, and not what has become of it since.
+    outcome.provenance["weights_sha256"] = released.get(folder.weights) or sha256_of(folder.weights)
     outcome.timings["peak_memory_mib"] = _peak_memory(device)
 
 
@@ -208,26 +211,66 @@ def _check_protocol(run: Run, protocol: EffectiveProtocol) -> None:
         raise BlockedError(f"not the published protocol: {'; '.join(sorted(wrong))}; {remedy}")
 
 
-def _take_released(request: RunRequest, folder: RunFolder, adapter: Adapter, outcome: _Outcome) -> None:
-    """Takes weights that were trained elsewhere in place of training any.
+def _tell(text: str, channel: Connection) -> None:
+    """Tells the user something about the run, in the log and on the screen."""
+    print(text)
+    channel.send(News(text))
+
+
+def _check_released(run: Run, folder: RunFolder) -> dict[Path, str]:
+    """Makes sure that weights that were trained elsewhere are those that were asked for.
+
+    Returns:
+        The file, and its SHA-256.
 
     Raises:
-        BlockedError: the file is not there, is another than the one that was asked for, or does not fit.
+        BlockedError: the file is not there, is no file, or is another one.
     """
-    path, wanted = folder.weights, request.run.checkpoint
+    path, wanted = folder.weights, run.checkpoint
     assert wanted is not None
     if wanted.weights is not None:
         lead_to(folder, _published(wanted.weights))
-    elif not path.exists() or sha256_of(path) != wanted.sha256:
+    found = _sha256_of_file(path)
+    if found is None or wanted.sha256 is None or not found.startswith(wanted.sha256):
         raise BlockedError(f"{path.resolve()} is gone or has changed since it was named; name it again")
+    return {path: found}
+
+
+def _sha256_of_file(path: Path) -> str | None:
+    """The SHA-256 of a regular file with content; None for everything else, which may have no end."""
+    try:
+        return sha256_of(path) if fault_of(path) is None else None
+    except FileNotFoundError:
+        return None
+
+
+def _take_released(run: Run, folder: RunFolder, adapter: Adapter, outcome: _Outcome) -> None:
+    """Takes weights that were trained elsewhere in place of training any.
+
+    Raises:
+        BlockedError: they do not fit, or by their own config belong to another network.
+    """
+    path, wanted = folder.weights, run.checkpoint
     report = adapter.build_released(path)
     outcome.provenance["checkpoint"] = {"file": path.resolve().name, **report}
+    # A published file is known by its hash, and by what it scores.
+    if (found := report.get("contradictions")) and wanted is not None and wanted.weights is None:
+        raise BlockedError(
+            f"{path.resolve().name} is of another network than {run.recipe.student.name}, whose weights only "
+            f"look the same: {'; '.join(found[:3])}; name the claim of that network"
+        )
 
 
 def _published(name: str) -> Path:
     weights = find_weights(name)
     path = cached(weights)
     if path is None:
+        there = weights_dir() / weights.file_name
+        if there.exists():
+            raise BlockedError(
+                f"{there} is not the published file: its SHA-256 does not begin with {weights.sha256}; "
+                f"delete it, then {how_to_get(weights.model)}"
+            )
         raise BlockedError(f"{weights.file_name} is not here: {how_to_get(weights.model)}")
     return path
 
@@ -252,13 +295,6 @@ def _check_accuracy(run: Run, metrics: dict[str, float]) -> None:
             )
 
 
-def _drop_unreadable(checkpoint: Path) -> None:
-    """Deletes a checkpoint that a power cut left incomplete; the run starts anew rather than never."""
-    if checkpoint.exists() and not zipfile.is_zipfile(checkpoint):
-        print(f"{checkpoint} is incomplete and of no use: deleted")
-        checkpoint.unlink()
-
-
 def _check_metrics(metrics: dict[str, float]) -> None:
     """Makes sure that a run has measured something.
 
@@ -280,22 +316,31 @@ def _save(adapter: Adapter, path: Path) -> None:
         adapter.save(path)
     except (OSError, RuntimeError) as error:
         raise OSError(
-            f"cannot write {path} ({_one_line(error)[:80]}); make room there and run the same command again"
+            f"cannot write {path} ({one_line(error)[:80]}); make room there and run the same command again"
         ) from error
 
 
-def _teacher_weights(request: RunRequest, outcome: _Outcome) -> Path | None:
+def _teacher_weights(request: RunRequest, outcome: _Outcome) -> dict[Path, str]:
+    """The weights that are to teach, as they were scored.
+
+    Returns:
+        The file, and its SHA-256; nothing for a run without a teacher.
+
+    Raises:
+        BlockedError: they are not there, or are not what the records of the teacher have scored.
+    """
     if request.run.teacher is None:
-        return None
+        return {}
     path = RunFolder(request.work, request.run.teacher).weights
-    if not path.exists():
+    found = _sha256_of_file(path)
+    if found is None:
         raise BlockedError(
-            f"{WEIGHTS_FILE} of the teacher's run {request.run.teacher} is missing; reproduce the teacher"
+            f"{path} of the teacher's run {request.run.teacher} is missing, or no file of weights; delete "
+            "what is there, and the same command makes the teacher again"
         )
-    found = sha256_of(path)
     _check_teacher(request, found)
     outcome.provenance["teacher"] = TaughtBy(run_id=request.run.teacher, weights_sha256=found)
-    return path
+    return {path: found}
 
 
 def _check_teacher(request: RunRequest, sha256: str) -> None:
@@ -344,16 +389,6 @@ def _peak_memory(device: str) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _describe(error: BaseException) -> str:
-    """An unexpected error in one line of bearable length; the log has all of it."""
-    text = f"{type(error).__name__}: {_one_line(error)}"
-    return text if len(text) <= _LONGEST_ERROR else f"{text[:_LONGEST_ERROR]} ..."
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
 def _die_with_engine(lifeline: Connection) -> None:
     try:
         lifeline.recv()
@@ -361,9 +396,9 @@ def _die_with_engine(lifeline: Connection) -> None:
         os._exit(1)
 
 
-def _log_to(path: Path, title: str) -> None:
+def _log_to(path: Path, title: str, complain: Callable[[str], None]) -> None:
     """Sends everything this process prints, C code included, to the run's log."""
-    log = open(path, "a", buffering=1)  # noqa: SIM115  (stays open as long as the process)
+    log = RunLog(path, append_to(path), complain)
     os.dup2(log.fileno(), 1)
     os.dup2(log.fileno(), 2)
     sys.stdout = sys.stderr = log

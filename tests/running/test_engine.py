@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
 import signal
@@ -19,7 +20,12 @@ from suite.paths import ROOT
 from suite.planning.plan import make_plan
 from suite.published.finding import find_claim
 from suite.running.engine import Engine, _cause_of_death, check_device, default_jobs
+from suite.running.events import Ended
 from suite.running.progress import Progress
+from suite.running.worker import RunRequest, execute
+from suite.store.files import locked
+from suite.store.records import Provenance
+from suite.store.run_folders import RunFolder
 from tests.conftest import SMALL, CommandLine
 
 MGD = ("reproduce", "--claim", "mgd-resnet18", *SMALL)
@@ -203,16 +209,20 @@ def test_lost_weights_are_made_again_only_when_a_student_needs_them(undisturbed,
     assert_same_run(suite, undisturbed, distilled)
 
 
+def flip_a_bit(path: Path) -> None:
+    """One bit, in the middle of the tensors."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
 @pytest.mark.slow
 def test_weights_that_nobody_has_scored_teach_nobody(undisturbed, copy_of_undisturbed):
     suite = copy_of_undisturbed
     teacher, distilled = run_of(undisturbed, "teacher"), run_of(undisturbed, "distilled")
     (suite.folder / "results" / "records" / f"{distilled}-01.json").unlink()
     weights = suite.run_folder(teacher).weights
-    content = bytearray(weights.read_bytes())
-    # One bit, in the middle of the tensors.
-    content[len(content) // 2] ^= 1
-    weights.write_bytes(content)
+    flip_a_bit(weights)
     done = suite(*MGD)
     assert done.returncode == 1
     assert f"of the teacher's run {teacher} is not what its records have scored" in done.stderr
@@ -248,19 +258,95 @@ def test_a_teacher_that_comes_out_as_another_when_made_again_has_a_record_of_its
     assert taught_by.weights_sha256 == second.provenance.weights_sha256
 
 
+def damage_the_newest(folder: RunFolder, other: RunFolder) -> list[str]:
+    flip_a_bit(folder.resume)
+    return ["is damaged: its SHA-256 is not the one that it was written with"]
+
+
+def swap_and_cut_off(folder: RunFolder, other: RunFolder) -> list[str]:
+    """The newest is the one of another run, as it sealed it; the one before it lacks its end."""
+    shutil.copy(other.resume, folder.resume)
+    folder.resume_before.write_bytes(folder.resume_before.read_bytes()[:5000])
+    return [f"is of another training ({other.run_id}", "is incomplete, or of an older version"]
+
+
 @pytest.mark.slow
-def test_an_incomplete_checkpoint_is_dropped_and_the_run_starts_anew(undisturbed, copy_of_undisturbed):
+@pytest.mark.parametrize(
+    ("plant", "resumed"), [(damage_the_newest, "resumed epoch: 3"), (swap_and_cut_off, None)]
+)
+def test_a_resume_point_that_is_no_good_is_dropped_and_the_run_ends_like_an_undisturbed_one(
+    undisturbed, copy_of_undisturbed, plant, resumed
+):
     suite = copy_of_undisturbed
     run_id = run_of(undisturbed, "student")
     (suite.folder / "results" / "records" / f"{run_id}-01.json").unlink()
     folder = suite.run_folder(run_id)
     folder.weights.unlink()
     folder.log.unlink()
-    folder.resume.write_bytes(folder.resume.read_bytes()[:5000])
+    said = plant(folder, suite.run_folder(run_of(undisturbed, "teacher")))
     done = suite(*MGD)
     assert done.returncode == 0, done.stderr
-    assert "is incomplete and of no use: deleted" in folder.log.read_text()
+    log = folder.log.read_text()
+    for line in said:
+        assert line in done.stderr
+        assert line in log
+    assert (resumed is None and "resumed epoch" not in log) or f"{resumed}, " in log
     assert_same_run(suite, undisturbed, run_id)
+
+
+def parent_of(process: int) -> int:
+    """The process that started it."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("PPid:")))
+
+
+@pytest.mark.slow
+def test_a_worker_killed_as_it_waits_is_started_again_and_so_is_the_server_that_forks_it(suite, tmp_path):
+    claim = ("--claim", "nkd-resnet18-student", "--profile", "smoke", "--device", "cpu")
+    (run_id,) = make_plan([find_claim("nkd-resnet18-student")[1]], "smoke", 1).runs
+    said = tmp_path / "said"
+    with locked(suite.run_folder(run_id).lock), open(said, "w", encoding="utf-8") as errors:
+        process = suite.start("reproduce", *claim, stderr=errors)
+        line = f"resnet18, seed 0: another command (process {os.getpid()}) trains it; waiting for that"
+        wait_until(lambda: said.read_text().count(line) == 1)
+        (worker,) = suite.running()
+        os.kill(parent_of(worker), signal.SIGKILL)
+        os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: said.read_text().count(line) == 2)
+        assert worker not in suite.running()
+    out, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said.read_text()
+    # Nothing of what is imported again ends up in the results, and nothing was tried that failed.
+    assert out.startswith("Profile smoke: ")
+    assert [record.status for record in suite.records.values()] == ["finished"]
+    assert "suite: " not in said.read_text()
+
+
+@pytest.mark.parametrize("name", ["log.txt", "lock"])
+def test_a_run_writes_through_no_link(tmp_path, name):
+    run = next(iter(make_plan([find_claim("nkd-resnet18-student")[1]], "smoke", 1).runs.values()))
+    folder = RunFolder(tmp_path, run.run_id)
+    folder.path.mkdir(parents=True)
+    precious = tmp_path / "thesis.tex"
+    precious.write_text("precious", encoding="utf-8")
+    (folder.path / name).symlink_to(precious)
+    request = RunRequest(run, tmp_path / "records", tmp_path, "cpu", 1, Provenance(), "a test")
+    context = multiprocessing.get_context("spawn")
+    receiving, sending = context.Pipe(duplex=False)
+    held, lifeline = context.Pipe(duplex=False)
+    process = context.Process(target=execute, args=(request, sending, held))
+    process.start()
+    sending.close()
+    ending = receiving.recv()
+    process.join()
+    lifeline.close()
+    assert ending == Ended(
+        "failed",
+        error=f"{folder.path / name} is a symbolic link, and nothing is written through one: delete the link "
+        "and run the same command again",
+        recorded=False,
+    )
+    assert precious.read_text(encoding="utf-8") == "precious"
 
 
 ENGINE = """
@@ -333,7 +419,7 @@ answer.send((visible, torch.cuda._is_in_bad_fork(), mmengine.device.get_device()
 def test_a_worker_can_use_the_gpu_that_it_is_for_and_sees_none_where_it_is_for_the_cpu(device):
     plan = make_plan([find_claim("nkd-resnet18-student")[1]], "smoke", 1)
     engine = Engine(plan, "", device, 1, Progress(), lambda: None)
-    engine._start_server(list(plan.runs.values()))
+    engine._prepare_server(list(plan.runs.values()))
     receiving, sending = engine._context.Pipe(duplex=False)
     process = engine._context.Process(target=exec, args=(STATE_OF_CUDA, {"answer": sending}))
     process.start()

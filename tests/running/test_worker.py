@@ -1,16 +1,29 @@
 """What forbids a run before it starts, or its weights to teach."""
 
 import dataclasses
+import os
 from pathlib import Path
 
 import pytest
 
 from suite.audit.dry_run import dry_run
 from suite.contract import BlockedError
-from suite.planning.plan import Run, make_plan
+from suite.planning.plan import Run, make_plan, plan_released
 from suite.published.finding import find_claim
 from suite.published.weights import find_weights
-from suite.running.worker import _check_accuracy, _check_protocol, _published
+from suite.running.recording import record_of
+from suite.running.worker import (
+    RunRequest,
+    _check_accuracy,
+    _check_protocol,
+    _check_released,
+    _Outcome,
+    _published,
+    _teacher_weights,
+)
+from suite.store.files import sha256_of
+from suite.store.records import Provenance, TaughtBy, write_record
+from suite.store.run_folders import RunFolder, lead_to
 
 
 def run_of(claim: str, arm: str, *overrides: str) -> Run:
@@ -41,6 +54,18 @@ def test_a_released_teacher_that_is_not_here_is_told_with_the_command_that_fetch
         _published("retinanet-x101")
 
 
+def test_a_released_teacher_that_is_another_file_than_its_name_says_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SUITE_WEIGHTS", str(tmp_path))
+    weights = find_weights("retinanet-x101")
+    (tmp_path / weights.file_name).write_bytes(b"another network")
+    with pytest.raises(
+        BlockedError, match=rf"is not the published file: its SHA-256 does not begin with {weights.sha256}"
+    ):
+        _published("retinanet-x101")
+
+
 @pytest.mark.train
 def test_a_run_that_is_not_what_its_claim_says_is_blocked_before_its_first_step(tmp_path: Path):
     run = run_of("nkd-resnet18-nkd", "distilled")
@@ -54,3 +79,74 @@ def test_a_run_that_is_not_what_its_claim_says_is_blocked_before_its_first_step(
         _check_protocol(dataclasses.replace(run, recipe=wrong), protocol)
     embedded = wrong.model_copy(update={"comparable": False})
     _check_protocol(dataclasses.replace(run, recipe=embedded), protocol)
+
+
+@pytest.fixture
+def distilled(tmp_path: Path) -> RunRequest:
+    """A run whose teacher has been trained and scored."""
+    plan = make_plan([find_claim("mgd-resnet18")[1]], "mini", 1)
+    run = next(run for run in plan.runs.values() if run.arm == "distilled")
+    request = RunRequest(run, tmp_path / "records", tmp_path / "work", "cpu", 1, Provenance(), "a test")
+    teacher = plan.runs[str(run.teacher)]
+    weights = RunFolder(request.work, teacher.run_id).weights
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(bytes(range(256)))
+    scored = Provenance(weights_sha256=sha256_of(weights))
+    write_record(request.records, record_of(teacher, "finished", scored, metrics={"top1": 16.0}))
+    return request
+
+
+def teacher_of(request: RunRequest) -> Path:
+    return RunFolder(request.work, str(request.run.teacher)).weights
+
+
+def test_weights_that_were_scored_teach_and_are_told_by_their_hash(distilled: RunRequest):
+    outcome = _Outcome()
+    weights = teacher_of(distilled)
+    assert _teacher_weights(distilled, outcome) == {weights: sha256_of(weights)}
+    taught_by = outcome.provenance["teacher"]
+    assert taught_by == TaughtBy(run_id=str(distilled.run.teacher), weights_sha256=sha256_of(weights))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [bytes(256), bytes([1]) + bytes(range(1, 256)), bytes(range(256)) + b"\n", bytes(range(255))],
+    ids=["times zero", "bit flipped", "longer", "shorter"],
+)
+def test_weights_that_nobody_has_scored_are_refused_by_name_with_what_to_do(distilled: RunRequest, content):
+    teacher_of(distilled).write_bytes(content)
+    with pytest.raises(
+        BlockedError,
+        match=rf"^{teacher_of(distilled)} of the teacher's run {distilled.run.teacher} is not what its "
+        r"records have scored \(SHA-256 \w{12}\.\.\.\); delete that file, and the same command makes",
+    ):
+        _teacher_weights(distilled, _Outcome())
+
+
+@pytest.mark.parametrize(
+    "make", [Path.mkdir, os.mkfifo, Path.touch, lambda path: path.symlink_to("gone"), lambda path: None]
+)
+def test_a_teacher_without_weights_is_not_waited_for(distilled: RunRequest, make):
+    teacher_of(distilled).unlink()
+    make(teacher_of(distilled))
+    with pytest.raises(
+        BlockedError, match=r"is missing, or no file of weights; delete what is there, and the"
+    ):
+        _teacher_weights(distilled, _Outcome())
+
+
+def test_a_named_checkpoint_that_changes_after_it_was_named_is_not_scored(tmp_path: Path):
+    named = tmp_path / "authors.pth"
+    named.write_bytes(b"weights")
+    (run,) = plan_released(find_claim("nkd-resnet18-nkd")[1], "smoke", sha256_of(named)).runs.values()
+    folder = RunFolder(tmp_path / "work", run.run_id)
+    lead_to(folder, named)
+    assert _check_released(run, folder) == {folder.weights: sha256_of(named)}
+    named.write_bytes(b"others")
+    with pytest.raises(
+        BlockedError, match=rf"^{named} is gone or has changed since it was named; name it again"
+    ):
+        _check_released(run, folder)
+    named.unlink()
+    with pytest.raises(BlockedError, match="is gone or has changed"):
+        _check_released(run, folder)

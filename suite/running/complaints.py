@@ -1,0 +1,54 @@
+"""What went wrong with a run, in one line: what, where, and what to do."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+from suite.errors import SuiteError
+
+_LONGEST = 300
+
+_REMEDIES = {
+    errno.ENOSPC: "make room there",
+    errno.EDQUOT: "make room there",
+    errno.EFBIG: "make room there",
+    errno.EROFS: "make it writable, or name another folder in SUITE_WORK",
+    errno.ENOLCK: "its file system gives no locks: name a folder on another one in SUITE_WORK",
+    errno.ENOSYS: "its file system gives no locks: name a folder on another one in SUITE_WORK",
+    errno.ELOOP: "a symbolic link is in the way, and nothing is written through one: delete it",
+    errno.EMFILE: "raise the limit of open files (ulimit -n), or take fewer --jobs",
+    errno.EIO: "the disk fails: name a folder on another one in SUITE_WORK",
+}
+"""Error of the system -> what to do about it, before the same command is run again."""
+
+
+def one_line(error: BaseException) -> str:
+    """The words of an error without its line breaks, or its kind where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def describe(error: BaseException, place: Path) -> str:
+    """An unexpected error in one line of bearable length; the log has all of it.
+
+    Args:
+        error: what stopped a run.
+        place: the folder that the run writes to, where the system names no file.
+    """
+    if isinstance(error, SuiteError):
+        return one_line(error)
+    refused = _refused_by_system(error)
+    if refused is not None and refused.errno is not None:
+        where = refused.filename or place
+        return f"{refused.strerror} ({where}): {_REMEDIES[refused.errno]} and run the same command again"
+    text = f"{type(error).__name__}: {one_line(error)}"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
+
+
+def _refused_by_system(error: BaseException) -> OSError | None:
+    """The refusal of the system with a remedy that stopped a run, unless somebody has put it into words."""
+    if isinstance(error, OSError):
+        return error if error.errno in _REMEDIES else None
+    # Libraries raise errors of their own from it.
+    inner = error.__cause__ or error.__context__
+    return _refused_by_system(inner) if inner is not None else None
