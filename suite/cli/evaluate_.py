@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +34,6 @@ def run(args: argparse.Namespace) -> int:
         SuiteError: claim, file, profile, device or an override is wrong, a record is damaged, or there is
             no room to write.
     """
-    from suite.errors import SuiteError
     from suite.paths import records_dir, work_dir
     from suite.planning.plan import plan_released
     from suite.published.finding import find_claim
@@ -45,14 +45,12 @@ def run(args: argparse.Namespace) -> int:
     from suite.store.run_folders import RunFolder, lead_to
 
     checkpoint = Path(args.checkpoint)
-    if not checkpoint.is_file():
-        raise SuiteError(
-            f"--checkpoint {checkpoint}: there is no such file; published ones are got by "
-            "'python -m suite weights fetch'"
-        )
+    _check_file(checkpoint)
     paper, claim = find_claim(args.claim)
     device = args.device if args.device == "auto" else check_device(args.device)
-    plan = plan_released(claim, args.profile, sha256_of(checkpoint), args.overrides)
+    sha256 = sha256_of(checkpoint)
+    _check_name(checkpoint, sha256)
+    plan = plan_released(claim, args.profile, sha256, args.overrides)
     (run_id,) = plan.runs
     lead_to(RunFolder(work_dir(), run_id), checkpoint)
     try:
@@ -65,6 +63,42 @@ def run(args: argparse.Namespace) -> int:
     _print_numbers(claim, standing_by_run(read_for_run(records_dir(), run_id))[run_id])
     write_reports(paper.id, args.profile)
     return 0
+
+
+def _check_file(path: Path) -> None:
+    """Makes sure that a file was named that has an end.
+
+    Raises:
+        SuiteError: there is none, or it is a folder, a pipe, empty, ...
+    """
+    from suite.errors import SuiteError
+    from suite.store.plain_files import fault_of
+
+    try:
+        reason = fault_of(path)
+    except FileNotFoundError:
+        reason = "there is no such file"
+    if reason is not None:
+        raise SuiteError(
+            f"--checkpoint {path}: {reason}; published ones are got by 'python -m suite weights fetch'"
+        )
+
+
+def _check_name(path: Path, sha256: str) -> None:
+    """Makes sure that a file is what its name says, where that ends with a part of its hash as in a zoo.
+
+    Raises:
+        SuiteError: it is another.
+    """
+    from suite.errors import SuiteError
+
+    said = re.search(r"-(?P<sha256>[0-9a-f]{8})\.pth$", path.name)
+    # Digits alone may be a date.
+    if said and not said["sha256"].isdecimal() and not sha256.startswith(said["sha256"]):
+        raise SuiteError(
+            f"--checkpoint {path}: by its name its SHA-256 begins with {said['sha256']}, and it begins with "
+            f"{sha256[:8]}: it is damaged or another file; get it again, or give it a name without that end"
+        )
 
 
 def _command(args: argparse.Namespace) -> str:

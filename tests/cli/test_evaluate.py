@@ -121,7 +121,16 @@ class RunsCode:
 def test_a_file_that_would_run_code_or_does_not_fit_is_blocked_in_one_line_and_recorded_so(ours, tmp_path):
     weights = weights_of(ours)
     layer = next(key for key in weights if "layer2" in key)
+    caffe = "model = dict(backbone=dict(type='ResNet', depth=18, style='caffe'))"
     faulty = {
+        "NaN or infinite values in backbone.conv1.weight": {
+            key: value * torch.nan if key == "backbone.conv1.weight" else value
+            for key, value in weights.items()
+        },
+        "is of another network than resnet18, whose weights only look the same: backbone.style is": {
+            "state_dict": weights,
+            "meta": {"cfg": caffe},
+        },
         "would run exec, which weights have no use for": {
             "state_dict": weights,
             "x": RunsCode(tmp_path / "trace"),
@@ -140,7 +149,7 @@ def test_a_file_that_would_run_code_or_does_not_fit_is_blocked_in_one_line_and_r
         assert done.stdout == ""
     assert not (tmp_path / "trace").exists()
     blocked = [record for record in ours.records.values() if record.arm == "released"]
-    assert [record.status for record in blocked] == ["blocked"] * 2
+    assert [record.status for record in blocked] == ["blocked"] * len(faulty)
     assert all(record.metrics == {} for record in blocked)
 
 
@@ -152,6 +161,11 @@ def test_a_file_that_would_run_code_or_does_not_fit_is_blocked_in_one_line_and_r
             "unknown claim 'nkd-resnet18-nkk'; did you mean",
         ),
         (("--claim", CLAIM, "--checkpoint", "gone.pth"), "--checkpoint gone.pth: there is no such file; "),
+        (("--claim", CLAIM, "--checkpoint", "."), "--checkpoint .: is a folder, and no file; "),
+        (
+            ("--claim", CLAIM, "--checkpoint", "/dev/zero"),
+            "--checkpoint /dev/zero: is a device, and no file; ",
+        ),
         (("--claim", CLAIM), "the following arguments are required: --checkpoint"),
         (
             ("--claim", CLAIM, "--checkpoint", __file__, "--profile", "papper"),
@@ -165,6 +179,17 @@ def test_a_wrong_request_is_one_line_with_status_2(suite, words, text):
     assert done.stderr.startswith(f"suite: {text}")
     assert done.stderr.count("\n") == 1
     assert not (suite.folder / "work" / "runs").exists()
+
+
+def test_a_file_that_is_another_than_its_name_says_is_one_line_with_status_2(suite, tmp_path):
+    path = tmp_path / "resnet18_8xb32_in1k_20210831-fbbb1da6.pth"
+    path.write_bytes(b"another network")
+    done = suite("evaluate", "--claim", CLAIM, "--checkpoint", str(path))
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        f"suite: --checkpoint {path}: by its name its SHA-256 begins with fbbb1da6, "
+    )
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.slow
