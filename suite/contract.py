@@ -11,10 +11,10 @@ import importlib
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
 from pydantic import Field
 
@@ -187,12 +187,39 @@ class ComposedMethod(Strict):
     config: dict[str, Any] = {}
 
 
+class StoredClass(NamedTuple):
+    """A class of a data set, and what stands for it in the files.
+
+    Attributes:
+        name: of a folder, a category or a label.
+        stored: the category's number in the annotation files, or the value of its pixels; None where files
+            have no number for it, as in image folders.
+    """
+
+    name: str
+    stored: int | None = None
+
+    def __str__(self) -> str:
+        """The class as messages name it."""
+        return repr(self.name) if self.stored is None else f"{self.name!r} ({self.stored} in the files)"
+
+
+class DataSource(Protocol):
+    """What `ComposedData.prepare` names. A plain function will do: then no class list is known."""
+
+    def __call__(self, folder: Path, expected: str | None) -> str:
+        """Makes sure that a data set is at `folder`; returns its fingerprint (`Adapter.fingerprint`)."""
+
+    def classes(self, expected: str | None) -> Sequence[StoredClass] | None:
+        """The classes in the order of their labels; None for other data in the same layout."""
+
+
 class ComposedData(Strict):
     """The data of a composed recipe.
 
     Attributes:
         name: folder of the data set.
-        prepare: ``package.module:function`` that makes sure it is there.
+        prepare: ``package.module:name`` of what makes sure it is there (`DataSource`).
         fingerprint: what has to be there; None for a published data set, which is verified instead.
         overrides: loaders, pipelines and evaluators in the zoo's config.
         scales: how many times smaller than published the feature maps are, by what is counted.
@@ -394,6 +421,16 @@ class Adapter(ABC):
     @abstractmethod
     def describe(self) -> EffectiveProtocol:
         """The effective protocol, read back from the objects that were built."""
+
+    def classes(self) -> Mapping[str, Sequence[StoredClass]]:
+        """After `build` or `build_released`: the class lists of the data sets that were built.
+
+        They are held against those of `DataSource.classes` before anything is trained or scored.
+
+        Returns:
+            Part (`train`, `test`) -> its classes in the order of their labels; empty for a task without any.
+        """
+        return {}
 
     @classmethod
     def with_stub_data(cls) -> type[Adapter]:

@@ -19,10 +19,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "action",
         nargs="?",
         metavar="ACTION",
-        help="verify: layout, counts, images, annotations, checksums, fingerprint; "
+        help="verify: layout, classes, counts, images, annotations, checksums, fingerprint; "
         "prepare: bring what was obtained into the layout that is read; without one: what is here",
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="imagenet, coco, cityscapes or cifar-100")
+    parser.add_argument(
+        "--accept",
+        action="store_true",
+        help="verify: take contents that have changed since they were verified, where nothing else is wrong",
+    )
     parser.add_argument(
         "--format", choices=("table", "json"), default="table", help="how to print a verification"
     )
@@ -57,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"Next: python -m suite data verify {args.name}")
         return 0
     with _progress(f"reading {dataset.title}") as report:
-        found = verify(dataset, dataset.root, report)
+        found = verify(dataset, dataset.root, report, accept=args.accept)
     if args.format == "json":
         _print_json(args.name, found)
     else:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from suite.datasets.archives import md5_of
 from suite.datasets.listing import Entry, Facts
@@ -25,12 +27,14 @@ class Check:
         expected: what should be there.
         found: what is there; of what is wrong, how many and the first.
         ok: whether it is as it should be.
+        remedy: what to do where it is not, as the end of a message.
     """
 
     what: str
     expected: str
     found: str
     ok: bool
+    remedy: str = "fix that and verify again"
 
 
 def check_all(
@@ -46,10 +50,10 @@ def check_all(
     """
     by_part = {images.folder: _below(images.folder, entries) for images in dataset.images}
     checks = [check for part in dataset.images for check in _images(part, by_part[part.folder], facts)]
-    checks += _same_classes(dataset.images, by_part)
+    checks += _same_classes(dataset.images, by_part) + _published_classes(dataset, by_part)
     for instances in dataset.instances:
         sizes = _sizes(by_part[instances.images], facts, instances.images)
-        checks += _instances(instances, root / instances.file, sizes)
+        checks += _instances(instances, dataset.categories, root / instances.file, sizes)
     for maps in dataset.label_maps:
         photos = next(part for part in dataset.images if part.folder == maps.images)
         found = _below(maps.folder, entries)
@@ -67,6 +71,22 @@ def check_nothing_in_the_way(dataset: PublishedDataset, root: Path) -> list[Chec
         for part in dataset.in_the_way
         if (root / part.file).exists()
     ]
+
+
+def check_unchanged(changes: Mapping[str, Sequence[str]]) -> Check:
+    """Contents that have been verified as published are the same as they were then.
+
+    Publishers offer no checksums of single files: that two label maps of a size have changed places shows
+    nowhere else.
+
+    Args:
+        changes: `changed`, `added` or `missing` -> paths.
+    """
+    wrong = [f"{path} {what}" for what, paths in changes.items() for path in paths]
+    expected = "those verified before"
+    found = f"{len(wrong):,} not: {wrong[0]}" if wrong else expected
+    remedy = "restore them, or take them as they are with --accept behind 'python -m suite data verify'"
+    return Check("contents", expected, found, not wrong, remedy)
 
 
 def _below(folder: str, entries: Iterable[Entry]) -> list[Entry]:
@@ -150,6 +170,19 @@ def _same_classes(parts: Iterable[Images], by_part: Mapping[str, Sequence[Entry]
     ]
 
 
+def _published_classes(dataset: PublishedDataset, by_part: Mapping[str, Sequence[Entry]]) -> list[Check]:
+    """Folders that are classes have the names of the published ones."""
+    return [
+        _none(
+            f"{part.folder}: classes",
+            "the published ones",
+            set(_group_sizes(part.folder, by_part[part.folder])) ^ set(dataset.classes),
+        )
+        for part in dataset.images
+        if dataset.classes and part.groups and part.groups.name
+    ]
+
+
 def _sizes(entries: Iterable[Entry], facts: Mapping[str, Facts], folder: str) -> dict[str, tuple[int, int]]:
     """Name of an image below `folder` -> its width and height."""
     return {
@@ -159,37 +192,69 @@ def _sizes(entries: Iterable[Entry], facts: Mapping[str, Facts], folder: str) ->
     }
 
 
-def _instances(part: Instances, path: Path, sizes: Mapping[str, tuple[int, int]]) -> list[Check]:
+class _Row(BaseModel):
+    """A part of a file in COCO's format; keys that nothing reads are passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+
+class _Image(_Row):
+    id: int
+    file_name: str
+    width: int
+    height: int
+
+
+class _Category(_Row):
+    id: int
+    name: str
+
+
+class _Object(_Row):
+    id: int
+    image_id: int
+    category_id: int
+    bbox: list[float]
+    segmentation: list[Any] | dict[str, Any] | None
+
+
+class _InstancesFile(_Row):
+    images: list[_Image]
+    categories: list[_Category]
+    annotations: list[_Object]
+
+
+def _instances(
+    part: Instances, published: Mapping[int, str], path: Path, sizes: Mapping[str, tuple[int, int]]
+) -> list[Check]:
     """Holds a file in COCO's format against itself and against the images.
 
     Args:
         part: what has to be in it.
+        published: number of a category -> its name, in the order of the labels.
         path: the file.
         sizes: name of an image that is there -> its width and height.
     """
     name = part.file.rsplit("/", 1)[-1]
     try:
-        content = json.loads(path.read_bytes())
-        images = {image["id"]: image for image in content["images"]}
-        categories = {category["id"] for category in content["categories"]}
-        objects = content["annotations"]
-        listed = {image["file_name"]: (image["width"], image["height"]) for image in images.values()}
-        annotated = {row["image_id"] for row in objects}
-        lost = [str(row["id"]) for row in objects if row["image_id"] not in images]
-        unnamed = [str(row["id"]) for row in objects if row["category_id"] not in categories]
-        broken = [str(row["id"]) for row in objects if not _has_shape(row)]
-        repeated = len(objects) - len({row["id"] for row in objects})
-    except (ValueError, KeyError, TypeError) as error:
-        what = f"{type(error).__name__}: {' '.join(str(error).split())[:80]}"
-        return [Check(f"{name}: format", "COCO's", what, False)]
+        content = _InstancesFile.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        return [Check(f"{name}: format", "COCO's", first_fault(error), False)]
+    images = {image.id: image for image in content.images}
+    listed = {image.file_name: (image.width, image.height) for image in images.values()}
+    objects = content.annotations
+    lost = [str(row.id) for row in objects if row.image_id not in images]
+    unnamed = [str(row.id) for row in objects if row.category_id not in published]
+    broken = [str(row.id) for row in objects if not _has_shape(row)]
+    repeated = len(objects) - len({row.id for row in objects}) + len(content.images) - len(images)
     absent = [file for file in listed if file not in sizes]
     # An image that cannot be read has no size, and is reported as such; one may lie on its side, marked so.
     other = [file for file, size in listed.items() if sizes.get(file, size) not in {size, size[::-1], (0, 0)}]
     return [
-        _count(f"{name}: categories", part.categories, len(categories)),
+        _categories(name, content.categories, published),
         _count(f"{name}: objects", part.objects, len(objects)),
-        _count(f"{name}: repeated ids", 0, repeated + len(content["images"]) - len(images)),
-        _count(f"{name}: images with objects", part.annotated, len(annotated)),
+        _count(f"{name}: repeated ids", 0, repeated),
+        _count(f"{name}: images with objects", part.annotated, len({row.image_id for row in objects})),
         _none(f"{name}: images", f"all in {part.images}", absent),
         _none(f"{part.images}: listed", f"all in {name}", [file for file in sizes if file not in listed]),
         _none(f"{name}: widths and heights", "those of the images", other),
@@ -199,14 +264,34 @@ def _instances(part: Instances, path: Path, sizes: Mapping[str, tuple[int, int]]
     ]
 
 
-def _has_shape(row: Mapping[str, Any]) -> bool:
+def _categories(name: str, found: Sequence[_Category], published: Mapping[int, str]) -> Check:
+    """The categories of a file in their order, which is that of the labels."""
+    rows = zip_longest(((row.id, row.name) for row in found), published.items())
+    differing = [
+        f"{ours[0]} {ours[1]}" if ours else f"{theirs[0]} {theirs[1]} missing"
+        for ours, theirs in rows
+        if ours != theirs
+    ]
+    expected = f"the {len(published)} published, in their order"
+    found_text = f"{len(differing)} not: {differing[0]}" if differing else expected
+    return Check(f"{name}: categories", expected, found_text, not differing)
+
+
+def first_fault(error: ValidationError) -> str:
+    """Where and how a file first differs from what it should be, in one short line."""
+    fault = error.errors(include_url=False)[0]
+    place = ".".join(map(str, fault["loc"]))
+    return " ".join(f"{place}: {fault['msg']}".removeprefix(": ").split())[:120]
+
+
+def _has_shape(row: _Object) -> bool:
     """Whether an object has a box of four numbers, sides not negative, and a mask.
 
     Sides may be zero: COCO 2017 has such boxes, and the data classes leave them out.
     """
-    box = row["bbox"]
+    box = row.bbox
     finite = len(box) == 4 and all(math.isfinite(number) for number in box)
-    return finite and min(box[2:]) >= 0 and bool(row["segmentation"])
+    return finite and min(box[2:]) >= 0 and bool(row.segmentation)
 
 
 def _label_maps(

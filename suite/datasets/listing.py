@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from suite.errors import SuiteError
 
 if TYPE_CHECKING:
     from suite.datasets.published import PublishedDataset
@@ -28,13 +31,17 @@ class Entry(NamedTuple):
     Attributes:
         path: below the folder of the data set, with `/`; a folder ends with one.
         size: bytes; 0 for a folder.
-        mtime_ns: time of the last change, in nanoseconds; 0 for a folder.
+        mtime_ns: time of the last change of the content, in nanoseconds; 0 for a folder. Anybody can set it
+            back.
+        ctime_ns: time at which the system last noticed a change of content, name or owner; 0 for a folder.
+            Nobody can set it back.
         kind: what it is read as.
     """
 
     path: str
     size: int
     mtime_ns: int
+    ctime_ns: int
     kind: Kind
 
 
@@ -57,12 +64,15 @@ class Facts(NamedTuple):
 def list_files(dataset: PublishedDataset, root: Path) -> list[Entry]:
     """Everything that counts, sorted by path; one pass over the folders, no file is opened.
 
-    Folders are listed too, since a class folder without an image moves the numbers of the classes behind it.
-    Hidden files and folders are left out, as the data classes do.
+    Folders are listed too, empty and hidden ones among them: the data classes take each for a class, which
+    moves the numbers of the classes behind it. Hidden files are left out, as the data classes do.
 
     Args:
         dataset: says which folders and files count.
         root: the folder of the data set.
+
+    Raises:
+        SuiteError: a link leads back to a folder that it lies in.
     """
     start = f"{root}{os.sep}"
     entries: list[Entry] = []
@@ -71,27 +81,46 @@ def list_files(dataset: PublishedDataset, root: Path) -> list[Entry]:
     for maps in dataset.label_maps:
         entries += _walk(start, maps.folder, maps.suffix, "label map", False)
     for name in dataset.single_files:
-        status = os.stat(start + name)
-        entries.append(Entry(name, status.st_size, status.st_mtime_ns, "file"))
+        entries.append(_entry(name, os.stat(start + name), "file"))
     return sorted(entries)
 
 
 def _walk(start: str, folder: str, suffix: str, kind: Kind, everything: bool) -> Iterator[Entry]:
     """Files below a folder that end with `suffix`, or all of them; and all folders."""
-    waiting = [start + folder]
+    waiting = [(start + folder, frozenset({_place(start + folder)}))]
     while waiting:
-        with os.scandir(waiting.pop()) as found:
+        name, above = waiting.pop()
+        with os.scandir(name) as found:
             for entry in found:
-                if entry.name.startswith("."):
-                    continue
                 path = entry.path[len(start) :]
                 if entry.is_dir():
-                    waiting.append(entry.path)
-                    yield Entry(f"{path}/", 0, 0, "folder")
-                elif path.endswith(suffix) or everything:
-                    status = _stat(entry)
+                    waiting.append((entry.path, above | {_new_place(entry.path, above)}))
+                    yield Entry(f"{path}/", 0, 0, 0, "folder")
+                elif not entry.name.startswith(".") and (path.endswith(suffix) or everything):
                     own = kind if path.endswith(suffix) else "file"
-                    yield Entry(path, status.st_size, status.st_mtime_ns, own)
+                    yield _entry(path, _stat(entry), own)
+
+
+def _entry(path: str, status: os.stat_result, kind: Kind) -> Entry:
+    return Entry(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns, kind)
+
+
+def _place(folder: str) -> tuple[int, int]:
+    """Where a folder is, whatever links lead to it."""
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino
+
+
+def _new_place(folder: str, above: frozenset[tuple[int, int]]) -> tuple[int, int]:
+    """Where a folder is that is none of those above it.
+
+    Raises:
+        SuiteError: it is one of them, and following it would never end.
+    """
+    place = _place(folder)
+    if place in above:
+        raise SuiteError(f"{folder} is a link to a folder that it lies in; remove it and verify again")
+    return place
 
 
 def _stat(entry: os.DirEntry[str]) -> os.stat_result:
@@ -103,8 +132,13 @@ def _stat(entry: os.DirEntry[str]) -> os.stat_result:
 
 
 def state_of(entries: Iterable[Entry]) -> str:
-    """A hash of names, sizes and times of change: another one as soon as any file is touched."""
-    lines = "\n".join(f"{path}\0{size}\0{mtime_ns}" for path, size, mtime_ns, _ in entries)
+    """A hash of names, sizes and times of change: another one as soon as any file is touched.
+
+    That is as much as can be looked at before every run: to read 155 GB again would take longer than a
+    training may wait. It goes by the system's own time of change as well, since a file may have been replaced
+    by one of the same size, and the time of its content set back.
+    """
+    lines = "\n".join(f"{path}\0{size}\0{mtime}\0{ctime}" for path, size, mtime, ctime, _ in entries)
     return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
 
 
@@ -149,8 +183,12 @@ def read_files(
 
 
 def _read(root: Path, entry: Entry, allowed: frozenset[int]) -> Facts:
+    path = root / entry.path
     try:
-        content = (root / entry.path).read_bytes()
+        if not stat.S_ISREG(path.stat().st_mode):
+            # A pipe would be waited for without end.
+            return Facts("", fault="no file, but a pipe, a socket or a device")
+        content = path.read_bytes()
     except OSError as error:
         return Facts("", fault=error.strerror or "cannot be read")
     sha256 = hashlib.sha256(content).hexdigest()
@@ -175,7 +213,8 @@ def _look_at(content: bytes, kind: Kind, allowed: frozenset[int]) -> Facts:
             if image.mode not in {"L", "P"}:
                 return Facts("", width, height, f"mode {image.mode}, not one number a pixel")
             numbers = {value for value, count in enumerate(image.histogram()) if count}
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    # What Pillow raises on damaged bytes depends on the format and on where they are damaged.
+    except Exception as error:
         return Facts("", fault=f"no image that can be read ({' '.join(str(error).split())[:80]})")
     wrong = sorted(numbers - allowed)
     return Facts("", width, height, f"pixels of label {wrong[0]}" if wrong else "")

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from suite.datasets.listing import Entry, Facts
 from suite.paths import work_dir
 from suite.store.files import locked, write
 
-_VERSION = 1
+_VERSION = 2
 """Raised when a verification of old would no longer do."""
 
 
@@ -29,6 +29,8 @@ class Remembered:
         expectation: what it was held against (`PublishedDataset.expectation`).
         state: names, sizes and times of its files (`listing.state_of`); empty when not all could be read.
         fingerprint: of its contents (`listing.fingerprint_of`); empty when it was interrupted.
+        accepted: the fingerprint of the last contents that had no fault; empty if none had. What is kept of
+            each file is then of these contents.
         files: number of files.
         size: their bytes.
         checks: the result.
@@ -37,6 +39,7 @@ class Remembered:
     expectation: str
     state: str
     fingerprint: str
+    accepted: str
     files: int
     size: int
     checks: list[Check]
@@ -78,23 +81,22 @@ class Memory:
             return None
 
     def files(self) -> dict[str, tuple[Entry, Facts]]:
-        """Path -> the file as it was, and what reading it showed."""
+        """Path -> the file as it was, and what reading it showed; see `Remembered.accepted`."""
         try:
             content = zlib.decompress(self._path.read_bytes().partition(b"\n")[2])
             rows = [json.loads(line) for line in content.splitlines()]
-            return {row[0]: (Entry(*row[:4]), Facts(*row[4:])) for row in rows}
+            return {row[0]: (Entry(*row[:5]), Facts(*row[5:])) for row in rows}
         except (OSError, ValueError, TypeError, zlib.error):
             return {}
 
-    def keep(self, findings: Remembered, entries: Sequence[Entry], facts: Mapping[str, Facts]) -> None:
+    def keep(self, findings: Remembered, files: Mapping[str, tuple[Entry, Facts]]) -> None:
         """Keeps a verification; replaces the one before in one step.
 
         Args:
             findings: the result.
-            entries: its files.
-            facts: path -> what reading it showed; of an interrupted verification those that were read.
+            files: path -> the file, and what reading it showed; of an interrupted verification those that
+                were read.
         """
         head = json.dumps({"version": _VERSION, **dataclasses.asdict(findings)})
-        known = (entry for entry in entries if entry.path in facts)
-        rows = "\n".join(json.dumps([*entry, *facts[entry.path]]) for entry in known)
+        rows = "\n".join(json.dumps([*entry, *facts]) for entry, facts in files.values())
         write(self._path, head.encode() + b"\n" + zlib.compress(rows.encode(), 1))

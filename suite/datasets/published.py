@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, PositiveFloat, PositiveInt, RootModel, model_validator
+from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, RootModel, model_validator
 
 from suite.catalogue import Catalogue, collect, current, entries
+from suite.contract import StoredClass
 from suite.paths import datasets_dir
 from suite.strict import Strict
 from suite.strict_yaml import parse
@@ -19,6 +20,15 @@ Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
 IGNORED = 255
 """Label of pixels that are not scored."""
+
+
+def _split(words: Any) -> Any:
+    """Takes a text of words apart; what is something else is left to the schema."""
+    return tuple(words.split()) if isinstance(words, str) else words
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
+"""Names without spaces, in the file as one text."""
 
 
 class Size(Strict):
@@ -72,14 +82,12 @@ class Instances(Strict):
         images: folder of `PublishedDataset.images` that it is about.
         annotated: images with at least one object.
         objects: boxes, crowds included.
-        categories: what objects may be.
     """
 
     file: str
     images: str
     annotated: PositiveInt
     objects: PositiveInt
-    categories: PositiveInt
 
 
 class LabelMaps(Strict):
@@ -137,6 +145,9 @@ class PublishedDataset(Strict):
         instances: files of boxes and masks.
         label_maps: folders of label maps.
         labels: name of a polygon -> its number in label maps; None where it is not drawn.
+        categories: number of a category in files of boxes and masks -> its name, in the order of the labels.
+        classes: names of the classes in the order of their labels, of data whose files have no numbers for
+            them: the folders of images, or the classes of a pickle.
         pickles: files that are compared with the publisher's checksum and never opened.
         in_the_way: files that must not be there.
     """
@@ -152,6 +163,8 @@ class PublishedDataset(Strict):
     instances: list[Instances] = []
     label_maps: list[LabelMaps] = []
     labels: dict[str, Annotated[int, Field(ge=0, le=IGNORED)] | None] = {}
+    categories: dict[int, str] = {}
+    classes: Words = ()
     pickles: list[Checksummed] = []
     in_the_way: list[InTheWay] = []
 
@@ -163,6 +176,18 @@ class PublishedDataset(Strict):
             if name not in folders:
                 raise ValueError(f"{name!r} is no folder of its images; name one of {folders}")
         return self
+
+    @property
+    def class_list(self) -> tuple[StoredClass, ...]:
+        """The classes in the order of their labels, with what stands for them in the files."""
+        if self.categories:
+            return tuple(StoredClass(name, number) for number, name in self.categories.items())
+        scored = sorted(
+            (number, name) for name, number in self.labels.items() if number is not None and number != IGNORED
+        )
+        if scored:
+            return tuple(StoredClass(name, number) for number, name in scored)
+        return tuple(StoredClass(name) for name in self.classes)
 
     @property
     def root(self) -> Path:
@@ -202,7 +227,8 @@ class PublishedDataset(Strict):
 
     def expectation(self) -> str:
         """A hash of all that is checked; not of where the data are obtained."""
-        checked = self.model_dump_json(include={"images", "instances", "label_maps", "labels", "pickles"})
+        parts = {"images", "instances", "label_maps", "labels", "categories", "classes", "pickles"}
+        checked = self.model_dump_json(include=parts)
         return hashlib.sha256(checked.encode()).hexdigest()
 
 

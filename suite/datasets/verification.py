@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from suite.datasets.checks import Check, check_all, check_nothing_in_the_way
+from suite.datasets.checks import Check, check_all, check_nothing_in_the_way, check_unchanged
 from suite.datasets.listing import Entry, Facts, Report, fingerprint_of, list_files, read_files, state_of
 from suite.datasets.memory import Memory, Remembered
 from suite.datasets.published import IGNORED, PublishedDataset, read_published
@@ -28,7 +28,8 @@ class Verification:
         size: their bytes.
         checks: everything that was looked at.
         read: files that had to be read; 0 when nothing has changed since the last time.
-        changes: since the last time: `changed`, `added` or `missing` -> paths. Empty the first time.
+        changes: since the contents that last had no fault, or if none had, since the last time: `changed`,
+            `added` or `missing` -> paths. Empty the first time.
     """
 
     title: str
@@ -56,7 +57,7 @@ class Verification:
             how_many = f"{len(self.faults)} of {len(self.checks)} checks failed"
             raise SuiteError(
                 f"{self.title} at {self.root} is not as published: {how_many}, the first of them "
-                f"{first.what}: expected {first.expected}, found {first.found}; fix that and verify again"
+                f"{first.what}: expected {first.expected}, found {first.found}; {first.remedy}"
             )
 
 
@@ -103,16 +104,20 @@ def _tell_nobody(done: int, total: int) -> None:
     """Takes progress to nowhere."""
 
 
-def verify(dataset: PublishedDataset, root: Path, report: Report = _tell_nobody) -> Verification:
-    """Looks at a data set: layout, counts, images, annotations, checksums.
+def verify(
+    dataset: PublishedDataset, root: Path, report: Report = _tell_nobody, accept: bool = False
+) -> Verification:
+    """Looks at a data set: layout, classes, counts, images, annotations, checksums.
 
     The first time every file is read. Later only names, sizes and times of change are compared, and what
-    differs is read. An interrupted verification goes on where it was.
+    differs is read. An interrupted verification goes on where it was. Contents without a fault are those that
+    later ones are held against.
 
     Args:
         dataset: what has to be there.
         root: its folder.
         report: called while files are read.
+        accept: take contents that have changed since, where nothing else is wrong with them.
 
     Returns:
         All checks, also those that failed.
@@ -127,12 +132,18 @@ def verify(dataset: PublishedDataset, root: Path, report: Report = _tell_nobody)
         state, before = state_of(entries), memory.findings()
         if before and before.expectation != dataset.expectation():
             before = None
-        if before and before.state == state:
+        if before and before.state == state and not accept:
             found, read, changes = before, 0, {}
         else:
             known = memory.files() if before else {}
-            found, facts, read = _read_and_check(dataset, root, entries, known, memory, report)
-            changes = _changes(entries, facts, known) if before and before.fingerprint else {}
+            reading = _Reading(dataset, root, entries, known, before.accepted if before else "", accept)
+            try:
+                reading.read(report)
+            finally:
+                # An interrupted reading of hours is kept as well; without a state it counts for nothing else.
+                memory.keep(reading.findings, reading.to_keep())
+            found, read = reading.findings, len(reading.unread)
+            changes = reading.changes() if before and (before.fingerprint or before.accepted) else {}
     return Verification(
         title=dataset.title,
         root=root,
@@ -159,61 +170,86 @@ def refuse_absent(dataset: PublishedDataset, root: Path) -> None:
     raise SuiteError(f"{dataset.title} is not at {root} ({what}): {dataset.how_to_get(root)}{made}")
 
 
-def _read_and_check(
-    dataset: PublishedDataset,
-    root: Path,
-    entries: Sequence[Entry],
-    known: Mapping[str, tuple[Entry, Facts]],
-    memory: Memory,
-    report: Report,
-) -> tuple[Remembered, dict[str, Facts], int]:
-    """Reads what is not known, checks and keeps everything.
+class _Reading:
+    """One reading of a data set: of what is not known yet."""
 
-    Returns:
-        What was found, the facts of all files, and how many were read.
-    """
-    # What could not be read at all is tried again: a file stays the same when somebody is allowed to read it.
-    facts = {
-        entry.path: known[entry.path][1]
-        for entry in entries
-        if entry.path in known and known[entry.path][0] == entry and known[entry.path][1].sha256
-    }
-    unread = [entry for entry in entries if entry.kind != "folder" and entry.path not in facts]
-    files = [entry for entry in entries if entry.kind != "folder"]
-    found = Remembered(
-        expectation=dataset.expectation(),
-        state="",
-        fingerprint="",
-        files=len(files),
-        size=sum(entry.size for entry in files),
-        checks=[],
-    )
-    allowed = frozenset(number for number in dataset.labels.values() if number is not None) | {IGNORED}
-    try:
-        for path, fact in read_files(root, unread, allowed, report):
-            facts[path] = fact
-        found = replace(
-            found,
-            checks=check_all(dataset, root, entries, facts),
-            fingerprint=fingerprint_of(entries, facts),
-            state=state_of(entries) if all(fact.sha256 for fact in facts.values()) else "",
+    def __init__(
+        self,
+        dataset: PublishedDataset,
+        root: Path,
+        entries: Sequence[Entry],
+        known: Mapping[str, tuple[Entry, Facts]],
+        accepted: str,
+        accept: bool,
+    ) -> None:
+        """Finds out what has to be read.
+
+        Args:
+            dataset: what has to be there.
+            root: its folder.
+            entries: its files and folders.
+            known: path -> a file as it was, and what reading it showed.
+            accepted: `Remembered.accepted` of what is known.
+            accept: whether other contents are taken.
+        """
+        self._dataset, self._root, self._entries = dataset, root, entries
+        self._known, self._accept = known, accept
+        files = [entry for entry in entries if entry.kind != "folder"]
+        # What could not be read at all is tried again: a file stays the same when somebody is allowed to read
+        # it.
+        self._facts = {
+            entry.path: known[entry.path][1]
+            for entry in entries
+            if entry.path in known and known[entry.path][0] == entry and known[entry.path][1].sha256
+        }
+        self.unread = [entry for entry in files if entry.path not in self._facts]
+        self.findings = Remembered(
+            expectation=dataset.expectation(),
+            state="",
+            fingerprint="",
+            accepted=accepted,
+            files=len(files),
+            size=sum(entry.size for entry in files),
+            checks=[],
         )
-    finally:
-        # An interrupted reading of hours is kept as well; without a state it counts for nothing else.
-        memory.keep(found, entries, facts)
-    return found, facts, len(unread)
 
+    def read(self, report: Report) -> None:
+        """Reads what is not known, and checks everything."""
+        numbers = frozenset(number for number in self._dataset.labels.values() if number is not None)
+        for path, fact in read_files(self._root, self.unread, numbers | {IGNORED}, report):
+            self._facts[path] = fact
+        checks = check_all(self._dataset, self._root, self._entries, self._facts)
+        if self.findings.accepted and not (self._accept and all(check.ok for check in checks)):
+            checks.append(check_unchanged(self.changes()))
+        fingerprint = fingerprint_of(self._entries, self._facts)
+        whole = all(fact.sha256 for fact in self._facts.values())
+        self.findings = replace(
+            self.findings,
+            checks=checks,
+            fingerprint=fingerprint,
+            accepted=fingerprint if all(check.ok for check in checks) else self.findings.accepted,
+            state=state_of(self._entries) if whole else "",
+        )
 
-def _changes(
-    entries: Sequence[Entry], facts: Mapping[str, Facts], known: Mapping[str, tuple[Entry, Facts]]
-) -> dict[str, list[str]]:
-    """What has become of the files since the last time; one of the same content has not changed."""
-    files = {entry.path for entry in entries if entry.kind != "folder"}
-    changes = {
-        "changed": sorted(
-            path for path in files & known.keys() if facts[path].sha256 != known[path][1].sha256
-        ),
-        "added": sorted(files - known.keys()),
-        "missing": sorted(known.keys() - files),
-    }
-    return {what: paths for what, paths in changes.items() if paths}
+    def changes(self) -> dict[str, list[str]]:
+        """What has become of the files that are known; one of the same content has not changed."""
+        facts, known = self._facts, self._known
+        files = {entry.path for entry in self._entries if entry.kind != "folder"}
+        changes = {
+            "changed": [path for path in files & known.keys() if facts[path].sha256 != known[path][1].sha256],
+            "added": list(files - known.keys()),
+            "missing": list(known.keys() - files),
+        }
+        return {what: sorted(paths) for what, paths in changes.items() if paths}
+
+    def to_keep(self) -> dict[str, tuple[Entry, Facts]]:
+        """What stays on file: all that was read, or of contents with a fault, those without one before."""
+        facts = self._facts
+        now = {entry.path: (entry, facts[entry.path]) for entry in self._entries if entry.path in facts}
+        accepted = self.findings.accepted
+        if not accepted or accepted == self.findings.fingerprint:
+            return now
+        return {
+            path: now[path] if path in now and now[path][1].sha256 == before[1].sha256 else before
+            for path, before in self._known.items()
+        }

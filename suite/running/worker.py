@@ -18,6 +18,7 @@ from typing import Any
 
 from suite.audit.compare import audit, mismatches
 from suite.contract import Adapter, BlockedError, EffectiveProtocol, Job, load
+from suite.datasets.classes import hold_classes
 from suite.paths import datasets_dir, weights_dir
 from suite.planning.plan import Run
 from suite.published.finding import find_claim
@@ -169,12 +170,15 @@ def _measure(request: RunRequest, folder: RunFolder, channel: Connection, outcom
     outcome.provenance["data_fingerprint"] = adapter.fingerprint()
     if not request.run.trains:
         _take_released(request.run, folder, adapter, outcome)
+        hold_classes(request.run.recipe.data, adapter.classes())
     else:
         adapter.build()
         outcome.protocol = adapter.describe()
         _check_protocol(request.run, outcome.protocol)
+        hold_classes(request.run.recipe.data, adapter.classes())
         outcome.timings |= adapter.fit()
         outcome.skipped = adapter.skipped()
+        _check_same_data(folder, adapter, outcome)
     started = time.monotonic()
     outcome.metrics = adapter.evaluate()
     outcome.timings["evaluation"] = time.monotonic() - started
@@ -209,6 +213,26 @@ def _check_protocol(run: Run, protocol: EffectiveProtocol) -> None:
             ours = protocol.at("devices")
             remedy = f"resources.devices={ours} declares them and accumulates gradients; {remedy}"
         raise BlockedError(f"not the published protocol: {'; '.join(sorted(wrong))}; {remedy}")
+
+
+def _check_same_data(folder: RunFolder, adapter: Adapter, outcome: _Outcome) -> None:
+    """Makes sure that the data are still those that the training began with.
+
+    Raises:
+        BlockedError: they are not. What was trained on them is dropped, so that the next attempt starts anew.
+    """
+    began = outcome.provenance["data_fingerprint"]
+    try:
+        found = adapter.fingerprint()
+    except BlockedError:
+        folder.drop_resume_points()
+        raise
+    if found != began:
+        folder.drop_resume_points()
+        raise BlockedError(
+            f"the data have changed while the run trained (fingerprint {found[:16]} instead of "
+            f"{began[:16]}); leave them alone and run it again"
+        )
 
 
 def _tell(text: str, channel: Connection) -> None:

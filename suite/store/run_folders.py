@@ -48,6 +48,11 @@ class RunFolder:
         """The resume point before it, which is taken where the newest is no good."""
         return self.path / RESUME_BEFORE_FILE
 
+    def drop_resume_points(self) -> None:
+        """Forgets how far the training is: the next one starts anew."""
+        self.resume.unlink(missing_ok=True)
+        self.resume_before.unlink(missing_ok=True)
+
     @property
     def log(self) -> Path:
         """All that the run printed."""

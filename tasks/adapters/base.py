@@ -7,7 +7,7 @@ import importlib
 import itertools
 import time
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,11 @@ from mmengine.dataset import pseudo_collate
 from mmengine.hooks import EMAHook
 from mmengine.model import BaseModel
 from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.runner import BaseLoop
 from torch import Tensor
 
 import tasks.networks.architectures  # noqa: F401  (registers its networks with timm)
-from suite.contract import Adapter, BlockedError, ComposedModel, EffectiveProtocol, load
+from suite.contract import Adapter, BlockedError, ComposedModel, EffectiveProtocol, StoredClass, load
 from suite.published.weights import how_to_get
 from suite.store.files import replacing
 from tasks.distillation.distiller import Distiller
@@ -128,6 +129,28 @@ class MMAdapter(Adapter):
         self.runner.points = None
         return report.summary() | ({"contradictions": contradicted} if contradicted else {})
 
+    def classes(self) -> dict[str, list[StoredClass]]:
+        """The class lists of what is trained on and scored; see `Adapter.classes`.
+
+        The test set that is scored is built here, hence before the training: what is added to its folders
+        later is not in it.
+        """
+        loops = {"train": self.runner._train_loop, "test": self.runner.test_loop}
+        return {
+            part: self.classes_of(dataset)
+            for name, loop in loops.items()
+            if isinstance(loop, BaseLoop)
+            for part, dataset in _innermost(name, loop.dataloader.dataset)
+        }
+
+    def classes_of(self, dataset: Any) -> list[StoredClass]:
+        """The classes that a data set gives the labels 0, 1, ...
+
+        Args:
+            dataset: as it was built, without others that are wrapped around it.
+        """
+        return [StoredClass(name) for name in dataset.metainfo.get("classes") or ()]
+
     def _progress_of_training(self, config: Config) -> dict[str, Callable[[], int]]:
         """How far the training is, for losses that ask; one that is counted in iterations has no epochs."""
         progress = {"iteration": lambda: int(self.runner.iter)}
@@ -161,7 +184,7 @@ class MMAdapter(Adapter):
             config.merge_from_dict(_with_data_root(layer, str(self._data_root())))
         if recipe.scale == "published":
             for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
-                _innermost(loader.dataset).data_root = f"{self._data_root()}/"
+                _innermost_config(loader.dataset).data_root = f"{self._data_root()}/"
         return config
 
     def network(self, model: ComposedModel) -> BaseModel:
@@ -352,11 +375,22 @@ _RUNNER_KEYS = (
 )
 
 
-def _innermost(dataset: Any) -> Any:
+def _innermost_config(dataset: Any) -> Any:
     """The config of a data set, of one that others are wrapped around the one inside."""
     while "dataset" in dataset:
         dataset = dataset.dataset
     return dataset
+
+
+def _innermost(part: str, dataset: Any) -> Iterator[tuple[str, Any]]:
+    """The data sets that others are wrapped around or joined from, as built, each with a name."""
+    if hasattr(dataset, "dataset"):
+        yield from _innermost(part, dataset.dataset)
+    elif hasattr(dataset, "datasets"):
+        for number, inner in enumerate(dataset.datasets, start=1):
+            yield from _innermost(f"{part} {number}", inner)
+    else:
+        yield part, dataset
 
 
 def _make_way(config: Any, layer: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ import torch
 from mmpretrain.datasets import CIFAR10
 from torch import Tensor
 
-from suite.contract import EffectiveProtocol
+from suite.contract import EffectiveProtocol, StoredClass
 from tasks.adapters.base import MMAdapter
 
 
@@ -34,6 +34,13 @@ class ClassificationAdapter(MMAdapter):
             channels = "RGB" if normalisation["channels"] == "BGR" else "BGR"
             protocol = protocol.changed(normalisation={**normalisation, "channels": channels})
         return protocol
+
+    def classes_of(self, dataset: Any) -> list[StoredClass]:
+        """The folders in the order of their labels; where there are none, the names of the classes."""
+        folders = getattr(dataset, "folder_to_idx", None)
+        if folders is None:
+            return super().classes_of(dataset)
+        return [StoredClass(name) for name in sorted(folders, key=folders.__getitem__)]
 
     def target(self, data_samples: Any) -> Tensor:
         """Labels of a batch: `N` class indices, or `N x K` soft labels when images were mixed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import zip_longest
 from typing import Any, ClassVar
 
 import mmdet.models  # noqa: F401  (fills the registry, before a run is forked off)
@@ -14,6 +15,7 @@ from torch import Tensor
 import tasks.data.detection
 import tasks.networks.backbones
 import tasks.networks.deformable  # noqa: F401  (registers its layers and heads)
+from suite.contract import StoredClass
 from tasks.adapters.dense import DenseAdapter
 from tasks.distillation.taps import Depth
 
@@ -61,6 +63,18 @@ class DetectionAdapter(DenseAdapter):
             "labels": self.labels,
             "image_shapes": self.image_shapes,
         }
+
+    def classes_of(self, dataset: Any) -> list[StoredClass]:
+        """The names by label, and the category of the annotation file that is given the label.
+
+        mmdet numbers the categories in the order of the file, whatever the order of the names.
+        """
+        labels: Mapping[int, int] | None = getattr(dataset, "cat2label", None)
+        if labels is None:
+            return super().classes_of(dataset)
+        categories = sorted(labels, key=labels.__getitem__)
+        pairs = zip_longest(dataset.metainfo["classes"], categories)
+        return [StoredClass(name or "of no name", category) for name, category in pairs]
 
     def boxes(self, data_samples: Any) -> list[Tensor]:
         """Boxes of a batch, one tensor `n x 4` an image: x0, y0, x1, y1 in pixels of the input."""

@@ -12,6 +12,8 @@ from mmseg.registry import METRICS
 from torch import Tensor
 
 import tasks.data.semantic_segmentation  # noqa: F401  (registers the embedded data set with mmseg)
+from suite.contract import StoredClass
+from suite.datasets.published import IGNORED
 from tasks.adapters.dense import DenseAdapter
 
 _CLASS_PREFIX = "IoU."
@@ -45,6 +47,18 @@ class SemanticSegmentationAdapter(DenseAdapter):
     def annotations(self) -> Mapping[str, Callable[[Any], Any]]:
         """`target`: the label maps of a batch; and what every task offers."""
         return {**super().annotations, "target": self.target}
+
+    def classes_of(self, dataset: Any) -> list[StoredClass]:
+        """The names by label, and the pixels that are given the label.
+
+        They are moved where the data set takes label 0 out (`reduce_zero_label`), and where it has other
+        classes than its class (`label_map`), in that order.
+        """
+        first = 1 if dataset.reduce_zero_label else 0
+        moved = dataset.label_map or {}
+        names = dataset.metainfo["classes"]
+        pixels = {moved.get(value - first, value - first): value for value in range(first, IGNORED)}
+        return [StoredClass(name, pixels.get(label)) for label, name in enumerate(names)]
 
     def target(self, data_samples: Any) -> Tensor:
         """Label maps of a batch, `N x H x W` class indices at the size of the input; 255 is ignored."""

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from suite.contract import StoredClass
 from tasks.embedded.glyphs import Dice, Glyphs, Placement, Split, blend, draw, load_glyphs
-from tasks.embedded.store import ensure, write_ppm
+from tasks.embedded.store import EmbeddedDataset, write_ppm
 
 SIZE = 32
 """Height and width of an image in pixels."""
@@ -73,6 +74,5 @@ def build(folder: Path) -> None:
                 write_ppm(target / f"{index:03d}.ppm", pixels, SIZE, SIZE)
 
 
-def prepare(folder: Path, expected: str) -> str:
-    """Builds the data set at `folder` unless it is there; see `tasks.embedded.store.ensure`."""
-    return ensure(folder, build, expected)
+prepare = EmbeddedDataset(build, tuple(StoredClass(f"{number:02d}") for number in range(100)))
+"""Builds the data set unless it is there; what recipes name."""

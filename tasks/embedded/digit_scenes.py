@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from suite.contract import StoredClass
 from tasks.embedded.canvas import Canvas, bounds, cut_out
 from tasks.embedded.glyphs import TRAIN_VAL_AND_TEST, Dice, Glyphs, Split, load_glyphs
-from tasks.embedded.store import ensure, write_png
+from tasks.embedded.store import EmbeddedDataset, write_png
 
 SIZE = 256
 """Height and width of an image in pixels."""
@@ -20,6 +21,8 @@ IMAGES: dict[Split, int] = {"train": 640, "val": 100, "test": 200}
 
 CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 """Names of the categories 1 to 10."""
+
+_CATEGORIES = tuple(StoredClass(name, number) for number, name in enumerate(CLASSES, start=1))
 
 _EMPTY_EVERY = 50
 """One image in so many shows no digit at all, as about one in a hundred of COCO's."""
@@ -119,7 +122,7 @@ def _build_split(folder: Path, split: Split) -> None:
         "licenses": [],
         "images": images,
         "annotations": annotations,
-        "categories": [{"id": number, "name": name} for number, name in enumerate(CLASSES, start=1)],
+        "categories": [{"id": stored, "name": name} for name, stored in _CATEGORIES],
     }
     text = json.dumps(content, separators=(",", ":"))
     (folder / "annotations" / f"instances_{split}.json").write_text(text, encoding="utf-8")
@@ -132,6 +135,5 @@ def build(folder: Path) -> None:
         _build_split(folder, split)
 
 
-def prepare(folder: Path, expected: str) -> str:
-    """Builds the data set at `folder` unless it is there; see `tasks.embedded.store.ensure`."""
-    return ensure(folder, build, expected)
+prepare = EmbeddedDataset(build, _CATEGORIES)
+"""Builds the data set unless it is there; what recipes name."""

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from suite.contract import StoredClass
 from tasks.embedded.canvas import Canvas, cut_out
 from tasks.embedded.glyphs import TRAIN_VAL_AND_TEST, Dice, Glyphs, Split, load_glyphs
-from tasks.embedded.store import ensure, write_png
+from tasks.embedded.store import EmbeddedDataset, write_png
 
 WIDTH, HEIGHT = 256, 128
 """Size of an image in pixels."""
@@ -75,6 +76,5 @@ def build(folder: Path) -> None:
             _build_town(folder, split, town)
 
 
-def prepare(folder: Path, expected: str) -> str:
-    """Builds the data set at `folder` unless it is there; see `tasks.embedded.store.ensure`."""
-    return ensure(folder, build, expected)
+prepare = EmbeddedDataset(build, tuple(StoredClass(name, number) for number, name in enumerate(CLASSES)))
+"""Builds the data set unless it is there; what recipes name."""

@@ -70,7 +70,7 @@ def facts_of_imagenet() -> PublishedDataset:
     train, val = (part.model_dump() for part in shipped.images)
     train |= {"count": 8, "groups": {**train["groups"], "count": 3, "smallest": 2, "largest": 3}}
     val |= {"count": 6, "groups": {**val["groups"], "count": 3, "smallest": 2, "largest": 2}}
-    return change(shipped, images=[train, val])
+    return change(shipped, images=[train, val], classes=CLASSES)
 
 
 def make_imagenet(root: Path) -> None:
@@ -107,9 +107,9 @@ def facts_of_coco() -> PublishedDataset:
     images = [
         part.model_dump() | {"count": count} for part, count in zip(shipped.images, (4, 2), strict=True)
     ]
-    small = ({"annotated": 3, "objects": 4, "categories": 2}, {"annotated": 2, "objects": 3, "categories": 2})
+    small = ({"annotated": 3, "objects": 4}, {"annotated": 2, "objects": 3})
     rows = [part.model_dump() | counts for part, counts in zip(shipped.instances, small, strict=True)]
-    return change(shipped, images=images, instances=rows)
+    return change(shipped, images=images, instances=rows, categories={1: "person", 2: "bicycle"})
 
 
 def make_coco(root: Path) -> None:
