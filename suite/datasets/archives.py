@@ -1,10 +1,17 @@
-"""Archives as publishers offer them: held against their checksum, unpacked file by file."""
+"""Archives as publishers offer them: held against their checksum, unpacked file by file.
+
+What an archive says of itself is not trusted: the caller names the place of every file, only files are taken,
+and none that is larger than what was published.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import shutil
 import tarfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from suite.errors import SuiteError
@@ -19,8 +26,10 @@ def check_md5(path: Path, md5: str) -> None:
         md5: the publisher's checksum, in hexadecimal.
 
     Raises:
-        SuiteError: it is another file.
+        SuiteError: it is another file, or no file.
     """
+    if not path.is_file():
+        raise SuiteError(f"{path} is no file; move it away and get the published one")
     found = md5_of(path)
     if found != md5:
         raise SuiteError(
@@ -37,13 +46,67 @@ def md5_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def extract(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path, md5: str | None = None) -> bool:
+@contextmanager
+def opened(path: Path, compressed: bool = False) -> Iterator[tarfile.TarFile]:
+    """Opens a published archive.
+
+    Args:
+        path: the archive.
+        compressed: whether it may be; one that was published without may not, for it could be of any size.
+
+    Raises:
+        SuiteError: it cannot be read, now or while it is unpacked.
+    """
+    try:
+        with tarfile.open(path, "r:*" if compressed else "r:") as archive:
+            yield archive
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise _unreadable(path.name, error) from error
+
+
+@contextmanager
+def opened_inside(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[tarfile.TarFile]:
+    """Opens an archive that lies in another one, and is not compressed.
+
+    Raises:
+        SuiteError: it is none, or cannot be read.
+    """
+    name = f"{archive_name(archive)}: {member.name}"
+    content = _content(archive, member)
+    try:
+        with content, tarfile.open(fileobj=content, mode="r:") as inner:
+            yield inner
+    except tarfile.TarError as error:
+        raise _unreadable(name, error) from error
+
+
+def _unreadable(name: str, error: Exception) -> SuiteError:
+    return SuiteError(f"{name} cannot be read ({' '.join(str(error).split())[:80]}); get it again")
+
+
+def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> tarfile.ExFileObject:
+    """What a member has, if it is a file.
+
+    Raises:
+        SuiteError: it is a folder, a link or a device.
+    """
+    content = archive.extractfile(member) if member.isfile() else None
+    if content is None:
+        raise SuiteError(f"{archive_name(archive)}: {member.name} is no file; get the archive again")
+    assert isinstance(content, tarfile.ExFileObject)
+    return content
+
+
+def extract(
+    archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path, largest: float, md5: str | None = None
+) -> bool:
     """Unpacks one file; what is there is never overwritten, and a killed call leaves no half of a file.
 
     Args:
         archive: the archive.
         member: the file in it.
         target: where the file goes, whatever the archive calls it.
+        largest: bytes that it has at most.
         md5: the publisher's checksum, where there is one.
 
     Returns:
@@ -52,20 +115,21 @@ def extract(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path, md5
     Raises:
         SuiteError: something else is there, or the archive has something else.
     """
+    name = f"{archive_name(archive)}: {member.name}"
+    content = _content(archive, member)
+    if member.size > largest:
+        raise SuiteError(
+            f"{name} has {member.size:,} bytes, more than any published one; get the archive again"
+        )
     if target.exists():
-        if target.stat().st_size != member.size:
+        if not target.is_file() or target.stat().st_size != member.size:
             raise SuiteError(f"{target} is not the one in {archive_name(archive)}; move it away and repeat")
         return False
-    content = archive.extractfile(member)
-    if content is None:
-        raise SuiteError(f"{archive_name(archive)}: {member.name} is no file; get the archive again")
-    unfinished = unfinished_name(target)
-    with content, open(unfinished, "wb") as file:
-        shutil.copyfileobj(content, file, 2**20)
-    if md5 and md5_of(unfinished) != md5:
-        unfinished.unlink()
-        raise SuiteError(f"{archive_name(archive)}: {member.name} is not the published file; get it again")
-    unfinished.rename(target)
+    with appearing_whole(target) as unfinished:
+        with content, open(unfinished, "xb") as file:
+            shutil.copyfileobj(content, file, 2**20)
+        if md5 and md5_of(unfinished) != md5:
+            raise SuiteError(f"{name} is not the published file; get it again")
     return True
 
 
@@ -74,12 +138,20 @@ def archive_name(archive: tarfile.TarFile) -> str:
     return Path(str(archive.name)).name if archive.name else "the archive"
 
 
-def unfinished_name(target: Path) -> Path:
-    """Where a file is written before it gets its name: hidden, so that nothing takes it for data.
+@contextmanager
+def appearing_whole(target: Path) -> Iterator[Path]:
+    """Gives a file its name when it is finished; where it cannot be, nothing is left.
 
-    Raises:
-        SuiteError: a symbolic link stands there.
+    Args:
+        target: the file.
+
+    Yields:
+        Where it is to be written: hidden beside it, so that nothing takes it for data, and not there yet.
     """
     unfinished = target.with_name(f".{target.name}.unfinished")
-    refuse_link(unfinished)
-    return unfinished
+    unfinished.unlink(missing_ok=True)
+    try:
+        yield unfinished
+        unfinished.rename(target)
+    finally:
+        unfinished.unlink(missing_ok=True)

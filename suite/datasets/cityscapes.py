@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from suite.datasets.archives import unfinished_name
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import FiniteFloat as Finite
+
+from suite.datasets.archives import appearing_whole
+from suite.datasets.checks import first_fault
 from suite.datasets.published import IGNORED, LabelMaps, PublishedDataset
 from suite.errors import SuiteError
 
@@ -15,6 +18,54 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from suite.datasets.listing import Report
+
+_LARGEST_FILE = 2**24
+"""Bytes of a file of polygons; the publisher's have less than one million."""
+
+_LARGEST_SIDE = 2**14
+"""Pixels of a photo."""
+
+
+class _Published(BaseModel):
+    """A part of a file of polygons; keys that nothing reads are passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+
+class _Thing(_Published):
+    """One polygon.
+
+    Attributes:
+        label: what it shows.
+        polygon: its corners, x and y in pixels.
+        deleted: whether its author has taken it back.
+    """
+
+    label: str
+    polygon: list[tuple[Finite, Finite]] = Field(min_length=2)
+    deleted: int = 0
+
+
+class Polygons(_Published):
+    """A file of polygons as Cityscapes has one for every photo.
+
+    Attributes:
+        width: of the photo, in pixels.
+        height: likewise.
+        objects: later ones are drawn over earlier ones.
+    """
+
+    width: PositiveInt = Field(alias="imgWidth", le=_LARGEST_SIDE)
+    height: PositiveInt = Field(alias="imgHeight", le=_LARGEST_SIDE)
+    objects: list[_Thing]
+
+    @model_validator(mode="after")
+    def _near_the_photo(self) -> Polygons:
+        for thing in self.objects:
+            for x, y in thing.polygon:
+                if not (-self.width <= x <= 2 * self.width and -self.height <= y <= 2 * self.height):
+                    raise ValueError(f"a corner of a {thing.label[:40]!r} is far outside of the photo")
+        return self
 
 
 def prepare_cityscapes(dataset: PublishedDataset, root: Path, report: Report) -> list[str]:
@@ -33,10 +84,9 @@ def prepare_cityscapes(dataset: PublishedDataset, root: Path, report: Report) ->
     """
     wanted = [pair for maps in dataset.label_maps for pair in _to_draw(dataset, maps, root)]
     for done, (polygons, target) in enumerate(wanted, start=1):
-        image = draw_label_map(_read_polygons(polygons), dataset.labels, polygons)
-        unfinished = unfinished_name(target)
-        image.save(unfinished, format="PNG")
-        unfinished.rename(target)
+        image = draw_label_map(read_polygons(polygons), dataset.labels, polygons)
+        with appearing_whole(target) as unfinished:
+            image.save(unfinished, format="PNG")
         report(done, len(wanted))
     return [f"{len(wanted):,} label maps drawn"]
 
@@ -62,18 +112,27 @@ def _to_draw(dataset: PublishedDataset, maps: LabelMaps, root: Path) -> list[tup
     return pairs
 
 
-def _read_polygons(path: Path) -> Any:
+def read_polygons(path: Path) -> Polygons:
+    """The polygons of a photo.
+
+    Raises:
+        SuiteError: the file is none of Cityscapes' files of polygons.
+    """
+    if not path.is_file() or path.stat().st_size > _LARGEST_FILE:
+        raise SuiteError(f"{path} is no file of polygons; move it away and unpack it again")
     try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
-        raise SuiteError(f"{path}: no JSON ({error}); unpack it again") from error
+        return Polygons.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise SuiteError(
+            f"{path}: not the polygons of Cityscapes ({first_fault(error)}); unpack it again"
+        ) from error
 
 
-def draw_label_map(content: Mapping[str, Any], labels: Mapping[str, int | None], where: Path) -> Image:
+def draw_label_map(content: Polygons, labels: Mapping[str, int | None], where: Path) -> Image:
     """Draws polygons over each other, in the order of the file, as the publisher's own script does.
 
     Args:
-        content: `imgWidth`, `imgHeight` and `objects`, each with a `label` and the corners of a `polygon`.
+        content: the polygons of a photo.
         labels: name of a polygon -> its number; None where it is not drawn. A name that is not in there but
             for the word `group` at its end, such as `cargroup`, counts as one of its kind.
         where: the file, for messages.
@@ -82,21 +141,18 @@ def draw_label_map(content: Mapping[str, Any], labels: Mapping[str, int | None],
         An image of one number a pixel, 255 where no polygon is.
 
     Raises:
-        SuiteError: a polygon has no label that is known, or no corners.
+        SuiteError: a polygon has no label that is known.
     """
     from PIL import Image, ImageDraw
 
-    try:
-        image = Image.new("L", (content["imgWidth"], content["imgHeight"]), IGNORED)
-        pencil = ImageDraw.Draw(image)
-        for thing in content["objects"]:
-            if thing.get("deleted"):
-                continue
-            name = thing["label"] if thing["label"] in labels else thing["label"].removesuffix("group")
-            if labels[name] is not None:
-                pencil.polygon([(x, y) for x, y in thing["polygon"]], fill=labels[name])
-    except (KeyError, TypeError, ValueError) as error:
-        raise SuiteError(
-            f"{where}: not the polygons of Cityscapes ({type(error).__name__}: {error}); unpack it again"
-        ) from error
+    image = Image.new("L", (content.width, content.height), IGNORED)
+    pencil = ImageDraw.Draw(image)
+    for thing in content.objects:
+        if thing.deleted:
+            continue
+        name = thing.label if thing.label in labels else thing.label.removesuffix("group")
+        if name not in labels:
+            raise SuiteError(f"{where}: Cityscapes has no label {thing.label[:40]!r}; unpack the file again")
+        if labels[name] is not None:
+            pencil.polygon(thing.polygon, fill=labels[name])
     return image

@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import re
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from suite.datasets.archives import check_md5, extract
+from suite.datasets.archives import archive_name, check_md5, extract, opened, opened_inside
 from suite.datasets.published import Images, PublishedDataset
 from suite.errors import SuiteError
 
@@ -22,6 +22,12 @@ _TRUTH = "data/ILSVRC2012_validation_ground_truth.txt"
 _CLASS_ARCHIVE = re.compile(r"(n\d{8})\.tar")
 _VALIDATION_IMAGE = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
 """Its number counts the lines of the ground truth from 1."""
+
+_LARGEST_IMAGE = 2**26
+"""Bytes of an image; the largest published one has a quarter of that."""
+
+_LARGEST_TABLE = 2**24
+"""Bytes of a file of the development kit."""
 
 
 def prepare_imagenet(dataset: PublishedDataset, root: Path, report: Report) -> list[str]:
@@ -58,7 +64,7 @@ def prepare_imagenet(dataset: PublishedDataset, root: Path, report: Report) -> l
         said.append(_unpack_val(val_archive, root / val.folder, truth, report))
     if train_archive.exists() and sum(1 for _ in (root / train.folder).glob("*/[!.]*")) < train.count:
         check_md5(train_archive, dataset.archives["train"].md5)
-        said.append(_unpack_train(train_archive, root / train.folder, train, report))
+        said.append(_unpack_train(train_archive, root / train.folder, train, dataset.classes, report))
     return said
 
 
@@ -86,8 +92,11 @@ def read_truth(dataset: PublishedDataset, root: Path) -> list[str]:
         # Synsets that have children are not classes, but groups of them.
         ids = {int(number): str(wordnet) for number, wordnet, children in rows if children == 0}
         found = [ids[int(line)] for line in truth.split()]
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    except SuiteError:
+        raise
+    # What scipy raises on a damaged table depends on where it is damaged.
+    except Exception as error:
+        what = f"{type(error).__name__}: {' '.join(str(error).split())[:80]}"
         raise SuiteError(
             f"{root / kit.file}: not the development kit of ILSVRC 2012 ({what}); get it again"
         ) from error
@@ -97,6 +106,10 @@ def read_truth(dataset: PublishedDataset, root: Path) -> list[str]:
             f"{root / kit.file}: ground truth of {len(found):,} images instead of {expected:,}; "
             "get the kit of ILSVRC 2012, tasks 1 and 2"
         )
+    if foreign := sorted(set(found) - set(dataset.classes)):
+        raise SuiteError(
+            f"{root / kit.file}: {foreign[0][:40]!r} is no class of {dataset.title}; get the kit again"
+        )
     return found
 
 
@@ -105,17 +118,28 @@ def _read_kit(dataset: PublishedDataset, root: Path) -> tuple[bytes, bytes]:
     kit = dataset.archives["devkit"]
     name = kit.file.removesuffix(".tar.gz")
     if (root / name).is_dir():
-        return (root / name / _META).read_bytes(), (root / name / _TRUTH).read_bytes()
+        return _read_table(root / name / _META), _read_table(root / name / _TRUTH)
     if not (root / kit.file).exists():
         raise SuiteError(
             f"no {kit.file} in {root}: it says which class a validation image is of; put it there, "
             f"from {dataset.obtained}"
         )
     check_md5(root / kit.file, kit.md5)
-    with tarfile.open(root / kit.file) as content:
+    with opened(root / kit.file, compressed=True) as content:
         files = [content.extractfile(f"{name}/{member}") for member in (_META, _TRUTH)]
-        meta, truth = (file.read() if file else b"" for file in files)
+        meta, truth = (file.read(_LARGEST_TABLE) if file else b"" for file in files)
     return meta, truth
+
+
+def _read_table(path: Path) -> bytes:
+    """A file of the unpacked kit.
+
+    Raises:
+        ValueError: it is no file of its size.
+    """
+    if path.exists() and (not path.is_file() or path.stat().st_size > _LARGEST_TABLE):
+        raise ValueError(f"{path.name} is no table")
+    return path.read_bytes()
 
 
 def _validation_images(folder: Path) -> dict[str, list[Path]]:
@@ -161,29 +185,57 @@ def _move(moves: Sequence[tuple[Path, Path]], val: Images, report: Report) -> st
 
 def _unpack_val(path: Path, folder: Path, truth: Sequence[str], report: Report) -> str:
     unpacked = 0
-    with tarfile.open(path) as archive:
-        for done, member in enumerate((member for member in archive if member.isfile()), start=1):
+    done: set[str] = set()
+    with opened(path) as archive:
+        for member in archive:
+            if member.isdir():
+                continue
             name = Path(member.name).name
             target = folder / _class_of(name, truth) / name
+            if name in done:
+                raise SuiteError(f"{path.name}: {name} is in there twice; get the archive again")
             target.parent.mkdir(parents=True, exist_ok=True)
-            unpacked += extract(archive, member, target)
-            report(done, len(truth))
+            unpacked += extract(archive, member, target, _LARGEST_IMAGE)
+            done.add(name)
+            report(len(done), len(truth))
     return f"{unpacked:,} images of {path.name} unpacked to {folder.name}/"
 
 
-def _unpack_train(path: Path, folder: Path, train: Images, report: Report) -> str:
+def _unpack_train(path: Path, folder: Path, train: Images, classes: Sequence[str], report: Report) -> str:
     """Unpacks an archive of archives, one a class."""
-    unpacked = done = 0
-    with tarfile.open(path) as archive:
-        for member in archive:
-            match, inner = _CLASS_ARCHIVE.fullmatch(Path(member.name).name), archive.extractfile(member)
-            if not match or inner is None:
-                raise SuiteError(f"{path.name}: {member.name} is no archive of a class; get it again")
-            target = folder / match.group(1)
-            target.mkdir(parents=True, exist_ok=True)
-            with inner, tarfile.open(fileobj=inner) as images:
-                for image in images:
-                    unpacked += extract(images, image, target / Path(image.name).name)
-                    done += 1
-                    report(done, train.count)
+    unpacked = 0
+    with opened(path) as archive:
+        for done, (images, image, place) in enumerate(_training_images(archive, classes), start=1):
+            target = folder / place
+            if done > train.count or not target.name.endswith(train.suffix) or target.name.startswith("."):
+                what = f"{image.name[:80]} is none of the {train.count:,} images"
+                raise SuiteError(f"{path.name}: {what}; get the archive again")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            unpacked += extract(images, image, target, _LARGEST_IMAGE)
+            report(done, train.count)
     return f"{unpacked:,} images of {path.name} unpacked to {folder.name}/"
+
+
+def _training_images(
+    archive: tarfile.TarFile, classes: Sequence[str]
+) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo, str]]:
+    """The members of the archives in an archive, each with its class and name, such as `n01440764/1.JPEG`.
+
+    Raises:
+        SuiteError: something else is in there, or the same again.
+    """
+    left = set(classes)
+    for member in archive:
+        match = _CLASS_ARCHIVE.fullmatch(Path(member.name).name)
+        if not match or match.group(1) not in left:
+            name = f"{archive_name(archive)}: {member.name[:80]}"
+            raise SuiteError(f"{name} is no archive of a further class; get it again")
+        left.remove(match.group(1))
+        seen: set[str] = set()
+        with opened_inside(archive, member) as images:
+            for image in images:
+                name = Path(image.name).name
+                if name in seen:
+                    raise SuiteError(f"{archive_name(archive)}: {name} is in there twice; get it again")
+                seen.add(name)
+                yield images, image, f"{match.group(1)}/{name}"

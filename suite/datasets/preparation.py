@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
-from suite.datasets.archives import check_md5, extract
+from suite.datasets.archives import check_md5, extract, opened
 from suite.datasets.cityscapes import prepare_cityscapes
 from suite.datasets.imagenet import prepare_imagenet
 from suite.datasets.listing import Report
@@ -35,10 +34,7 @@ def prepare(name: str, dataset: PublishedDataset, root: Path, report: Report) ->
         return ["nothing to prepare: what the publisher offers is unpacked and read as it is"]
     if not root.is_dir():
         raise SuiteError(f"{dataset.title} is not at {root} (no such folder): {dataset.how_to_get(root)}")
-    try:
-        return _MAKERS[name](dataset, root, report)
-    except tarfile.TarError as error:
-        raise SuiteError(f"an archive in {root} cannot be read ({error}); get it again") from error
+    return _MAKERS[name](dataset, root, report)
 
 
 def _prepare_cifar(dataset: PublishedDataset, root: Path, report: Report) -> list[str]:
@@ -54,10 +50,13 @@ def _prepare_cifar(dataset: PublishedDataset, root: Path, report: Report) -> lis
         raise SuiteError(f"no {archive.file} in {root}: {dataset.how_to_get(root)}")
     if wanted:
         check_md5(root / archive.file, archive.md5)
-        with tarfile.open(root / archive.file) as content:
+        with opened(root / archive.file, compressed=True) as content:
+            members = {member.name: member for member in content}
             for done, (file, md5) in enumerate(wanted.items(), start=1):
+                if file not in members:
+                    raise SuiteError(f"{root / archive.file} has no {file}; get it again")
                 (root / file).parent.mkdir(exist_ok=True)
-                extract(content, content.getmember(file), root / file, md5)
+                extract(content, members[file], root / file, dataset.gigabytes * 1e9, md5)
                 report(done, len(wanted))
     return [f"{len(wanted)} files unpacked"]
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
+import os
 import shutil
+import tarfile
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from suite.datasets import prepare, verify
-from suite.datasets.cityscapes import draw_label_map
+from suite.datasets.cityscapes import Polygons, draw_label_map
 from suite.errors import SuiteError
 
 
@@ -182,6 +186,134 @@ def test_what_is_missing_is_named(archived):
         prepare("imagenet", dataset, root, tell_nobody)
 
 
+def _member(name, kind=tarfile.REGTYPE, content=b"", link=""):
+    member = tarfile.TarInfo(name)
+    member.type, member.size, member.linkname = kind, len(content), link
+    return member, content
+
+
+def _packed(*members, mode="w"):
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode=mode) as archive:
+        for member, inside in members:
+            archive.addfile(member, io.BytesIO(inside))
+    return content.getvalue()
+
+
+def _declared(content, size):
+    """The same archive with a first member that says that it has another size."""
+    header = tarfile.TarInfo.frombuf(content[:512], "utf-8", "strict")
+    header.size = size
+    return header.tobuf() + content[512:]
+
+
+VAL_1 = "ILSVRC2012_val_00000001.JPEG"
+
+ODD_VAL = {
+    "a link": (_packed(_member(VAL_1, tarfile.SYMTYPE, link="/etc/passwd")), f"{VAL_1} is no file"),
+    "a link to itself": (_packed(_member(VAL_1, tarfile.LNKTYPE, link=VAL_1)), f"{VAL_1} is no file"),
+    "a device": (_packed(_member(VAL_1, tarfile.CHRTYPE)), f"{VAL_1} is no file"),
+    "a pipe": (_packed(_member(VAL_1, tarfile.FIFOTYPE)), f"{VAL_1} is no file"),
+    "a foreign file": (_packed(_member("../../readme", content=b"x")), "readme: there are validation images"),
+    "one twice": (
+        _packed(_member(VAL_1, content=b"x"), _member(VAL_1, content=b"y")),
+        f"{VAL_1} is in there twice",
+    ),
+    "a bomb": (_declared(_packed(_member(VAL_1, content=b"x")), 10**12), "1,000,000,000,000 bytes"),
+    "a compressed bomb": (gzip.compress(bytes(10**7)), "cannot be read"),
+    "cut off": (_packed(_member(VAL_1, content=b"x" * 5000))[:2000], "cannot be read"),
+    "no archive": (b"<html>not found</html>" * 40, "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("odd", ODD_VAL)
+def test_an_odd_archive_of_validation_images_is_refused_and_leaves_no_half(archived, layouts, odd):
+    dataset, root, _ = archived
+    content, what = ODD_VAL[odd]
+    _refuse(dataset, root, layouts, "val", content, what)
+
+
+TENCH = "n01440764"
+
+ODD_TRAIN = {
+    "no archives": ({f"{TENCH}.tar": b"x" * 2000}, rf"{TENCH}\.tar cannot be read"),
+    "an unknown class": ({"n99999999.tar": _packed()}, r"n99999999\.tar is no archive of a further class"),
+    "a way out": (
+        {f"{TENCH}.tar": _packed(_member("../../..", content=b"x"))},
+        r"\.\. is none of the 8 images",
+    ),
+    "an absolute way": (
+        {f"{TENCH}.tar": _packed(_member("/etc/passwd", content=b"x"))},
+        "passwd is none of the 8",
+    ),
+    "a hidden file": (
+        {f"{TENCH}.tar": _packed(_member(".x.JPEG", content=b"x"))},
+        r"\.x\.JPEG is none of the 8",
+    ),
+    "a link": (
+        {f"{TENCH}.tar": _packed(_member("1.JPEG", tarfile.SYMTYPE, link="/etc/passwd"))},
+        r"1\.JPEG is no file",
+    ),
+    "one twice": (
+        {f"{TENCH}.tar": _packed(_member("1.JPEG", content=b"x"), _member("1.JPEG", content=b"x"))},
+        r"1\.JPEG is in there twice",
+    ),
+    "too many": (
+        {f"{TENCH}.tar": _packed(*(_member(f"{number}.JPEG", content=b"x") for number in range(9)))},
+        r"8\.JPEG is none of the 8 images",
+    ),
+    "a compressed class": ({f"{TENCH}.tar": gzip.compress(bytes(10**7))}, rf"{TENCH}\.tar cannot be read"),
+}
+
+
+@pytest.mark.parametrize("odd", ODD_TRAIN)
+def test_an_odd_archive_of_training_images_is_refused_and_leaves_no_half(archived, layouts, odd):
+    dataset, root, _ = archived
+    files, what = ODD_TRAIN[odd]
+    _refuse(dataset, root, layouts, "train", layouts.tar(files), what)
+
+
+def _refuse(dataset, root, layouts, part, content, what):
+    """Offers an archive whose checksum fits: one line says what is wrong, and nothing lies elsewhere."""
+    before = {path for path in root.parent.rglob("*") if not path.is_relative_to(root)}
+    archives = {name: entry.model_dump() for name, entry in dataset.archives.items()}
+    archives[part]["md5"] = layouts.md5(content)
+    (root / archives[part]["file"]).write_bytes(content)
+    with pytest.raises(SuiteError, match=rf"{archives[part]['file']}.*{what}|^{what}") as error:
+        prepare("imagenet", layouts.change(dataset, archives=archives), root, tell_nobody)
+    assert "\n" not in str(error.value)
+    assert {path for path in root.parent.rglob("*") if not path.is_relative_to(root)} == before
+    assert list(root.rglob("*unfinished*")) == []
+    assert not any(path.is_symlink() for path in root.rglob("*"))
+
+
+ODD_KITS = {
+    "a class that is a path": ("WNID", "../../../elsewhere"),
+    "a class of another year": ("WNID", "n99999999"),
+}
+
+
+@pytest.mark.parametrize("odd", ODD_KITS)
+def test_a_kit_with_other_classes_moves_nothing(unsorted, layouts, odd, monkeypatch):
+    dataset, root, _ = unsorted
+    monkeypatch.setattr(layouts, "CLASSES", (ODD_KITS[odd][1], *layouts.CLASSES[1:]))
+    meta = root / "ILSVRC2012_devkit_t12" / "data" / "meta.mat"
+    meta.write_bytes(layouts.devkit_files()["meta.mat"])
+    before = sorted(root.parent.rglob("*"))
+    with pytest.raises(SuiteError, match=rf"'{ODD_KITS[odd][1]}' is no class of ImageNet-1k"):
+        prepare("imagenet", dataset, root, tell_nobody)
+    assert sorted(root.parent.rglob("*")) == before
+
+
+@pytest.mark.parametrize("content", [b"", b"MATLAB 5.0" + bytes(200), bytes(128), b"\x89HDF\r\n" * 50])
+def test_a_damaged_table_of_the_kit_is_refused(unsorted, content):
+    dataset, root, _ = unsorted
+    (root / "ILSVRC2012_devkit_t12" / "data" / "meta.mat").write_bytes(content)
+    with pytest.raises(SuiteError, match="not the development kit of ILSVRC 2012") as error:
+        prepare("imagenet", dataset, root, tell_nobody)
+    assert "\n" not in str(error.value)
+
+
 @pytest.fixture
 def streets(tmp_path, layouts):
     """Cityscapes without label maps."""
@@ -218,8 +350,6 @@ def test_drawing_goes_on_where_it_was_and_overwrites_nothing(streets):
 
 
 def test_polygons_are_drawn_over_each_other_by_the_rules_of_the_publisher(layouts, tmp_path):
-    import json
-
     rectangle = layouts.rectangle
     scene = layouts.polygons(
         rectangle("sky", 0, 0, 63, 31),
@@ -231,7 +361,7 @@ def test_polygons_are_drawn_over_each_other_by_the_rules_of_the_publisher(layout
         rectangle("truck", 5, 5, 9, 9, deleted=0),
     )
     labels = layouts.facts_of_cityscapes().labels
-    numbers = np.asarray(draw_label_map(json.loads(scene), labels, tmp_path))
+    numbers = np.asarray(draw_label_map(Polygons.model_validate_json(scene), labels, tmp_path))
     expected = np.full((32, 64), 10)
     expected[:10, :10] = 13
     expected[5:10, 5:10] = 14
@@ -240,19 +370,69 @@ def test_polygons_are_drawn_over_each_other_by_the_rules_of_the_publisher(layout
     assert (numbers == expected).all()
 
 
-@pytest.mark.parametrize(
-    ("content", "what"),
-    [
-        (b'{"imgWidth": 64', "no JSON"),
-        (b'{"imgWidth": 64}', "KeyError: 'imgHeight'"),
-        (b'{"imgWidth": 8, "imgHeight": 8, "objects": [{"label": "unicorn", "polygon": []}]}', "'unicorn'"),
-    ],
-)
-def test_polygons_that_cannot_be_read_are_refused_and_leave_no_map(streets, content, what):
+def _of_polygon(polygon: str) -> str:
+    return f'{{"imgWidth": 64, "imgHeight": 32, "objects": [{{"label": "car", "polygon": {polygon}}}]}}'
+
+
+ODD_POLYGONS = {
+    "cut off": ('{"imgWidth": 64', "EOF while parsing"),
+    "empty": ("", "EOF while parsing"),
+    "no text": (b"\xff\xfe{}", "expected value"),
+    "a list": ("[]", "should be an object"),
+    "a number": ("7", "should be an object"),
+    "nested deeply": ("[" * 100_000, "recursion limit"),
+    "a key missing": ('{"imgWidth": 64, "objects": []}', "imgHeight: Field required"),
+    "no objects but a text": ('{"imgWidth": 64, "imgHeight": 32, "objects": "cars"}', "objects: .* array"),
+    "a width of words": ('{"imgWidth": "64", "imgHeight": 32, "objects": []}', "imgWidth: .* integer"),
+    "a width of nothing": ('{"imgWidth": -1, "imgHeight": 32, "objects": []}', "imgWidth: .* greater than 0"),
+    "a width of 5,000 digits": (
+        '{"imgWidth": %s, "imgHeight": 32, "objects": []}' % ("9" * 5000),
+        "imgWidth|range",
+    ),
+    "a photo of a terabyte": (
+        '{"imgWidth": 1000000, "imgHeight": 1000000, "objects": []}',
+        "imgWidth: .* less",
+    ),
+    "no corner": (_of_polygon("[]"), "polygon: List should have at least 2"),
+    "a corner of three numbers": (_of_polygon("[[1, 2, 3], [4, 5, 6]]"), r"polygon\.0: .* at most 2"),
+    "a corner that is no number": (_of_polygon("[[NaN, 2], [4, 5]]"), r"polygon\.0\.0: .* finite"),
+    "an endless corner": (_of_polygon("[[1e999, 2], [4, 5]]"), r"polygon\.0\.0: .* finite"),
+    "a corner far away": (_of_polygon("[[1e300, 2], [4, 5]]"), "corner of a 'car' is far outside"),
+    "a label that is a list": (_of_polygon("[[1, 2], [4, 5]]").replace('"car"', "[]"), "label: .* string"),
+    "an unknown label": (_of_polygon("[[1, 2], [4, 5]]").replace("car", "unicorn"), "no label 'unicorn'"),
+}
+
+
+@pytest.mark.parametrize("odd", ODD_POLYGONS)
+def test_odd_polygons_are_refused_in_one_line_and_leave_no_map(streets, odd):
+    content, what = ODD_POLYGONS[odd]
     dataset, root = streets
     path = next(root.glob("gtFine/train/ulm/*000000*polygons.json"))
-    path.write_bytes(content)
-    with pytest.raises(SuiteError, match=rf"{path.name}: .*{what}"):
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(SuiteError, match=rf"{path.name}: .*({what}).*unpack (it|the file) again$") as error:
+        prepare("cityscapes", dataset, root, tell_nobody)
+    assert "\n" not in str(error.value)
+    assert list(root.rglob("*labelTrainIds*")) == []
+
+
+def test_a_pipe_in_place_of_polygons_is_not_waited_for(streets):
+    dataset, root = streets
+    path = next(root.glob("gtFine/train/ulm/*000000*polygons.json"))
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(SuiteError, match=rf"{path.name} is no file of polygons"):
+        prepare("cityscapes", dataset, root, tell_nobody)
+
+
+def test_a_map_that_cannot_be_written_leaves_nothing(streets, monkeypatch):
+    dataset, root = streets
+
+    def half(image, path, **_):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", half)
+    with pytest.raises(OSError, match="No space left"):
         prepare("cityscapes", dataset, root, tell_nobody)
     assert list(root.rglob("*labelTrainIds*")) == []
 

@@ -64,6 +64,28 @@ def test_the_labels_are_numbered_as_torchvision_and_mmseg_number_them():
     assert [labels[name] for name in names] == list(range(19))
 
 
+def test_the_classes_are_those_that_the_zoos_and_timm_know_in_their_order():
+    from mmdet.datasets import CocoDataset
+    from mmpretrain.datasets.categories import CIFAR100_CATEGORIES
+    from mmseg.datasets import CityscapesDataset
+    from timm.data import ImageNetInfo
+
+    published = read_published()
+    names = {key: tuple(name for name, _ in dataset.class_list) for key, dataset in published.items()}
+    assert names == {
+        "imagenet": tuple(ImageNetInfo().label_names()),
+        "coco": CocoDataset.METAINFO["classes"],
+        "cityscapes": CityscapesDataset.METAINFO["classes"],
+        "cifar-100": CIFAR100_CATEGORIES,
+    }
+    # Folders are numbered in the order of their names, and label maps hold the labels themselves.
+    assert names["imagenet"] == tuple(sorted(names["imagenet"]))
+    assert [stored for _, stored in published["cityscapes"].class_list] == list(range(19))
+    numbers = list(published["coco"].categories)
+    assert numbers == sorted(numbers)
+    assert {*range(1, 91)} - {*numbers} == {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
+
+
 def test_a_fault_in_the_file_is_refused_with_its_line(tmp_path):
     text = (BASELINES / "datasets.yaml").read_text(encoding="utf-8")
     lines = text.replace("images: train2017", "images: train2014").replace("  claims_name: coco-2017\n", "")

@@ -62,6 +62,124 @@ def test_a_changed_file_of_the_same_size_is_noticed(small):
     assert after.fingerprint != before.fingerprint
 
 
+def _swap(first, second):
+    """Two files change places, with all that the system knows of them."""
+    aside = first.with_name("aside")
+    first.rename(aside)
+    second.rename(first)
+    aside.rename(second)
+
+
+def _replace(path):
+    """Another file of the same size, with the times of the one before."""
+    status = path.stat()
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 1
+    path.unlink()
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _equal_sizes(*paths):
+    """Makes files alike in size and times: what is behind the end of an image is not read."""
+    largest = max(path.stat().st_size for path in paths)
+    for path in paths:
+        path.write_bytes(path.read_bytes().ljust(largest, b"\0"))
+        os.utime(path, ns=(10**18, 10**18))
+    return paths
+
+
+MAPS = [f"gtFine/train/ulm/ulm_{number:06d}_000019_gtFine_labelTrainIds.png" for number in range(2)]
+OF_TWO_CLASSES = ["train/n01440764/image_0.JPEG", "train/n01443537/image_1.JPEG"]
+
+PLANTED = {
+    "two label maps swapped": ("cityscapes", MAPS, _swap, MAPS[0]),
+    "two images of different classes swapped": (
+        "imagenet",
+        OF_TWO_CLASSES,
+        _swap,
+        OF_TWO_CLASSES[0],
+    ),
+    "an image replaced by one of its size": ("coco", ["val2017/000000000001.jpg"], _replace, "val2017/0000"),
+}
+
+
+@pytest.mark.parametrize("planted", PLANTED)
+def test_what_sizes_and_set_back_times_do_not_show_is_caught_by_name(small, planted):
+    name, files, plant, first = PLANTED[planted]
+    dataset, root = small(name)
+    if name == "cityscapes":
+        # The small label maps are all the same.
+        Image.new("L", (64, 32), 3).save(root / MAPS[0])
+    paths = _equal_sizes(*(root / file for file in files))
+    before = verify(dataset, root)
+    assert before.faults == []
+    plant(*paths)
+    for _ in range(2):
+        found = verify(dataset, root)
+        (fault,) = found.faults
+        assert (fault.what, fault.found) == ("contents", f"{len(files)} not: {files[0]} changed")
+        with pytest.raises(SuiteError, match=rf"contents: .*{first}.* changed; restore them, or .*--accept"):
+            found.refuse_faults()
+        assert presence_at(dataset, root) == "unverified"
+    # Put back, they are the same data; what somebody has looked at may be accepted.
+    plant(*paths)
+    restored = verify(dataset, root)
+    assert (restored.faults, restored.fingerprint) == ([], before.fingerprint)
+    plant(*paths)
+    verify(dataset, root)
+    accepted = verify(dataset, root, accept=True)
+    assert (accepted.faults, accepted.fingerprint) == ([], found.fingerprint)
+    assert verify(dataset, root).faults == []
+    plant(*paths)
+    assert [fault.what for fault in verify(dataset, root).faults] == ["contents"]
+
+
+def test_a_box_less_is_caught_by_file(small):
+    dataset, root = small("coco")
+    _edit(root / VAL, lambda content: content["annotations"].pop())
+    with pytest.raises(SuiteError, match=r"instances_val2017\.json: objects: expected 3, found 2"):
+        verify(dataset, root).refuse_faults()
+    with pytest.raises(SuiteError, match=r"instances_val2017\.json: objects: expected 3, found 2"):
+        verify(dataset, root, accept=True).refuse_faults()
+
+
+def test_an_interrupted_reading_does_not_forget_what_was_accepted(small, monkeypatch):
+    dataset, root = small("imagenet")
+    verify(dataset, root)
+    monkeypatch.setattr(listing, "_FILES_AT_ONCE", 1)
+    for path in root.rglob("*.JPEG"):
+        path.touch()
+    _replace(root / IMAGE)
+
+    def interrupt(done, total):
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        verify(dataset, root, interrupt)
+    found = verify(dataset, root)
+    assert [fault.found for fault in found.faults] == [f"1 not: {IMAGE} changed"]
+    # Of the five that were read before, the one that has changed is read again.
+    assert found.files - 5 <= found.read <= found.files - 4
+
+
+def test_a_link_into_its_own_folder_is_refused(small):
+    dataset, root = small("imagenet")
+    (root / "train" / "n01440764" / "again").symlink_to(root / "train")
+    with pytest.raises(SuiteError, match=r"n01440764/again is a link to a folder that it lies in"):
+        verify(dataset, root)
+
+
+def test_data_may_lie_behind_links(small, tmp_path):
+    dataset, root = small("imagenet")
+    before = verify(dataset, root)
+    elsewhere = tmp_path / "elsewhere"
+    (root / "train").rename(elsewhere)
+    (root / "train").symlink_to(elsewhere)
+    assert verify(dataset, root).fingerprint == before.fingerprint
+
+
 def test_two_at_once_read_everything_once(small):
     dataset, root = small("imagenet")
     with ThreadPoolExecutor(2) as threads:
@@ -114,6 +232,33 @@ DAMAGES = {
         "imagenet",
         lambda root: (root / "val" / "n00000001").mkdir(),
         "val: folders",
+    ),
+    "a hidden class folder": (
+        "imagenet",
+        lambda root: (root / "val" / ".ipynb_checkpoints").mkdir(),
+        "val: folders",
+    ),
+    "a hidden class folder in place of an empty one": (
+        "imagenet",
+        lambda root: (root / "val" / "n01440764").rename(root / "val" / ".n01440764"),
+        "val: classes",
+    ),
+    "a class of another year": (
+        "imagenet",
+        lambda root: [
+            (root / part / "n01440764").rename(root / part / "n09999999") for part in ("train", "val")
+        ],
+        "train: classes",
+    ),
+    "a hidden town": (
+        "cityscapes",
+        lambda root: (root / "leftImg8bit/val/.ipynb_checkpoints").mkdir(),
+        "leftImg8bit/val: folders",
+    ),
+    "an image is a pipe": (
+        "imagenet",
+        lambda root: ((root / IMAGE).unlink(), os.mkfifo(root / IMAGE)),
+        "train: readable",
     ),
     "classes are called otherwise": (
         "imagenet",
@@ -198,6 +343,33 @@ DAMAGES = {
         lambda root: _edit(root / VAL, lambda content: content["categories"].pop()),
         "instances_val2017.json: categories",
     ),
+    "categories have changed places": (
+        "coco",
+        lambda root: _edit(root / VAL, lambda content: content["categories"].reverse()),
+        "instances_val2017.json: categories",
+    ),
+    "a category is called otherwise": (
+        "coco",
+        lambda root: _edit(root / VAL, lambda content: content["categories"][0].update(name="human")),
+        "instances_val2017.json: categories",
+    ),
+    "a box that is no number": (
+        "coco",
+        lambda root: _edit(
+            root / VAL, lambda content: content["annotations"][0].update(bbox=[1, 2, 3, 10**400])
+        ),
+        "instances_val2017.json: boxes and masks",
+    ),
+    "annotations nested deeply": (
+        "coco",
+        lambda root: (root / VAL).write_text('{"images": ' + "[" * 100_000),
+        "instances_val2017.json: format",
+    ),
+    "a photo whose name is a list": (
+        "coco",
+        lambda root: _edit(root / VAL, lambda content: content["images"][0].update(file_name=[])),
+        "instances_val2017.json: format",
+    ),
     "annotations are cut off": ("coco", lambda root: _cut(root / VAL), "instances_val2017.json: format"),
     "annotations are something else": (
         "coco",
@@ -249,7 +421,7 @@ def test_damage_is_found_and_named(small, damage):
     with pytest.raises(SuiteError, match=rf"^{dataset.title} at .* is not as published: .*; fix that"):
         found.refuse_faults()
     again = verify(dataset, root)
-    unreadable = damage == "an image leads nowhere"
+    unreadable = damage in {"an image leads nowhere", "an image is a pipe"}
     assert (again.read, again.faults) == (int(unreadable), found.faults)
     assert presence_at(dataset, root) == "unverified"
 
