@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from suite.errors import SuiteError
-from suite.store.plain_files import refuse_link
 
 
 def check_md5(path: Path, md5: str) -> None:

@@ -68,7 +68,7 @@ def test_the_classes_are_those_that_the_zoos_and_timm_know_in_their_order():
     from mmdet.datasets import CocoDataset
     from mmpretrain.datasets.categories import CIFAR100_CATEGORIES
     from mmseg.datasets import CityscapesDataset
-    from timm.data import ImageNetInfo
+    from timm.data.imagenet_info import ImageNetInfo
 
     published = read_published()
     names = {key: tuple(name for name, _ in dataset.class_list) for key, dataset in published.items()}

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -92,7 +93,7 @@ def _equal_sizes(*paths):
 MAPS = [f"gtFine/train/ulm/ulm_{number:06d}_000019_gtFine_labelTrainIds.png" for number in range(2)]
 OF_TWO_CLASSES = ["train/n01440764/image_0.JPEG", "train/n01443537/image_1.JPEG"]
 
-PLANTED = {
+PLANTED: dict[str, tuple[str, list[str], Callable[..., None], str]] = {
     "two label maps swapped": ("cityscapes", MAPS, _swap, MAPS[0]),
     "two images of different classes swapped": (
         "imagenet",
@@ -210,6 +211,11 @@ def _cut(path):
     path.write_bytes(path.read_bytes()[:-100])
 
 
+def _pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
 def _edit(path, edit):
     content = json.loads(path.read_text())
     edit(content)
@@ -257,7 +263,7 @@ DAMAGES = {
     ),
     "an image is a pipe": (
         "imagenet",
-        lambda root: ((root / IMAGE).unlink(), os.mkfifo(root / IMAGE)),
+        lambda root: _pipe(root / IMAGE),
         "train: readable",
     ),
     "classes are called otherwise": (

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from suite.running.worker import (
     _check_accuracy,
     _check_protocol,
     _check_released,
+    _check_same_data,
     _Outcome,
     _published,
     _teacher_weights,
@@ -150,3 +152,41 @@ def test_a_named_checkpoint_that_changes_after_it_was_named_is_not_scored(tmp_pa
     named.unlink()
     with pytest.raises(BlockedError, match="is gone or has changed"):
         _check_released(run, folder)
+
+
+class OnData:
+    """What of an adapter is asked: the fingerprint that its data have by now."""
+
+    def __init__(self, found: str | BlockedError) -> None:
+        self.found = found
+
+    def fingerprint(self) -> str:
+        if isinstance(self.found, BlockedError):
+            raise self.found
+        return self.found
+
+
+@pytest.mark.parametrize(
+    ("found", "what"),
+    [
+        ("b" * 64, r"changed while the run trained \(fingerprint b{16} instead of a{16}\)"),
+        (BlockedError("0/image.ppm is not as it was built"), r"0/image\.ppm is not as it was built"),
+    ],
+)
+def test_data_that_change_while_a_run_trains_block_it_and_what_was_trained_is_dropped(
+    found: str | BlockedError, what: str, tmp_path: Path
+):
+    folder = RunFolder(tmp_path, "run")
+    folder.path.mkdir(parents=True)
+    folder.resume.write_bytes(b"trained on other data")
+    folder.resume_before.write_bytes(b"trained on them for less long")
+    outcome = _Outcome()
+    outcome.provenance["data_fingerprint"] = "a" * 64
+    same: Any = OnData("a" * 64)
+    _check_same_data(folder, same, outcome)
+    assert folder.resume.exists()
+    other: Any = OnData(found)
+    with pytest.raises(BlockedError, match=what):
+        _check_same_data(folder, other, outcome)
+    assert not folder.resume.exists()
+    assert not folder.resume_before.exists()

@@ -7,12 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmdet.datasets import CocoDataset
 from PIL import Image
 
 from suite.datasets import read_published, verify
-
-COCO_CLASSES = CocoDataset.METAINFO["classes"]
 
 
 def noise(seed: int, width: int, height: int) -> Image.Image:
@@ -28,16 +25,18 @@ def save(image: Image.Image, path: Path) -> None:
 
 def make_imagenet(root: Path, train: int, val: int) -> None:
     """Folders of 1,000 classes, most of them empty; photos of 500 x 375 pixels."""
+    classes = read_published()["imagenet"].classes
     for part, count in (("train", train), ("val", val)):
-        for number in range(1000):
-            (root / part / f"n{number:08d}").mkdir(parents=True)
+        for name in classes:
+            (root / part / name).mkdir(parents=True)
         for number in range(count):
-            save(noise(number, 500, 375), root / part / f"n{number % 7:08d}" / f"{part}_{number}.JPEG")
+            save(noise(number, 500, 375), root / part / classes[number % 7] / f"{part}_{number}.JPEG")
 
 
 def make_coco(root: Path, train: int, val: int) -> None:
     """Photos of 640 x 480 pixels, each with a large person and a small bicycle."""
-    categories = [{"id": number, "name": name} for number, name in enumerate(COCO_CLASSES, start=1)]
+    published = read_published()["coco"].categories
+    categories = [{"id": number, "name": name} for number, name in published.items()]
     for part, count in (("train2017", train), ("val2017", val)):
         images: list[dict[str, Any]] = []
         objects: list[dict[str, Any]] = []
