@@ -51,7 +51,11 @@ def check_all(
     by_part = {images.folder: _below(images.folder, entries) for images in dataset.images}
     checks = [check for part in dataset.images for check in _images(part, by_part[part.folder], facts)]
     checks += _same_classes(dataset.images, by_part) + _published_classes(dataset, by_part)
+    unreadable = {name: facts[name].fault for name in dataset.single_files if facts[name].fault}
+    checks += [Check(f"{name}: readable", "yes", fault, False) for name, fault in unreadable.items()]
     for instances in dataset.instances:
+        if instances.file in unreadable:
+            continue
         sizes = _sizes(by_part[instances.images], facts, instances.images)
         checks += _instances(instances, dataset.categories, root / instances.file, sizes)
     for maps in dataset.label_maps:
@@ -59,6 +63,8 @@ def check_all(
         found = _below(maps.folder, entries)
         checks += _label_maps(maps, photos, found, by_part[maps.images], facts)
     for pickle in dataset.pickles:
+        if pickle.file in unreadable:
+            continue
         md5 = md5_of(root / pickle.file)
         checks.append(Check(f"{pickle.file}: MD5", pickle.md5, md5, md5 == pickle.md5))
     return checks

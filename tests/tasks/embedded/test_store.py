@@ -8,11 +8,10 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from suite.contract import BlockedError, StoredClass, load
+from suite.contract import BlockedError, Job, StoredClass, load
 from suite.planning.composing import compose
 from suite.published.recipes import Recipe
 from tasks.embedded.digit_pairs import compose as draw_pair
@@ -25,14 +24,6 @@ STUDENTS = {
     "digit-streets": ("semantic_segmentation", "pspnet-r18", "mgd-pspnet-r18-student"),
 }
 """Data set -> task, student, and the claim of the student alone."""
-
-
-HIDDEN = "test/.ipynb_checkpoints"
-
-
-def recipe_on(name: str) -> Any:
-    task, student, _ = STUDENTS[name]
-    return compose(Recipe(task=task, student=student), "smoke")
 
 
 def same_time(path: Path, content: bytes) -> None:
@@ -68,57 +59,11 @@ def two_label_maps(root: Path) -> None:
     swap(*sorted((root / "gtFine/train/nibton").iterdir())[:2])
 
 
-def an_image_in_a_hidden_folder(root: Path) -> None:
-    (root / HIDDEN).mkdir()
-    shutil.copy(root / "test/00/000.ppm", root / HIDDEN)
-
-
-def a_link_in_place_of_an_image(root: Path) -> None:
-    (root / "test/00/000.ppm").unlink()
-    (root / "test/00/000.ppm").symlink_to(root / "test/01/000.ppm")
-
-
-MAP = r"gtFine/train/nibton/nibton_000000_000019_gtFine_labelTrainIds\.png is not as it was built, and 1 more"
-PLANTED: dict[str, tuple[str, Callable[[Path], object], str]] = {
-    "an empty class folder": (
+IN_A_DATA_SET: dict[str, tuple[str, Callable[[Path], object], str]] = {
+    "an empty hidden class folder": (
         "digit-pairs",
-        lambda root: (root / "train/000").mkdir(),
-        "train/000 is an empty folder, and no part of the data",
-    ),
-    "an empty hidden folder": (
-        "digit-pairs",
-        lambda root: (root / HIDDEN).mkdir(),
+        lambda root: (root / "test" / ".ipynb_checkpoints").mkdir(),
         r"test/\.ipynb_checkpoints is an empty folder, and no part of the data",
-    ),
-    "a hidden folder with an image": (
-        "digit-pairs",
-        an_image_in_a_hidden_folder,
-        r"test/\.ipynb_checkpoints/000\.ppm is no part of the data",
-    ),
-    "a link to a class": (
-        "digit-pairs",
-        lambda root: (root / "test/000").symlink_to(root / "test/00"),
-        "test/000 is a link, and no part of the data",
-    ),
-    "a link in place of an image": (
-        "digit-pairs",
-        a_link_in_place_of_an_image,
-        r"test/00/000\.ppm is a link, and no part of the data, and 1 more",
-    ),
-    "a pipe": (
-        "digit-pairs",
-        lambda root: os.mkfifo(root / "test/00/pipe.ppm"),
-        r"test/00/pipe\.ppm is no file, and no part of the data",
-    ),
-    "an image more": (
-        "digit-pairs",
-        lambda root: shutil.copy(root / "test/00/000.ppm", root / "test/00/020.ppm"),
-        r"test/00/020\.ppm is no part of the data",
-    ),
-    "an image less": (
-        "digit-pairs",
-        lambda root: (root / "test/00/000.ppm").unlink(),
-        r"test/00/000\.ppm is missing",
     ),
     "two images of different classes swapped": (
         "digit-pairs",
@@ -130,7 +75,11 @@ PLANTED: dict[str, tuple[str, Callable[[Path], object], str]] = {
         another_image,
         r"test/00/000\.ppm is not as it was built",
     ),
-    "two label maps swapped": ("digit-streets", two_label_maps, MAP),
+    "two label maps swapped": (
+        "digit-streets",
+        two_label_maps,
+        r"nibton_000000_000019_gtFine_labelTrainIds\.png is not as it was built, and 1 more",
+    ),
     "a box less": (
         "digit-scenes",
         a_box_less,
@@ -140,49 +89,46 @@ PLANTED: dict[str, tuple[str, Callable[[Path], object], str]] = {
 
 
 @pytest.fixture
-def copied(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], Path]:
-    """A built data set under its name in a folder of the test's own; its files are shared until replaced."""
+def copied(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str, Path], Path]:
+    """Copies a built data set into a folder of data sets; its files are shared until they are replaced."""
 
-    def copy(name: str, below: str = "data") -> Path:
+    def copy(name: str, below: Path) -> Path:
         built: Path = request.getfixturevalue(name.replace("-", "_"))
-        folder = tmp_path / below / name
-        shutil.copytree(built, folder, copy_function=os.link)
-        shutil.copy(built.with_name(f"{name}.files.json"), folder.with_name(f"{name}.files.json"))
-        return folder
+        shutil.copytree(built, below / name, copy_function=os.link)
+        shutil.copy(built.with_name(f"{name}.files.json"), below / f"{name}.files.json")
+        return below / name
 
     return copy
 
 
-@pytest.mark.parametrize("planted", PLANTED)
-def test_a_planted_fault_blocks_a_run_by_its_name(planted, copied, make_job):
-    name, plant, what = PLANTED[planted]
-    root = copied(name)
-    recipe = recipe_on(name)
-    job = make_job(Recipe(task=recipe.task, student=recipe.student.name))
-    adapter = load(recipe.adapter)(
-        type(job)(recipe=recipe, seed=0, run_dir=job.run_dir, data_dir=root.parent)
-    )
-    assert adapter.fingerprint() == recipe.data.fingerprint
+@pytest.mark.parametrize("planted", IN_A_DATA_SET)
+def test_a_fault_in_a_data_set_blocks_a_run_by_its_name(planted, copied, tmp_path):
+    name, plant, what = IN_A_DATA_SET[planted]
+    root = copied(name, tmp_path / "data")
+    task, student, _ = STUDENTS[name]
+    recipe = compose(Recipe(task=task, student=student), "mini")
+    adapter = load(recipe.adapter)(Job(recipe=recipe, seed=0, run_dir=tmp_path, data_dir=root.parent))
     plant(root)
-    with pytest.raises(BlockedError, match=rf"{name}: {what} \(fingerprint .*; delete the folder") as error:
+    with pytest.raises(BlockedError, match=rf"{name}: .*{what} \(fingerprint .*; delete the folder") as error:
         adapter.fingerprint()
     assert "\n" not in str(error.value)
     shutil.rmtree(root)
 
 
 @pytest.mark.slow
-def test_reproduce_writes_no_number_on_data_that_somebody_has_touched(copied, suite, tmp_path):
+def test_reproduce_writes_no_number_on_data_that_somebody_has_touched(copied, suite):
     data = suite.folder / "work" / "data"
     data.unlink()
     found = {}
-    for planted in ("an empty hidden folder", "two label maps swapped", "a box less"):
-        name, plant, what = PLANTED[planted]
-        plant(copied(name, data.relative_to(tmp_path).as_posix()))
+    for planted in ("an empty hidden class folder", "two label maps swapped", "a box less"):
+        name, plant, what = IN_A_DATA_SET[planted]
+        plant(copied(name, data))
         found[name] = what
-    claims = [word for _, _, claim in STUDENTS.values() for word in ("--claim", claim)]
-    done = suite("reproduce", *claims, "--profile", "smoke", "--device", "cpu", "--jobs", "2")
+    claims = [claim for _, _, claim in STUDENTS.values()]
+    words = ("--profile", "smoke", "--device", "cpu", "--jobs", "2")
+    done = suite("reproduce", "--claim", *claims, *words)
     assert done.returncode == 1, done.stderr
-    records = {record.recipe["data"]["name"]: record for record in suite.records.values()}
+    records = {record.recipe.data.name: record for record in suite.records.values()}
     assert records.keys() == found.keys()
     for name, what in found.items():
         assert (records[name].status, records[name].metrics) == ("blocked", {})
@@ -191,44 +137,78 @@ def test_reproduce_writes_no_number_on_data_that_somebody_has_touched(copied, su
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> tuple[EmbeddedDataset, Path, str]:
-    """A data set of one image, not built yet, its folder and its fingerprint."""
+    """A data set of three images, the folder where it was built, and its fingerprint."""
 
     def build(folder: Path) -> None:
-        (folder / "0").mkdir()
-        (folder / "0" / "image.ppm").write_bytes(b"as it was built")
+        for image in ("train/0/a.ppm", "test/0/a.ppm", "test/1/a.ppm"):
+            (folder / image).parent.mkdir(parents=True)
+            (folder / image).write_bytes(image.encode())
 
-    build_at = tmp_path / "expected"
-    build_at.mkdir()
-    build(build_at)
-    return EmbeddedDataset(build, (StoredClass("0"),)), tmp_path / "data" / "tiny", fingerprint(build_at)
-
-
-def test_what_lies_beside_the_files_makes_another_fingerprint(tiny):
-    prepare, folder, expected = tiny
+    expected = tmp_path / "expected"
+    build(expected)
+    prepare = EmbeddedDataset(build, (StoredClass("0"), StoredClass("1")))
+    folder = tmp_path / "data" / "tiny"
     folder.parent.mkdir()
+    assert prepare(folder, fingerprint(expected)) == fingerprint(expected)
+    return prepare, folder, fingerprint(expected)
+
+
+def an_image_in_a_hidden_folder(root: Path) -> None:
+    (root / "test/.hidden").mkdir()
+    (root / "test/.hidden/a.ppm").touch()
+
+
+def a_link_in_place_of_an_image(root: Path) -> None:
+    (root / "test/0/a.ppm").rename(root.with_name("a.ppm"))
+    (root / "test/0/a.ppm").symlink_to(root.with_name("a.ppm"))
+
+
+BESIDE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "an empty folder": (lambda root: (root / "train/1").mkdir(), "train/1 is an empty folder"),
+    "empty folders": (
+        lambda root: (root / "train/1/2/3").mkdir(parents=True),
+        "train/1/2/3 is an empty folder",
+    ),
+    "an image in a hidden folder": (
+        an_image_in_a_hidden_folder,
+        r"test/\.hidden/a\.ppm is no part of the data",
+    ),
+    "a link to a folder": (lambda root: (root / "test/2").symlink_to(root / "test/1"), "test/2 is a link"),
+    "a link in place of an image": (a_link_in_place_of_an_image, r"test/0/a\.ppm is a link"),
+    "a link to nowhere": (
+        lambda root: (root / "test/0/b.ppm").symlink_to("nowhere"),
+        r"test/0/b\.ppm is a link",
+    ),
+    "a pipe": (lambda root: os.mkfifo(root / "test/0/b.ppm"), r"test/0/b\.ppm is no file"),
+    "an image more": (lambda root: (root / "test/0/b.ppm").touch(), r"test/0/b\.ppm is no part of the data"),
+    "an image less": (lambda root: (root / "test/0/a.ppm").unlink(), "test/0 is an empty folder"),
+    "a class less": (lambda root: shutil.rmtree(root / "test/0"), r"test/0/a\.ppm is missing"),
+}
+
+
+@pytest.mark.parametrize("beside", BESIDE)
+def test_whatever_is_not_of_the_data_is_named(beside, tiny):
+    plant, what = BESIDE[beside]
+    prepare, folder, expected = tiny
+    plant(folder)
+    assert fingerprint(folder) != expected
+    with pytest.raises(WrongFingerprintError, match=rf"tiny: {what}.* \(fingerprint .*; delete the folder"):
+        prepare(folder, expected)
+    shutil.rmtree(folder)
     assert prepare(folder, expected) == expected
-    for plant, undo in (
-        (lambda path: path.mkdir(), lambda path: path.rmdir()),
-        (lambda path: path.symlink_to("0"), lambda path: path.unlink()),
-        (os.mkfifo, lambda path: path.unlink()),
-    ):
-        plant(folder / "more")
-        assert fingerprint(folder) != expected
-        undo(folder / "more")
-        assert fingerprint(folder) == expected
 
 
-def test_without_the_hashes_of_the_build_the_fingerprint_still_refuses(tiny):
+@pytest.mark.parametrize("hashes", [None, b"", b"[]", b'{"fingerprint": "of others", "files": {}}'])
+def test_without_the_hashes_of_the_build_the_fingerprint_still_refuses(tiny, hashes):
     prepare, folder, expected = tiny
-    folder.parent.mkdir()
-    prepare(folder, expected)
-    for content in (None, b"", b"[]", b'{"fingerprint": "of others", "files": {}}'):
-        hashes = folder.with_name("tiny.files.json")
-        hashes.unlink() if content is None else hashes.write_bytes(content)
-        (folder / "0" / "image.ppm").write_bytes(b"as somebody left")
-        with pytest.raises(
-            WrongFingerprintError, match=r"tiny: other data \(fingerprint .* delete the folder"
-        ):
-            prepare(folder, expected)
-        (folder / "0" / "image.ppm").write_bytes(b"as it was built")
-        assert prepare(folder, expected) == expected
+    kept, image = folder.with_name("tiny.files.json"), folder / "test" / "0" / "a.ppm"
+    if hashes is None:
+        kept.unlink()
+    else:
+        kept.write_bytes(hashes)
+    built = image.read_bytes()
+    image.write_bytes(built[::-1])
+    with pytest.raises(WrongFingerprintError, match=r"tiny: other data \(fingerprint .* delete the folder"):
+        prepare(folder, expected)
+    image.write_bytes(built)
+    assert prepare(folder, expected) == expected
