@@ -128,7 +128,7 @@ def test_reproduce_writes_no_number_on_data_that_somebody_has_touched(copied, su
     words = ("--profile", "smoke", "--device", "cpu", "--jobs", "2")
     done = suite("reproduce", "--claim", *claims, *words)
     assert done.returncode == 1, done.stderr
-    records = {record.recipe.data.name: record for record in suite.records.values()}
+    records = {record.recipe["data"]["name"]: record for record in suite.records.values()}
     assert records.keys() == found.keys()
     for name, what in found.items():
         assert (records[name].status, records[name].metrics) == ("blocked", {})
