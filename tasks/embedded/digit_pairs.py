@@ -62,17 +62,22 @@ def compose(number: int, glyphs: Glyphs, dice: Dice) -> bytes:
     return np.clip(image, 0, 255).astype(np.uint8).tobytes()
 
 
-def build(folder: Path) -> None:
-    """Writes `train/` and `test/`, each with a folder a class, into `folder`."""
-    for split, count in IMAGES_PER_CLASS.items():
-        glyphs = load_glyphs(split)
-        for number in range(100):
-            target = folder / split / f"{number:02d}"
-            target.mkdir(parents=True)
-            for index in range(count):
-                pixels = compose(number, glyphs, Dice("digit-pairs", split, number, index))
-                write_ppm(target / f"{index:03d}.ppm", pixels, SIZE, SIZE)
+class DigitPairs(EmbeddedDataset):
+    """Digit pairs as recipes name them."""
+
+    class_list = tuple(StoredClass(f"{number:02d}") for number in range(100))
+
+    def build(self, folder: Path) -> None:
+        """Writes `train/` and `test/`, each with a folder a class, into `folder`."""
+        for split, count in IMAGES_PER_CLASS.items():
+            glyphs = load_glyphs(split)
+            for number in range(100):
+                target = folder / split / f"{number:02d}"
+                target.mkdir(parents=True)
+                for index in range(count):
+                    pixels = compose(number, glyphs, Dice("digit-pairs", split, number, index))
+                    write_ppm(target / f"{index:03d}.ppm", pixels, SIZE, SIZE)
 
 
-prepare = EmbeddedDataset(build, tuple(StoredClass(f"{number:02d}") for number in range(100)))
+prepare = DigitPairs()
 """Builds the data set unless it is there; what recipes name."""

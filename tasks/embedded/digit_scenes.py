@@ -128,12 +128,17 @@ def _build_split(folder: Path, split: Split) -> None:
     (folder / "annotations" / f"instances_{split}.json").write_text(text, encoding="utf-8")
 
 
-def build(folder: Path) -> None:
-    """Writes `train/`, `val/`, `test/` and `annotations/` into `folder`."""
-    (folder / "annotations").mkdir()
-    for split in IMAGES:
-        _build_split(folder, split)
+class DigitScenes(EmbeddedDataset):
+    """Digit scenes as recipes name them."""
+
+    class_list = _CATEGORIES
+
+    def build(self, folder: Path) -> None:
+        """Writes `train/`, `val/`, `test/` and `annotations/` into `folder`."""
+        (folder / "annotations").mkdir()
+        for split in IMAGES:
+            _build_split(folder, split)
 
 
-prepare = EmbeddedDataset(build, _CATEGORIES)
+prepare = DigitScenes()
 """Builds the data set unless it is there; what recipes name."""

@@ -69,12 +69,17 @@ def _build_town(folder: Path, split: Split, town: str) -> None:
         write_png(labels / f"{stem}_gtFine_labelTrainIds.png", label_map)
 
 
-def build(folder: Path) -> None:
-    """Writes `leftImg8bit/` and `gtFine/`, each with a folder a split and a town, into `folder`."""
-    for split, towns in IMAGES_PER_TOWN.items():
-        for town in towns:
-            _build_town(folder, split, town)
+class DigitStreets(EmbeddedDataset):
+    """Digit streets as recipes name them."""
+
+    class_list = tuple(StoredClass(name, number) for number, name in enumerate(CLASSES))
+
+    def build(self, folder: Path) -> None:
+        """Writes `leftImg8bit/` and `gtFine/`, each with a folder a split and a town, into `folder`."""
+        for split, towns in IMAGES_PER_TOWN.items():
+            for town in towns:
+                _build_town(folder, split, town)
 
 
-prepare = EmbeddedDataset(build, tuple(StoredClass(name, number) for number, name in enumerate(CLASSES)))
+prepare = DigitStreets()
 """Builds the data set unless it is there; what recipes name."""

@@ -8,6 +8,7 @@ import os
 import shutil
 import struct
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,17 +28,15 @@ class WrongFingerprintError(BlockedError):
     """The data on the disk are not those the recipe names."""
 
 
-@dataclass(frozen=True)
-class EmbeddedDataset:
-    """A data set that code makes, as recipes name it (`suite.contract.DataSource`).
+class EmbeddedDataset(ABC):
+    """A data set that code makes, as recipes name it (`suite.contract.DataSource`)."""
 
-    Attributes:
-        build: writes the data set into the empty folder that it is given.
-        class_list: its classes in the order of their labels.
-    """
-
-    build: Callable[[Path], None]
     class_list: tuple[StoredClass, ...]
+    """Its classes in the order of their labels."""
+
+    @abstractmethod
+    def build(self, folder: Path) -> None:
+        """Writes the data set into an empty folder."""
 
     def __call__(self, folder: Path, expected: str) -> str:
         """Builds the data set at `folder` unless it is there; see `ensure`."""

@@ -54,6 +54,6 @@ def test_other_data_have_to_have_the_same_classes_in_all_parts():
 
 
 def test_data_whose_classes_nobody_knows_and_tasks_without_any_are_left_alone():
-    data = ComposedData(name="table", prepare="suite.paths:work_dir", fingerprint="0")
+    data = ComposedData(name="table", prepare="suite.datasets.verification:verify", fingerprint="0")
     hold_classes(data, {})
     hold_classes(data, {"train": [StoredClass("a")], "test": [StoredClass("a")]})

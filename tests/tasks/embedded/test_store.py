@@ -135,18 +135,23 @@ def test_reproduce_writes_no_number_on_data_that_somebody_has_touched(copied, su
         assert re.search(what, str(records[name].error))
 
 
-@pytest.fixture
-def tiny(tmp_path: Path) -> tuple[EmbeddedDataset, Path, str]:
-    """A data set of three images, the folder where it was built, and its fingerprint."""
+class Tiny(EmbeddedDataset):
+    """Three images of two classes."""
 
-    def build(folder: Path) -> None:
+    class_list = (StoredClass("0"), StoredClass("1"))
+
+    def build(self, folder: Path) -> None:
         for image in ("train/0/a.ppm", "test/0/a.ppm", "test/1/a.ppm"):
             (folder / image).parent.mkdir(parents=True)
             (folder / image).write_bytes(image.encode())
 
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> tuple[EmbeddedDataset, Path, str]:
+    """A data set of three images, the folder where it was built, and its fingerprint."""
+    prepare = Tiny()
     expected = tmp_path / "expected"
-    build(expected)
-    prepare = EmbeddedDataset(build, (StoredClass("0"), StoredClass("1")))
+    prepare.build(expected)
     folder = tmp_path / "data" / "tiny"
     folder.parent.mkdir()
     assert prepare(folder, fingerprint(expected)) == fingerprint(expected)
