@@ -38,11 +38,6 @@ class RunFolder:
         """
         return self.path / WEIGHTS_FILE
 
-    def drop_resume_points(self) -> None:
-        """Forgets how far the training is: the next attempt starts anew."""
-        for path in self.path.glob(f"{Path(RESUME_FILE).stem}*{Path(RESUME_FILE).suffix}"):
-            path.unlink(missing_ok=True)
-
     @property
     def resume(self) -> Path:
         """The newest resume point: model, optimiser and schedule after the last whole epoch."""
@@ -54,7 +49,7 @@ class RunFolder:
         return self.path / RESUME_BEFORE_FILE
 
     def drop_resume_points(self) -> None:
-        """Forgets how far the training is: the next one starts anew."""
+        """Forgets how far the training is: the next attempt starts anew."""
         self.resume.unlink(missing_ok=True)
         self.resume_before.unlink(missing_ok=True)
 
