@@ -20,7 +20,7 @@ from pydantic import Field
 
 from suite.catalogue import import_file, import_python_files
 from suite.errors import SuiteError
-from suite.strict import Strict
+from suite.strict import Line, Name, Strict
 
 Scale = Literal["embedded", "published"]
 """Which side of a model's file applies: embedded data shrink the architecture, published data do not."""
@@ -52,9 +52,9 @@ class ServedClaim(Strict):
         variant: the overrides that made another run of it than the claim's own; empty for the claim's own.
     """
 
-    claim: str
+    claim: Name
     arm: Arm
-    variant: tuple[str, ...] = ()
+    variant: tuple[Line, ...] = ()
 
 
 class Checkpoint(Strict):
@@ -91,10 +91,10 @@ class Departure(Strict):
     """
 
     kind: Literal["profile", "method", "resources", "override"]
-    setting: str
+    setting: Line
     published: Any = None
     ours: Any = None
-    declared_by: str
+    declared_by: Line
 
     def __str__(self) -> str:
         """The departure in words, as tables print it."""
