@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from suite.errors import SuiteError, printable
+
 PACKAGE = Path(__file__).resolve().parent
 BUNDLE = PACKAGE / "bundle"
 """The data of the checkout that the wheel was built from; `setup.py` puts it there. No checkout has it."""
@@ -29,9 +31,26 @@ def home() -> Path:
     return CHECKOUT or Path.cwd()
 
 
+def _named(variable: str, default: Path) -> Path:
+    """The folder that a variable of the environment names.
+
+    An empty variable names none, as one that is not set; ``~`` is a home folder, as a shell reads it.
+
+    Raises:
+        SuiteError: there is no such home folder.
+    """
+    folder = os.environ.get(variable)
+    try:
+        return Path(folder).expanduser() if folder else default
+    except RuntimeError:
+        raise SuiteError(
+            f"{variable}={printable(folder)}: there is no such home folder; write the whole path"
+        ) from None
+
+
 def results_dir() -> Path:
     """Records and tables: ``results/``, or the folder named by ``SUITE_RESULTS``."""
-    return Path(os.environ.get("SUITE_RESULTS", home() / "results"))
+    return _named("SUITE_RESULTS", home() / "results")
 
 
 def records_dir() -> Path:
@@ -41,14 +60,14 @@ def records_dir() -> Path:
 
 def datasets_dir() -> Path:
     """The published data sets: ``datasets/`` in the work folder, or the folder named by ``SUITE_DATA``."""
-    return Path(os.environ.get("SUITE_DATA", work_dir() / "datasets"))
+    return _named("SUITE_DATA", work_dir() / "datasets")
 
 
 def weights_dir() -> Path:
     """Fetched checkpoints: ``weights/`` in the work folder, or the folder named by ``SUITE_WEIGHTS``."""
-    return Path(os.environ.get("SUITE_WEIGHTS", work_dir() / "weights"))
+    return _named("SUITE_WEIGHTS", work_dir() / "weights")
 
 
 def work_dir() -> Path:
     """Checkpoints, logs and built data: ``.work/`` (git ignores it), or ``SUITE_WORK``."""
-    return Path(os.environ.get("SUITE_WORK", home() / ".work"))
+    return _named("SUITE_WORK", home() / ".work")
