@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, locks that end with their process, and the hash of a file.
 
-Everything that the suite keeps on disk is written, locked and hashed by these functions.
+Everything that the suite keeps on disk is written, locked and hashed by these functions. An `OSError` that
+they raise names the file.
 """
 
 from __future__ import annotations
@@ -14,7 +15,16 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from suite.errors import SuiteError, printable
+from suite.store.plain_files import NotAPlainFileError, content_of
+
 _BLOCK = 2**20
+
+_ASIDE = ".*.tmp"
+"""Pattern of the folders in which files are written before they appear."""
+
+_NEW = ".new"
+"""What the name of a file ends with there."""
 
 
 @contextlib.contextmanager
@@ -52,6 +62,10 @@ def write(path: Path, content: bytes) -> None:
 def create(path: Path, content: bytes) -> bool:
     """Creates a file with all its content in one step, and never replaces one.
 
+    Where the file system has hard links, the name appears together with the content. Where it has none, the
+    name is taken first, by an empty file, and the content then renamed over it. A process that is killed
+    between the two leaves a name that nobody else takes, and `begun` finds what belongs under it.
+
     Returns:
         False when there is a file of that name already; it is untouched.
 
@@ -64,8 +78,47 @@ def create(path: Path, content: bytes) -> bool:
         try:
             os.link(aside, path)
         except FileExistsError:
-            return False
+            # A server that is asked again, since its answer was lost, says so of the name that it has made.
+            return os.path.samestat(os.lstat(aside), os.lstat(path))
+        except OSError:
+            # No links here, or none for us. What forbids any writing forbids the other way, too, and says so.
+            return _take(path, aside)
         return True
+
+
+def _take(path: Path, aside: Path) -> bool:
+    """Renames `aside` to `path` unless there is a file of that name; see `create`."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+    except FileExistsError:
+        return False
+    try:
+        os.replace(aside, path)
+    except OSError:
+        # Unless the answer alone was lost, the name is given back.
+        if path.stat().st_size == 0:
+            path.unlink()
+            raise
+    return True
+
+
+def begun(path: Path, largest: int) -> bytes | None:
+    """The content that an interrupted `create` had for a file that is still empty; None where there is none.
+
+    Args:
+        path: the empty file.
+        largest: bytes that it may have.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    contents = []
+    for folder in sorted(path.parent.glob(_ASIDE)):
+        # What is not there, empty or no file has been cleaned up by its writer, or belongs to another name.
+        with contextlib.suppress(FileNotFoundError, NotAPlainFileError):
+            contents.append(content_of(folder / f"{path.name}{_NEW}", largest))
+    # Of two that were killed as they wanted the same name, nobody knows which of them had it.
+    return contents[0] if len(contents) == 1 else None
 
 
 @contextlib.contextmanager
@@ -75,11 +128,23 @@ def _beside(path: Path) -> Iterator[Path]:
     It has a folder of its own, and always the same name: PyTorch writes the name of a file into it, and the
     same weights are to be the same bytes.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".", suffix=".tmp") as folder:
-        aside = Path(folder) / f"{path.name}.new"
-        aside.touch(0o644)
-        yield aside
+    with _named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".", suffix=".tmp") as folder:
+            aside = Path(folder) / f"{path.name}{_NEW}"
+            aside.touch(0o644)
+            yield aside
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Gives errors of the system the name of a file, where they come without: a full disk says no more."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
 
 
 def _sync(path: Path) -> None:
@@ -95,18 +160,35 @@ def locked(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[N
     Args:
         path: the lock file; its folder is made where it is missing.
         on_wait: called when somebody else holds it, before waiting.
+
+    Raises:
+        SuiteError: the file system refuses: it has no locks, or cannot be written to.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
+    if not _acquired(lock, path, timeout=0):
         on_wait()
-        lock.acquire()
+        _acquired(lock, path)
     try:
         yield
     finally:
         lock.release()
+
+
+def _acquired(lock: FileLock, path: Path, timeout: float = -1) -> bool:
+    """Waits for a lock, and returns whether it was free within so many seconds."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=timeout)
+    except Timeout:
+        return False
+    except (OSError, NotImplementedError) as error:
+        # A file that only says that somebody has it would be left by a kill, and stop its run for ever.
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SuiteError(
+            f"{printable(path)}: cannot be locked ({reason}); make room there, or keep that folder on a file "
+            "system that has locks and can be written to, such as a local disk"
+        ) from None
+    return True
 
 
 def is_locked(path: Path) -> bool:
@@ -118,8 +200,8 @@ def is_locked(path: Path) -> bool:
         lock.acquire(timeout=0)
     except Timeout:
         return True
-    except OSError:
-        # The folder has just been deleted, or is not ours to write to.
+    except (OSError, NotImplementedError):
+        # The folder has just been deleted, is not ours to write to, or knows no locks.
         return False
     lock.release()
     return False
