@@ -12,6 +12,9 @@ from suite.contract import ComposedRecipe
 from suite.planning.identity import canonical
 from suite.store.records import Record
 
+_DECIDES = frozenset({"scale", "profile", "student", "teacher", "method", "schedule", "data"})
+"""Keys of a recipe that decide how long its training takes."""
+
 
 @dataclass(frozen=True)
 class MeasuredStep:
@@ -60,11 +63,17 @@ def _is_timed(record: Record) -> bool:
     on_gpu = record.provenance.device == "cuda"
     return (
         record.status == "finished"
-        and bool(record.recipe)
+        and record.recipe.keys() >= _DECIDES
+        and isinstance(record.recipe["data"], Mapping)
         and on_gpu == (record.recipe["scale"] == "published")
         and "seconds_per_step" in record.timings
-        and {"iterations", "batch_size"} <= record.protocol.keys()
+        and all(_is_count(record.protocol.get(name)) for name in ("iterations", "batch_size"))
+        and _is_count(record.protocol.get("devices", 1))
     )
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and value > 0
 
 
 def _training(recipe: Mapping[str, Any]) -> str:

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import json
+import math
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+)
 
 from suite.contract import Arm, Departure, ServedClaim
-from suite.errors import SuiteError
-from suite.store.files import create
-from suite.store.upgrades import document_of, schema_of, upgraded
-from suite.strict import Strict
+from suite.errors import SuiteError, printable
+from suite.store.files import begun, create, write
+from suite.store.plain_files import NotAPlainFileError, content_of
+from suite.store.upgrades import NOT_UPGRADED, document_of, refuse_repeated, schema_of, upgraded
+from suite.strict import Line, Name, RunId, Sha256, Strict
 
 SCHEMA_VERSION = 3
 """Version of a record's layout; older files are upgraded as they are read (`suite.store.upgrades`)."""
@@ -27,8 +38,14 @@ Status = Literal["finished", "failed", "blocked"]
 _ROOM_FOR_A_RECORD = 64 * 1024
 """Bytes; a record takes about a sixth of it."""
 
+_LARGEST = 16 * 2**20
+"""Bytes; what is larger is no record, however many classes its data have."""
+
 _HEAD = 64
 """Bytes; every written record begins with its schema."""
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What a system says that has no room, or has no more of it for this user."""
 
 _REMEDY = "restore it from a copy or move it out of the folder; nothing was changed"
 
@@ -43,8 +60,8 @@ class TaughtBy(Strict):
         weights_sha256: of the file.
     """
 
-    run_id: str
-    weights_sha256: str
+    run_id: RunId
+    weights_sha256: Sha256
 
 
 class Provenance(Strict):
@@ -67,20 +84,57 @@ class Provenance(Strict):
         weights_sha256: of the weights that the run left.
     """
 
-    commit: str | None = None
+    commit: Name | None = None
     dirty: bool | None = None
-    command: str | None = None
-    packages: dict[str, str] = {}
-    lock_sha256: str | None = None
-    host: dict[str, str | int | float] = {}
-    device: str | None = None
+    command: Line | None = None
+    packages: dict[Name, Line] = {}
+    lock_sha256: Sha256 | None = None
+    host: dict[Name, Line | int | float] = {}
+    device: Name | None = None
     threads: int | None = None
-    gpu: str | None = None
-    cuda: str | None = None
+    gpu: Line | None = None
+    cuda: Line | None = None
     teacher: TaughtBy | None = None
     checkpoint: dict[str, Any] | None = None
-    data_fingerprint: str | None = None
-    weights_sha256: str | None = None
+    data_fingerprint: Line | None = None
+    weights_sha256: Sha256 | None = None
+
+
+class Choices(NamedTuple):
+    """What a run was made of, by name; None where a record does not say.
+
+    Attributes:
+        task: id of the task.
+        student: the network that was trained.
+        teacher: the network that it was distilled from.
+        method: how.
+        teacher_seed: the seed of the one teacher that all students learn from.
+    """
+
+    task: str | None = None
+    student: str | None = None
+    teacher: str | None = None
+    method: str | None = None
+    teacher_seed: int | None = None
+
+
+_NO_CHOICES = Choices()
+
+
+class _Part(BaseModel):
+    """As much of a network or a method in a recipe as is read from records."""
+
+    name: Name
+
+
+class _Recipe(BaseModel):
+    """As much of a recipe as is read from every record; the rest is kept as it is."""
+
+    task: Name | None = None
+    student: _Part | None = None
+    teacher: _Part | None = None
+    method: _Part | None = None
+    teacher_seed: int | None = Field(default=None, strict=True)
 
 
 class Record(BaseModel):
@@ -118,29 +172,63 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
     schema_version: int = Field(default=SCHEMA_VERSION, le=SCHEMA_VERSION)
-    run_id: str
-    series: str
-    attempt: int = 1
-    former_ids: list[str] = []
+    run_id: RunId
+    series: RunId
+    attempt: PositiveInt = 1
+    former_ids: list[RunId] = []
     claims: list[ServedClaim]
-    task: str
+    task: Name
     arm: Arm
-    profile: str
+    profile: Name
     seed: int
     repetition: NonNegativeInt = 0
     status: Status
-    metrics: dict[str, float] = {}
-    per_class: dict[str, dict[str, float]] = {}
-    skipped: dict[str, NonNegativeInt] = {}
+    metrics: dict[Name, float] = {}
+    per_class: dict[Name, dict[Line, float]] = {}
+    skipped: dict[Line, NonNegativeInt] = {}
     comparable: bool
     identity: dict[str, Any] = {}
     recipe: dict[str, Any] = {}
     protocol: dict[str, Any] = {}
     departures: list[Departure] = []
     provenance: Provenance = Provenance()
-    timings: dict[str, float] = {}
-    error: str | None = None
-    finished_at: str
+    timings: dict[Name, float] = {}
+    error: Line | None = None
+    finished_at: str = Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[0-9.+:Z-]{0,16}$")
+
+    @field_validator("recipe")
+    @classmethod
+    def _check_recipe(cls, recipe: dict[str, Any]) -> dict[str, Any]:
+        _Recipe.model_validate(recipe)
+        return recipe
+
+    @property
+    def choices(self) -> Choices:
+        """The names in the recipe."""
+        if not self.recipe:
+            return _NO_CHOICES
+        student, teacher, method = (
+            part["name"] if (part := self.recipe.get(key)) else None
+            for key in ("student", "teacher", "method")
+        )
+        return Choices(self.recipe.get("task"), student, teacher, method, self.recipe.get("teacher_seed"))
+
+    @property
+    def weights_sha256(self) -> str | None:
+        """The weights that the run left."""
+        return self.provenance.weights_sha256
+
+    @property
+    def taught_by(self) -> str | None:
+        """The weights that it learned from."""
+        return self.provenance.teacher.weights_sha256 if self.provenance.teacher else None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Code, GPU, packages and host of the run, in words."""
+        provenance = self.provenance
+        facts = {"commit": provenance.commit, "gpu": provenance.gpu, **provenance.packages, **provenance.host}
+        return {name: str(value) for name, value in facts.items() if value is not None}
 
 
 def read_record(path: Path) -> Record:
@@ -162,20 +250,49 @@ def read_record(path: Path) -> Record:
 
 
 def _content(path: Path) -> bytes:
+    with _read(path):
+        if not path.is_file() or path.stat().st_size:
+            return content_of(path, _LARGEST)
+        # Where there are no hard links, the name of a record is there before its content (`files.create`). If
+        # its writer was killed in between, that lies beside; a living one has just put it in its place.
+        return begun(path, _LARGEST) or content_of(path, _LARGEST)
+
+
+@contextlib.contextmanager
+def _read(path: Path) -> Iterator[None]:
     try:
-        return path.read_bytes()
+        yield
     except OSError as error:
-        raise SuiteError(f"{path}: cannot be read ({error.strerror}); {_REMEDY}") from None
+        raise SuiteError(f"{printable(path)}: cannot be read ({error.strerror}); {_REMEDY}") from None
+    except NotAPlainFileError as fault:
+        raise SuiteError(f"{printable(path)}: {fault}; {_REMEDY}") from None
 
 
 def _validated(path: Path, content: bytes) -> Record:
     try:
         record = Record.model_validate_json(content)
-    except ValidationError as error:
-        raise SuiteError(f"{path}: {_complaint(content, error)}") from None
+        # What is written as the suite writes it has every key once.
+        if content != _as_bytes(record):
+            json.loads(content, object_pairs_hook=refuse_repeated)
+    except (ValueError, RecursionError) as error:
+        raise SuiteError(f"{printable(path)}: {_complaint(content, error)}") from None
     if path.name != (name := file_name(record)):
-        raise SuiteError(f"{path}: holds the record that belongs into {name}; {_REMEDY}")
-    return record
+        raise SuiteError(f"{printable(path)}: holds the record that belongs into {name}; {_REMEDY}")
+    return _without_result(record)
+
+
+def _without_result(record: Record) -> Record:
+    """A record as it counts: a run that ended with a metric that is no number has failed.
+
+    Suites before this one have recorded some as finished. The file keeps what it says.
+    """
+    if record.status != "finished":
+        return record
+    wrong = [f"{name} is {value}" for name, value in record.metrics.items() if not math.isfinite(value)]
+    if not wrong:
+        return record
+    error = f"it was recorded as finished without a result: {', '.join(wrong)}"
+    return record.model_copy(update={"status": "failed", "error": error})
 
 
 def file_name(record: Record) -> str:
@@ -196,11 +313,12 @@ def _older_files(folder: Path) -> Iterator[tuple[Path, bytes]]:
 
 def _head(path: Path) -> bytes:
     """As much of a file as tells its schema."""
-    try:
+    with _read(path):
+        if not path.stat().st_size:
+            # Nor has a pipe a size. Either is looked at when it is read.
+            return b""
         with open(path, "rb") as file:
             return file.read(_HEAD)
-    except OSError as error:
-        raise SuiteError(f"{path}: cannot be read ({error.strerror}); {_REMEDY}") from None
 
 
 def _read_older(files: Mapping[Path, bytes]) -> list[tuple[Record, tuple[str, int]]]:
@@ -209,17 +327,20 @@ def _read_older(files: Mapping[Path, bytes]) -> list[tuple[Record, tuple[str, in
     for path, content in files.items():
         try:
             documents.append(document_of(path, content))
-        except ValueError as error:
-            raise SuiteError(f"{path}: damaged record ({error}); {_REMEDY}") from None
+        except (ValueError, RecursionError) as error:
+            raise SuiteError(f"{printable(path)}: damaged record ({_one_line(error)}); {_REMEDY}") from None
     try:
         found = upgraded(documents)
         records = [Record.model_validate_json(json.dumps(document)) for document, _ in found]
-    except (KeyError, TypeError, AttributeError, ValidationError) as error:
-        culprit = _first_fault(files)
+    except NOT_UPGRADED as error:
         raise SuiteError(
-            f"{culprit}: not a record ({' '.join(str(error).split())[:120]}); {_REMEDY}"
+            f"{printable(_first_fault(files))}: not a record ({_one_line(error)}); {_REMEDY}"
         ) from None
-    return [(record, was) for record, (_, was) in zip(records, found, strict=True)]
+    return [(_without_result(record), was) for record, (_, was) in zip(records, found, strict=True)]
+
+
+def _one_line(error: Exception) -> str:
+    return printable(" ".join(str(error).split()), 120)
 
 
 def _first_fault(files: Mapping[Path, bytes]) -> Path:
@@ -228,25 +349,27 @@ def _first_fault(files: Mapping[Path, bytes]) -> Path:
         try:
             for document, _ in upgraded([document_of(path, content)]):
                 Record.model_validate_json(json.dumps(document))
-        except (KeyError, TypeError, AttributeError, ValidationError):
+        except NOT_UPGRADED:
             return path
     return next(iter(files))
 
 
-def _complaint(content: bytes, error: ValidationError) -> str:
+def _complaint(content: bytes, error: Exception) -> str:
     """What is wrong with the content of a record file, and what to do."""
     try:
-        found = json.loads(content)
-    except ValueError as broken:
-        return f"damaged record ({broken}); {_REMEDY}"
+        found = json.loads(content, object_pairs_hook=refuse_repeated)
+    except (ValueError, RecursionError) as broken:
+        return f"damaged record ({printable(broken)}); {_REMEDY}"
     version = found.get("schema_version") if isinstance(found, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
         return (
             f"written with record schema {version}, this suite reads up to {SCHEMA_VERSION}; update the suite"
         )
+    if not isinstance(error, ValidationError):
+        return f"damaged record ({printable(error)}); {_REMEDY}"
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"]) or "top level"
-    return f"not a record ({where}: {first['msg']}); {_REMEDY}"
+    return f"not a record ({printable(where, 100)}: {printable(first['msg'])}); {_REMEDY}"
 
 
 def read_all(folder: Path) -> list[Record]:
@@ -257,24 +380,40 @@ def read_all(folder: Path) -> list[Record]:
     """
     if not folder.is_dir():
         return []
-    with _without_collector():
-        older: dict[Path, bytes] = {}
-        records = []
-        for path in sorted(folder.glob("*.json")):
-            content = _content(path)
-            if _is_older(content):
-                older[path] = content
-            else:
-                records.append(_validated(path, content))
-        if older:
-            rewritten = {(run_id, record.finished_at) for record in records for run_id in record.former_ids}
-            records += [
-                record
-                for record, (former, _) in _read_older(older)
-                if (former, record.finished_at) not in rewritten
-            ]
-            records.sort(key=lambda record: (record.run_id, record.attempt))
-        return records
+    with without_collector():
+        records = [record for _, record in read_files(sorted(folder.glob("*.json")))]
+        return sorted(records, key=lambda record: (record.run_id, record.attempt))
+
+
+def read_files(
+    paths: Iterable[Path], rewritten: Iterable[tuple[str, str]] = ()
+) -> Iterator[tuple[Path | None, Record]]:
+    """The records in files of one folder, one after the other; those of older schemas are upgraded, and last.
+
+    Args:
+        paths: the files, all of older schemas among them: upgrading one of these needs the others.
+        rewritten: former id and time of records of the folder that are known already; the file that one of
+            them was upgraded from does not count beside it.
+
+    Yields:
+        A record with its file, which alone says what the record is; None for one of an older schema.
+
+    Raises:
+        SuiteError: for the first record that cannot be read.
+    """
+    older: dict[Path, bytes] = {}
+    known = set(rewritten)
+    for path in paths:
+        content = _content(path)
+        if _is_older(content):
+            older[path] = content
+            continue
+        record = _validated(path, content)
+        known.update((former, record.finished_at) for former in record.former_ids)
+        yield path, record
+    for record, (former, _) in _read_older(older) if older else ():
+        if (former, record.finished_at) not in known:
+            yield None, record
 
 
 def rewrite_older(folder: Path) -> list[Record]:
@@ -295,13 +434,22 @@ def rewrite_older(folder: Path) -> list[Record]:
         return []
     found = _read_older(files)
     for record, (former, attempt) in found:
-        path = folder / file_name(record)
-        if not create(path, _as_bytes(record)) and path.read_bytes() != _as_bytes(record):
-            raise SuiteError(f"{path}: is in the way of the upgraded record of {former}; {_REMEDY}")
-        old = folder / f"{former}-{attempt:02d}.json"
+        path, old = folder / file_name(record), folder / f"{former}-{attempt:02d}.json"
+        if path == old:
+            # It says too little of its run for another id.
+            _create_the_same(folder / "former" / old.name, files[old], former)
+            write(path, _as_bytes(record))
+            continue
+        _create_the_same(path, _as_bytes(record), former)
         (folder / "former").mkdir(exist_ok=True)
         old.rename(folder / "former" / old.name)
     return [record for record, _ in found]
+
+
+def _create_the_same(path: Path, content: bytes, former: str) -> None:
+    """Creates a file, or leaves the one that an interrupted upgrade has made of the same content."""
+    if not create(path, content) and path.read_bytes() != content:
+        raise SuiteError(f"{printable(path)}: is in the way of the upgraded record of {former}; {_REMEDY}")
 
 
 def _as_bytes(record: Record) -> bytes:
@@ -309,7 +457,7 @@ def _as_bytes(record: Record) -> bytes:
 
 
 @contextlib.contextmanager
-def _without_collector() -> Iterator[None]:
+def without_collector() -> Iterator[None]:
     """Turns the cyclic garbage collector off for a while.
 
     Ten thousand records are millions of objects, none of them garbage: the collector would walk them again
@@ -334,18 +482,32 @@ def read_for_run(folder: Path, run_id: str) -> list[Record]:
     return found
 
 
-def standing_by_run(records: Iterable[Record]) -> dict[str, Record]:
+class _Attempt(Protocol):
+    """As much of a record, or of its summary, as tells which one stands for its run."""
+
+    @property
+    def run_id(self) -> str: ...
+    @property
+    def attempt(self) -> int: ...
+    @property
+    def status(self) -> Status: ...
+
+
+Attempt = TypeVar("Attempt", bound=_Attempt)
+
+
+def standing_by_run(records: Iterable[Attempt]) -> dict[str, Attempt]:
     """Run id -> its first finished record, or its latest attempt when none finished.
 
     The first one stands: a run whose weights were lost is trained again, on another machine perhaps, and what
     has been reported of it does not change with that.
     """
 
-    def rank(record: Record) -> tuple[bool, int]:
+    def rank(record: Attempt) -> tuple[bool, int]:
         finished = record.status == "finished"
         return finished, -record.attempt if finished else record.attempt
 
-    standing: dict[str, Record] = {}
+    standing: dict[str, Attempt] = {}
     for record in records:
         known = standing.get(record.run_id)
         if known is None or rank(record) > rank(known):
@@ -382,16 +544,18 @@ def write_record(folder: Path, record: Record) -> Record:
 def check_writable(folder: Path) -> None:
     """Makes sure that records can be added to a store, before anything is trained for it.
 
+    A probe is added in the very way of a record, and taken away again.
+
     Raises:
         SuiteError: the folder cannot be made or written to, or its disk is full.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as probe:
-            probe.write(b"\0" * _ROOM_FOR_A_RECORD)
-            probe.flush()
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".", suffix=".tmp") as probes:
+            create(Path(probes) / "probe", b"\0" * _ROOM_FOR_A_RECORD)
     except OSError as error:
+        elsewhere = "name another folder for results in SUITE_RESULTS"
+        remedy = f"make room there, or {elsewhere}" if error.errno in _NO_ROOM else elsewhere
         raise SuiteError(
-            f"cannot write records to {folder} ({error.strerror}): make room there, or name another folder "
-            "for results in SUITE_RESULTS"
+            f"cannot write records to {printable(folder)} ({error.strerror}): {remedy}"
         ) from None

@@ -14,11 +14,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, PositiveInt, ValidationError
 
 from suite.contract import Checkpoint, ComposedRecipe
+from suite.errors import SuiteError, printable
 from suite.planning.identity import Identity, identify
 from suite.planning.overrides import parse_overrides, variant_of
+from suite.strict import RunId
 
 _PACKAGES = {
     "classification": ("mmpretrain",),
@@ -44,6 +46,12 @@ _PROFILES = {
 _OVERRIDE = "override "
 _HASH_IN_NAME = re.compile(r"-(?P<sha256>[0-9a-f]{8})\.pth$")
 
+
+_OURS = re.compile(r"tasks(\.\w+)+:[A-Za-z]\w*")
+"""``package.module:name`` of the suite's own tasks."""
+
+NOT_UPGRADED = (LookupError, TypeError, AttributeError, ValueError, RecursionError, SuiteError)
+"""What a document that is no record of an older schema is met with, whatever is wrong in it."""
 
 Former = tuple[str, int]
 """Id and attempt that a record's file was named after."""
@@ -77,7 +85,8 @@ def _numbered(attempts: list[tuple[dict[str, Any], Former]]) -> Iterator[tuple[d
     if len({former[1] for _, former in attempts}) == len(attempts):
         yield from sorted(attempts, key=lambda entry: entry[1][1])
         return
-    by_time = sorted(attempts, key=lambda entry: entry[0]["finished_at"])
+    # Those that ended in the same second keep the order of their files.
+    by_time = sorted(attempts, key=lambda entry: (entry[0]["finished_at"], entry[1]))
     for number, (document, former) in enumerate(by_time, start=1):
         yield {**document, "attempt": number}, former
 
@@ -170,6 +179,7 @@ def _checkpoint(scored: Mapping[str, Any] | None) -> Checkpoint | None:
 
 def _recipe(recipe: Mapping[str, Any], sentences: list[str], overrides: list[str]) -> ComposedRecipe | None:
     """The composed recipe in the types of today; None where it is not one."""
+    recipe = _registered(recipe)
     own = {
         "devices": recipe.get("devices") if "published_devices" in recipe else None,
         "batch_size": recipe.get("batch_size"),
@@ -180,7 +190,7 @@ def _recipe(recipe: Mapping[str, Any], sentences: list[str], overrides: list[str
         return ComposedRecipe.model_validate(
             {
                 "task": recipe["task"],
-                "adapter": recipe["adapter"],
+                "adapter": _ours(recipe["adapter"]),
                 "profile": recipe["profile"],
                 "scale": recipe["scale"],
                 "comparable": recipe["comparable"],
@@ -188,7 +198,7 @@ def _recipe(recipe: Mapping[str, Any], sentences: list[str], overrides: list[str
                 "student": _model(recipe["student"]),
                 "teacher": _model(recipe["teacher"]) if recipe.get("teacher") else None,
                 "method": method or None,
-                "data": recipe["data"],
+                "data": {**recipe["data"], "prepare": _ours(recipe["data"]["prepare"])},
                 "schedule": recipe["schedule"],
                 "devices": recipe.get("published_devices", recipe.get("devices", 1)),
                 "resources": {name: value for name, value in own.items() if value is not None},
@@ -197,6 +207,26 @@ def _recipe(recipe: Mapping[str, Any], sentences: list[str], overrides: list[str
         )
     except (KeyError, TypeError, ValidationError):
         return None
+
+
+def _registered(value: Any) -> Any:
+    """Settings in which classes of ours have the names that they are registered under, without modules."""
+    if isinstance(value, Mapping):
+        return {
+            key: item.rpartition(".")[2]
+            if key == "type" and isinstance(item, str) and item.startswith("tasks.")
+            else _registered(item)
+            for key, item in value.items()
+        }
+    return [_registered(item) for item in value] if isinstance(value, list) else value
+
+
+def _ours(python: str) -> str:
+    """Python that an older record names, where it is of ours; nobody else's is kept.
+
+    It is no part of what a run is, and nothing is ever imported for a record.
+    """
+    return python if _OURS.fullmatch(python) else "tasks.elsewhere:unknown"
 
 
 def _model(model: Mapping[str, Any]) -> dict[str, Any]:
@@ -234,16 +264,38 @@ def schema_of(content: bytes) -> int | None:
     return int(match[1]) if match else None
 
 
+def refuse_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of a JSON file; for `json.loads`, which would take the last of several values in silence.
+
+    Raises:
+        ValueError: a key stands in it twice.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"{printable(twice, 60)!r} stands in it twice")
+    return found
+
+
+class _Named(BaseModel, strict=True):
+    """As much of an older record as its file is named after."""
+
+    run_id: RunId
+    attempt: PositiveInt = 1
+
+
 def document_of(path: Path, content: bytes) -> dict[str, Any]:
     """The document in a file of an older schema.
 
     Raises:
         ValueError: it is no JSON object, or is named like another record.
+        RecursionError: it is nested deeper than any record.
     """
-    document = json.loads(content)
+    document = json.loads(content, object_pairs_hook=refuse_repeated)
     if not isinstance(document, dict):
         raise ValueError("not an object")
-    name = f"{document.get('run_id')}-{document.get('attempt', 1):02d}.json"
-    if path.name != name:
+    named = _Named.model_validate(document)
+    if path.name != (name := f"{named.run_id}-{named.attempt:02d}.json"):
         raise ValueError(f"holds the record that belongs into {name}")
     return document

@@ -318,10 +318,14 @@ def test_the_order_of_the_records_changes_nothing(paper, pair_records, record):
     assert len(texts) == 1
 
 
+FIRST, AGAIN, GONE = ("1" * 64, "2" * 64, "3" * 64)
+"""SHA-256 of weights."""
+
+
 def test_the_teacher_of_a_row_is_the_checkpoint_that_taught_it(paper, record, pair_records):
     first, again = (
         record("tiny-kd", "teacher", 0, top1=value, attempt=attempt, provenance={"weights_sha256": weights})
-        for attempt, value, weights in ((1, 73.6, "first"), (2, 73.0, "again"))
+        for attempt, value, weights in ((1, 73.6, FIRST), (2, 73.0, AGAIN))
     )
 
     def taught_by(weights):
@@ -335,11 +339,11 @@ def test_the_teacher_of_a_row_is_the_checkpoint_that_taught_it(paper, record, pa
         return row_of(build_frame([paper], [first, again, *runs], "mini"), "tiny-kd")["teacher_measured"]
 
     assert measured() == 73.6
-    assert measured("first", "first") == 73.6
-    assert measured("again", "again") == 73.0
-    assert measured("first", "again", "again") == pytest.approx(73.3)
+    assert measured(FIRST, FIRST) == 73.6
+    assert measured(AGAIN, AGAIN) == 73.0
+    assert measured(FIRST, AGAIN, AGAIN) == pytest.approx(73.3)
     # Of a checkpoint that nobody has measured, the run's own accuracy is all there is.
-    assert measured("gone") == 73.6
+    assert measured(GONE) == 73.6
 
 
 def test_a_metric_that_improves_by_falling_gains_by_falling(paper, seeds, tmp_path, monkeypatch):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import math
+import os
 import resource
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +29,7 @@ from suite.store.records import (
     standing_by_run,
     write_record,
 )
+from suite.store.summaries import read_summaries
 
 RUN = "0123456789abcdef"
 
@@ -154,7 +159,7 @@ def test_a_truncated_record_is_named_and_left_as_it_is(tmp_path, share):
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     before = contents(tmp_path)
     with pytest.raises(
-        SuiteError, match=r"damaged record .*; restore it from a copy or move it out"
+        SuiteError, match=r"(damaged record|is empty).*; restore it from a copy or move it out"
     ) as caught:
         read_all(tmp_path)
     assert str(path) in str(caught.value)
@@ -195,7 +200,7 @@ def test_a_copy_beside_the_original_does_not_count_a_run_twice(tmp_path):
 
 def test_what_cannot_be_read_is_one_line(tmp_path):
     (tmp_path / f"{RUN}-01.json").mkdir()
-    with pytest.raises(SuiteError, match=r"cannot be read \(Is a directory\)"):
+    with pytest.raises(SuiteError, match=r"is a folder, and no file; restore it"):
         read_all(tmp_path)
 
 
@@ -252,3 +257,100 @@ def test_the_garbage_collector_rests_while_records_are_read_and_works_again_afte
 
 def test_a_store_that_does_not_exist_is_empty(tmp_path):
     assert read_all(tmp_path / "nowhere") == []
+
+
+def no_links(*_: Any) -> None:
+    raise PermissionError(errno.EPERM, "Operation not permitted")
+
+
+def test_a_store_without_hard_links_takes_records_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "link", no_links)
+    check_writable(tmp_path / "records")
+    assert [write_record(tmp_path / "records", record()).attempt for _ in range(3)] == [1, 2, 3]
+    assert [read.attempt for read in read_all(tmp_path / "records")] == [1, 2, 3]
+
+
+def kill_between_name_and_content(folder: Path, written: Record) -> None:
+    """Leaves a store without links as a writer does that is killed with a name and nothing in it yet."""
+    child = os.fork()
+    if child == 0:
+        for name, fault in (("link", no_links), ("replace", lambda *_: os.kill(os.getpid(), signal.SIGKILL))):
+            setattr(os, name, fault)
+        try:
+            write_record(folder, written)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+def test_a_record_whose_writer_was_killed_is_found_and_its_number_is_not_used_again(tmp_path):
+    kill_between_name_and_content(tmp_path, record())
+    path = tmp_path / f"{RUN}-01.json"
+    assert path.read_bytes() == b""
+    (found,) = read_all(tmp_path)
+    assert (found.attempt, found.metrics) == (1, {"top1": 71.25})
+    assert read_record(path) == found
+    assert read_for_run(tmp_path, RUN) == [found]
+    assert read_summaries(tmp_path)[0].metrics == {"top1": 71.25}
+    assert write_record(tmp_path, record(metrics={"top1": 1.0})).attempt == 2
+    assert path.read_bytes() == b""
+    assert standing_by_run(read_all(tmp_path))[RUN] == found
+
+
+def test_an_empty_file_without_content_beside_it_is_damage_and_named(tmp_path):
+    kill_between_name_and_content(tmp_path, record())
+    for folder in tmp_path.glob(".*.tmp"):
+        shutil.rmtree(folder)
+    with pytest.raises(SuiteError, match=r"-01\.json: is empty; restore it"):
+        read_all(tmp_path)
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOSPC, errno.EDQUOT])
+def test_a_store_that_takes_no_record_is_refused_with_place_and_remedy(tmp_path, monkeypatch, number):
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    for name in ("link", "replace"):
+        monkeypatch.setattr(os, name, refuse)
+    with pytest.raises(SuiteError) as caught:
+        check_writable(tmp_path)
+    said = str(caught.value)
+    assert said.startswith(f"cannot write records to {tmp_path} ({os.strerror(number)}): ")
+    assert "SUITE_RESULTS" in said
+    assert ("make room" in said) == (number in (errno.ENOSPC, errno.EDQUOT))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_finished_record_without_a_finite_metric_is_a_failure_that_is_tried_again(tmp_path):
+    write_record(tmp_path, record(metrics={"mIoU": math.nan, "top1": 3.0}))
+    path = tmp_path / f"{RUN}-01.json"
+    before = path.read_bytes()
+    (read,) = read_all(tmp_path)
+    assert (read.status, read.error) == (
+        "failed",
+        "it was recorded as finished without a result: mIoU is nan",
+    )
+    assert [each.status for each in read_for_run(tmp_path, RUN)] == ["failed"]
+    assert [each.status for each in read_summaries(tmp_path)] == ["failed"]
+    better = write_record(tmp_path, record())
+    assert standing_by_run(read_all(tmp_path)) == {RUN: better}
+    assert path.read_bytes() == before
+
+
+def test_a_clock_that_went_back_does_not_change_which_attempt_stands(tmp_path):
+    first = write_record(tmp_path, record(finished_at="2026-11-01T10:00:00+00:00"))
+    write_record(tmp_path, record(metrics={"top1": 1.0}, finished_at="1970-01-01T00:00:00+00:00"))
+    assert standing_by_run(read_all(tmp_path)) == {RUN: first}
+    failed = record("f" * 16, status="failed", metrics={}, error="no")
+    for time in ("2026-11-01T10:00:00+00:00", "1970-01-01T00:00:00+00:00"):
+        latest = write_record(tmp_path, failed.model_copy(update={"finished_at": time}))
+    assert standing_by_run(read_all(tmp_path))["f" * 16] == latest
+
+
+def test_the_store_may_be_a_link_to_another_folder(tmp_path):
+    (tmp_path / "disk").mkdir()
+    store = tmp_path / "records"
+    store.symlink_to(tmp_path / "disk")
+    check_writable(store)
+    written = write_record(store, record())
+    assert read_all(store) == read_all(tmp_path / "disk") == [written]

@@ -60,13 +60,16 @@ def test_a_student_knows_its_teacher_under_the_new_id(store: Path):
 
 
 def test_import_paths_and_titles_of_an_older_record_do_not_count(store: Path):
-    ids = [record.run_id for record in read_all(store)]
-
     def rename(document: dict[str, Any]) -> None:
         document["recipe"]["adapter"] = "elsewhere.module:Adapter"
         document["recipe"]["data"]["prepare"] = "elsewhere.module:prepare"
         if document["recipe"]["method"]:
             document["recipe"]["method"]["title"] = "another title"
+        document["recipe"]["student"]["overrides"]["head"] = {"type": "tasks.heads.Head"}
+
+    for path in store.glob("*.json"):
+        edit(path, lambda document: document["recipe"]["student"]["overrides"].update(head={"type": "Head"}))
+    ids = [record.run_id for record in read_all(store)]
 
     for path in store.glob("*.json"):
         edit(path, rename)
@@ -111,6 +114,16 @@ def test_an_upgrade_that_was_interrupted_counts_no_record_twice_and_is_finished_
     rewrite_older(store)
     assert read_all(store) == records
     assert {path.name: path.read_bytes() for path in (store / "former").iterdir()} == originals
+
+
+def test_a_record_that_says_too_little_for_another_id_is_written_anew_in_its_place(store: Path):
+    path = sorted(store.glob("*.json"))[0]
+    edit(path, lambda document: document.update(recipe={}))
+    before, records = path.read_bytes(), read_all(store)
+    assert rewrite_older(store) == records
+    assert read_all(store) == records
+    assert json.loads(path.read_bytes())["schema_version"] == SCHEMA_VERSION
+    assert (store / "former" / path.name).read_bytes() == before
 
 
 def test_the_verb_says_what_it_did_and_moves_the_weights_of_the_runs(

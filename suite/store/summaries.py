@@ -1,0 +1,223 @@
+"""What reports need of every record, and an index that spares reading thousands of records for it.
+
+A summary is what lists and tables show of a record: all of it but the recipe, the protocol and the identity,
+which are nine tenths. The index is one file in the folder of the records with their summaries. It is never
+trusted over them: a summary counts as long as the file that it was made from is untouched, by size, times and
+number, and everything else is read from the record. Whatever is wrong with the index, it is as if there were
+none, and it is written anew once that is worth it. Results are the same with it and without.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from pydantic import TypeAdapter
+
+from suite import __version__
+from suite.contract import Arm, Departure, ServedClaim
+from suite.store.files import replacing
+from suite.store.plain_files import NotAPlainFileError, content_of
+from suite.store.records import (
+    SCHEMA_VERSION,
+    Choices,
+    Record,
+    Status,
+    read_files,
+    without_collector,
+)
+
+INDEX: Final = ".summaries"
+"""Name of the index in the folder of the records."""
+
+WORTH_AN_INDEX: Final = 1000
+"""Records that are read for want of a summary before the index is written anew: a quarter of a second."""
+
+_FORMAT: Final = [1, SCHEMA_VERSION, __version__]
+"""What an index begins with; raise the first number when a summary changes, or how it is made."""
+
+_SETTLED_NS: Final = 2 * 10**9
+"""Age of a file before its summary is kept: two changes within one tick of a clock leave the same times."""
+
+_LARGEST: Final = 2**31
+"""Bytes; no index is larger."""
+
+_CLAIMS: Final = TypeAdapter(list[ServedClaim])
+_DEPARTURES: Final = TypeAdapter(list[Departure])
+
+State: TypeAlias = tuple[int, int, int, int]
+"""Size, times of change of content and of the file, and number of a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What reports need of a record; attributes as those of `suite.store.records.Record`."""
+
+    run_id: str
+    series: str
+    attempt: int
+    former_ids: Sequence[str]
+    arm: Arm
+    profile: str
+    seed: int
+    repetition: int
+    status: Status
+    metrics: Mapping[str, float]
+    per_class: Mapping[str, Mapping[str, float]]
+    skipped: Mapping[str, int]
+    comparable: bool
+    error: str | None
+    finished_at: str
+    weights_sha256: str | None
+    taught_by: str | None
+    claims: Sequence[ServedClaim]
+    departures: Sequence[Departure]
+    environment: Mapping[str, str]
+    choices: Choices
+
+
+Evidence: TypeAlias = Record | Summary
+"""What reports are made of."""
+
+
+class _Shared:
+    """Parts that many records have in common: each is kept once, in the index and in memory.
+
+    Attributes:
+        texts: the parts as JSON, by their numbers.
+    """
+
+    _READERS = (
+        _CLAIMS.validate_json,
+        _DEPARTURES.validate_json,
+        json.loads,
+        lambda text: Choices(*json.loads(text)),
+    )
+
+    def __init__(self, texts: Iterable[str] = ()) -> None:
+        """Takes the parts of an index."""
+        self.texts = list(texts)
+        self._numbers = {text: number for number, text in enumerate(self.texts)}
+        self._read: dict[tuple[int, int], Any] = {}
+
+    def numbers(self, record: Record) -> list[int]:
+        """The numbers of the parts of a record, in the order of the last fields of `Summary`."""
+        parts = (
+            _CLAIMS.dump_json(record.claims).decode(),
+            _DEPARTURES.dump_json(record.departures).decode(),
+            json.dumps(record.environment),
+            json.dumps(record.choices),
+        )
+        return [self._number(text) for text in parts]
+
+    def _number(self, text: str) -> int:
+        number = self._numbers.setdefault(text, len(self.texts))
+        if number == len(self.texts):
+            self.texts.append(text)
+        return number
+
+    def parts(self, numbers: Iterable[int]) -> Iterator[Any]:
+        """The parts of these numbers."""
+        for position, number in enumerate(numbers):
+            if (position, number) not in self._read:
+                self._read[position, number] = self._READERS[position](self.texts[number])
+            yield self._read[position, number]
+
+
+Row: TypeAlias = list[Any]
+"""The fields of a summary in their order, with numbers in place of the shared parts."""
+
+_OWN = len(Summary.__dataclass_fields__) - len(_Shared._READERS)
+
+
+def _row(record: Record, shared: _Shared) -> Row:
+    own = [getattr(record, name) for name in list(Summary.__dataclass_fields__)[:_OWN]]
+    return own + shared.numbers(record)
+
+
+def _summary(row: Row, shared: _Shared) -> Summary:
+    return Summary(*row[:_OWN], *shared.parts(row[_OWN:]))
+
+
+def read_summaries(folder: Path) -> list[Summary]:
+    """Summaries of every record of a folder, ordered by run id and attempt.
+
+    Raises:
+        SuiteError: for the first record that cannot be read.
+    """
+    if not folder.is_dir():
+        return []
+    with without_collector():
+        return _read(folder)
+
+
+def _read(folder: Path) -> list[Summary]:
+    states = _states(folder)
+    kept, shared = _load(folder / INDEX, states)
+    summaries = [_summary(row, shared) for row in kept.values()]
+    formers = [(former, summary.finished_at) for summary in summaries for former in summary.former_ids]
+    unknown = sorted(folder / name for name in states.keys() - kept.keys())
+    settled = time.time_ns() - _SETTLED_NS
+    fresh: dict[str, Row] = {}
+    for path, record in read_files(unknown, formers):
+        row = _row(record, shared)
+        summaries.append(_summary(row, shared))
+        # No single file tells whether a record is as it was that is upgraded together with others.
+        if path is not None and max(states[path.name][1:3]) < settled:
+            fresh[path.name] = row
+    if len(fresh) >= WORTH_AN_INDEX:
+        _save(folder / INDEX, {name: (states[name], row) for name, row in (kept | fresh).items()}, shared)
+    return sorted(summaries, key=lambda summary: (summary.run_id, summary.attempt))
+
+
+def _states(folder: Path) -> dict[str, State]:
+    """The files of records in a folder."""
+    found = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(".json"):
+                found[entry.name] = _state(entry)
+    return found
+
+
+def _state(file: os.DirEntry[str]) -> State:
+    try:
+        now = file.stat()
+    except OSError:
+        # A link to nowhere, say: whoever reads it is told.
+        return (0, 0, 0, 0)
+    return (now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino)
+
+
+def _load(index: Path, states: Mapping[str, State]) -> tuple[dict[str, Row], _Shared]:
+    """The rows of an index whose files are as they were; none of an index that is not whole, or not ours."""
+    with contextlib.suppress(OSError, NotAPlainFileError, ValueError):
+        head, _, body = content_of(index, _LARGEST).partition(b"\n")
+        if head == _head(body):
+            content = json.loads(body)
+            rows = {
+                name: row
+                for name, (state, row) in content["records"].items()
+                if states.get(name) == tuple(state)
+            }
+            return rows, _Shared(content["texts"])
+    return {}, _Shared()
+
+
+def _save(index: Path, rows: Mapping[str, tuple[State, Row]], shared: _Shared) -> None:
+    """Writes an index; where that cannot be done, the store is read without one."""
+    body = json.dumps({"texts": shared.texts, "records": rows}).encode()
+    with contextlib.suppress(OSError), replacing(index) as aside:
+        aside.write_bytes(_head(body) + b"\n" + body)
+
+
+def _head(body: bytes) -> bytes:
+    """The first line of an index: by whom it was written, and that the rest of it is whole."""
+    return json.dumps([*_FORMAT, hashlib.sha256(body).hexdigest()]).encode()
