@@ -40,10 +40,10 @@ def _write(args: argparse.Namespace) -> bool:
     from suite.published.finding import find_paper, load_papers
     from suite.published.recipes import check_profile
     from suite.report import DEFAULT_FORMATS, DEFAULT_PROFILE, make_report, recorded_profiles
-    from suite.store.records import read_all
+    from suite.store.summaries import read_summaries
 
     papers = [find_paper(args.paper)] if args.paper else list(load_papers().values())
-    records = read_all(records_dir())
+    records = read_summaries(records_dir())
     folder = args.output or results_dir()
     formats = [args.format] if args.format else DEFAULT_FORMATS
     deviates = False

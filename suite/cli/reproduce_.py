@@ -180,9 +180,9 @@ def _print_tables(papers: list[str], profile: str) -> bool:
     from suite.paths import records_dir, results_dir
     from suite.published.finding import find_paper
     from suite.report import make_report
-    from suite.store.records import read_all
+    from suite.store.summaries import read_summaries
 
-    records = read_all(records_dir())
+    records = read_summaries(records_dir())
     deviates = False
     for paper in papers:
         report = make_report(find_paper(paper), records, profile)

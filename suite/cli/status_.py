@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from suite.store.summaries import Evidence
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,46 +22,61 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         SuiteError: a record cannot be read.
     """
-    from rich.table import Table
-
     from suite.cli.selection import console
-    from suite.evidence.gathered import Measured, measured_arms
-    from suite.evidence.served import claims_served
+    from suite.errors import printable
+    from suite.evidence.served import known_trainings
     from suite.paths import records_dir, work_dir
-    from suite.published.finding import load_papers
-    from suite.report import recorded_profiles
-    from suite.store.records import read_all, standing_by_run
+    from suite.store.records import standing_by_run
     from suite.store.run_folders import RunFolder
+    from suite.store.summaries import read_summaries
 
     out = console()
-    standing = standing_by_run(read_all(records_dir())).values()
-    table = Table(box=None, pad_edge=False)
-    for heading in ("paper", "profile", "finished", "failed", "blocked", "claims finished"):
-        table.add_column(heading)
-    for paper in load_papers().values():
-        judged = [claim for claim in paper.claims if claim.judged]
-        ids = {claim.id for claim in judged}
-        for profile in recorded_profiles(paper, standing):
-            own = [
-                record
-                for record in standing
-                if record.profile == profile and any(claim in ids for claim, *_ in claims_served(record))
-            ]
-            count = {
-                name: sum(record.status == name for record in own)
-                for name in ("finished", "failed", "blocked")
-            }
-            arms = measured_arms(own, profile)
-            finished = sum(
-                arms.get((claim.id, claim.kind.arm, ()), Measured()).status == "finished" for claim in judged
-            )
-            table.add_row(paper.id, profile, *map(str, count.values()), f"{finished} of {len(judged)}")
+    standing = list(standing_by_run(read_summaries(records_dir())).values())
+    table = _recorded(standing)
     out.print(table if table.row_count else "No records yet: start with 'make reproduce PAPER=nkd'.")
     folders = sorted((work_dir() / "runs").glob("*"))
     running = [folder.name for folder in folders if RunFolder(work_dir(), folder.name).is_running()]
-    out.print(f"\nIn progress: {', '.join(running) if running else 'nothing'}.", soft_wrap=True)
+    named = ", ".join(printable(name) for name in running)
+    out.print(f"\nIn progress: {named or 'nothing'}.", soft_wrap=True)
+    trainings = known_trainings()
     for record in standing:
         if record.status != "finished":
-            claims = ", ".join(dict.fromkeys(claim for claim, *_ in claims_served(record)))
-            out.print(f"{record.status}: {record.run_id} ({claims}): {record.error}", soft_wrap=True)
+            claims = ", ".join(dict.fromkeys(claim for claim, *_ in trainings.served_by(record)))
+            why = printable(record.error or "no error recorded")
+            out.print(f"{record.status}: {record.run_id} ({claims}): {why}", soft_wrap=True)
     return 0
+
+
+def _recorded(standing: Sequence[Evidence]) -> Table:
+    """How many runs of each paper and profile have ended how, and how many claims that finishes."""
+    from collections import Counter
+
+    from rich.table import Table
+
+    from suite.evidence.gathered import Measured, measured_arms
+    from suite.evidence.served import known_trainings
+    from suite.published.finding import load_papers
+
+    papers, trainings = load_papers(), known_trainings()
+    paper_of = {claim.id: paper.id for paper in papers.values() for claim in paper.claims}
+    judged = {claim.id for paper in papers.values() for claim in paper.claims if claim.judged}
+    runs: dict[tuple[str, str], Counter[str]] = {}
+    for record in standing:
+        claims = {claim for claim, *_ in trainings.served_by(record) if claim in paper_of}
+        counting = {paper_of[claim] for claim in claims & judged}
+        for paper in {paper_of[claim] for claim in claims}:
+            runs.setdefault((paper, record.profile), Counter())[record.status] += paper in counting
+    arms = {profile: measured_arms(standing, profile) for profile in {profile for _, profile in runs}}
+    table = Table(box=None, pad_edge=False)
+    for heading in ("paper", "profile", "finished", "failed", "blocked", "claims finished"):
+        table.add_column(heading)
+    order = {paper: number for number, paper in enumerate(papers)}
+    for paper, profile in sorted(runs, key=lambda key: (order[key[0]], key[1])):
+        counts = (runs[paper, profile][status] for status in ("finished", "failed", "blocked"))
+        own = [claim for claim in papers[paper].claims if claim.judged]
+        done = sum(
+            arms[profile].get((claim.id, claim.kind.arm, ()), Measured()).status == "finished"
+            for claim in own
+        )
+        table.add_row(paper, profile, *map(str, counts), f"{done} of {len(own)}")
+    return table

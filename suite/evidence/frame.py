@@ -19,7 +19,7 @@ from suite.published.claims import Claim, Metric, Paper, Quoted
 from suite.published.metrics import find_metric
 from suite.published.names import MetricName
 from suite.published.priors import find_prior, why_absent
-from suite.store.records import Record
+from suite.store.summaries import Evidence
 from suite.verdicts import (
     BLOCKED,
     GainVerdict,
@@ -113,7 +113,7 @@ _NUMBERS: Final = (
 _NOTHING: Final = Measured()
 
 
-def build_frame(papers: Iterable[Paper], records: Iterable[Record], profile: str) -> pd.DataFrame:
+def build_frame(papers: Iterable[Paper], records: Iterable[Evidence], profile: str) -> pd.DataFrame:
     """Builds the frame behind every report.
 
     Args:
@@ -130,9 +130,9 @@ def build_frame(papers: Iterable[Paper], records: Iterable[Record], profile: str
         {claim.id: claim for paper in papers for claim in paper.claims},
         measured_arms(records, profile),
         {
-            record.provenance.weights_sha256: record
+            record.weights_sha256: record
             for record in records
-            if record.status == "finished" and record.provenance.weights_sha256
+            if record.status == "finished" and record.weights_sha256
         },
     )
     rows: list[dict[str, Any]] = []
@@ -169,7 +169,7 @@ class _Known:
 
     claims: Mapping[str, Claim]
     arms: Arms
-    checkpoints: Mapping[str, Record]
+    checkpoints: Mapping[str, Evidence]
 
     def arm(self, claim: Claim, name: Arm, variant: tuple[str, ...] = ()) -> Measured:
         """What was measured of an arm; a variant's arm is the claim's own where no override touches it."""
@@ -190,10 +190,7 @@ class _Known:
         A teacher whose weights were lost and made again on another machine is the same run, and another
         checkpoint.
         """
-        taught = {
-            run.provenance.teacher.weights_sha256 if run.provenance.teacher else None
-            for run in self.arm(claim, "distilled", variant).finished
-        }
+        taught = {run.taught_by for run in self.arm(claim, "distilled", variant).finished}
         if taught and taught <= self.checkpoints.keys():
             return Measured(tuple(self.checkpoints[str(weights)] for weights in sorted(map(str, taught))))
         return self.arm(claim, "teacher", variant)

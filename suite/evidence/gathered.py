@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from suite.evidence.served import ClaimArm, known_trainings
-from suite.store.records import Record, standing_by_run
+from suite.store.records import standing_by_run
+from suite.store.summaries import Evidence
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,9 @@ class Measured:
             latest first.
     """
 
-    runs: tuple[Record, ...] = ()
-    repeated: tuple[Record, ...] = ()
-    older: tuple[Record, ...] = ()
+    runs: tuple[Evidence, ...] = ()
+    repeated: tuple[Evidence, ...] = ()
+    older: tuple[Evidence, ...] = ()
 
     @property
     def status(self) -> str:
@@ -32,7 +33,7 @@ class Measured:
         return next((status for status in ("failed", "blocked", "finished") if status in found), "not run")
 
     @property
-    def finished(self) -> tuple[Record, ...]:
+    def finished(self) -> tuple[Evidence, ...]:
         """The finished runs."""
         return tuple(run for run in self.runs if run.status == "finished")
 
@@ -84,7 +85,7 @@ class Measured:
 
     def history(self, metric: str) -> list[str]:
         """What earlier series measured, the latest first: ``20.00 (2 runs, 2026-11-01)``."""
-        series: dict[str, list[Record]] = {}
+        series: dict[str, list[Evidence]] = {}
         for run in self.older:
             if math.isfinite(run.metrics.get(metric, math.nan)):
                 series.setdefault(run.series, []).append(run)
@@ -108,7 +109,7 @@ Arms = Mapping[ClaimArm, Measured]
 """Arm of a claim -> what was measured."""
 
 
-def measured_arms(records: Iterable[Record], profile: str) -> Arms:
+def measured_arms(records: Iterable[Evidence], profile: str) -> Arms:
     """Finds for every claim and arm the records that count.
 
     A record counts for the claims that it serves (`suite.evidence.served`). Where several series (runs that
@@ -120,20 +121,20 @@ def measured_arms(records: Iterable[Record], profile: str) -> Arms:
         profile: only records of this profile.
     """
     trainings = known_trainings()
-    served: dict[ClaimArm, dict[str, list[Record]]] = {}
+    served: dict[ClaimArm, dict[str, list[Evidence]]] = {}
     for record in standing_by_run(record for record in records if record.profile == profile).values():
         for entry in trainings.served_by(record):
             served.setdefault(entry, {}).setdefault(record.series, []).append(record)
     return {key: _newest_series(by_series) for key, by_series in served.items()}
 
 
-def _newest_series(by_series: dict[str, list[Record]]) -> Measured:
+def _newest_series(by_series: dict[str, list[Evidence]]) -> Measured:
     def age(series: str) -> tuple[str, str]:
         return max(record.finished_at for record in by_series[series]), series
 
     newest, *before = sorted(by_series, key=age, reverse=True)
-    runs: dict[int, Record] = {}
-    repeated: list[Record] = []
+    runs: dict[int, Evidence] = {}
+    repeated: list[Evidence] = []
     for record in sorted(by_series[newest], key=lambda record: (record.seed, record.repetition)):
         standing = runs.get(record.seed)
         if standing is None or standing.status != "finished":

@@ -7,8 +7,8 @@ listed one would otherwise stay without its number, for a finished run is never 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from suite.catalogue import Catalogue, current
 from suite.contract import Arm
@@ -16,7 +16,8 @@ from suite.planning.plan import arms
 from suite.published.claims import Claim
 from suite.published.finding import load_papers
 from suite.published.recipes import Recipe, read_recipes
-from suite.store.records import Record
+from suite.store.records import Choices
+from suite.store.summaries import Evidence
 
 ClaimArm = tuple[str, Arm, tuple[str, ...]]
 """Id of a claim, one of its arms, and the overrides that make a variant of it; the claim's own has none."""
@@ -36,19 +37,28 @@ class Trainings:
 
     recipes: Mapping[ClaimArm, Recipe]
     arms: Mapping[Recipe, list[ClaimArm]]
+    _known: dict[tuple[object, ...], list[ClaimArm]] = field(default_factory=dict, repr=False, compare=False)
 
-    def served_by(self, record: Record) -> list[ClaimArm]:
+    def served_by(self, record: Evidence) -> list[ClaimArm]:
         """The claims that a record serves, each with the arm it fills: first those that it lists.
 
         Claims of today that need the very training of a listed one are served too; a variant serves only
         the claims that it lists.
         """
-        listed: list[ClaimArm] = [(entry.claim, entry.arm, entry.variant) for entry in record.claims]
-        trained = dict.fromkeys(self.recipes[entry] for entry in listed if entry in self.recipes)
-        same = [entry for recipe in trained if _is_of(record, recipe) for entry in self.arms[recipe]]
+        listed = tuple([(entry.claim, entry.arm, entry.variant) for entry in record.claims])
+        choices = record.choices
         # A student is trained with any seed, a teacher with one.
-        teaches = record.seed == record.recipe.get("teacher_seed")
-        return list(dict.fromkeys(listed + [entry for entry in same if teaches or entry[1] != "teacher"]))
+        teaches = record.seed == choices.teacher_seed
+        # Thousands of records list the same claims.
+        key = (listed, choices, teaches)
+        if key not in self._known:
+            self._known[key] = self._served(listed, choices, teaches)
+        return self._known[key]
+
+    def _served(self, listed: Sequence[ClaimArm], choices: Choices, teaches: bool) -> list[ClaimArm]:
+        trained = dict.fromkeys(self.recipes[entry] for entry in listed if entry in self.recipes)
+        same = [entry for recipe in trained if _is_of(choices, recipe) for entry in self.arms[recipe]]
+        return list(dict.fromkeys([*listed, *(entry for entry in same if teaches or entry[1] != "teacher")]))
 
 
 def find_trainings(claims: Iterable[Claim], recipes: Mapping[str, Recipe]) -> Trainings:
@@ -73,7 +83,7 @@ def find_trainings(claims: Iterable[Claim], recipes: Mapping[str, Recipe]) -> Tr
     return Trainings(found, sharing)
 
 
-def claims_served(record: Record) -> list[ClaimArm]:
+def claims_served(record: Evidence) -> list[ClaimArm]:
     """The claims of today's papers that a record serves; see `Trainings.served_by`."""
     return known_trainings().served_by(record)
 
@@ -89,12 +99,10 @@ def _trainings_of(catalogue: Catalogue) -> Trainings:
     return find_trainings(claims, read_recipes(*catalogue))
 
 
-def _is_of(record: Record, recipe: Recipe) -> bool:
+def _is_of(choices: Choices, recipe: Recipe) -> bool:
     """Whether a run was made of the choices of a recipe.
 
     It was not where a claim was given another recipe since: then it counts for that claim, which lists it,
     and for no other.
     """
-    task, *parts = (record.recipe.get(key) for key in ("task", "student", "teacher", "method"))
-    names = [part["name"] if part else None for part in parts]
-    return [task, *names] == [recipe.task, recipe.student, recipe.teacher, recipe.method]
+    return choices[:4] == (recipe.task, recipe.student, recipe.teacher, recipe.method)

@@ -21,7 +21,7 @@ from suite.published.finding import find_paper
 from suite.report.layout import Page
 from suite.report.page import build_page
 from suite.store.files import write
-from suite.store.records import Record, read_all
+from suite.store.summaries import Evidence, read_summaries
 from suite.verdicts import DEVIATIONS, GAIN_LARGER, GAIN_SMALLER, LOSS
 
 FORMATS: Final = {"markdown": "md", "csv": "csv", "html": "html"}
@@ -78,7 +78,7 @@ class Report:
         return paths
 
 
-def make_report(paper: Paper, records: Sequence[Record], profile: str = DEFAULT_PROFILE) -> Report:
+def make_report(paper: Paper, records: Sequence[Evidence], profile: str = DEFAULT_PROFILE) -> Report:
     """Builds the report of a paper.
 
     The files of the default profile are named after the paper, those of another also after the profile, so
@@ -89,7 +89,7 @@ def make_report(paper: Paper, records: Sequence[Record], profile: str = DEFAULT_
     return Report(name, frame, build_page(paper, frame, records, profile))
 
 
-def recorded_profiles(paper: Paper, records: Iterable[Record]) -> list[str]:
+def recorded_profiles(paper: Paper, records: Iterable[Evidence]) -> list[str]:
     """The profiles with records of a paper, in the order of the alphabet."""
     claims, trainings = {claim.id for claim in paper.claims}, known_trainings()
     return sorted(
@@ -105,7 +105,7 @@ def write_reports(
     paper: str,
     profile: str = DEFAULT_PROFILE,
     output_dir: Path | None = None,
-    records: Sequence[Record] | None = None,
+    records: Sequence[Evidence] | None = None,
     formats: Sequence[str] = DEFAULT_FORMATS,
 ) -> list[Path]:
     """Writes the report of one paper, for example after every finished run.
@@ -124,5 +124,5 @@ def write_reports(
         SuiteError: the paper is unknown, or a record cannot be read.
         OSError: the folder cannot be written to; files that stood there are untouched.
     """
-    store = read_all(records_dir()) if records is None else records
+    store = read_summaries(records_dir()) if records is None else records
     return make_report(find_paper(paper), store, profile).write(output_dir or results_dir(), formats)

@@ -5,6 +5,7 @@ Nothing here depends on the time or the machine of the report: the same records 
 
 from __future__ import annotations
 
+import shlex
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +15,7 @@ import pandas as pd
 
 from suite.catalogue import current
 from suite.contract import Arm
+from suite.errors import printable
 from suite.evidence.frame import rows_of
 from suite.evidence.gathered import Arms, Measured, measured_arms
 from suite.published.claims import Claim, Paper
@@ -34,7 +36,7 @@ from suite.report.cells import (
 from suite.report.layout import Grid, Line, Page, Section
 from suite.report.tables import PublishedTables
 from suite.report.variants import variant_sections
-from suite.store.records import Record
+from suite.store.summaries import Evidence
 from suite.verdicts import DEVIATIONS, INCONCLUSIVE, STANDARD_RUNS
 
 EMBEDDED_OPENING: Final = (
@@ -92,10 +94,10 @@ _FACTS: Final = {
     "os": "operating system",
     "commit": "commit",
 }
-"""Key in the provenance of a record, at its top or in one of its groups -> the fact as printed."""
+"""Key in the environment of a record -> the fact as printed."""
 
 
-def build_page(paper: Paper, frame: pd.DataFrame, records: Iterable[Record], profile: str) -> Page:
+def build_page(paper: Paper, frame: pd.DataFrame, records: Iterable[Evidence], profile: str) -> Page:
     """Words the report of one paper.
 
     Args:
@@ -120,7 +122,7 @@ def build_page(paper: Paper, frame: pd.DataFrame, records: Iterable[Record], pro
     )
 
 
-def _chapters(paper: Paper, rows: Sequence[Row], arms: Arms, used: Sequence[Record]) -> Iterator[Section]:
+def _chapters(paper: Paper, rows: Sequence[Row], arms: Arms, used: Sequence[Evidence]) -> Iterator[Section]:
     """What follows the published tables; a chapter with nothing in it is left out."""
     judged = [row for row in rows if row["origin"] == "claim"]
     details = tuple(_detail(row) for row in judged if row["verdict"] in {*DEVIATIONS, INCONCLUSIVE})
@@ -172,7 +174,7 @@ def _class_cell(values: list[float]) -> str:
     return spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
 
 
-def environment(records: Iterable[Record]) -> Iterator[tuple[str, str]]:
+def environment(records: Iterable[Evidence]) -> Iterator[tuple[str, str]]:
     """What the records were made with: each fact with its distinct values, the most frequent first.
 
     Args:
@@ -180,17 +182,14 @@ def environment(records: Iterable[Record]) -> Iterator[tuple[str, str]]:
     """
     seen: dict[str, Counter[str]] = {key: Counter() for key in _FACTS}
     for record in records:
-        provenance = record.provenance.model_dump()
-        for group in (provenance, *(value for value in provenance.values() if isinstance(value, dict))):
-            for key in seen.keys() & group.keys():
-                if group[key] is not None and not isinstance(group[key], dict):
-                    seen[key][str(group[key])] += 1
+        for key in seen.keys() & record.environment.keys():
+            seen[key][record.environment[key]] += 1
     for key, values in seen.items():
         if values:
             yield _FACTS[key], ", ".join(sorted(values, key=lambda value: (-values[value], value)))
 
 
-def _used(paper: Paper, arms: Arms) -> list[Record]:
+def _used(paper: Paper, arms: Arms) -> list[Evidence]:
     """The finished records that the frame of a paper rests on, each once."""
     claims = {claim.id for claim in paper.claims}
     runs = {
@@ -207,8 +206,9 @@ def _commands(paper: str, profile: str, rows: Sequence[Row]) -> tuple[str, ...]:
     counts = [row["n"] or 0 for row in rows if row["origin"] == "claim"]
     seeds = max(counts, default=0) or STANDARD_RUNS
     # A paper from outside of the checkout has to be named with its folder.
-    outside = "".join(f" --papers {folder}" for folder in current().outside if folder.name == paper)
-    arguments = f" ARGS='{outside.strip()}'" if outside else ""
+    folders = [folder for folder in current().outside if folder.name == paper]
+    outside = "".join(f" --papers {shlex.quote(printable(folder))}" for folder in folders)
+    arguments = f" ARGS={shlex.quote(outside.strip())}" if outside else ""
     return (
         f"make reproduce PAPER={paper} PROFILE={profile} SEEDS={seeds}{arguments}",
         f"python -m suite reproduce --paper {paper} --profile {profile} --seeds {seeds}{outside}",

@@ -15,7 +15,7 @@ from suite.published.checks import read_papers
 from suite.report import Report, make_report, recorded_profiles
 from suite.report.caption import is_own_result, pair_gains, signs
 from suite.report.cells import Row, gain_cell, p_value, pair_cell, percent, signed
-from suite.store.records import read_all
+from suite.store.summaries import read_summaries
 from suite.verdicts import sign_test
 
 README = ROOT / "README.md"
@@ -37,7 +37,7 @@ _HEADINGS = (
 
 def reference_reports() -> list[Report]:
     """The report of each paper and profile that the reference records serve."""
-    records = read_all(REFERENCE / "records")
+    records = read_summaries(REFERENCE / "records")
     return [
         make_report(paper, records, profile)
         for paper in read_papers(BASELINES).values()
@@ -50,7 +50,7 @@ def reference_rows(profile: str = "mini") -> list[Row]:
 
     What was not run yet is missing here; the tables of the papers show it.
     """
-    records = read_all(REFERENCE / "records")
+    records = read_summaries(REFERENCE / "records")
     rows = rows_of(build_frame(read_papers(BASELINES).values(), records, profile))
     return [row for row in rows if is_own_result(row) and row["main"] and row["gain"] is not None]
 

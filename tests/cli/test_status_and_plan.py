@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from suite.cli import VERBS, main
+from suite.errors import printable
 from suite.paths import ROOT
 from suite.planning.plan import make_plan
 from suite.store.records import Record, write_record
@@ -183,10 +184,10 @@ def test_status_of_nothing_says_how_to_start(folders, capsys):
     ]
 
 
-def test_status_counts_by_paper_and_prints_errors_as_they_are(folders, capsys):
+def test_status_counts_by_paper_and_prints_errors_in_one_line(folders, capsys):
     store = folders / "results" / "records"
     write_record(store, record_of("nkd-resnet18-student"))
-    error = "RuntimeError: [enforce fail at a.cc:3] . [/red] " + "very long " * 40 + "end"
+    error = "RuntimeError: [enforce fail at a.cc:3] . [/red] " + "very \x1b[31mlong " * 40 + "end"
     failed = record_of("nkd-resnet50-teacher", status="failed", metrics={}, error=error)
     write_record(store, failed)
     write_record(store, failed)
@@ -198,7 +199,7 @@ def test_status_counts_by_paper_and_prints_errors_as_they_are(folders, capsys):
     (shown,) = [line for line in lines if line.startswith("failed: ")]
     assert shown.startswith(f"failed: {failed.run_id} (")
     assert "nkd-resnet50-teacher" in shown
-    assert shown.endswith(error)
+    assert shown.endswith(printable(error))
 
 
 def test_status_names_the_runs_that_are_being_trained(folders, capsys):

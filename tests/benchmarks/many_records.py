@@ -1,0 +1,106 @@
+"""How long, and with how much memory, the suite reads a store of very many records.
+
+Run as ``python -m tests.benchmarks.many_records``. It derives records from those of ``results/reference``:
+copies with other ids, each a series of its own or another seed of the same. Then it prints what a first
+reading costs, which writes the index, and what the next ones do: seconds by the clock and of the processor,
+and the peak of the memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from suite.paths import REFERENCE, ROOT
+from suite.store.summaries import INDEX
+
+_CALL = """
+import json, resource, sys, time
+started = time.perf_counter()
+from suite.cli import main
+status = main(sys.argv[1:])
+used = resource.getrusage(resource.RUSAGE_SELF)
+seconds = time.perf_counter() - started
+print(json.dumps([status, seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024]), file=sys.stderr)
+"""
+
+
+def copies(kind: str) -> Iterator[dict[str, Any]]:
+    """Reference records, then copies of them without an end.
+
+    Args:
+        kind: `series`, where each copy is of an earlier series, or `seeds`, where it is another seed.
+    """
+    originals = [json.loads(path.read_bytes()) for path in sorted((REFERENCE / "records").glob("*.json"))]
+    yield from originals
+    number = 0
+    while True:
+        number += 1
+        for document in originals:
+            copy = {**document, "run_id": _id(document["run_id"], number), "former_ids": []}
+            if kind == "series":
+                copy["series"] = _id(document["series"], number)
+                copy["finished_at"] = f"2025-{number % 12 + 1:02d}-{number % 28 + 1:02d}T00:00:00+00:00"
+            else:
+                copy["seed"] = document["seed"] + 3 * number
+            yield copy
+
+
+def _id(old: str, number: int) -> str:
+    return hashlib.sha256(f"{old} {number}".encode()).hexdigest()[:16]
+
+
+def write_store(folder: Path, count: int, kind: str) -> None:
+    """Writes a store of so many records."""
+    folder.mkdir(parents=True)
+    for document, _ in zip(copies(kind), range(count), strict=False):
+        path = folder / f"{document['run_id']}-{document['attempt']:02d}.json"
+        path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def measure(folder: Path, *words: str) -> str:
+    """Runs a verb in a process of its own, and says what that took."""
+    environment = {
+        **os.environ,
+        "SUITE_RESULTS": str(folder / "results"),
+        "SUITE_WORK": str(folder / "work"),
+        "PYTHONPATH": str(ROOT),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", _CALL, *words], env=environment, capture_output=True, text=True, check=True
+    )
+    status, seconds, processor, memory = json.loads(done.stderr.splitlines()[-1])
+    return f"{seconds:7.1f} s, {processor:6.1f} s of a core, {memory:6.0f} MiB, status {status}"
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=50_000, metavar="N")
+    parser.add_argument("--kind", choices=["series", "seeds"], default="series")
+    parser.add_argument("--folder", type=Path, help="where to write the store (default: a temporary folder)")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=args.folder) as name:
+        folder = Path(name)
+        records = folder / "results" / "records"
+        write_store(records, args.count, args.kind)
+        output = str(folder / "tables")
+        for title, words in (
+            ("status, no index", ("status",)),
+            ("status", ("status",)),
+            ("report", ("report", "--output", output)),
+        ):
+            print(f"{args.count} records, {title:<17}{measure(folder, *words)}", flush=True)
+        print(f"The index has {(records / INDEX).stat().st_size / 2**20:.0f} MiB.")
+
+
+if __name__ == "__main__":
+    main()
