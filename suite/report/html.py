@@ -7,7 +7,7 @@ from typing import Final
 
 import jinja2
 
-from suite.report.layout import NOTES, Page
+from suite.report.layout import NOTES, Page, plain
 
 _TEMPLATE: Final = "page.html.j2"
 _TONES: Final = {
@@ -29,7 +29,12 @@ _TONES: Final = {
 def to_html(page: Page) -> str:
     """Sets a page as HTML; every string of the page is escaped."""
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    template = jinja2.Environment(loader=loader, autoescape=True, keep_trailing_newline=True).get_template(
-        _TEMPLATE
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, keep_trailing_newline=True, finalize=_without_controls
     )
-    return template.render(page=page, notes=NOTES, tones=_TONES)
+    return environment.get_template(_TEMPLATE).render(page=page, notes=NOTES, tones=_TONES)
+
+
+def _without_controls(value: object) -> object:
+    # What a macro of the template has made is markup, and escaped already.
+    return plain(value) if isinstance(value, str) and not hasattr(value, "__html__") else value

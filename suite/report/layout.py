@@ -5,8 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from suite.errors import printable
+
 NOTES: Final = "notes"
 """Heading of a last column that holds the footnotes of the lines."""
+
+_LONGEST: Final = 10_000
+"""Characters of a text of a report; no published discrepancy takes as many."""
+
+
+def plain(text: str) -> str:
+    """A text without control characters, each of its lines by itself."""
+    return "\n".join(printable(line, _LONGEST) for line in text.split("\n"))
 
 
 @dataclass(frozen=True)

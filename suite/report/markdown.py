@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from typing import Final
 
-from suite.report.layout import NOTES, Grid, Page
+from suite.report.layout import NOTES, Grid, Page, plain
+
+_MARKUP: Final = re.compile(r"[\\`|\[\]]")
+"""What ends a table cell, or begins code, a link, an image or a footnote."""
 
 
 def to_markdown(page: Page) -> str:
@@ -59,4 +64,4 @@ def _table(grid: Grid) -> Iterator[str]:
 
 def _text(text: str) -> str:
     """Text that can stand in a table cell: one line, nothing that Markdown or HTML would take for its own."""
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+    return _MARKUP.sub(r"\\\g<0>", plain(" ".join(text.split()))).replace("<", "&lt;")
