@@ -14,7 +14,8 @@ from torch import Tensor
 
 import tasks.data.detection
 import tasks.networks.backbones
-import tasks.networks.deformable  # noqa: F401  (registers its layers and heads)
+import tasks.networks.deformable
+import tasks.networks.on_gpu  # noqa: F401  (they register what detectors are built of)
 from suite.contract import StoredClass
 from tasks.adapters.dense import DenseAdapter
 from tasks.distillation.taps import Depth

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from suite.datasets.archives import unfinished_name
+from suite.datasets.archives import appearing_whole
 from suite.errors import SuiteError
 from suite.store.plain_files import NotAPlainFileError, append_to, content_of, refuse_link
 
@@ -53,10 +53,17 @@ def test_nothing_is_written_through_a_link(tmp_path: Path):
     assert other.read_text(encoding="utf-8") == "precious"
 
 
-def test_a_link_where_data_are_unpacked_or_built_is_refused(tmp_path: Path):
+def test_a_link_where_a_file_is_unpacked_is_replaced_and_never_followed(tmp_path: Path):
     other = tmp_path / "thesis"
-    other.mkdir()
+    other.write_bytes(b"of years")
     (tmp_path / ".labels.unfinished").symlink_to(other)
-    with pytest.raises(SuiteError, match=r"\.labels\.unfinished is a symbolic link"):
-        unfinished_name(tmp_path / "labels")
-    refuse_link(tmp_path / "labels.unfinished")
+    with appearing_whole(tmp_path / "labels") as unfinished:
+        unfinished.write_bytes(b"labels")
+    assert (tmp_path / "labels").read_bytes() == b"labels"
+    assert other.read_bytes() == b"of years"
+
+
+def test_a_link_where_data_are_built_is_refused(tmp_path: Path):
+    (tmp_path / "labels.unfinished").symlink_to(tmp_path)
+    with pytest.raises(SuiteError, match=r"labels\.unfinished is a symbolic link"):
+        refuse_link(tmp_path / "labels.unfinished")
