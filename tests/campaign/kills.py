@@ -1,0 +1,116 @@
+"""SIGKILL, of one process or of all, at any moment; then the same command goes on."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from tests.campaign import oracles
+from tests.campaign.experiment import Case, Drawn, Finding, Place, Tried, found
+from tests.campaign.training import (
+    WRITES,
+    Planted,
+    Running,
+    Scene,
+    command,
+    data_of,
+    recovers,
+    undisturbed,
+    wait_until,
+)
+
+_APPEARING = (
+    *("results/records/.*", "results/records/*.json", "work/runs/*/lock", "work/runs/*/resume.pth"),
+    *("work/runs/*/.*", "work/runs/*/weights.pth", "results/*.md", "work/workers.log"),
+)
+"""What tells a moment: as soon as it is there, a process dies."""
+
+
+class Kills(Drawn):
+    """Kills one to three times, each time in a command that goes on from the last, and lets the last one end."""
+
+    name = "kills"
+    lane = "training"
+    share = 5.0
+    unit = "kills"
+    target = 100
+
+    def prepare(self, place: Place) -> None:
+        """Trains once, undisturbed."""
+        undisturbed(place, "alone")
+
+    def draw(self, random: random.Random) -> Case:
+        """Who is killed, and when."""
+        which = "distilled" if random.random() < 0.15 else "alone"
+        return {
+            "which": which,
+            "kills": [_draw_kill(random) for _ in range(random.choice((1, 2, 2, 3)))],
+            "builds data": random.random() < 0.05,
+        }
+
+    def replay(self, case: Case, place: Place) -> Tried:
+        """Kills as the case says."""
+        which = str(case["which"])
+        expected = undisturbed(place, which)
+        scene = Scene.fresh(place, None if case["builds data"] else data_of(place))
+        count: Counter[str] = Counter()
+        findings: list[Finding] = []
+        for kill in case["kills"]:
+            findings += _killed(scene, which, kill, expected.seconds, count)
+        findings += recovers(scene, which, expected)
+        return found(findings, case, count)
+
+
+def _draw_kill(random: random.Random) -> dict[str, Any]:
+    whom = random.choice(("engine", "worker", "server", "all"))
+    how = random.random()
+    if how < 0.4:
+        return {"whom": whom, "at": round(random.uniform(0.0, 1.1), 3)}
+    if how < 0.65:
+        return {"whom": whom, "appears": random.choice(_APPEARING), "after": random.choice((0, 0, 0.002, 0.01, 0.1))}
+    role = random.choice(("worker", "worker", "engine"))
+    return {"role": role, "write": random.randint(1, 90 if role == "worker" else 40), "all": random.random() < 0.5}
+
+
+def _killed(
+    scene: Scene, which: str, kill: dict[str, Any], seconds: float, count: Counter[str]
+) -> Iterator[Finding]:
+    """One command that a process of is killed."""
+    planted = None
+    if "write" in kill:
+        planted = Planted(str(kill["role"]), WRITES, int(kill["write"]), "kill all" if kill["all"] else "kill")
+    running = scene.start(*command(which), planted=planted)
+    if planted is None and _its_moment(scene, running, kill, seconds):
+        happened = running.kill(str(kill["whom"]))
+        whom = str(kill["whom"])
+    else:
+        happened, whom = False, str(kill.get("role", ""))
+    done = running.end()
+    happened = happened or running.happened()
+    if happened:
+        count["kills"] += 1
+        count[f"of {whom}"] += 1
+        if "write" in kill:
+            count["between writes"] += 1
+    if not (happened and done.status == -9):
+        # Nobody is to notice that the server had to be started again.
+        yield from oracles.ending(done, refused=False if whom == "server" else None)
+    yield from oracles.traceback(done)
+    yield from running.left_behind()
+    yield from scene.look()
+
+
+def _its_moment(scene: Scene, running: Running, kill: dict[str, Any], seconds: float) -> bool:
+    """Waits for the moment of a kill; returns whether it came before the command ended."""
+    if "at" in kill:
+        began = time.monotonic()
+        return wait_until(lambda: time.monotonic() - began > float(kill["at"]) * seconds, running)
+    pattern = str(kill["appears"])
+    before = set(scene.suite.folder.glob(pattern))
+    if not wait_until(lambda: set(scene.suite.folder.glob(pattern)) - before, running):
+        return False
+    time.sleep(float(kill["after"]))
+    return True
