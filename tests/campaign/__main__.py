@@ -8,7 +8,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.campaign.campaign import CHECKOUT, LANES, MODULES, Settings, known, replay, run, run_lane
+from tests.campaign.campaign import (
+    LANES,
+    MODULES,
+    Settings,
+    known,
+    lane_of,
+    replay,
+    run,
+    run_lane,
+    start_lane,
+)
+from tests.campaign.experiment import CHECKOUT
 
 
 def main() -> int:
@@ -21,12 +32,19 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=5.0, help="how long (default 5)")
     parser.add_argument("--seed", type=int, default=0, help="what is tried follows from it (default 0)")
     parser.add_argument("--only", metavar="NAMES", default=",".join(MODULES), help=f"of {', '.join(MODULES)}")
-    parser.add_argument("--first", metavar="N", type=int, default=0, help="number of the first attempt (default 0)")
+    parser.add_argument(
+        "--first", metavar="N", type=int, default=0, help="number of the first attempt (default 0)"
+    )
     parser.add_argument("--output", metavar="DIR", type=Path, default=CHECKOUT / ".work" / "campaign")
     parser.add_argument("--replay", metavar="FOLDER", type=Path, help="try the case of a finding again")
     parser.add_argument("--lane", choices=LANES, help=argparse.SUPPRESS)
     args = parser.parse_args()
     output = args.output.resolve()
+    if args.replay and not args.lane:
+        folder = args.replay.resolve()
+        lane = lane_of(folder)
+        words = ["--replay", str(folder), "--lane", lane, "--output", str(output)]
+        return start_lane(lane, words, output, None).wait()
     if args.replay:
         findings = replay(args.replay, output)
         for finding in findings:

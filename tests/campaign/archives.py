@@ -32,7 +32,15 @@ _TYPES = {
     "fifo": tarfile.FIFOTYPE,
     "device": tarfile.CHRTYPE,
 }
-_NAMES = ("cifar-100-python/{}", "../{}", "/{}", "cifar-100-python/../../{}", "{}", "cifar-100-python/{}/x", "\x1b[31m{}")
+_NAMES = (
+    "cifar-100-python/{}",
+    "../{}",
+    "/{}",
+    "cifar-100-python/../../{}",
+    "{}",
+    "cifar-100-python/{}/x",
+    "\x1b[31m{}",
+)
 _TARGETS = ("../../outside/precious.txt", "/etc/passwd", "train", "nowhere", "", "../../outside")
 _WHOLE = ("sound", "cut", "no gzip", "empty", "bomb", "fifo", "folder", "device", "text")
 _CITY = "town"
@@ -60,13 +68,21 @@ class Archives(Searched):
             }
         )
         archive = st.builds(
-            lambda members, whole: {"members": members, "whole": whole, "words": ["data", "prepare", "cifar-100"]},
+            lambda members, whole: {
+                "members": members,
+                "whole": whole,
+                "words": ["data", "prepare", "cifar-100"],
+            },
             *(st.lists(member, max_size=4), st.sampled_from(_WHOLE)),
         )
-        corner = st.one_of(st.sampled_from([0, -1, 7, 1e308, 10**30, None, "1", [1], {}]), st.integers(-9, 99))
+        corner = st.one_of(
+            st.sampled_from([0, -1, 7, 1e308, 10**30, None, "1", [1], {}]), st.integers(-9, 99)
+        )
         thing = st.fixed_dictionaries(
             {
-                "label": st.sampled_from(["road", "cargroup", "group", "", 3, None, "nothing", *hostile.TEXTS[-20:]]),
+                "label": st.sampled_from(
+                    ["road", "cargroup", "group", "", 3, None, "nothing", *hostile.TEXTS[-20:]]
+                ),
                 "polygon": st.one_of(
                     st.lists(st.lists(corner, max_size=3), max_size=4), st.sampled_from([None, 3, "x", {}])
                 ),
@@ -77,7 +93,9 @@ class Archives(Searched):
             {
                 "imgWidth": side,
                 "imgHeight": side,
-                "objects": st.one_of(st.lists(thing, max_size=3), st.sampled_from([None, 3, {"a": 1}, [[]], ["x"]])),
+                "objects": st.one_of(
+                    st.lists(thing, max_size=3), st.sampled_from([None, 3, {"a": 1}, [[]], ["x"]])
+                ),
             }
         )
         raw = st.sampled_from(["", "[", "null", "3", "[" * 100_000, "{}", '{"imgWidth": NaN}', "\ufeff{}"])

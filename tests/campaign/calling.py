@@ -1,12 +1,13 @@
-"""Runs the command line many times a second: each call in a child forked from a process that has it imported.
+"""Runs the command line several times a second, each call in a child of a process that has it imported.
 
-A child has caches, signal handlers, limits and folders of its own, so that no call can spoil another, and none costs
-the start of Python and its packages.
+A child has caches, signal handlers, limits and folders of its own, so that no call can spoil another, and
+none costs the start of Python and its packages.
 """
 
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import resource
 import select
@@ -93,6 +94,7 @@ def _become(
     """The child: never returns."""
     status = 1
     try:
+        faulthandler.disable()
         os.setsid()
         os.chdir(folder)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

@@ -15,22 +15,40 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
 
 from rich.console import Console
 from rich.table import Table
 
-from tests.campaign.experiment import Case, Experiment, Finding, Place, Tried, size
+from tests.campaign.experiment import CHECKOUT, Case, Experiment, Finding, Place, Tried, size
 from tests.campaign.oracles import ORACLES
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-
-MODULES = ("kills", "commands", "disks", "state", "checkpoints", "command_lines", "files", "records", "archives")
+MODULES = (
+    "kills",
+    "commands",
+    "disks",
+    "state",
+    "checkpoints",
+    "command_lines",
+    "files",
+    "records",
+    "archives",
+)
 """One module an experiment, named like it; the class in it as well, in its own spelling."""
 
 LANES = ("training", "light")
 
-_COPIED = ("suite", "tasks", "baselines", "docs", "results/reference", "tests/papers", "tests/store", "requirements.lock")
+_COPIED = (
+    *("suite", "tasks", "baselines", "docs", "results/reference", "requirements.lock"),
+    *(
+        "tests/__init__.py",
+        "tests/conftest.py",
+        "tests/lanes.py",
+        "tests/campaign",
+        "tests/papers",
+        "tests/store",
+    ),
+)
 """What the light lane runs from, and may change for a moment."""
 
 _FULL_MINUTES = 90
@@ -98,37 +116,44 @@ def run(settings: Settings, out: Console) -> int:
     rows = _rows(settings)
     text = _print(rows, settings, out)
     for lane in broken:
-        out.print(f"campaign: lane {lane} broke off; {settings.output / f'{lane}.log'} says why", soft_wrap=True)
+        out.print(
+            f"campaign: lane {lane} broke off; {settings.output / f'{lane}.log'} says why", soft_wrap=True
+        )
     (settings.output / "table.txt").write_text(text, encoding="utf-8")
     return len(set().union(*(row.keys for row in rows.values()))) + len(broken)
 
 
 def _start(lane: str, names: Sequence[str], settings: Settings) -> subprocess.Popen[bytes]:
-    """Starts a lane in a process of its own; the light one from a copy of the code that it may change."""
-    copied = settings.output / "work" / "code"
-    if lane == "light":
-        for name in _COPIED:
-            source, target = CHECKOUT / name, copied / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if source.is_dir():
-                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy(source, target)
-        # The copy is first on the path, and has no package of tests but this one.
-        (copied / "tests" / "campaign").symlink_to(CHECKOUT / "tests" / "campaign")
-        for name in ("__init__.py", "conftest.py", "lanes.py"):
-            shutil.copy(CHECKOUT / "tests" / name, copied / "tests" / name)
     words = ["--lane", lane, "--minutes", str(settings.minutes), "--seed", str(settings.seed)]
     words += ["--only", ",".join(names), "--first", str(settings.first), "--output", str(settings.output)]
-    folder = copied if lane == "light" else CHECKOUT
     with open(settings.output / f"{lane}.log", "wb") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "tests.campaign", *words],
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(folder)},
-            stdin=subprocess.DEVNULL,
-            stderr=log,
-        )
+        return start_lane(lane, words, settings.output, log)
+
+
+def start_lane(
+    lane: str, words: Sequence[str], output: Path, errors: IO[bytes] | None
+) -> subprocess.Popen[bytes]:
+    """Starts a lane in a process of its own; the light one from a copy of the code that it may change."""
+    folder = _copy_of_the_code(output / "work" / "code") if lane == "light" else CHECKOUT
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.campaign", *words],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        stdin=subprocess.DEVNULL,
+        stderr=errors,
+    )
+
+
+def _copy_of_the_code(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    for name in _COPIED:
+        source, target = CHECKOUT / name, folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target)
+    return folder
 
 
 def run_lane(lane: str, settings: Settings) -> None:
@@ -207,15 +232,19 @@ def keep(finding: Finding, case: Case, name: str, number: int, settings: Setting
 
 
 def replay(folder: Path, output: Path) -> list[Finding]:
-    """Tries the case of a finding again; what it finds now."""
+    """Tries the case of a finding again, in the lane of its experiment; what it finds now."""
     content = json.loads((folder / "case.json").read_bytes())
+    ours = experiment(content["experiment"])
     place = Place(output / "work" / "replay", output / "work" / "shared-replay")
     for path in (place.folder, place.shared):
         path.mkdir(parents=True, exist_ok=True)
-    ours = experiment(content["experiment"])
-    _warm_up(ours.lane)
     ours.prepare(place)
     return [finding for finding, _ in ours.replay(content["case"], place).found]
+
+
+def lane_of(folder: Path) -> str:
+    """The lane that a finding belongs to."""
+    return experiment(json.loads((folder / "case.json").read_bytes())["experiment"]).lane
 
 
 def _rows(settings: Settings) -> dict[str, Row]:
@@ -237,7 +266,11 @@ def _rows(settings: Settings) -> dict[str, Row]:
 def _print(rows: dict[str, Row], settings: Settings, out: Console) -> str:
     """Prints what was tried and what was found; returns the same text."""
     with out.capture() as captured:
-        tried = Table(title=f"Tried in {settings.minutes:g} minutes, seed {settings.seed}", title_justify="left", box=None)
+        tried = Table(
+            title=f"Tried in {settings.minutes:g} minutes, seed {settings.seed}",
+            title_justify="left",
+            box=None,
+        )
         for heading in ("experiment", "tried", f"aim in {_FULL_MINUTES} min", "minutes", "findings"):
             tried.add_column(heading, justify="left" if heading in ("experiment", "tried") else "right")
         for name, row in rows.items():

@@ -1,6 +1,7 @@
-"""Checkpoints that run code, burst or lie, given to ``evaluate``, in place of a teacher and of a resume point.
+"""Checkpoints that run code, burst or lie, to be scored, to teach, or to go on from.
 
-They are made of a true one without PyTorch: a checkpoint is a zip archive of a pickle and of the tensors' bytes.
+They are made of a true one without PyTorch: a checkpoint is a zip archive of a pickle and of the bytes of the
+tensors.
 """
 
 from __future__ import annotations
@@ -20,12 +21,38 @@ from tests.campaign.experiment import Case, Drawn, Finding, Place, Tried, found
 from tests.campaign.training import CLAIMS, TINY, Scene, command, data_of, undisturbed
 
 KINDS = (
-    *("code in a pickle", "code in a zip", "code by a global", "code in an old checkpoint", "code on the stack"),
-    *("zip bomb", "deep pickle", "huge pickle", "NaN", "infinity", "other shapes", "keys missing", "cut", "noise"),
-    *("empty", "text", "folder", "fifo", "device", "dangling link", "link to itself", "no pickle", "two pickles"),
+    *(
+        "code in a pickle",
+        "code in a zip",
+        "code by a global",
+        "code in an old checkpoint",
+        "code on the stack",
+    ),
+    *(
+        "zip bomb",
+        "deep pickle",
+        "huge pickle",
+        "NaN",
+        "infinity",
+        "other shapes",
+        "keys missing",
+        "cut",
+        "noise",
+    ),
+    *(
+        "empty",
+        "text",
+        "folder",
+        "fifo",
+        "device",
+        "dangling link",
+        "link to itself",
+        "no pickle",
+        "two pickles",
+    ),
     *("tensor gone", "tensor short", "absolute names", "sound"),
 )
-"""What is wrong with a checkpoint; `sound` is not, so that a campaign which refuses all of them is noticed."""
+"""What is wrong with a checkpoint; with `sound` nothing is, and it must not be refused."""
 
 _USES = ("evaluate", "evaluate", "teacher", "resume")
 
@@ -63,7 +90,11 @@ class Checkpoints(Drawn):
             claim = CLAIMS["distilled"]
             words = ("evaluate", "--claim", claim, "--checkpoint", str(offered), *TINY)
         else:
-            path = scene.suite.run_folder(by_arm["teacher"].run_id).weights if use == "teacher" else distilled.resume
+            path = (
+                scene.suite.run_folder(by_arm["teacher"].run_id).weights
+                if use == "teacher"
+                else distilled.resume
+            )
             for record in (scene.results / "records").glob(f"{by_arm['distilled'].run_id}-*.json"):
                 record.unlink()
             scene.ledger.seen.pop(f"{by_arm['distilled'].run_id}-01.json")
@@ -74,7 +105,7 @@ class Checkpoints(Drawn):
             words = command("distilled")
         running = scene.start(*words)
         done = running.end(120 + 10 * expected.seconds)
-        refused = kind != "sound" if use == "evaluate" else None
+        refused = kind != "sound" if use == "evaluate" or kind == "sound" else None
         findings: list[Finding] = [
             *oracles.unmarked(mark),
             *oracles.ending(done, refused),
@@ -84,7 +115,9 @@ class Checkpoints(Drawn):
             *scene.look(),
         ]
         if use != "evaluate":
-            findings += oracles.numbers(scene.results, scene.work, expected.numbers, complete=done.status == 0)
+            findings += oracles.numbers(
+                scene.results, scene.work, expected.numbers, complete=done.status == 0
+            )
         return found(findings, case, Counter({self.unit: 1, f"as {use}": 1}))
 
 
@@ -138,7 +171,9 @@ def _content(kind: str, sound: bytes, at: float, mark: Path) -> bytes:
     largest = max(tensors, key=lambda name: len(members[name]))
     value = {"NaN": b"\x00\x00\xc0\x7f", "infinity": b"\x00\x00\x80\x7f"}.get(kind)
     if value is not None:
-        members |= {name: value * (len(members[name]) // 4) for name in tensors if len(members[name]) % 4 == 0}
+        members |= {
+            name: value * (len(members[name]) // 4) for name in tensors if len(members[name]) % 4 == 0
+        }
     changed = {
         "code in a zip": {pickled: code},
         "code on the stack": {pickled: members[pickled][:2] + system[:-1] + b"0" + members[pickled][2:]},

@@ -10,7 +10,11 @@ from tests.campaign import oracles
 from tests.campaign.experiment import Case, Drawn, Finding, Place, Tried, found
 from tests.campaign.training import Scene, command, data_of, recovers, undisturbed
 
-_READERS = (("status",), ("report", "--paper", "nkd"), ("plan", "--claim", "nkd-resnet18-nkd", "--profile", "mini"))
+_READERS = (
+    ("status",),
+    ("report", "--paper", "nkd"),
+    ("plan", "--claim", "nkd-resnet18-nkd", "--profile", "mini"),
+)
 
 
 class Commands(Drawn):
@@ -33,7 +37,13 @@ class Commands(Drawn):
             "which": "distilled" if random.random() < 0.3 else "alone",
             "starts": [round(random.choice((0.0, random.uniform(0, 0.8))), 3) for _ in range(number)],
             "kill": random.choice(
-                (None, {"of": random.randrange(number), "whom": random.choice(("engine", "all", "worker", "server"))})
+                (
+                    None,
+                    {
+                        "of": random.randrange(number),
+                        "whom": random.choice(("engine", "all", "worker", "server")),
+                    },
+                )
             ),
             "at": round(random.uniform(0.1, 1.2), 3),
             "reader": random.choice((None, *range(len(_READERS)))),

@@ -1,7 +1,7 @@
 """Disks that are full, read-only or without hard links or locks, and files in the way of folders.
 
-Most are planted: the system answers one call of a process with the error that it would get. Where this machine lets
-us mount, small disks are real.
+Most are planted: the system answers one call of a process with the error that it would get. Where this
+machine lets us mount, small disks are real.
 """
 
 from __future__ import annotations
@@ -96,7 +96,9 @@ def _refused(scene: Scene, case: Case, expected: Undisturbed) -> Iterator[Findin
     kind = str(case["kind"])
     planted, options = None, {}
     if kind == "refuses":
-        planted = Planted(str(case["role"]), WRITES, int(case["count"]), int(case["number"]), bool(case["forever"]))
+        planted = Planted(
+            str(case["role"]), WRITES, int(case["count"]), int(case["number"]), bool(case["forever"])
+        )
     elif kind == "no links":
         planted = Planted("worker", ("os.link",), 1, int(case["number"]), forever=True)
     elif kind == "no locks":
@@ -171,7 +173,8 @@ def _mounted(scene: Scene, case: Case, expected: Undisturbed) -> Iterator[Findin
     suite = shlex.join([sys.executable, "-m", "suite", *command("alone")])
     outputs = [scene.suite.folder / f"{name}{number}" for number in (1, 2) for name in ("out", "err")]
     first, second = (
-        f"{suite} >{shlex.quote(str(outputs[at]))} 2>{shlex.quote(str(outputs[at + 1]))}; echo $?" for at in (0, 2)
+        f"{suite} >{shlex.quote(str(outputs[at]))} 2>{shlex.quote(str(outputs[at + 1]))}; echo $?"
+        for at in (0, 2)
     )
     link = f"ln -s {shlex.quote(str(_data_of(scene)))} {disk}/data;" if case["folder"] == "work" else ""
     if case["kind"] == "small disk":
@@ -192,7 +195,10 @@ def _mounted(scene: Scene, case: Case, expected: Undisturbed) -> Iterator[Findin
     )
     statuses = [int(line) for line in done.stdout.split() if line.isdecimal()]
     for number, status in enumerate(statuses):
-        texts = [path.read_text(encoding="utf-8", errors="replace") for path in outputs[2 * number : 2 * number + 2]]
+        texts = [
+            path.read_text(encoding="utf-8", errors="replace")
+            for path in outputs[2 * number : 2 * number + 2]
+        ]
         one = Done(command("alone"), status, texts[0], texts[1])
         yield from oracles.ending(one, refused=False if number else None)
         yield from oracles.one_line(one)

@@ -1,4 +1,4 @@
-"""What an experiment is: a family of disturbances that draws cases, tries them and reports what did not hold."""
+"""What an experiment is: a family of disturbances that draws cases, tries them and says what did not hold."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+"""The code whose campaign this is; what changes files of it runs in a copy."""
 
 Case = dict[str, Any]
 """What is tried once, in plain JSON: a finding is tried again from it, without the seed."""
@@ -30,8 +33,8 @@ class Finding:
     Attributes:
         oracle: name of what did not hold, such as `traceback` (`tests.campaign.oracles.ORACLES`).
         says: what was seen, in one line.
-        where: what tells it from others of the same oracle; by default what it says, without its numbers, paths
-            and quotations.
+        where: what tells it from others of the same oracle; by default what it says, without its numbers,
+            paths and quotations.
     """
 
     oracle: str
@@ -54,8 +57,8 @@ class Tried:
     """What came of one case, or of several.
 
     Attributes:
-        count: how often what was tried, such as `kills`; what could not be tried here counts under its reason.
-        found: findings, each with its case and the command that shows it, if there is one.
+        count: how often what was tried, such as `kills`.
+        found: findings, each with its case.
         not_here: what this machine did not allow, in words.
     """
 

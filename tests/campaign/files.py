@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from suite.paths import BASELINES, CONF, ROOT
 from tests.campaign import hostile, oracles
 from tests.campaign.calling import call
-from tests.campaign.experiment import Case, Place, Tried, found
+from tests.campaign.experiment import CHECKOUT, Case, Place, Tried, found
 from tests.campaign.searching import Searched
 
 VERBS = (
@@ -51,8 +51,9 @@ class Files(Searched):
     target = 5000
 
     def prepare(self, place: Place) -> None:
-        """Copies the paper folders that come from outside."""
-        assert ROOT != _checkout(), "mutated files are for a copy of the code"
+        """Makes sure that it is a copy whose files are about to be changed."""
+        if ROOT == CHECKOUT:
+            raise RuntimeError("files are mutated in a copy of the code: run 'python -m tests.campaign'")
 
     def cases(self) -> st.SearchStrategy[Case]:
         """A file, what happens to it, and a verb."""
@@ -63,7 +64,9 @@ class Files(Searched):
             st.lists(_edits(), min_size=1, max_size=3).map(lambda edits: {"edits": edits}),
             st.sampled_from(_KINDS).map(lambda kind: {"becomes": kind}),
         )
-        return st.builds(lambda file, change, words: {"file": file, **change, "words": words}, *(files, change), _words())
+        return st.builds(
+            lambda file, change, words: {"file": file, **change, "words": words}, *(files, change), _words()
+        )
 
     def replay(self, case: Case, place: Place) -> Tried:
         """Puts the changed file in its place, calls, and puts the file back."""
@@ -83,14 +86,15 @@ class Files(Searched):
             around = oracles.Surroundings.of(folder, folder / "results", folder / "work")
             environment = {"SUITE_RESULTS": str(folder / "results"), "SUITE_WORK": str(folder / "work")}
             done = call(words, folder, environment, changed=True)
-            findings = [*oracles.ending(done), *oracles.one_line(done), *oracles.printable(done), *around.look()]
+            findings = [
+                *oracles.ending(done),
+                *oracles.one_line(done),
+                *oracles.printable(done),
+                *around.look(),
+            ]
         finally:
             restore(path, before)
         return found(findings, case, Counter({self.unit: 1}))
-
-
-def _checkout() -> Path:
-    return Path(__file__).resolve().parents[2]
 
 
 @functools.cache
@@ -114,10 +118,14 @@ def _edits() -> st.SearchStrategy[dict[str, Any]]:
     """An edit: where (a part of the file), how, and what is put there."""
     where = st.integers(0, 9999)
     token = st.one_of(st.sampled_from(hostile.YAML_TOKENS), st.text(max_size=4))
-    whole = st.sampled_from(["value", "value", "value", "key", "line", "insert", "delete line", "repeat line", "indent"])
+    whole = st.sampled_from(
+        ["value", "value", "value", "key", "line", "insert", "delete line", "repeat line", "indent"]
+    )
     return st.one_of(
         st.builds(lambda how, at, text: {"how": how, "at": at, "text": text}, whole, where, token),
-        st.builds(lambda at, byte: {"how": "byte", "at": at, "text": byte}, where, st.integers(0, 255).map(chr)),
+        st.builds(
+            lambda at, byte: {"how": "byte", "at": at, "text": byte}, where, st.integers(0, 255).map(chr)
+        ),
         st.builds(lambda at: {"how": "cut", "at": at, "text": ""}, where),
     )
 

@@ -30,7 +30,7 @@ _APPEARING = (
 
 
 class Kills(Drawn):
-    """Kills one to three times, each time in a command that goes on from the last, and lets the last one end."""
+    """Kills one to three commands, each of which goes on from the last, and lets another one end."""
 
     name = "kills"
     lane = "training"
@@ -70,9 +70,17 @@ def _draw_kill(random: random.Random) -> dict[str, Any]:
     if how < 0.4:
         return {"whom": whom, "at": round(random.uniform(0.0, 1.1), 3)}
     if how < 0.65:
-        return {"whom": whom, "appears": random.choice(_APPEARING), "after": random.choice((0, 0, 0.002, 0.01, 0.1))}
+        return {
+            "whom": whom,
+            "appears": random.choice(_APPEARING),
+            "after": random.choice((0, 0, 0.002, 0.01, 0.1)),
+        }
     role = random.choice(("worker", "worker", "engine"))
-    return {"role": role, "write": random.randint(1, 90 if role == "worker" else 40), "all": random.random() < 0.5}
+    return {
+        "role": role,
+        "write": random.randint(1, 90 if role == "worker" else 40),
+        "all": random.random() < 0.5,
+    }
 
 
 def _killed(
@@ -81,7 +89,9 @@ def _killed(
     """One command that a process of is killed."""
     planted = None
     if "write" in kill:
-        planted = Planted(str(kill["role"]), WRITES, int(kill["write"]), "kill all" if kill["all"] else "kill")
+        planted = Planted(
+            str(kill["role"]), WRITES, int(kill["write"]), "kill all" if kill["all"] else "kill"
+        )
     running = scene.start(*command(which), planted=planted)
     if planted is None and _its_moment(scene, running, kill, seconds):
         happened = running.kill(str(kill["whom"]))

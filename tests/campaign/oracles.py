@@ -54,7 +54,9 @@ def ending(done: Done, refused: bool | None = None) -> Iterator[Finding]:
         refused: whether it has to be (True) or must not be (False) refused; None: either will do.
     """
     if done.hung:
-        yield Finding("hang", f"{shown(done.words)}: {done.hung}", f"{done.words[:1]} {done.hung.split(';')[0]}")
+        yield Finding(
+            "hang", f"{shown(done.words)}: {done.hung}", f"{done.words[:1]} {done.hung.split(';')[0]}"
+        )
         return
     yield from traceback(done)
     if done.status not in STATUSES:
@@ -72,7 +74,9 @@ def traceback(done: Done) -> Iterator[Finding]:
     text = done.out + done.err
     if "Traceback (most recent call last)" not in text:
         return
-    frames = [found for found in _FRAME.finditer(text) if "/suite/" in found["file"] or "/tasks/" in found["file"]]
+    frames = [
+        found for found in _FRAME.finditer(text) if "/suite/" in found["file"] or "/tasks/" in found["file"]
+    ]
     where = f"{_tail(frames[-1]['file'])} in {frames[-1]['function']}" if frames else "elsewhere"
     last = _last(text.partition("Traceback (most recent call last)")[2])
     yield Finding("traceback", f"{shown(done.words)}: {last} ({where})", f"{last.partition(':')[0]} {where}")
@@ -186,7 +190,9 @@ def numbers_of(store: Path) -> dict[str, Numbers]:
     return found
 
 
-def numbers(results: Path, work: Path, undisturbed: Mapping[str, Numbers], complete: bool) -> Iterator[Finding]:
+def numbers(
+    results: Path, work: Path, undisturbed: Mapping[str, Numbers], complete: bool
+) -> Iterator[Finding]:
     """Every finished run has the metrics and the weights of the undisturbed one, to the last bit.
 
     Args:

@@ -33,15 +33,36 @@ VERBS = (
 )
 
 _RAW = (
-    *(b"", b"{", b"null", b"[]", b"3", b'"text"', b"\xff\xfe\x00", b"\xef\xbb\xbf{}", b"{}\0", b"[" * 100_000),
-    *(b'{"schema_version": ' + text for text in (b"3", b"99999999999999999999}", b"-1}", b"null}", b"1}", b"2}")),
+    *(
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b"3",
+        b'"text"',
+        b"\xff\xfe\x00",
+        b"\xef\xbb\xbf{}",
+        b"{}\0",
+        b"[" * 100_000,
+    ),
+    *(
+        b'{"schema_version": ' + text
+        for text in (b"3", b"99999999999999999999}", b"-1}", b"null}", b"1}", b"2}")
+    ),
     *(b'{"a": ' * 20_000, b'{"schema_version": 3, "schema_version": 2}', b'{"schema_version": 1e999}'),
     *(b'{"run_id": "' + b"x" * 10_000_000 + b'"}',),
 )
 """In place of a record."""
 
 _NAMES = (
-    *("0123456789abcdef-01.json", "0123456789abcdef-1.json", "..json", "-01.json", "x.json", "\x1b[31m-01.json"),
+    *(
+        "0123456789abcdef-01.json",
+        "0123456789abcdef-1.json",
+        "..json",
+        "-01.json",
+        "x.json",
+        "\x1b[31m-01.json",
+    ),
     *("0123456789abcdef-99999999999999999999.json", "a b.json", "[bold]-01.json", "é-01.json"),
 )
 _BECOMES = ("folder", "fifo", "dangling link", "link to itself", "device")
@@ -60,7 +81,10 @@ class Records(Searched):
         """A record of ours, what is done to it, and a verb."""
         verbs = st.sampled_from([list(words) for words in VERBS])
         value = st.one_of(
-            st.sampled_from(hostile.TEXTS), st.sampled_from(hostile.JSON_VALUES), st.text(max_size=6), st.integers()
+            st.sampled_from(hostile.TEXTS),
+            st.sampled_from(hostile.JSON_VALUES),
+            st.text(max_size=6),
+            st.integers(),
         )
         fields = st.lists(
             st.fixed_dictionaries({"at": st.integers(0, 9999), "value": value}), min_size=1, max_size=2
@@ -68,18 +92,24 @@ class Records(Searched):
         top = st.builds(
             lambda key, value: {"set": {key: value}}, st.sampled_from(sorted(_documents("3")[0])), value
         )
-        older = st.builds(lambda edits, schema: {**edits, "schema": schema}, fields, st.sampled_from(["1", "2"]))
+        older = st.builds(
+            lambda edits, schema: {**edits, "schema": schema}, fields, st.sampled_from(["1", "2"])
+        )
         text = st.builds(
             lambda how, at, text: {"text": {"how": how, "at": at, "text": text}},
             *(st.sampled_from(["insert", "repeat", "cut"]), st.integers(0, 9999)),
-            st.sampled_from(['"', "NaN", "Infinity", "-", "\\ud800", "\0", "1e999", "{", '"run_id": "x",', "\x1b"]),
+            st.sampled_from(
+                ['"', "NaN", "Infinity", "-", "\\ud800", "\0", "1e999", "{", '"run_id": "x",', "\x1b"]
+            ),
         )
         raw = st.integers(0, len(_RAW) - 1).map(lambda number: {"raw": number})
         names = st.sampled_from(_NAMES).map(lambda name: {"name": name})
         becomes = st.sampled_from(_BECOMES).map(lambda kind: {"becomes": kind})
         changes = st.one_of(fields, fields, top, top, older, text, raw, names, becomes)
         number = st.integers(0, 3)
-        return st.builds(lambda change, number, words: {**change, "of": number, "words": words}, *(changes, number), verbs)
+        return st.builds(
+            lambda change, number, words: {**change, "of": number, "words": words}, *(changes, number), verbs
+        )
 
     def replay(self, case: Case, place: Place) -> Tried:
         """Lays out the store, calls, and looks around."""
@@ -160,7 +190,9 @@ def _become(path: Path, kind: str) -> None:
     elif kind == "fifo":
         os.mkfifo(path)
     else:
-        path.symlink_to({"dangling link": "nowhere", "link to itself": path.name, "device": "/dev/zero"}[kind])
+        path.symlink_to(
+            {"dangling link": "nowhere", "link to itself": path.name, "device": "/dev/zero"}[kind]
+        )
 
 
 def _set(document: dict[str, Any], at: int, value: Any) -> None:
@@ -182,7 +214,9 @@ def _kept(store: Path, before: oracles.Surroundings) -> Iterator[Finding]:
     now = {path.name for path in (*store.glob("*"), *store.glob("former/*"))}
     for path in before.before:
         if Path(path).name not in now:
-            yield Finding("record lost", f"{Path(path).name} is neither in the store nor in former/", "upgrade")
+            yield Finding(
+                "record lost", f"{Path(path).name} is neither in the store nor in former/", "upgrade"
+            )
 
 
 def _unescaped(results: Path) -> Iterator[Finding]:

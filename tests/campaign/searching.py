@@ -1,4 +1,4 @@
-"""Searches for cases with Hypothesis, which shrinks what it finds to the smallest case that still shows it."""
+"""Searches for cases with Hypothesis, which shrinks what it finds to the smallest that still shows it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.campaign.experiment import Case, Experiment, Finding, Place, Tried, s
 _SECONDS_TO_SHRINK = 45.0
 
 
-class _Found(Exception):
+class _FoundError(Exception):
     """Tells Hypothesis that a case shows the fault that is being shrunk."""
 
 
@@ -55,7 +55,7 @@ class Searched(Experiment):
         try:
             decorated()
         except BaseException as error:
-            # Whatever Hypothesis makes of a fault that a second try does not show is our finding all the same.
+            # What a second try does not show is another error to Hypothesis, and our finding all the same.
             if search.sought is None or isinstance(error, KeyboardInterrupt):
                 raise
         search.tried.found = list(search.smallest.values())
@@ -79,7 +79,7 @@ class _Search:
         """Tries a case, unless time is up.
 
         Raises:
-            _Found: it shows the fault that is sought.
+            _FoundError: it shows the fault that is sought.
         """
         if time.monotonic() > self.until:
             return
@@ -90,10 +90,10 @@ class _Search:
             if finding.key in self.known:
                 continue
             best = self.smallest.get(finding.key)
-            if best is None or size(shown) < size(best[1]):
+            if best is None or size(shown) <= size(best[1]):
                 self.smallest[finding.key] = (finding, shown)
             if self.sought is None:
                 self.sought = finding.key
                 self.until = time.monotonic() + _SECONDS_TO_SHRINK
         if self.sought in {finding.key for finding, _ in found}:
-            raise _Found(self.sought)
+            raise _FoundError(self.sought)

@@ -13,14 +13,40 @@ from tests.campaign.experiment import Case, Drawn, Finding, Place, Tried, found
 from tests.campaign.training import Scene, Undisturbed, command, data_of, undisturbed
 
 DAMAGES = (
-    *("bit", "bit", "bit", "cut", "emptied", "gone", "noise", "folder", "fifo", "dangling link", "link to itself"),
+    *(
+        "bit",
+        "bit",
+        "bit",
+        "cut",
+        "emptied",
+        "gone",
+        "noise",
+        "folder",
+        "fifo",
+        "dangling link",
+        "link to itself",
+    ),
     "link outside",
 )
 """What happens to a file; a bit is flipped, noise replaces all bytes."""
 
 _TARGETS = (
-    *("teacher/weights.pth", "teacher/weights.pth", "student/resume.pth", "student/resume.pth", "teacher/resume.pth"),
-    *("student/weights.pth", "student/lock", "student/log.txt", "student", "data/image", "data/image", "data.lock"),
+    *(
+        "teacher/weights.pth",
+        "teacher/weights.pth",
+        "student/resume.pth",
+        "student/resume.pth",
+        "teacher/resume.pth",
+    ),
+    *(
+        "student/weights.pth",
+        "student/lock",
+        "student/log.txt",
+        "student",
+        "data/image",
+        "data/image",
+        "data.lock",
+    ),
 )
 _TEACHER, _STUDENT = "teacher", "distilled"
 
@@ -121,7 +147,9 @@ def damage(path: Path, case: Case, outside: Path) -> None:
     elif kind == "fifo":
         os.mkfifo(path)
     elif kind.endswith("link") or kind.startswith("link"):
-        path.symlink_to({"link outside": outside, "link to itself": Path(path.name)}.get(kind, Path("/nowhere/at all")))
+        path.symlink_to(
+            {"link outside": outside, "link to itself": Path(path.name)}.get(kind, Path("/nowhere/at all"))
+        )
     elif kind == "bit":
         flipped = bytearray(content or b"\0")
         flipped[min(position, len(flipped) - 1)] ^= 1 << int(case["bit"])

@@ -209,7 +209,9 @@ def _session(leader: int) -> Iterator[tuple[int, tuple[str, int]]]:
     """Living processes of a session, each with its command line and its parent."""
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, ValueError):
-            fields = (folder / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            fields = (
+                (folder / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            )
             if int(fields[3]) == leader and fields[0] != "Z":
                 words = (folder / "cmdline").read_bytes().decode("utf-8", errors="replace")
                 yield int(folder.name), (words, int(fields[1]))
@@ -247,7 +249,10 @@ def undisturbed(place: Place, which: str) -> Undisturbed:
         began = time.monotonic()
         done = subprocess.run(
             [sys.executable, "-m", "suite", *command(which)],
-            **{"env": suite.environment, "capture_output": True, "text": True, "check": False},
+            env=suite.environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
             raise RuntimeError(f"the undisturbed training ends with {done.returncode}: {done.stderr}")

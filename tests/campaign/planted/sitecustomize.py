@@ -1,8 +1,9 @@
-"""Makes something happen to a process at one of its own accesses to files: it is killed, or the system refuses.
+"""Makes something happen to a process as it accesses a file: it is killed, or the system refuses.
 
-Python imports a module of this name as it starts, where its folder is on the path. The variable ``CAMPAIGN_PLANTED``
-says what (`tests.campaign.training.Planted`), and a line in its log says that it has happened. So a process dies
-between two writes exactly, at the same ones for the same seed, and a disk is full from one write on, without a disk.
+Python imports a module of this name as it starts, where its folder is on the path. The variable
+``CAMPAIGN_PLANTED`` says what (`tests.campaign.training.Planted`), and a line in its log says that it has
+happened. So a process dies exactly between two writes, at the same ones for the same seed, and a disk is full
+from one write on, without a disk.
 """
 
 import json
@@ -28,7 +29,9 @@ def _plant(told):
     def concerns(event, arguments):
         if event not in told["events"]:
             return False
-        if event == "open" and not (isinstance(arguments[_FLAGS_AT], int) and arguments[_FLAGS_AT] & _WRITING):
+        if event == "open" and not (
+            isinstance(arguments[_FLAGS_AT], int) and arguments[_FLAGS_AT] & _WRITING
+        ):
             return False
         if event == "fcntl.flock":
             return True
