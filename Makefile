@@ -11,6 +11,8 @@ PROFILE ?=
 SEEDS ?=
 ARGS ?=
 MARKERS ?= not gpu
+MINUTES ?= 5
+SEED ?= 0
 PYTHON ?=
 VENV ?= .venv
 WHEELS ?=
@@ -29,6 +31,9 @@ make reproduce [PAPER=mgd] [PROFILE=mini] [SEEDS=3] [ARGS='...']
 make test [MARKERS='not gpu'] [ARGS='...']
                    all tests, in parallel
 make test-fast     the tests that need no PyTorch: minutes, set-up included
+make campaign [MINUTES=5] [SEED=0] [ARGS='...']
+                   kills, full disks, damaged state, hostile files and command lines; a table of what
+                   was tried and found, and a smallest case for each finding
 make doctor        what is installed and present, and how to close gaps: seconds
 make lint          style and types: a minute
 make check-setup   what set-up needs, nothing downloaded: seconds
@@ -38,7 +43,7 @@ Set-up runs before whatever needs it: ten to twenty minutes and 12 GB once, sinc
 and mmcv compiled; for test-fast a minute. The head of the Makefile explains PYTHON, VENV and WHEELS.
 endef
 
-.PHONY: help reproduce test test-fast doctor lint lock setup check-setup
+.PHONY: help reproduce test test-fast campaign doctor lint lock setup check-setup
 
 help:
 	$(info $(HELP))@:
@@ -54,6 +59,9 @@ test: setup
 test-fast:
 	@python=$$(.ci/setup fast) && \
 	    $(PATH_TO_SUITE) $$python -m pytest $(PARALLEL) -m "not train and not slow" $(ARGS)
+
+campaign: setup
+	@$(PATH_TO_SUITE) $(IN_VENV) -m tests.campaign --minutes $(MINUTES) --seed $(SEED) $(ARGS)
 
 doctor: setup
 	@$(PATH_TO_SUITE) $(IN_VENV) -m suite doctor $(ARGS)

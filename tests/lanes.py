@@ -92,7 +92,7 @@ MACHINE: dict[str, tuple[Callable[[], bool], str]] = {
     "browser": (_has_browser, "needs a browser, and neither Chromium, Chrome nor Firefox is on the PATH"),
     "campaign": (
         lambda: os.environ.get("SUITE_CAMPAIGN") == "1",
-        "trains for more than ten minutes: set SUITE_CAMPAIGN=1 to run it",
+        "takes more than ten minutes: set SUITE_CAMPAIGN=1 to run it",
     ),
 }
 """Marker -> whether this machine has what it needs, and what a skipped test says otherwise."""

@@ -75,7 +75,7 @@ class Archives(Searched):
             },
             *(st.lists(member, max_size=4), st.sampled_from(_WHOLE)),
         )
-        corner = st.one_of(
+        corner: st.SearchStrategy[Any] = st.one_of(
             st.sampled_from([0, -1, 7, 1e308, 10**30, None, "1", [1], {}]), st.integers(-9, 99)
         )
         thing = st.fixed_dictionaries(

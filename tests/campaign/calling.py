@@ -19,6 +19,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 CPU_SECONDS = 30
 """What a verb that trains nothing may take of a processor; the slowest takes four."""
@@ -81,11 +82,13 @@ def call(words: Sequence[str], folder: Path, environment: Mapping[str, str], cha
         if child == 0:
             _become(words, folder, environment, out.fileno(), err.fileno(), changed)
         status, hung = _wait(child)
-        texts = []
-        for file in (out, err):
-            file.seek(0)
-            texts.append(file.read().decode("utf-8", errors="replace"))
-    return Done(tuple(words), status, *texts, hung)
+        return Done(tuple(words), status, text_of(out), text_of(err), hung)
+
+
+def text_of(file: IO[bytes]) -> str:
+    """All that a process wrote to a file."""
+    file.seek(0)
+    return file.read().decode("utf-8", errors="replace")
 
 
 def _become(

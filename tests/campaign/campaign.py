@@ -20,7 +20,7 @@ from typing import IO, Any, TextIO
 from rich.console import Console
 from rich.table import Table
 
-from tests.campaign.experiment import CHECKOUT, Case, Experiment, Finding, Place, Tried, size
+from tests.campaign.experiment import CHECKOUT, COPY, Case, Experiment, Finding, Place, Tried, size
 from tests.campaign.oracles import ORACLES
 
 MODULES = (
@@ -153,6 +153,7 @@ def _copy_of_the_code(folder: Path) -> Path:
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, target)
+    (folder / COPY).touch()
     return folder
 
 

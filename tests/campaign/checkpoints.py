@@ -88,7 +88,7 @@ class Checkpoints(Drawn):
             offered = scene.folder / "inside" / "offered.pth"
             make(offered, distilled.weights.read_bytes(), case, mark)
             claim = CLAIMS["distilled"]
-            words = ("evaluate", "--claim", claim, "--checkpoint", str(offered), *TINY)
+            words: tuple[str, ...] = ("evaluate", "--claim", claim, "--checkpoint", str(offered), *TINY)
         else:
             path = (
                 scene.suite.run_folder(by_arm["teacher"].run_id).weights

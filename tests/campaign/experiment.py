@@ -15,7 +15,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-"""The code whose campaign this is; what changes files of it runs in a copy."""
+"""The code whose campaign this is."""
+
+COPY = ".copy"
+"""A file at the root of a copy of it, for experiments that change its files for a moment."""
 
 Case = dict[str, Any]
 """What is tried once, in plain JSON: a finding is tried again from it, without the seed."""

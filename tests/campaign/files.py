@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from suite.paths import BASELINES, CONF, ROOT
 from tests.campaign import hostile, oracles
 from tests.campaign.calling import call
-from tests.campaign.experiment import CHECKOUT, Case, Place, Tried, found
+from tests.campaign.experiment import COPY, Case, Place, Tried, found
 from tests.campaign.searching import Searched
 
 VERBS = (
@@ -52,7 +52,7 @@ class Files(Searched):
 
     def prepare(self, place: Place) -> None:
         """Makes sure that it is a copy whose files are about to be changed."""
-        if ROOT == CHECKOUT:
+        if not (ROOT / COPY).exists():
             raise RuntimeError("files are mutated in a copy of the code: run 'python -m tests.campaign'")
 
     def cases(self) -> st.SearchStrategy[Case]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 MARKUP = "<script>campaign()</script>"
 """Never stands in a page as it is."""
 
@@ -92,7 +94,7 @@ TEXTS = (
 )
 """As arguments and scalars."""
 
-JSON_VALUES = (
+JSON_VALUES: tuple[Any, ...] = (
     *(None, True, 0, -1, 3, 1.5, 10**30, -(10**30), "", [], {}, [[]], [None], {"": None}, {"a": {"b": [1]}}),
     *("NaN", "Infinity", ["x"] * 50, {str(number): number for number in range(50)}),
 )

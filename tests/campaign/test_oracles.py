@@ -195,7 +195,7 @@ def test_code_that_ran_is_found_by_its_mark(tmp_path):
         (lambda words: print("suite: a\nsuite: b", file=sys.stderr) or 2, "message"),
         (lambda words: os.kill(os.getpid(), signal.SIGSEGV), "status"),
         (lambda words: bytearray(2**40) and 0, "traceback"),
-        (lambda words: Path("escaped").touch() or 0, "outside"),
+        (lambda words: Path("escaped").write_text("x", encoding="utf-8") and 0, "outside"),
         (lambda words: 0, None),
     ],
 )

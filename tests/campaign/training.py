@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.campaign import oracles
-from tests.campaign.calling import Done
+from tests.campaign.calling import Done, text_of
 from tests.campaign.experiment import Finding, Place
 from tests.conftest import CommandLine
 
@@ -152,12 +152,8 @@ class Running(NamedTuple):
             hung = "does not end"
             self.kill("all")
             self.process.wait()
-        texts = []
-        for file in (self.out, self.err):
-            file.seek(0)
-            texts.append(file.read().decode("utf-8", errors="replace"))
-            file.close()
-        return Done(self.words, self.process.returncode, *texts, hung)
+        with self.out, self.err:
+            return Done(self.words, self.process.returncode, text_of(self.out), text_of(self.err), hung)
 
     def happened(self) -> bool:
         """Whether what was planted has happened."""

@@ -18,7 +18,7 @@ _FLAGS_AT = 2
 
 def _plant(told):
     left = {"count": told["count"]}
-    busy = []
+    busy: list[bool] = []
 
     def role():
         name = multiprocessing.current_process().name
