@@ -20,6 +20,7 @@ from tests.campaign.campaign import (
     start_lane,
 )
 from tests.campaign.experiment import CHECKOUT
+from tests.campaign.training import stop_all
 
 
 def main() -> int:
@@ -46,16 +47,20 @@ def main() -> int:
         words = ["--replay", str(folder), "--lane", lane, "--output", str(output)]
         return start_lane(lane, words, output, None).wait()
     if args.replay:
-        findings = replay(args.replay, output)
-        for finding in findings:
+        tried = replay(args.replay, output)
+        print(", ".join(f"{number} {what}" for what, number in tried.count.items()))
+        for finding, _ in tried.found:
             print(f"{finding.oracle}: {ascii(finding.says)[1:-1]}")
-        return int(bool(findings))
+        return int(bool(tried.found))
     try:
         settings = Settings(args.minutes, args.seed, known(args.only.split(",")), args.first, output)
     except ValueError as error:
         parser.error(str(error))
     if args.lane:
-        run_lane(args.lane, settings)
+        try:
+            run_lane(args.lane, settings)
+        finally:
+            stop_all()
         return 0
     return int(run(settings, Console(width=160, highlight=False, markup=False)) > 0)
 

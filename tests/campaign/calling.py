@@ -25,7 +25,7 @@ CPU_SECONDS = 30
 """What a verb that trains nothing may take of a processor; the slowest takes four."""
 
 MEMORY = 4 * 2**30
-"""Bytes of address space for such a verb."""
+"""Bytes of address space for such a verb, beside what this process has."""
 
 LARGEST_FILE = 256 * 2**20
 """Bytes. Output counts: it goes to a file."""
@@ -107,7 +107,7 @@ def _become(
         proxies = dict.fromkeys(("http_proxy", "https_proxy", "ftp_proxy"), _UNREACHABLE)
         os.environ.update({**proxies, "COLUMNS": "80", **environment})
         resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 5))
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        resource.setrlimit(resource.RLIMIT_AS, (_address_space() + MEMORY,) * 2)
         resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_FILE, LARGEST_FILE))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         if changed:
@@ -118,6 +118,12 @@ def _become(
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(status)
+
+
+def _address_space() -> int:
+    """Bytes of address space that this process has."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0])
+    return pages * resource.getpagesize()
 
 
 def _forget() -> None:
@@ -131,16 +137,16 @@ def _forget() -> None:
 
 def _main(words: Sequence[str]) -> int:
     """The status that Python itself would end with."""
-    import suite.audit.compare
-    import suite.doctor
-    from suite.cli import main
-
-    # As where nothing that trains is installed: everything up to the first network that would be built.
-    suite.doctor.lacks_training = lambda: True
-    suite.audit.compare.audit_plan = lambda *arguments: iter(())
     sys.stdout = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
     try:
+        import suite.audit.compare
+        import suite.doctor
+        from suite.cli import main
+
+        # As where nothing that trains is installed: everything up to the first network that would be built.
+        suite.doctor.lacks_training = lambda: True
+        suite.audit.compare.audit_plan = lambda *arguments: iter(())
         return main(words)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0 if end.code is None else 1

@@ -104,15 +104,17 @@ def run(settings: Settings, out: Console) -> int:
         folder.mkdir(parents=True)
     lanes = {lane: [name for name in settings.only if experiment(name).lane == lane] for lane in LANES}
     processes = {lane: _start(lane, names, settings) for lane, names in lanes.items() if names}
+    broken = []
     try:
         for process in processes.values():
             process.wait()
+        broken = [lane for lane, process in processes.items() if process.returncode]
     except KeyboardInterrupt:
+        out.print("campaign: interrupted; this is what there is so far")
         for process in processes.values():
             process.send_signal(signal.SIGINT)
         for process in processes.values():
             process.wait()
-    broken = [lane for lane, process in processes.items() if process.returncode]
     rows = _rows(settings)
     text = _print(rows, settings, out)
     for lane in broken:
@@ -163,6 +165,8 @@ def run_lane(lane: str, settings: Settings) -> None:
     Every attempt leaves a line in ``LANE.jsonl``, and every new finding a folder.
     """
     until = time.monotonic() + settings.minutes * 60
+    for name in [name for name in os.environ if name.startswith("SUITE_")]:
+        del os.environ[name]
     ours = {name: experiment(name) for name in settings.only}
     _warm_up(lane)
     used = dict.fromkeys(ours, 0.0)
@@ -232,15 +236,15 @@ def keep(finding: Finding, case: Case, name: str, number: int, settings: Setting
     return folder
 
 
-def replay(folder: Path, output: Path) -> list[Finding]:
-    """Tries the case of a finding again, in the lane of its experiment; what it finds now."""
+def replay(folder: Path, output: Path) -> Tried:
+    """Tries the case of a finding again, in the lane of its experiment."""
     content = json.loads((folder / "case.json").read_bytes())
     ours = experiment(content["experiment"])
     place = Place(output / "work" / "replay", output / "work" / "shared-replay")
     for path in (place.folder, place.shared):
         path.mkdir(parents=True, exist_ok=True)
     ours.prepare(place)
-    return [finding for finding, _ in ours.replay(content["case"], place).found]
+    return ours.replay(content["case"], place)
 
 
 def lane_of(folder: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from collections import Counter
@@ -34,7 +35,7 @@ class Kills(Drawn):
 
     name = "kills"
     lane = "training"
-    share = 5.0
+    share = 6.0
     unit = "kills"
     target = 100
 
@@ -47,7 +48,7 @@ class Kills(Drawn):
         which = "distilled" if random.random() < 0.15 else "alone"
         return {
             "which": which,
-            "kills": [_draw_kill(random) for _ in range(random.choice((1, 2, 2, 3)))],
+            "kills": [_draw_kill(random) for _ in range(random.choice((2, 2, 3, 3)))],
             "builds data": random.random() < 0.05,
         }
 
@@ -76,11 +77,9 @@ def _draw_kill(random: random.Random) -> dict[str, Any]:
             "after": random.choice((0, 0, 0.002, 0.01, 0.1)),
         }
     role = random.choice(("worker", "worker", "engine"))
-    return {
-        "role": role,
-        "write": random.randint(1, 90 if role == "worker" else 40),
-        "all": random.random() < 0.5,
-    }
+    # About as many as there are.
+    write = random.randint(1, 60 if role == "worker" else 15)
+    return {"role": role, "write": write, "all": random.random() < 0.5}
 
 
 def _killed(
@@ -113,14 +112,23 @@ def _killed(
     yield from scene.look()
 
 
+def _there(scene: Scene, pattern: str) -> set[tuple[str, int]]:
+    """Files of a pattern; one that is replaced is another."""
+    found = set()
+    for path in scene.suite.folder.glob(pattern):
+        with contextlib.suppress(OSError):
+            found.add((str(path), path.stat().st_ino))
+    return found
+
+
 def _its_moment(scene: Scene, running: Running, kill: dict[str, Any], seconds: float) -> bool:
     """Waits for the moment of a kill; returns whether it came before the command ended."""
     if "at" in kill:
         began = time.monotonic()
         return wait_until(lambda: time.monotonic() - began > float(kill["at"]) * seconds, running)
     pattern = str(kill["appears"])
-    before = set(scene.suite.folder.glob(pattern))
-    if not wait_until(lambda: set(scene.suite.folder.glob(pattern)) - before, running):
+    before = _there(scene, pattern)
+    if not wait_until(lambda: _there(scene, pattern) - before, running):
         return False
     time.sleep(float(kill["after"]))
     return True

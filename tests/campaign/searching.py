@@ -28,7 +28,7 @@ class Searched(Experiment):
         examples: how many cases an attempt draws.
     """
 
-    examples: ClassVar[int] = 100
+    examples: ClassVar[int] = 50
 
     def __init__(self) -> None:
         """Knows no fault yet."""

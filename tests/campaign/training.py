@@ -70,6 +70,17 @@ WRITES = ("open", "os.rename", "os.link", "os.mkdir", "os.symlink", "os.remove",
 """Audit events of what changes a folder."""
 
 
+_started: list[subprocess.Popen[str]] = []
+
+
+def stop_all() -> None:
+    """Kills what was started and has not ended: the campaign breaks off."""
+    for process in _started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
 @dataclass
 class Scene:
     """Folders of a case: of the suite, around it, and what has been recorded so far.
@@ -126,6 +137,7 @@ class Scene:
             environment["PYTHONPATH"] = f"{PLANTED}{os.pathsep}{environment['PYTHONPATH']}"
         out, err = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115  (closed with the process)
         process = self.suite.start(*words, **{"env": environment, "stdout": out, "stderr": err, **options})
+        _started.append(process)
         return Running(words, process, out, err, log)
 
     def look(self) -> Iterator[Finding]:
