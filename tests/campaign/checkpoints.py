@@ -107,7 +107,7 @@ class Checkpoints(Drawn):
             make(path, content, case, mark)
             words = command("distilled")
         running = scene.start(*words)
-        done = running.end(120 + 10 * expected.seconds)
+        done = running.end(expected.patience)
         refused = _has_to_be_refused(kind, use)
         findings: list[Finding] = [
             *oracles.unmarked(mark),

@@ -69,9 +69,9 @@ class Commands(Drawn):
             count["kills"] += 1
         if case["reader"] is not None:
             reader = scene.start(*_READERS[int(case["reader"])])
-            findings += oracles.ending(reader.end(), refused=False)
+            findings += oracles.ending(reader.end(expected.patience), refused=False)
         for number, one in enumerate(running):
-            done = one.end()
+            done = one.end(expected.patience)
             hit = killed and number == int(kill["of"])
             # A worker that dies fails its run, which another command may be waiting for.
             findings += [] if hit and done.status == -9 else oracles.ending(done, None if killed else False)

@@ -16,6 +16,7 @@ from tests.campaign.training import (
     Planted,
     Running,
     Scene,
+    Undisturbed,
     command,
     data_of,
     recovers,
@@ -60,7 +61,7 @@ class Kills(Drawn):
         count: Counter[str] = Counter()
         findings: list[Finding] = []
         for kill in case["kills"]:
-            findings += _killed(scene, which, kill, expected.seconds, count)
+            findings += _killed(scene, which, kill, expected, count)
         findings += recovers(scene, which, expected)
         return found(findings, case, count)
 
@@ -83,7 +84,7 @@ def _draw_kill(random: random.Random) -> dict[str, Any]:
 
 
 def _killed(
-    scene: Scene, which: str, kill: dict[str, Any], seconds: float, count: Counter[str]
+    scene: Scene, which: str, kill: dict[str, Any], expected: Undisturbed, count: Counter[str]
 ) -> Iterator[Finding]:
     """One command that a process of is killed."""
     planted = None
@@ -92,12 +93,12 @@ def _killed(
             str(kill["role"]), WRITES, int(kill["write"]), "kill all" if kill["all"] else "kill"
         )
     running = scene.start(*command(which), planted=planted)
-    if planted is None and _its_moment(scene, running, kill, seconds):
+    if planted is None and _its_moment(scene, running, kill, expected):
         happened = running.kill(str(kill["whom"]))
         whom = str(kill["whom"])
     else:
         happened, whom = False, str(kill.get("role", ""))
-    done = running.end()
+    done = running.end(expected.patience)
     happened = happened or running.happened()
     if happened:
         count["kills"] += 1
@@ -121,14 +122,15 @@ def _there(scene: Scene, pattern: str) -> set[tuple[str, int]]:
     return found
 
 
-def _its_moment(scene: Scene, running: Running, kill: dict[str, Any], seconds: float) -> bool:
+def _its_moment(scene: Scene, running: Running, kill: dict[str, Any], expected: Undisturbed) -> bool:
     """Waits for the moment of a kill; returns whether it came before the command ended."""
     if "at" in kill:
         began = time.monotonic()
-        return wait_until(lambda: time.monotonic() - began > float(kill["at"]) * seconds, running)
+        moment = began + float(kill["at"]) * expected.seconds
+        return wait_until(lambda: time.monotonic() > moment, running, expected.patience)
     pattern = str(kill["appears"])
     before = _there(scene, pattern)
-    if not wait_until(lambda: _there(scene, pattern) - before, running):
+    if not wait_until(lambda: _there(scene, pattern) - before, running, expected.patience):
         return False
     time.sleep(float(kill["after"]))
     return True

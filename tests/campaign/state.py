@@ -89,7 +89,7 @@ class State(Drawn):
         damage(path, case, scene.folder / "outside" / "precious.txt")
         running = scene.start(*command("distilled"))
         # The runs that are left and, where the damage was dropped, their teacher again.
-        done = running.end(120 + 10 * expected.seconds)
+        done = running.end(expected.patience)
         findings: list[Finding] = [
             *oracles.ending(done),
             *oracles.one_line(done),

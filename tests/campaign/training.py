@@ -33,9 +33,6 @@ CLAIMS = {"alone": "nkd-resnet18-student", "distilled": "nkd-resnet18-nkd"}
 
 PLANTED = Path(__file__).resolve().parent / "planted"
 
-SECONDS = 900.0
-"""Longer than any of these trainings takes on a machine that has other things to do as well."""
-
 
 def command(which: str, *more: str) -> tuple[str, ...]:
     """Words of the command that trains a claim."""
@@ -155,11 +152,11 @@ class Running(NamedTuple):
     err: Any
     log: Path
 
-    def end(self, seconds: float = SECONDS) -> Done:
-        """Waits for its end."""
+    def end(self, patience: float) -> Done:
+        """Waits for its end, and kills it after so many seconds (`Undisturbed.patience`)."""
         hung = ""
         try:
-            self.process.wait(seconds)
+            self.process.wait(patience)
         except subprocess.TimeoutExpired:
             hung = "does not end"
             self.kill("all")
@@ -239,6 +236,11 @@ class Undisturbed:
     numbers: Mapping[str, oracles.Numbers]
     seconds: float
 
+    @property
+    def patience(self) -> float:
+        """Seconds after which a command that does the same has hung, on a busy machine too."""
+        return 60 + 10 * self.seconds
+
 
 def undisturbed(place: Place, which: str) -> Undisturbed:
     """Trains once in a lane, or finds what was trained.
@@ -274,9 +276,9 @@ def data_of(place: Place) -> Path:
     return place.shared / "data"
 
 
-def wait_until(condition: Callable[[], object], running: Running, seconds: float = SECONDS) -> bool:
+def wait_until(condition: Callable[[], object], running: Running, patience: float) -> bool:
     """Waits for something to be so; returns whether it was before the command ended."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + patience
     while not condition():
         if running.process.poll() is not None or time.monotonic() > deadline:
             return False
@@ -288,7 +290,7 @@ def recovers(scene: Scene, which: str, expected: Undisturbed, *more: str) -> Ite
     """Left alone, the same command ends well, and with the numbers of the undisturbed one."""
     for attempt in range(2):
         running = scene.start(*command(which, *more))
-        done = running.end()
+        done = running.end(expected.patience)
         yield from oracles.ending(done, refused=False if attempt else None)
         yield from running.left_behind()
         yield from scene.look()
