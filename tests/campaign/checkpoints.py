@@ -21,36 +21,10 @@ from tests.campaign.experiment import Case, Drawn, Finding, Place, Tried, found
 from tests.campaign.training import CLAIMS, TINY, Scene, command, data_of, undisturbed
 
 KINDS = (
-    *(
-        "code in a pickle",
-        "code in a zip",
-        "code by a global",
-        "code in an old checkpoint",
-        "code on the stack",
-    ),
-    *(
-        "zip bomb",
-        "deep pickle",
-        "huge pickle",
-        "NaN",
-        "infinity",
-        "other shapes",
-        "keys missing",
-        "cut",
-        "noise",
-    ),
-    *(
-        "empty",
-        "text",
-        "folder",
-        "fifo",
-        "device",
-        "dangling link",
-        "link to itself",
-        "no pickle",
-        "two pickles",
-    ),
-    *("tensor gone", "tensor short", "absolute names", "sound"),
+    *("code in a pickle", "code in a zip", "code by a global", "code in an old checkpoint"),
+    *("code on the stack", "zip bomb", "deep pickle", "huge pickle", "NaN", "infinity", "other shapes"),
+    *("keys missing", "cut", "noise", "empty", "text", "folder", "fifo", "device", "dangling link"),
+    *("link to itself", "no pickle", "two pickles", "tensor gone", "tensor short", "absolute names", "sound"),
 )
 """What is wrong with a checkpoint; with `sound` nothing is, and it must not be refused."""
 
@@ -88,7 +62,7 @@ class Checkpoints(Drawn):
         mark = scene.folder / "outside" / "mark"
         distilled = scene.suite.run_folder(by_arm["distilled"].run_id)
         if use == "evaluate":
-            offered = scene.folder / "inside" / "offered.pth"
+            offered = scene.work / "offered.pth"
             make(offered, distilled.weights.read_bytes(), case, mark)
             claim = CLAIMS["distilled"]
             words: tuple[str, ...] = ("evaluate", "--claim", claim, "--checkpoint", str(offered), *TINY)
@@ -111,7 +85,7 @@ class Checkpoints(Drawn):
         refused = _has_to_be_refused(kind, use)
         findings: list[Finding] = [
             *oracles.unmarked(mark),
-            *oracles.ending(done, refused),
+            *oracles.ending(done, refused, kind),
             *oracles.one_line(done),
             *oracles.printable(done),
             *running.left_behind(),

@@ -38,7 +38,7 @@ _REFUSALS = (errno.ENOSPC, errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EIO, e
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS)
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 _IN_THE_WAY = (
-    *("results", "results/records", "results/nkd-mini.md", "results/nkd.md", "work/runs", "work/workers.log"),
+    *("results", "results/records", "results/nkd.md", "results/nkd.csv", "work/runs", "work/workers.log"),
     *("work/runs/{run}", "work/runs/{run}/lock", "work/runs/{run}/log.txt", "work/runs/{run}/resume.pth"),
     *("work/runs/{run}/weights.pth", "work/data"),
 )
@@ -69,7 +69,7 @@ class Disks(Drawn):
             "kind": kind,
             "role": random.choice(("worker", "engine")),
             "number": random.choice({"no links": _NO_LINKS, "no locks": _NO_LOCKS}.get(kind, _REFUSALS)),
-            "count": random.randint(1, 60),
+            "count": random.randint(1, 52),
             "forever": random.random() < 0.5,
             "kilobytes": random.choice((1, 4, 16, 64, 256, 600, 1000, 1800, 3000)),
             "path": random.choice(_IN_THE_WAY),

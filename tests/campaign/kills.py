@@ -79,7 +79,7 @@ def _draw_kill(random: random.Random) -> dict[str, Any]:
         }
     role = random.choice(("worker", "worker", "engine"))
     # About as many as there are.
-    write = random.randint(1, 60 if role == "worker" else 15)
+    write = random.randint(1, 52 if role == "worker" else 19)
     return {"role": role, "write": write, "all": random.random() < 0.5}
 
 

@@ -46,12 +46,13 @@ _OBEYED = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line \d+, in (?P<function>\S+)')
 
 
-def ending(done: Done, refused: bool | None = None) -> Iterator[Finding]:
+def ending(done: Done, refused: bool | None = None, what: str = "") -> Iterator[Finding]:
     """A command ends, with a status that means something and without a traceback.
 
     Args:
         done: the command.
         refused: whether it has to be (True) or must not be (False) refused; None: either will do.
+        what: what was offered to it, to tell one acceptance from another.
     """
     if done.hung:
         yield Finding(
@@ -63,7 +64,9 @@ def ending(done: Done, refused: bool | None = None) -> Iterator[Finding]:
         where = f"{done.status} {_gist(_last(done.err))}"
         yield Finding("status", f"{shown(done.words)} ends with {done.status}", where)
     if refused is True and done.status == 0:
-        yield Finding("accepted", f"{shown(done.words)} ends with 0", str(done.words[:1]))
+        yield Finding(
+            "accepted", f"{shown(done.words)} ends with 0 over {what or 'this'}", f"{done.words[:1]} {what}"
+        )
     if refused is False and done.status != 0:
         says = f"{shown(done.words)} ends with {done.status}: {_last(done.err)}"
         yield Finding("no recovery", says, f"{done.status} {_gist(_last(done.err))}")

@@ -33,18 +33,8 @@ VERBS = (
 )
 
 _RAW = (
-    *(
-        b"",
-        b"{",
-        b"null",
-        b"[]",
-        b"3",
-        b'"text"',
-        b"\xff\xfe\x00",
-        b"\xef\xbb\xbf{}",
-        b"{}\0",
-        b"[" * 100_000,
-    ),
+    *(b"", b"{", b"null", b"[]", b"3", b'"text"', b"\xff\xfe\x00", b"\xef\xbb\xbf{}", b"{}\0"),
+    *(b"[" * 100_000,),
     *(
         b'{"schema_version": ' + text
         for text in (b"3", b"99999999999999999999}", b"-1}", b"null}", b"1}", b"2}")
@@ -55,14 +45,8 @@ _RAW = (
 """In place of a record."""
 
 _NAMES = (
-    *(
-        "0123456789abcdef-01.json",
-        "0123456789abcdef-1.json",
-        "..json",
-        "-01.json",
-        "x.json",
-        "\x1b[31m-01.json",
-    ),
+    *("0123456789abcdef-01.json", "0123456789abcdef-1.json", "..json", "-01.json", "x.json"),
+    *("\x1b[31m-01.json",),
     *("0123456789abcdef-99999999999999999999.json", "a b.json", "[bold]-01.json", "é-01.json"),
 )
 _BECOMES = ("folder", "fifo", "dangling link", "link to itself", "device")

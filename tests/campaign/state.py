@@ -13,40 +13,15 @@ from tests.campaign.experiment import Case, Drawn, Finding, Place, Tried, found
 from tests.campaign.training import Scene, Undisturbed, command, data_of, undisturbed
 
 DAMAGES = (
-    *(
-        "bit",
-        "bit",
-        "bit",
-        "cut",
-        "emptied",
-        "gone",
-        "noise",
-        "folder",
-        "fifo",
-        "dangling link",
-        "link to itself",
-    ),
-    "link outside",
+    *("bit", "bit", "bit", "cut", "emptied", "gone", "noise"),
+    *("folder", "fifo", "dangling link", "link to itself", "link outside"),
 )
 """What happens to a file; a bit is flipped, noise replaces all bytes."""
 
 _TARGETS = (
-    *(
-        "teacher/weights.pth",
-        "teacher/weights.pth",
-        "student/resume.pth",
-        "student/resume.pth",
-        "teacher/resume.pth",
-    ),
-    *(
-        "student/weights.pth",
-        "student/lock",
-        "student/log.txt",
-        "student",
-        "data/image",
-        "data/image",
-        "data.lock",
-    ),
+    *("teacher/weights.pth", "teacher/weights.pth", "teacher/resume.pth"),
+    *("student/resume.pth", "student/resume.pth", "student/weights.pth", "student/lock", "student/log.txt"),
+    *("student", "data/image", "data/image", "data.lock"),
 )
 _TEACHER, _STUDENT = "teacher", "distilled"
 
