@@ -52,7 +52,7 @@ class Archives(Searched):
 
     name = "archives"
     lane = "light"
-    share = 0.7
+    share = 0.5
     unit = "hostile archives"
     target = 300
 

@@ -26,7 +26,7 @@ VERBS = (
     ["list", "--format", "csv"],
     ["show", "nkd-resnet18-nkd"],
     ["plan", "--claim", "nkd-resnet18-nkd", "--profile", "smoke"],
-    ["plan", "--claim", "nkd-resnet18-nkd", "mgd-resnet18", "--profile", "paper"],
+    ["plan", "--claim", "nkd-resnet18-student", "--profile", "paper"],
     ["audit", "--claim", "nkd-resnet18-nkd"],
     ["report", "--paper", "nkd", "--format", "markdown"],
     ["data"],
@@ -46,7 +46,7 @@ class Files(Searched):
 
     name = "files"
     lane = "light"
-    share = 4.0
+    share = 5.5
     unit = "mutated files"
     target = 5000
 
