@@ -167,14 +167,13 @@ def _content(kind: str, sound: bytes, at: float, mark: Path) -> bytes:
         "no pickle": {pickled: b"no pickle"},
         "two pickles": {pickled: members[pickled] + code},
         "tensor short": {largest: members[largest][: len(members[largest]) // 2]},
-        "zip bomb": {largest: bytes(3 * 2**30)},
     }.get(kind, {})
     members |= changed
     if kind == "tensor gone":
         del members[largest]
     if kind == "absolute names":
         members = {f"/../../{name}": content for name, content in members.items()}
-    return _zipped(members, zipfile.ZIP_DEFLATED if kind == "zip bomb" else zipfile.ZIP_STORED)
+    return _zipped(members, bomb=largest if kind == "zip bomb" else None)
 
 
 def _members(sound: bytes) -> tuple[list[str], dict[str, bytes]]:
@@ -183,9 +182,13 @@ def _members(sound: bytes) -> tuple[list[str], dict[str, bytes]]:
         return names, {name: archive.read(name) for name in names}
 
 
-def _zipped(members: dict[str, bytes], compression: int) -> bytes:
+def _zipped(members: dict[str, bytes], bomb: str | None) -> bytes:
+    """An archive of these members; one of them, if asked for, grows by a gibibyte when it is read."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", compression) as archive:
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED if bomb else zipfile.ZIP_STORED) as archive:
         for name, content in members.items():
-            archive.writestr(name, content)
+            with archive.open(name, "w", force_zip64=True) as file:
+                file.write(content)
+                for _ in range(2**10 if name == bomb else 0):
+                    file.write(bytes(2**20))
     return buffer.getvalue()
