@@ -109,8 +109,8 @@ def run(settings: Settings, out: Console) -> int:
             process.send_signal(signal.SIGINT)
         for process in processes.values():
             process.wait()
-    rows = _rows(settings)
-    text = _print(rows, settings, out)
+    rows = table_rows(settings)
+    text = print_table(rows, settings, out)
     for lane in broken:
         out.print(
             f"campaign: lane {lane} broke off; {settings.output / f'{lane}.log'} says why", soft_wrap=True
@@ -246,7 +246,7 @@ def lane_of(folder: Path) -> str:
     return experiment(json.loads((folder / "case.json").read_bytes())["experiment"]).lane
 
 
-def _rows(settings: Settings) -> dict[str, Row]:
+def table_rows(settings: Settings) -> dict[str, Row]:
     """The table, from what the lanes have noted."""
     rows = {name: Row() for name in settings.only}
     for lane in LANES:
@@ -262,7 +262,7 @@ def _rows(settings: Settings) -> dict[str, Row]:
     return rows
 
 
-def _print(rows: dict[str, Row], settings: Settings, out: Console) -> str:
+def print_table(rows: dict[str, Row], settings: Settings, out: Console) -> str:
     """Prints what was tried and what was found; returns the same text."""
     with out.capture() as captured:
         tried = Table(

@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 from hypothesis import strategies as st
+from rich.console import Console
 
 import suite.cli
 from tests.campaign import oracles
 from tests.campaign.calling import Done, call
-from tests.campaign.campaign import MODULES, Settings, experiment, keep, known
+from tests.campaign.campaign import MODULES, Settings, experiment, keep, known, print_table, table_rows
 from tests.campaign.checkpoints import KINDS, make
 from tests.campaign.experiment import Case, Drawn, Finding, Place, Tried, found
 from tests.campaign.files import edited
@@ -259,6 +260,28 @@ def test_a_finding_leaves_its_smallest_case_and_how_to_see_it_again(tmp_path):
     told = (folder / "README.txt").read_text(encoding="utf-8")
     assert f"--replay {folder}" in told
     assert "--seed 7 --only files --first 4" in told
+
+
+def test_the_table_says_what_was_tried_what_was_found_and_what_could_not_be_tried(tmp_path, capsys):
+    settings = Settings(5.0, 7, ("kills", "disks", "files"), 0, tmp_path)
+    notes = [
+        {"experiment": "kills", "count": {"kills": 2, "of worker": 2}, "findings": [], "not_here": []},
+        {"experiment": "kills", "count": {"kills": 3}, "findings": ["status: 5"], "not_here": []},
+        {"experiment": "disks", "count": {}, "findings": [], "not_here": ["disks that are mounted"]},
+    ]
+    journal = "".join(json.dumps({"attempt": 0, "seconds": 1.0, **note}) + "\n" for note in notes)
+    (tmp_path / "training.jsonl").write_text(journal, encoding="utf-8")
+    rows = table_rows(settings)
+    assert {name: len(row.keys) for name, row in rows.items()} == {"kills": 1, "disks": 0, "files": 0}
+    text = print_table(rows, settings, Console(width=160, highlight=False, markup=False))
+    assert text == capsys.readouterr().out
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert "kills 5 kills, 2 of worker 100 0.0 1" in lines
+    assert "files 0 mutated files 5000 0.0 0" in lines
+    assert "an exit status outside of 0 to 3 and 130 1" in lines
+    assert "a traceback was printed 0" in lines
+    assert "- status: 5" in lines
+    assert "Not tried here: disks that are mounted." in lines
 
 
 def test_two_sightings_of_one_fault_are_one_finding():
