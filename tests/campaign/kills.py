@@ -46,10 +46,10 @@ class Kills(Drawn):
 
     def draw(self, random: random.Random) -> Case:
         """Who is killed, and when."""
-        which = "distilled" if random.random() < 0.15 else "alone"
+        kills = [_draw_kill(random) for _ in range(random.choice((2, 2, 3, 3)))]
         return {
-            "which": which,
-            "kills": [_draw_kill(random) for _ in range(random.choice((2, 2, 3, 3)))],
+            "which": "distilled" if random.random() < 0.15 else "alone",
+            "kills": sorted(kills, key=_is_late),
             "builds data": random.random() < 0.05,
         }
 
@@ -70,7 +70,7 @@ def _draw_kill(random: random.Random) -> dict[str, Any]:
     whom = random.choice(("engine", "worker", "server", "all"))
     how = random.random()
     if how < 0.4:
-        return {"whom": whom, "at": round(random.uniform(0.0, 1.1), 3)}
+        return {"whom": whom, "at": round(random.uniform(0.0, 1.0), 3)}
     if how < 0.65:
         return {
             "whom": whom,
@@ -81,6 +81,16 @@ def _draw_kill(random: random.Random) -> dict[str, Any]:
     # About as many as there are.
     write = random.randint(1, 52 if role == "worker" else 19)
     return {"role": role, "write": write, "all": random.random() < 0.5}
+
+
+def _is_late(kill: dict[str, Any]) -> bool:
+    """Whether a run may be through when the kill comes: after it there is nothing left to be killed in."""
+    return (
+        kill.get("whom") == "server"
+        or str(kill.get("appears", "")).startswith("results/")
+        or (kill.get("role") == "engine" and kill["write"] > 7)
+        or kill.get("at", 0.0) > 0.8
+    )
 
 
 def _killed(
