@@ -384,7 +384,7 @@ def test_continuous_integration_covers_the_supported_pythons():
     jobs = workflow("ci.yml")["jobs"]
     assert jobs["fast"]["strategy"]["matrix"]["python"] == PYTHON_VERSIONS
     assert jobs["fast"]["steps"][-1] == {"run": "make test-fast PYTHON=python${{ matrix.python }}"}
-    assert jobs["test"]["steps"][-1] == {"run": ".ci/run"}
+    assert {"run": ".ci/run"} in jobs["test"]["steps"]
     assert jobs["fast"]["needs"] == jobs["test"]["needs"] == "lint"
 
 
