@@ -42,8 +42,8 @@ class Kills(Drawn):
     target = 100
 
     def __init__(self) -> None:
-        """Takes the machine to be as fast as it was for the undisturbed training."""
-        self._pace = 1.0
+        """Knows no command yet that ended before its kill."""
+        self._lengths: list[float] = []
 
     def prepare(self, place: Place) -> None:
         """Trains once, undisturbed."""
@@ -62,16 +62,13 @@ class Kills(Drawn):
         """Kills as the case says."""
         which = str(case["which"])
         measured = undisturbed(place, which)
-        expected = replace(measured, seconds=measured.seconds * self._pace)
+        expected = replace(measured, seconds=min([measured.seconds, *self._lengths]))
         scene = Scene.fresh(place, None if case["builds data"] else data_of(place))
         count: Counter[str] = Counter()
         findings: list[Finding] = []
         for kill in case["kills"]:
-            findings += _killed(scene, which, kill, expected, count)
+            findings += _killed(scene, which, kill, expected, count, self._lengths)
         findings += recovers(scene, which, measured)
-        # A kill that came too late was none; where the machine has become faster, the next ones come earlier.
-        late = count["kills"] < len(case["kills"])
-        self._pace = self._pace * 0.8 if late else min(1.0, self._pace * 1.1)
         return found(findings, case, count)
 
 
@@ -103,7 +100,12 @@ def _is_late(kill: dict[str, Any]) -> bool:
 
 
 def _killed(
-    scene: Scene, which: str, kill: dict[str, Any], expected: Undisturbed, count: Counter[str]
+    scene: Scene,
+    which: str,
+    kill: dict[str, Any],
+    expected: Undisturbed,
+    count: Counter[str],
+    lengths: list[float],
 ) -> Iterator[Finding]:
     """One command that a process of is killed."""
     planted = None
@@ -112,7 +114,7 @@ def _killed(
             str(kill["role"]), WRITES, int(kill["write"]), "kill all" if kill["all"] else "kill"
         )
     running = scene.start(*command(which), planted=planted)
-    if planted is None and _its_moment(scene, running, kill, expected):
+    if planted is None and _its_moment(scene, running, kill, expected, lengths):
         whom = str(kill["whom"])
         # One that is not there yet is killed as soon as it is.
         happened = wait_until(lambda: running.kill(whom), running, expected.patience)
@@ -142,12 +144,21 @@ def _there(scene: Scene, pattern: str) -> set[tuple[str, int]]:
     return found
 
 
-def _its_moment(scene: Scene, running: Running, kill: dict[str, Any], expected: Undisturbed) -> bool:
-    """Waits for the moment of a kill; returns whether it came before the command ended."""
+def _its_moment(
+    scene: Scene, running: Running, kill: dict[str, Any], expected: Undisturbed, lengths: list[float]
+) -> bool:
+    """Waits for the moment of a kill; returns whether it came before the command ended.
+
+    Where it did not, the next ones have to come earlier: data sets are built, or the machine is faster now.
+    """
     if "at" in kill:
         began = time.monotonic()
         moment = began + float(kill["at"]) * expected.seconds
-        return wait_until(lambda: time.monotonic() > moment, running, expected.patience)
+        if wait_until(lambda: time.monotonic() > moment, running, expected.patience):
+            return True
+        if (length := time.monotonic() - began) > 0.3 * expected.seconds:
+            lengths.append(length)
+        return False
     pattern = str(kill["appears"])
     before = _there(scene, pattern)
     if not wait_until(lambda: _there(scene, pattern) - before, running, expected.patience):
