@@ -102,7 +102,7 @@ def _path(scene: Scene, expected: Undisturbed, target: str, at: float) -> Path:
         lock.touch()
         return lock
     if target == "data/image":
-        images = sorted((scene.work / "data").rglob("*.png"))
+        images = sorted((scene.work / "data").rglob("*.ppm"))
         return images[int(at * len(images))]
     arm, _, name = target.partition("/")
     folder = scene.suite.run_folder(_run(expected, _TEACHER if arm == "teacher" else _STUDENT)).path
