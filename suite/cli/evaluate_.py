@@ -129,6 +129,12 @@ def _print_numbers(claim: Claim, record: Record) -> None:
         + (f", left out {left_out}" if left_out else ""),
         soft_wrap=True,
     )
+    if loaded.get("own_config") is False:
+        out.print(
+            "It has no config of its own: another network with weights of the same names and shapes would "
+            "not be noticed.",
+            soft_wrap=True,
+        )
     if not record.comparable:
         out.print("The data are embedded: the claimed numbers are not comparable.", soft_wrap=True)
     table = Table(box=None, pad_edge=False)

@@ -127,7 +127,8 @@ class MMAdapter(Adapter):
         self._test_data = self._test_set(config)
         self.runner = self._runner(config, self.student)
         self.runner.points = None
-        return report.summary() | ({"contradictions": contradicted} if contradicted else {})
+        said = {"contradictions": contradicted} if contradicted else {}
+        return report.summary() | {"own_config": report.config is not None} | said
 
     def classes(self) -> dict[str, list[StoredClass]]:
         """The class lists of what is trained on and scored; see `Adapter.classes`.

@@ -68,7 +68,9 @@ def test_a_released_distiller_scores_what_its_student_scored_where_it_was_traine
         "loaded": len(weights),
         "left_out": {"teacher": 1},
         "faults": [],
+        "own_config": False,
     }
+    assert "It has no config of its own: another network" in done.stdout
     assert f"authors.pth as resnet18: {len(weights)} keys loaded, left out 1 of teacher" in done.stdout
     assert f"{released.metrics['top1']:.2f}" in done.stdout
     assert "71.96" in done.stdout
