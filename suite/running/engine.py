@@ -29,12 +29,12 @@ from suite.store.records import (
     Provenance,
     Status,
     check_writable,
-    read_all,
     read_for_run,
     standing_by_run,
     write_record,
 )
 from suite.store.run_folders import RunFolder
+from suite.store.summaries import read_summaries
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -177,7 +177,7 @@ class Engine:
 
     def _to_do(self) -> list[Run]:
         """The runs without a finished record, and finished teachers whose weights are needed and gone."""
-        recorded = standing_by_run(read_all(records_dir()))
+        recorded = standing_by_run(read_summaries(records_dir()))
         finished = {run_id for run_id, record in recorded.items() if record.status == "finished"}
         open_runs = {run_id for run_id in self.plan.runs if run_id not in finished}
         for run in self.plan.runs.values():
