@@ -65,24 +65,25 @@ class Length(_Read):
     train_dataloader: _Loader | None = None
 
 
-def check_value(value: Any, place: str = "") -> None:
+def check_value(value: Any, place: str = "", finite: bool = True) -> None:
     """Refuses what no setting can be.
 
     Args:
         value: a setting, or a dictionary or list of them.
         place: where it stands, in dots; for the message.
+        finite: whether numbers have to be.
 
     Raises:
-        ValueError: it names Python, or is a number that is not finite or larger than `LARGEST`.
+        ValueError: it names Python, or is a number that is larger than `LARGEST` or not finite.
     """
     if isinstance(value, Mapping):
         for key, inner in value.items():
             _check_key(str(key), inner, f"{place}.{key}".lstrip("."))
-            check_value(inner, f"{place}.{key}".lstrip("."))
+            check_value(inner, f"{place}.{key}".lstrip("."), finite)
     elif isinstance(value, list | tuple):
         for index, inner in enumerate(value):
-            check_value(inner, f"{place}.{index}".lstrip("."))
-    elif isinstance(value, float) and not math.isfinite(value):
+            check_value(inner, f"{place}.{index}".lstrip("."), finite)
+    elif finite and isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{place} is {value}; write a finite number")
     elif isinstance(value, int) and abs(value) > LARGEST:
         raise ValueError(f"{place} is larger than {LARGEST:,}; write a smaller number")
@@ -125,13 +126,13 @@ def _checked(settings: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def _checked_value(value: Any) -> Any:
-    check_value(value)
+def _checked_arguments(value: Any) -> Any:
+    check_value(value, finite=False)
     return value
 
 
 Settings = Annotated[dict[str, Any], AfterValidator(_checked)]
 """Settings of a zoo's config."""
 
-Arguments = Annotated[dict[str, Any], AfterValidator(_checked_value)]
-"""Hyper-parameters: plain values that name no Python."""
+Arguments = Annotated[dict[str, Any], AfterValidator(_checked_arguments)]
+"""Hyper-parameters of a loss: plain values that name no Python. What the loss makes of NaN, the run tells."""

@@ -147,7 +147,7 @@ def _pkd(inputs: Inputs) -> Case:
     # The loss of a paper outside of baselines/, in a file of its folder.
     import_path(ROOT / "tests" / "papers" / "pkd" / "loss.py")
     options = [key for key in ("weight", "resize", "epsilon") if key in inputs]
-    module = find_loss("PKDLoss")(**inputs.options(*options))
+    module = find_loss("PearsonLoss")(**inputs.options(*options))
     return _simple(module, {"student": inputs.leaf("student")}, inputs.tensor("teacher"))
 
 

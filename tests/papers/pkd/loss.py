@@ -11,7 +11,7 @@ from tasks.methods.common import full_precision
 from tasks.methods.registry import register_loss
 
 
-@register_loss("PKDLoss", version=1)
+@register_loss("PearsonLoss", version=1)
 class PKDLoss(nn.Module):
     """Compares one level of two feature pyramids after taking magnitude and offset out of every channel.
 

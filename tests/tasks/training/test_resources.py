@@ -82,9 +82,15 @@ def test_mixed_precision_is_told_by_its_type(tmp_path):
 @pytest.mark.parametrize(
     ("resources", "text"),
     [
-        ("resources.devices=0", "resources.devices=0: name a whole number of at least 1"),
-        ("resources.batch_size=half", "resources.batch_size=half: name a whole number of at least 1"),
-        ("resources.precision=float", "resources.precision=float: name float16 or bfloat16"),
+        ("resources.devices=0", "resources.devices cannot be 0: input should be greater than or equal to 1"),
+        (
+            "resources.batch_size=half",
+            "resources.batch_size cannot be 'half': input should be a valid integer",
+        ),
+        (
+            "resources.precision=float",
+            "resources.precision cannot be 'float': input should be 'float16' or 'bfloat16'",
+        ),
     ],
 )
 def test_resources_that_there_cannot_be_are_refused_in_one_line(resources, text):
