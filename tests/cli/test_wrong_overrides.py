@@ -70,7 +70,6 @@ def refused(*overrides: str, profile: str = "mini", claim: str = CLAIM) -> str:
         ("method.losses.mgd.inputs=x", "method.losses.mgd.inputs cannot be 'x'"),
         ("method.losses.mgd.arguments=[1]", "it is of another type than what it replaces"),
         ("method.losses.mgd.arguments.alpha=x", "alpha cannot be 'x': the method has a number there"),
-        ("method.losses.mgd.arguments.alpha=1e999", "alpha is inf"),
         (f"method.losses.mgd.arguments.alpha=1{'0' * 400}", "alpha is larger than"),
         ("method.task_loss_weight=nan", "method.task_loss_weight cannot be nan"),
         ("+method.extra=1", "method.extra"),

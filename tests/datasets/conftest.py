@@ -25,6 +25,12 @@ VAL_TRUTH = (2, 0, 1, 1, 0, 2)
 """Class of validation image 1, 2, ..."""
 
 
+@pytest.fixture(autouse=True)
+def _no_papers_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their losses, which import PyTorch, would be there with every data set that is loaded."""
+    monkeypatch.delenv("SUITE_PAPERS", raising=False)
+
+
 @pytest.fixture
 def layouts() -> ModuleType:
     """This file: what makes the parts of the small data sets."""

@@ -19,12 +19,6 @@ PAPER = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _no_papers_of_others(monkeypatch):
-    """Their losses, which import PyTorch, would be there with every data set that is loaded."""
-    monkeypatch.delenv("SUITE_PAPERS", raising=False)
-
-
 @pytest.fixture
 def two_photos(tmp_path, monkeypatch):
     """COCO's layout with one image a part and no object."""
