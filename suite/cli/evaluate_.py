@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,12 +90,13 @@ def _check_name(path: Path, sha256: str) -> None:
         SuiteError: it is another.
     """
     from suite.errors import SuiteError
+    from suite.published.weights import hash_in_name
 
-    said = re.search(r"-(?P<sha256>[0-9a-f]{8})\.pth$", path.name)
+    said = hash_in_name(path.name)
     # Digits alone may be a date.
-    if said and not said["sha256"].isdecimal() and not sha256.startswith(said["sha256"]):
+    if said and not said.isdecimal() and not sha256.startswith(said):
         raise SuiteError(
-            f"--checkpoint {path}: by its name its SHA-256 begins with {said['sha256']}, and it begins with "
+            f"--checkpoint {path}: by its name its SHA-256 begins with {said}, and it begins with "
             f"{sha256[:8]}: it is damaged or another file; get it again, or give it a name without that end"
         )
 

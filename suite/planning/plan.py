@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -22,8 +21,6 @@ from suite.published.weights import weights_of
 
 MOST_SEEDS = 100
 """Seeds of one selection: a plan lists every training, and their mean scatters a tenth as far as one run."""
-
-_HASH_IN_NAME = re.compile(r"-(?P<sha256>[0-9a-f]{8})\.pth$")
 
 
 @dataclass(frozen=True)
@@ -313,13 +310,7 @@ def _released(teacher: ComposedRecipe) -> Checkpoint | None:
     weights = weights_of(teacher.student.name) if teacher.scale == "published" else None
     if weights is None or not weights.published:
         return None
-    match = _HASH_IN_NAME.search(weights.file_name)
-    return Checkpoint(
-        kind="released",
-        weights=weights.id,
-        file=weights.file_name,
-        sha256=match["sha256"] if match else None,
-    )
+    return Checkpoint(kind="released", weights=weights.id, file=weights.file_name, sha256=weights.sha256)
 
 
 def _without_resources(recipe: ComposedRecipe) -> ComposedRecipe:

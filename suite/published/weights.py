@@ -7,6 +7,7 @@ nobody who means harm: a fetched file stays untrusted, and is only ever read by 
 from __future__ import annotations
 
 import functools
+import re
 import urllib.parse
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,6 +28,14 @@ from suite.strict import Strict
 from suite.strict_yaml import parse, refuse, with_keys
 
 Address = Annotated[str, Field(pattern=r"^https?://[\w.:-]+/[\w/.%-]+-[0-9a-f]{8}\.pth$")]
+
+_HASH_IN_NAME = re.compile(r"-(?P<sha256>[0-9a-f]{8})\.pth$")
+
+
+def hash_in_name(name: str) -> str | None:
+    """How the SHA-256 of a file begins by its name, which zoos end with it; None where a name does not."""
+    found = _HASH_IN_NAME.search(name)
+    return found["sha256"] if found else None
 
 
 class Checkpoint(Strict):
@@ -63,7 +72,9 @@ class Checkpoint(Strict):
         Raises:
             SuiteError: it is not published.
         """
-        return self.file_name.removesuffix(".pth").rpartition("-")[2]
+        found = hash_in_name(self.file_name)
+        assert found is not None, "every address ends with it"
+        return found
 
 
 class Backbone(Checkpoint):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
-import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from typing import Any, BinaryIO
 
 from suite import paths
 from suite.errors import SuiteError
-from suite.published.weights import Checkpoint
+from suite.published.weights import Checkpoint, hash_in_name
 from suite.store.files import locked, sha256_of, write
 
 Report = Callable[[int, int | None], None]
@@ -23,7 +22,6 @@ Report = Callable[[int, int | None], None]
 Check = Callable[[Path], None]
 """Looks into a fetched file before it enters the cache, and raises `SuiteError` to keep it out."""
 
-_HASH = re.compile(r"-(?P<prefix>[0-9a-f]{8})\.pth$")
 _SECONDS_OF_SILENCE = 30.0
 _BLOCK = 2**20
 _LARGEST = 8 * 2**30
@@ -200,8 +198,8 @@ def _admit(part: Path, file: BinaryIO, check: Check) -> None:
 
 def _is_what_its_name_says(path: Path, name: str) -> bool:
     """Whether the SHA-256 of a file begins as a checkpoint's name ends."""
-    match = _HASH.search(name)
-    return match is not None and sha256_of(path).startswith(match["prefix"])
+    prefix = hash_in_name(name)
+    return prefix is not None and sha256_of(path).startswith(prefix)
 
 
 def _megabytes(size: int) -> str:

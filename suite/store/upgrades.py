@@ -20,6 +20,7 @@ from suite.contract import Checkpoint, ComposedRecipe
 from suite.errors import SuiteError, printable
 from suite.planning.identity import Identity, identify
 from suite.planning.overrides import parse_overrides, variant_of
+from suite.published.weights import hash_in_name
 from suite.strict import RunId
 
 _PACKAGES = {
@@ -44,9 +45,6 @@ _PROFILES = {
 """Sentence of schema 2 -> setting, what was published, what is done instead."""
 
 _OVERRIDE = "override "
-_HASH_IN_NAME = re.compile(r"-(?P<sha256>[0-9a-f]{8})\.pth$")
-
-
 _OURS = re.compile(r"tasks(\.\w+)+:[A-Za-z]\w*")
 """``package.module:name`` of the suite's own tasks."""
 
@@ -133,9 +131,9 @@ def _provenance(provenance: Mapping[str, Any], teachers: Mapping[str, Checkpoint
 def _as_teacher(old: Mapping[str, Any], new: Mapping[str, Any]) -> Checkpoint:
     """What a student of a run learned from: a released file, or what the run had trained."""
     released = (old.get("recipe") or {}).get("checkpoint", {}).get("file")
-    match = _HASH_IN_NAME.search(released) if released else None
-    if match:
-        return Checkpoint(kind="released", file=released, sha256=match["sha256"], run=None)
+    sha256 = hash_in_name(released) if released else None
+    if sha256:
+        return Checkpoint(kind="released", file=released, sha256=sha256, run=None)
     return Checkpoint(kind="trained", run=new["run_id"])
 
 
@@ -168,12 +166,11 @@ def _checkpoint(scored: Mapping[str, Any] | None) -> Checkpoint | None:
         return None
     if "sha256" in scored:
         return Checkpoint(kind="named", sha256=scored["sha256"], claim=scored["claim"])
-    match = _HASH_IN_NAME.search(scored["file"])
     return Checkpoint(
         kind="released",
         weights=scored["weights"],
         file=scored["file"],
-        sha256=match["sha256"] if match else None,
+        sha256=hash_in_name(scored["file"]),
     )
 
 

@@ -13,7 +13,7 @@ from suite.errors import SuiteError
 from suite.running.complaints import describe, one_line
 from suite.running.run_log import RunLog
 
-PLACE = Path("/work/runs/0123456789abcdef")
+PLACE = Path("runs/0123456789abcdef")
 
 
 def refusal(number: int, *place: str) -> OSError:
