@@ -21,7 +21,7 @@ from types import ModuleType
 from typing import NamedTuple, TypeVar
 
 from suite import paths
-from suite.errors import SuiteError, did_you_mean
+from suite.errors import SuiteError, did_you_mean, one_line
 from suite.strict_yaml import Location, line_of, refuse, shown
 
 VARIABLE = "SUITE_PAPERS"
@@ -234,7 +234,7 @@ def import_path(path: Path) -> ModuleType:
         del sys.modules[name]
         if isinstance(error, SuiteError):
             raise
-        text = " ".join(str(error).split())
+        text = one_line(error)
         where = f"{shown(path)}:{_line_at_fault(error, path)}"
         raise SuiteError(f"{where}: cannot be imported ({type(error).__name__}: {text}); fix it") from error
     return module

@@ -474,8 +474,8 @@ class Adapter(ABC):
 def load(name: str) -> Any:
     """The object behind a name, as tasks name adapters and data builders.
 
-    This is the one place where a name becomes Python. The Python files of papers are imported first, so that
-    what they register is there for what is loaded.
+    Here names in files become Python (SECURITY.md lists where else one does). The Python files of papers are
+    imported first, so that what they register is there for what is loaded.
 
     Args:
         name: ``package.module:name`` of what a module of ``tasks`` or ``suite.datasets`` itself defines, or

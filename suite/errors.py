@@ -20,6 +20,11 @@ class SuiteError(Exception):
     exit_status = 2
 
 
+def one_line(text: object) -> str:
+    """The words of an error, or of anything else, without its line breaks."""
+    return " ".join(str(text).split())
+
+
 def printable(text: object, longest: int = LONGEST) -> str:
     r"""What a file, an argument or an error says, fit for one line of a terminal.
 

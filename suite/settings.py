@@ -19,6 +19,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from suite.errors import printable
+from suite.strict import first_fault
 
 PACKAGES = ("mmengine", "mmcv", "mmdet", "mmpretrain", "mmseg")
 """The packages whose registries a name may be looked up in: ``mmdet.Resize``."""
@@ -120,8 +121,7 @@ def _checked(settings: dict[str, Any]) -> dict[str, Any]:
     try:
         Length.model_validate(settings)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
+        place, first = first_fault(error)
         raise ValueError(f"{place} is {_shown(first['input'])}; {first['msg']}") from None
     return settings
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic_core import ErrorDetails
 
 from suite.errors import printable
 
@@ -19,6 +20,12 @@ class Strict(BaseModel):
     """A frozen model that refuses unknown keys, values of another type, and numbers that are not finite."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def first_fault(error: ValidationError) -> tuple[str, ErrorDetails]:
+    """Where a value first differs from its model, in dots, and what pydantic says of it."""
+    fault = error.errors(include_url=False)[0]
+    return ".".join(map(str, fault["loc"])), fault
 
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}$")]

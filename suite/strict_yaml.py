@@ -1,6 +1,6 @@
 """YAML that people edit by hand: read strictly, and refused with file and line.
 
-`load_yaml` reads every YAML file of the suite, published facts and configs alike. What stands in the way of
+`yaml_in` reads every YAML file of the suite, published facts and configs alike. What stands in the way of
 that (a folder in place of a file, deep nesting, aliases that grow without end, tags that do not fit, letters
 that steer a terminal) is found before anything is made of the file.
 """
@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel, RootModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from suite.errors import SuiteError, did_you_mean, printable
+from suite.errors import SuiteError, did_you_mean, one_line, printable
 from suite.paths import ROOT
 
 try:
@@ -126,14 +126,14 @@ def read_yaml(path: Path) -> Any:
     A file that has not changed is read once a process: what is returned must not be changed.
 
     Raises:
-        SuiteError: as `load_yaml`, or the same key stands twice.
+        SuiteError: as `read_text` and `yaml_in`, or the same key stands twice.
     """
     return _content(path, state_of(path))
 
 
 @functools.lru_cache(maxsize=256)
 def _content(path: Path, state: tuple[int, int]) -> Any:
-    return load_yaml(path, _Loader)
+    return yaml_in(read_text(path), path, _Loader)
 
 
 def state_of(path: Path) -> tuple[int, int]:
@@ -149,19 +149,19 @@ def state_of(path: Path) -> tuple[int, int]:
     return status.st_mtime_ns, status.st_size
 
 
-def load_yaml(path: Path, loader: type) -> Any:
-    """Reads a YAML file.
+def yaml_in(text: str, path: Path, loader: type) -> Any:
+    """What a YAML file says.
 
     Args:
-        path: the file.
+        text: what stands in the file (`read_text`).
+        path: the file, for messages.
         loader: a loader of PyYAML, with `LineErrors`.
 
     Raises:
-        SuiteError: it cannot be read as a text (`read_text`), is no YAML, or asks for more than a file may:
-            `DEEPEST` levels, `MOST` values with all aliases written out, tags of types that no file here has,
-            characters that steer a terminal. Names the line.
+        SuiteError: it is no YAML, or asks for more than a file may: `DEEPEST` levels, `MOST` values with all
+            aliases written out, tags of types that no file here has, characters that steer a terminal. Names
+            the line.
     """
-    text = read_text(path)
     try:
         for line, problem in _faults(text, loader):
             raise SuiteError(f"{shown(path)}:{line}: {problem}; fix that line")
@@ -169,13 +169,13 @@ def load_yaml(path: Path, loader: type) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{shown(path)}:{mark.line + 1}" if mark else shown(path)
-        raise SuiteError(f"{where}: {_one_line(error.problem)}; fix that line") from None
+        raise SuiteError(f"{where}: {one_line(error.problem)}; fix that line") from None
     except yaml.reader.ReaderError as error:
         before = text.encode()[: error.position]
-        problem = f"{_one_line(error.reason)} (#x{error.character:04x})"
+        problem = f"{one_line(error.reason)} (#x{error.character:04x})"
         raise SuiteError(f"{shown(path)}:{before.count(10) + 1}: {problem}; fix that line") from None
     except (yaml.YAMLError, ValueError) as error:
-        raise SuiteError(f"{shown(path)}: {_one_line(error)}; fix that file") from None
+        raise SuiteError(f"{shown(path)}: {one_line(error)}; fix that file") from None
 
 
 def read_text(path: Path) -> str:
@@ -261,10 +261,6 @@ def _wrong_text(event: yaml.CollectionStartEvent | yaml.ScalarEvent) -> str | No
     wrong = re.sub(r"[\n\t\xa0\u2000-\u200a\u202f\u205f\u3000]", "", event.value)
     hidden = next((letter for letter in wrong if not letter.isprintable()), None)
     return None if hidden is None else f"the character {printable(hidden)} is not seen in a text"
-
-
-def _one_line(error: object) -> str:
-    return " ".join(str(error).split())
 
 
 def parse(model: type[Model], path: Path, known: Mapping[str, Collection[str]] | None = None) -> Model:

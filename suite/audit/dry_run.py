@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from suite.contract import Adapter, BlockedError, ComposedRecipe, EffectiveProtocol, Job, load
+from suite.errors import one_line
 
 
 def dry_run(recipe: ComposedRecipe, log: Path) -> EffectiveProtocol:
@@ -33,5 +34,4 @@ def dry_run(recipe: ComposedRecipe, log: Path) -> EffectiveProtocol:
         except BlockedError:
             raise
         except Exception as error:
-            text = " ".join(str(error).split())
-            raise BlockedError(f"cannot be built: {type(error).__name__}: {text}") from error
+            raise BlockedError(f"cannot be built: {type(error).__name__}: {one_line(error)}") from error

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from suite.errors import SuiteError
+from suite.errors import SuiteError, one_line
 
 
 def check_md5(path: Path, md5: str) -> None:
@@ -80,7 +80,7 @@ def opened_inside(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator
 
 
 def _unreadable(name: str, error: Exception) -> SuiteError:
-    return SuiteError(f"{name} cannot be read ({' '.join(str(error).split())[:80]}); get it again")
+    return SuiteError(f"{name} cannot be read ({one_line(error)[:80]}); get it again")
 
 
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> tarfile.ExFileObject:

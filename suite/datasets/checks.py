@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from suite.datasets.archives import md5_of
 from suite.datasets.listing import Entry, Facts
 from suite.datasets.published import Groups, Images, Instances, LabelMaps, PublishedDataset
+from suite.errors import one_line
+from suite.strict import first_fault
 
 
 @dataclass(frozen=True)
@@ -245,7 +247,7 @@ def _instances(
     try:
         content = _InstancesFile.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        return [Check(f"{name}: format", "COCO's", first_fault(error), False)]
+        return [Check(f"{name}: format", "COCO's", difference(error), False)]
     images = {image.id: image for image in content.images}
     listed = {image.file_name: (image.width, image.height) for image in images.values()}
     objects = content.annotations
@@ -283,11 +285,10 @@ def _categories(name: str, found: Sequence[_Category], published: Mapping[int, s
     return Check(f"{name}: categories", expected, found_text, not differing)
 
 
-def first_fault(error: ValidationError) -> str:
+def difference(error: ValidationError) -> str:
     """Where and how a file first differs from what it should be, in one short line."""
-    fault = error.errors(include_url=False)[0]
-    place = ".".join(map(str, fault["loc"]))
-    return " ".join(f"{place}: {fault['msg']}".removeprefix(": ").split())[:120]
+    place, fault = first_fault(error)
+    return one_line(f"{place}: {fault['msg']}".removeprefix(": "))[:120]
 
 
 def _has_shape(row: _Object) -> bool:

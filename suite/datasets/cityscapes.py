@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 from pydantic import FiniteFloat as Finite
 
 from suite.datasets.archives import appearing_whole
-from suite.datasets.checks import first_fault
+from suite.datasets.checks import difference
 from suite.datasets.published import IGNORED, LabelMaps, PublishedDataset
 from suite.errors import SuiteError
 
@@ -124,7 +124,7 @@ def read_polygons(path: Path) -> Polygons:
         return Polygons.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise SuiteError(
-            f"{path}: not the polygons of Cityscapes ({first_fault(error)}); unpack it again"
+            f"{path}: not the polygons of Cityscapes ({difference(error)}); unpack it again"
         ) from error
 
 

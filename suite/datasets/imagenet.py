@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from suite.datasets.archives import archive_name, check_md5, extract, opened, opened_inside
 from suite.datasets.published import Images, PublishedDataset
-from suite.errors import SuiteError
+from suite.errors import SuiteError, one_line
 
 if TYPE_CHECKING:
     from suite.datasets.listing import Report
@@ -96,7 +96,7 @@ def read_truth(dataset: PublishedDataset, root: Path) -> list[str]:
         raise
     # What scipy raises on a damaged table depends on where it is damaged.
     except Exception as error:
-        what = f"{type(error).__name__}: {' '.join(str(error).split())[:80]}"
+        what = f"{type(error).__name__}: {one_line(error)[:80]}"
         raise SuiteError(
             f"{root / kit.file}: not the development kit of ILSVRC 2012 ({what}); get it again"
         ) from error

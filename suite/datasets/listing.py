@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from suite.errors import SuiteError
+from suite.errors import SuiteError, one_line
 
 if TYPE_CHECKING:
     from suite.datasets.published import PublishedDataset
@@ -215,6 +215,6 @@ def _look_at(content: bytes, kind: Kind, allowed: frozenset[int]) -> Facts:
             numbers = {value for value, count in enumerate(image.histogram()) if count}
     # What Pillow raises on damaged bytes depends on the format and on where they are damaged.
     except Exception as error:
-        return Facts("", fault=f"no image that can be read ({' '.join(str(error).split())[:80]})")
+        return Facts("", fault=f"no image that can be read ({one_line(error)[:80]})")
     wrong = sorted(numbers - allowed)
     return Facts("", width, height, f"pixels of label {wrong[0]}" if wrong else "")

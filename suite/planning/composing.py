@@ -15,6 +15,7 @@ from suite.planning.overrides import Override, parse_overrides
 from suite.published.models import load_models
 from suite.published.recipes import Recipe, check_profile, group_choices
 from suite.published.tasks import find_task
+from suite.strict import first_fault
 
 _DERIVED = {
     "devices": ("accumulation", "norm_batch"),
@@ -175,8 +176,7 @@ def _complaint(
     """What is wrong with a composed recipe, as one line: the override at fault, or the file with its line."""
     from suite.planning.hydra_config import find_place
 
-    first = error.errors(include_url=False)[0]
-    place = ".".join(map(str, first["loc"]))
+    place, first = first_fault(error)
     root = str(first["loc"][0]) if first["loc"] else ""
     of_recipe = list(recipe.overrides_of_method()) if root == "method" else []
     asked = [entry.text for entry in overrides]

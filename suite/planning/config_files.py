@@ -22,8 +22,8 @@ from omegaconf.errors import OmegaConfBaseException
 from omegaconf.grammar.gen.OmegaConfGrammarParser import OmegaConfGrammarParser
 from omegaconf.grammar_parser import parse as parse_interpolation
 
-from suite.errors import SuiteError
-from suite.strict_yaml import LineErrors, Location, load_yaml, read_text, refuse, shown
+from suite.errors import SuiteError, one_line
+from suite.strict_yaml import LineErrors, Location, read_text, refuse, shown, yaml_in
 
 
 class ConfigFiles(ConfigRepository):
@@ -108,7 +108,8 @@ class _Folder(FileConfigSource):
             SuiteError: the file cannot be read, is no YAML, or holds no mapping.
         """
         path = self.file(config_path)
-        content = load_yaml(path, yaml_loader())
+        text = read_text(path)
+        content = yaml_in(text, path, yaml_loader())
         try:
             if not isinstance(content, dict | None):
                 raise ValueError(f"holds a {type(content).__name__} where keys and values are wanted")
@@ -117,7 +118,7 @@ class _Folder(FileConfigSource):
                 config=OmegaConf.create(content or {}),
                 path=self.full_path(),
                 provider=self.provider,
-                header=self._get_header_dict(read_text(path)[:512]),
+                header=self._get_header_dict(text[:512]),
             )
         except (ValueError, OmegaConfBaseException) as error:
             raise SuiteError(f"{shown(path)}: {one_line(error)}; fix that file") from None
@@ -168,8 +169,3 @@ def yaml_loader() -> Any:
     # The parser stands before the rules and hides the one that they bring along.
     parser = (yaml.CSafeLoader,) if yaml.__with_libyaml__ else ()
     return type("Loader", (LineErrors, *parser, rules), {})
-
-
-def one_line(error: object) -> str:
-    """What an error says, without line breaks."""
-    return " ".join(str(error).split())

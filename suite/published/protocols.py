@@ -26,7 +26,7 @@ from suite.catalogue import Catalogue, collect, current, entries
 from suite.errors import did_you_mean
 from suite.published.claims import Claim, Paper
 from suite.published.recipes import Recipe
-from suite.strict import Strict
+from suite.strict import Strict, first_fault
 from suite.strict_yaml import parse, refuse
 
 _WHOLE = ("learning_rates", "exceptions")
@@ -74,10 +74,10 @@ def _with_a_known_shape(settings: dict[str, Any]) -> dict[str, Any]:
         try:
             _Shape.model_validate(settings["learning_rates"])
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            place = ".".join(map(str, ("learning_rates", *first["loc"])))
+            place, first = first_fault(error)
+            where = f"learning_rates.{place}".removesuffix(".")
             raise ValueError(
-                f"{place}: {first['msg']}; write a shape as baselines/protocol.yaml does"
+                f"{where}: {first['msg']}; write a shape as baselines/protocol.yaml does"
             ) from None
     return settings
 

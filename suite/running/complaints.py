@@ -5,9 +5,8 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
-from suite.errors import SuiteError
-
-_LONGEST = 300
+from suite import errors
+from suite.errors import LONGEST, SuiteError
 
 _REMEDIES = {
     errno.ENOSPC: "make room there",
@@ -25,7 +24,7 @@ _REMEDIES = {
 
 def one_line(error: BaseException) -> str:
     """The words of an error without its line breaks, or its kind where it has none."""
-    return " ".join(str(error).split()) or type(error).__name__
+    return errors.one_line(error) or type(error).__name__
 
 
 def describe(error: BaseException, place: Path) -> str:
@@ -42,7 +41,7 @@ def describe(error: BaseException, place: Path) -> str:
         where = refused.filename or place
         return f"{refused.strerror} ({where}): {_REMEDIES[refused.errno]} and run the same command again"
     text = f"{type(error).__name__}: {one_line(error)}"
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
 
 
 def _refused_by_system(error: BaseException) -> OSError | None:

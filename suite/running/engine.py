@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from suite.environment import git_state, host_facts, installed_versions, lock_hash
-from suite.errors import SuiteError, did_you_mean
+from suite.errors import SuiteError, did_you_mean, one_line
 from suite.paths import records_dir, work_dir
 from suite.planning.plan import Plan, Run
 from suite.running.events import Ended, News, RunEvent, Waiting
@@ -211,7 +211,7 @@ class Engine:
                 self._fork(run)
         except (OSError, EOFError) as problem:
             # No process or no memory left for one.
-            reason = " ".join(str(problem).split()) or "no answer"
+            reason = one_line(problem) or "no answer"
             self._note(run, "failed", f"its process could not be started, twice: {reason}")
 
     def _fork(self, run: Run) -> None:

@@ -24,11 +24,11 @@ from pydantic import (
 )
 
 from suite.contract import Arm, Departure, ServedClaim
-from suite.errors import SuiteError, printable
+from suite.errors import SuiteError, one_line, printable
 from suite.store.files import begun, create, write
 from suite.store.plain_files import NotAPlainFileError, content_of
 from suite.store.upgrades import NOT_UPGRADED, document_of, refuse_repeated, schema_of, upgraded
-from suite.strict import Line, Name, RunId, Sha256, Strict
+from suite.strict import Line, Name, RunId, Sha256, Strict, first_fault
 
 SCHEMA_VERSION = 3
 """Version of a record's layout; older files are upgraded as they are read (`suite.store.upgrades`)."""
@@ -328,19 +328,19 @@ def _read_older(files: Mapping[Path, bytes]) -> list[tuple[Record, tuple[str, in
         try:
             documents.append(document_of(path, content))
         except (ValueError, RecursionError) as error:
-            raise SuiteError(f"{printable(path)}: damaged record ({_one_line(error)}); {_REMEDY}") from None
+            raise SuiteError(f"{printable(path)}: damaged record ({_shortly(error)}); {_REMEDY}") from None
     try:
         found = upgraded(documents)
         records = [Record.model_validate_json(json.dumps(document)) for document, _ in found]
     except NOT_UPGRADED as error:
         raise SuiteError(
-            f"{printable(_first_fault(files))}: not a record ({_one_line(error)}); {_REMEDY}"
+            f"{printable(_first_fault(files))}: not a record ({_shortly(error)}); {_REMEDY}"
         ) from None
     return [(_without_result(record), was) for record, (_, was) in zip(records, found, strict=True)]
 
 
-def _one_line(error: Exception) -> str:
-    return printable(" ".join(str(error).split()), 120)
+def _shortly(error: Exception) -> str:
+    return printable(one_line(error), 120)
 
 
 def _first_fault(files: Mapping[Path, bytes]) -> Path:
@@ -367,9 +367,8 @@ def _complaint(content: bytes, error: Exception) -> str:
         )
     if not isinstance(error, ValidationError):
         return f"damaged record ({printable(error)}); {_REMEDY}"
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or "top level"
-    return f"not a record ({printable(where, 100)}: {printable(first['msg'])}); {_REMEDY}"
+    where, first = first_fault(error)
+    return f"not a record ({printable(where or 'top level', 100)}: {printable(first['msg'])}); {_REMEDY}"
 
 
 def read_all(folder: Path) -> list[Record]:

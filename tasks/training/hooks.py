@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.hooks import Hook
-from mmengine.runner import IterBasedTrainLoop, Runner
+from mmengine.runner import Runner
 
 from suite.contract import Step
 from tasks.training.runner import ResumingRunner
@@ -55,11 +55,11 @@ class EpochSeedHook(Hook):
         if runner.iter and loader.num_workers:
             loader.worker_init_fn = functools.partial(_seed_worker, self.seed, runner.rank, runner.iter)
 
-    def before_train_epoch(self, runner: Runner) -> None:
+    def before_train_epoch(self, runner: ResumingRunner) -> None:
         """Seeds all generators."""
         # Processes that train together draw different numbers; a process alone is rank 0.
         parts = [runner.epoch + 1, *([runner.rank] if runner.rank else [])]
-        if isinstance(runner.train_loop, IterBasedTrainLoop) and runner.iter:
+        if runner.counts_iterations and runner.iter:
             parts = [runner.epoch + 1, runner.rank, runner.iter]
         seed_everything(self.seed, *parts)
 
