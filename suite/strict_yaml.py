@@ -260,7 +260,7 @@ def _wrong_text(event: yaml.CollectionStartEvent | yaml.ScalarEvent) -> str | No
         return None
     wrong = re.sub(r"[\n\t\xa0\u2000-\u200a\u202f\u205f\u3000]", "", event.value)
     hidden = next((letter for letter in wrong if not letter.isprintable()), None)
-    return None if hidden is None else f"the character {printable(hidden)} is not seen in a text"
+    return None if hidden is None else f"the character {printable(hidden)} cannot be printed"
 
 
 def parse(model: type[Model], path: Path, known: Mapping[str, Collection[str]] | None = None) -> Model:

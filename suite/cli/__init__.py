@@ -196,7 +196,7 @@ def _refuse_unreadable(words: Sequence[str]) -> None:
         if word.startswith("--") and word.endswith("="):
             raise SuiteError(f"{word[:-1]} has an empty value: give it one, or leave it out")
         if "\0" in word or any("\ud800" <= letter <= "\udfff" for letter in word):
-            raise SuiteError(f"argument {word!r} is no text in UTF-8: write or name it otherwise")
+            raise SuiteError(f"argument {word!r} is not plain text in UTF-8: write it differently")
 
 
 @contextmanager

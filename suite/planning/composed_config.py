@@ -233,7 +233,9 @@ class ComposedConfig(_Config):
             if found is None:
                 raise ValueError(f"{group} is empty; leave the choice {chosen!r} in")
             if found.name != chosen:
-                raise ValueError(f"{group}.name is {found.name!r} in the file of {chosen!r}; name it alike")
+                raise ValueError(
+                    f"{group}.name is {found.name!r} in the file of {chosen!r}; use one name for both"
+                )
             if isinstance(found, ModelConfig) and getattr(found, scale) is None:
                 raise ValueError(f"{group}.{scale} is missing in {chosen!r}; say what it is at that scale")
         return self

@@ -125,7 +125,7 @@ def _unreadable(text: str) -> str | None:
     if len(text) > _LONGEST:
         return f"has more than {_LONGEST:,} characters; keep such a setting in a file of a --papers folder"
     if not text.isprintable():
-        return "has characters that are not seen in a text; leave them out"
+        return "has characters that cannot be printed; leave them out"
     depth = deepest = 0
     for letter in text:
         depth += (letter in "[{(") - (letter in "]})")

@@ -54,8 +54,8 @@ def named(path: Path, message: str) -> str:
         (b"\xff\xfe\x00", r"1: not UTF-8"),
         (b"\x7fELF\x02\x01\x00\x80", r"1: not UTF-8"),
         (b"a: 1\nb: \x00\n", r"2: control characters are not allowed \(#x0000\); fix that line"),
-        (b'a: "\\e[2J"\n', r"1: the character \\x1b is not seen in a text; fix that line"),
-        (b'a: 1\nb: "\\u202e"\n', r"2: the character \\u202e is not seen in a text; fix that line"),
+        (b'a: "\\e[2J"\n', r"1: the character \\x1b cannot be printed; fix that line"),
+        (b'a: 1\nb: "\\u202e"\n', r"2: the character \\u202e cannot be printed; fix that line"),
         (
             b"a:\n  " + b"[" * 200_000,
             r"2: lists and mappings are nested in more than 40 levels; fix that line",

@@ -82,7 +82,7 @@ def test_a_hostile_value_is_taken_or_refused_in_one_line(words: list[str]):
 @pytest.mark.parametrize("words", OPTIONS, ids=" ".join)
 def test_what_is_empty_or_no_text_is_refused_everywhere(words: list[str]):
     for value in NO_TEXT:
-        assert "is no text in UTF-8" in refusal_of(command(words, value))
+        assert "is not plain text in UTF-8" in refusal_of(command(words, value))
     assert "empty" in refusal_of(command(words, ""))
     if words[-1].startswith("--"):
         assert f"{words[-1]} has an empty value" in refusal_of([*words[:-1], f"{words[-1]}="])
