@@ -37,7 +37,7 @@ class Kills(Drawn):
 
     name = "kills"
     lane = "training"
-    share = 6.0
+    share = 14.0
     unit = "kills"
     target = 100
 

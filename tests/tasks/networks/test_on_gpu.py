@@ -13,7 +13,7 @@ import tasks.networks.on_gpu
 
 POINTS = torch.tensor([[x, y, stride] for stride in (8.0, 16.0) for x in (4.0, 20.0) for y in (4.0, 20.0)])
 BOXES = torch.tensor([[0.0, 0.0, 30.0, 28.0], [2.0, 2.0, 99.0, 120.0]])
-SETTINGS = {"type": "PointAssigner", "scale": 4, "pos_num": 1}
+SETTINGS = {"type": "PointAssigner", "_scope_": "mmdet", "scale": 4, "pos_num": 1}
 
 
 def data(device: str = "cpu") -> tuple[InstanceData, InstanceData]:
@@ -40,7 +40,7 @@ def test_points_on_a_gpu_are_assigned_as_on_a_cpu():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_the_focal_loss_is_mmdet_s_and_that_of_bfloat16_is_computed_in_float32(dtype):
     settings = {"use_sigmoid": True, "gamma": 2.0, "alpha": 0.25, "loss_weight": 1.0}
-    ours = MODELS.build({"type": "FocalLoss", **settings})
+    ours = MODELS.build({"type": "FocalLoss", "_scope_": "mmdet", **settings})
     assert type(ours) is tasks.networks.on_gpu.FocalLoss
     logits = torch.randn(6, 4, generator=torch.Generator().manual_seed(0)).to(dtype).requires_grad_()
     target = torch.tensor([0, 1, 2, 3, 4, 4])
