@@ -33,7 +33,7 @@ _APPEARING = (
 
 
 class Kills(Drawn):
-    """Kills one to three commands, each of which goes on from the last, and lets another one end."""
+    """Kills three to five commands, each of which goes on from the last, and lets another one end."""
 
     name = "kills"
     lane = "training"
@@ -51,7 +51,7 @@ class Kills(Drawn):
 
     def draw(self, random: random.Random) -> Case:
         """Who is killed, and when."""
-        kills = [_draw_kill(random) for _ in range(random.choice((2, 2, 3, 3)))]
+        kills = [_draw_kill(random) for _ in range(random.choice((3, 4, 4, 5)))]
         return {
             "which": "distilled" if random.random() < 0.15 else "alone",
             "kills": sorted(kills, key=_is_late),
@@ -84,8 +84,8 @@ def _draw_kill(random: random.Random) -> dict[str, Any]:
             "after": random.choice((0, 0, 0.002, 0.01, 0.1)),
         }
     role = random.choice(("worker", "worker", "engine"))
-    # About as many as there are.
-    write = random.randint(1, 52 if role == "worker" else 19)
+    # A worker that goes on from a resume point has fewer left than the 52 of a whole run.
+    write = random.randint(1, 36 if role == "worker" else 19)
     return {"role": role, "write": write, "all": random.random() < 0.5}
 
 
