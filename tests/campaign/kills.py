@@ -33,7 +33,10 @@ _APPEARING = (
 
 
 class Kills(Drawn):
-    """Kills three to five commands, each of which goes on from the last, and lets another one end."""
+    """Kills three to five commands, each of which goes on from the last, and lets another one end.
+
+    A training that ends before its kill is looked at, and begun anew for the next one.
+    """
 
     name = "kills"
     lane = "training"
@@ -63,10 +66,15 @@ class Kills(Drawn):
         which = str(case["which"])
         measured = undisturbed(place, which)
         expected = replace(measured, seconds=min([measured.seconds, *self._lengths]))
-        scene = Scene.fresh(place, None if case["builds data"] else data_of(place))
+        data = None if case["builds data"] else data_of(place)
+        scene = Scene.fresh(place, data)
         count: Counter[str] = Counter()
         findings: list[Finding] = []
         for kill in case["kills"]:
+            if scene.has_finished(measured):
+                # The last kill came too late, and there is nothing left to be killed in.
+                findings += recovers(scene, which, measured)
+                scene = Scene.fresh(place, data)
             findings += _killed(scene, which, kill, expected, count, self._lengths)
         findings += recovers(scene, which, measured)
         return found(findings, case, count)

@@ -137,6 +137,10 @@ class Scene:
         _started.append(process)
         return Running(words, process, out, err, log)
 
+    def has_finished(self, expected: Undisturbed) -> bool:
+        """Whether every run of a command is recorded as finished."""
+        return expected.numbers.keys() <= oracles.numbers_of(self.results / "records").keys()
+
     def look(self) -> Iterator[Finding]:
         """Nothing recorded is lost, and nothing around has changed."""
         yield from self.ledger.look()
