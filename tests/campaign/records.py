@@ -179,7 +179,8 @@ def _set(document: dict[str, Any], at: int, value: Any) -> None:
     """Gives one place of a document, wherever in the tree, another value."""
     places = list(_places(document))
     holder, key = places[len(places) * at // 10_000]
-    holder[key] = value
+    # The same value may be put into itself.
+    holder[key] = copy.deepcopy(value)
 
 
 def _places(tree: Any) -> Iterator[tuple[Any, Any]]:
