@@ -24,6 +24,7 @@ from suite.planning.plan import Plan, Run
 from suite.running.events import Ended, News, RunEvent, Waiting
 from suite.running.progress import Progress
 from suite.running.recording import record_of
+from suite.running.scheduler import Scheduler
 from suite.store.plain_files import append_to
 from suite.store.records import (
     Provenance,
@@ -136,14 +137,15 @@ class Engine:
         if waiting:
             check_writable(records_dir())
             self._settle_device()
+        self._scheduler = Scheduler({run.run_id: run.teacher for run in waiting}, self.jobs)
         self.progress.begin(len(self.plan.runs), len(self.outcome.skipped), self.jobs)
         if not waiting:
             return self.outcome
         try:
             self._prepare_server(waiting)
             with self.progress:
-                while waiting or self._workers:
-                    self._start(waiting)
+                while not self._scheduler.done:
+                    self._start()
                     if self._workers:
                         self._listen()
         finally:
@@ -190,16 +192,10 @@ class Engine:
     def _folder(run_id: str) -> RunFolder:
         return RunFolder(work_dir(), run_id)
 
-    def _start(self, waiting: list[Run]) -> None:
-        """Starts what may start: its teacher is through, and there is a free place."""
-        open_ids = {run.run_id for run in waiting} | {worker.run.run_id for worker in self._workers}
-        for run in list(waiting):
-            if run.teacher in self.outcome.failed:
-                waiting.remove(run)
-                self._note(run, "blocked", f"its teacher, run {run.teacher}, did not finish")
-            elif len(self._workers) < self.jobs and run.teacher not in open_ids:
-                waiting.remove(run)
-                self._launch(run)
+    def _start(self) -> None:
+        """Starts what may start."""
+        while (run_id := self._scheduler.next()) is not None:
+            self._launch(self.plan.runs[run_id])
 
     def _launch(self, run: Run) -> None:
         """Starts the worker of a run, or records that it could not be started."""
@@ -282,12 +278,9 @@ class Engine:
         elif not ending.recorded:
             self._note(run, ending.status, ending.error or "no reason given")
         else:
-            if ending.status == "finished":
-                self.outcome.trained.append(run.run_id)
-            else:
-                self.outcome.failed[run.run_id] = ending.error or "no reason given"
             self.progress.ended(run, ending.status, ending.metrics, ending.error)
             self.on_record()
+            self._settle(run, ending.error if ending.status != "finished" else None)
 
     def _died_waiting(self, run: Run, exit_code: int | None) -> None:
         """Takes in that a worker died before its turn. It has tried nothing, so there is nothing to record.
@@ -300,8 +293,8 @@ class Engine:
             return
         death = _cause_of_death(exit_code, self._folder(run.run_id).log)
         error = f"waited for another command that trains it, and ended before: {death}"
-        self.outcome.failed[run.run_id] = error
         self.progress.ended(run, "failed", {}, error)
+        self._settle(run, error)
 
     def _found_in_store(self, run: Run) -> Ended | None:
         """The outcome of a worker that was killed after it had recorded its run, but before it said so."""
@@ -310,10 +303,25 @@ class Engine:
             return None
         return Ended("finished", record.metrics)
 
+    def _settle(self, run: Run, error: str | None) -> None:
+        """Takes in how a run has ended, and records those that it blocks."""
+        if error is None:
+            self.outcome.trained.append(run.run_id)
+            self._scheduler.finished(run.run_id)
+            return
+        self.outcome.failed[run.run_id] = error
+        for student, teacher in self._scheduler.failed(run.run_id).items():
+            reason = f"its teacher, run {teacher}, did not finish"
+            self.outcome.failed[student] = reason
+            self._record(self.plan.runs[student], "blocked", reason)
+
     def _note(self, run: Run, status: Status, error: str) -> None:
         """Records a run that could not record itself."""
+        self._record(run, status, error)
+        self._settle(run, error)
+
+    def _record(self, run: Run, status: Status, error: str) -> None:
         record = record_of(run, status, self._provenance, error=error)
-        self.outcome.failed[run.run_id] = error
         try:
             write_record(records_dir(), record)
         except OSError as problem:
