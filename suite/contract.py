@@ -335,12 +335,14 @@ class Step:
         epoch: the epoch that it is in, from 1.
         epochs: how many there are.
         loss: of the latest iteration.
+        iteration: how many have been made since the training began.
     """
 
     done: float
     epoch: int
     epochs: int
     loss: float = math.nan
+    iteration: int = 0
 
 
 def _tell_nobody(step: Step) -> None:

@@ -26,6 +26,7 @@ VERBS = {
     "evaluate": "score a checkpoint that was trained elsewhere",
     "weights": "published checkpoints: list them, fetch some",
     "status": "what is recorded, running and left to do",
+    "work": "execute one run that was ordered before: what launchers start elsewhere",
     "report": "tables of claimed against reproduced numbers",
     "archive": "the record store as a whole: write records of older layouts anew",
     "doctor": "what is installed and present, and how to close each gap",

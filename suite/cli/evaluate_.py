@@ -37,7 +37,8 @@ def run(args: argparse.Namespace) -> int:
     from suite.planning.plan import plan_released
     from suite.published.finding import find_claim
     from suite.report import write_reports
-    from suite.running.engine import Engine, check_device
+    from suite.running.engine import Engine
+    from suite.running.launchers.local import LocalLauncher, check_device
     from suite.running.progress import Progress
     from suite.store.files import sha256_of
     from suite.store.records import read_for_run, standing_by_run
@@ -46,14 +47,15 @@ def run(args: argparse.Namespace) -> int:
     checkpoint = Path(args.checkpoint)
     _check_file(checkpoint)
     paper, claim = find_claim(args.claim)
-    device = args.device if args.device == "auto" else check_device(args.device)
+    check_device(args.device)
     sha256 = sha256_of(checkpoint)
     _check_name(checkpoint, sha256)
     plan = plan_released(claim, args.profile, sha256, args.overrides)
     (run_id,) = plan.runs
     lead_to(RunFolder(work_dir(), run_id), checkpoint)
     try:
-        outcome = Engine(plan, _command(args), device, 1, Progress(), lambda: None).execute()
+        launcher = LocalLauncher(args.device, jobs=1)
+        outcome = Engine(plan, _command(args), launcher, Progress(), lambda: None).execute()
     except KeyboardInterrupt:
         print("suite: interrupted; nothing was recorded", file=sys.stderr)
         return 130

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", metavar="D", default="auto", help="auto (default), cpu or cuda")
     parser.add_argument("--launcher", metavar="NAME", default="local", help=", ".join(LAUNCHERS))
-    add_jobs(parser, "runs side by side (default: one a core, one on a GPU)")
+    add_jobs(parser, "runs side by side (default: one a core, or one a GPU, which never takes two)")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     parser.add_argument(
         "--again", action="store_true", help="measure the same once more, as the next repetition of each run"
@@ -58,7 +58,8 @@ def run(args: argparse.Namespace) -> int:
     from suite.paths import records_dir
     from suite.planning.plan import make_plan
     from suite.published.finding import load_papers, select
-    from suite.running.engine import Engine, check_device, selected_papers
+    from suite.running.engine import Engine, selected_papers
+    from suite.running.launchers.local import LocalLauncher, check_device
     from suite.running.progress import Progress
     from suite.store.records import read_all
 
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     selects = bool(args.paper or args.table or args.claim)
     if args.all and selects:
         raise SuiteError("--all takes every claim of every paper: leave it out, or the other selection")
-    device = args.device if args.device == "auto" else check_device(args.device)
+    check_device(args.device)
     claims = [claim for _, claim in select(args.paper, args.table, args.claim)]
     records = read_all(records_dir())
     again = _is_finished(records) if args.again else None
@@ -91,7 +92,8 @@ def run(args: argparse.Namespace) -> int:
     def rewrite() -> None:
         _rewrite_reports(papers, args.profile)
 
-    engine = Engine(plan, command_of(args), device, args.jobs, Progress(), rewrite)
+    launcher = LocalLauncher(args.device, args.jobs)
+    engine = Engine(plan, command_of(args), launcher, Progress(), rewrite)
     try:
         outcome = engine.execute()
     except KeyboardInterrupt:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from suite.store.run_folders import RunFolder
     from suite.store.summaries import Evidence
 
 
@@ -35,8 +36,8 @@ def run(args: argparse.Namespace) -> int:
     table = _recorded(standing)
     out.print(table if table.row_count else "No records yet: start with 'make reproduce PAPER=nkd'.")
     folders = sorted((work_dir() / "runs").glob("*"))
-    running = [folder.name for folder in folders if RunFolder(work_dir(), folder.name).is_running()]
-    named = ", ".join(printable(name) for name in running)
+    running = [RunFolder(work_dir(), folder.name) for folder in folders]
+    named = ", ".join(described for folder in running if (described := _in_progress(folder)))
     out.print(f"\nIn progress: {named or 'nothing'}.", soft_wrap=True)
     trainings = known_trainings()
     for record in standing:
@@ -45,6 +46,22 @@ def run(args: argparse.Namespace) -> int:
             why = printable(record.error or "no error recorded")
             out.print(f"{record.status}: {record.run_id} ({claims}): {why}", soft_wrap=True)
     return 0
+
+
+def _in_progress(folder: RunFolder) -> str | None:
+    """A run that a process executes, how far it is, and where; None where none does."""
+    from suite.errors import printable
+    from suite.running.heartbeats import last_beat
+    from suite.store.ownership import this_process
+
+    owner = folder.owner()
+    if owner is None:
+        return None
+    beat = last_beat(folder.events)
+    facts = [beat.words] if beat is not None and beat.is_of(owner) else []
+    if not owner.shares_machine_with(this_process()):
+        facts.append(f"on {owner.host}")
+    return printable(folder.run_id) + (f" ({', '.join(facts)})" if facts else "")
 
 
 def _recorded(standing: Sequence[Evidence]) -> Table:

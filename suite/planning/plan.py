@@ -326,18 +326,7 @@ def _run(
     checkpoint: Checkpoint | None = None,
     repetition: int = 0,
 ) -> Run:
-    task = find_task(recipe.task)
-    losses = recipe.method.losses.values() if recipe.method and checkpoint is None else ()
-    identity = identify(
-        recipe,
-        seed=seed,
-        adapter_version=task.version,
-        loss_versions={loss.type: loss_version(loss.type) for loss in losses},
-        releases=_releases(tuple(task.packages)),
-        teacher=_as_checkpoint(teacher),
-        checkpoint=checkpoint,
-        repetition=repetition,
-    )
+    identity = _identity(recipe, seed, _as_checkpoint(teacher), checkpoint, repetition)
     return Run(
         run_id=identity.run_id,
         series=identity.series,
@@ -346,6 +335,38 @@ def _run(
         recipe=recipe,
         teacher=teacher.run_id if teacher else None,
         checkpoint=checkpoint,
+    )
+
+
+def identity_here(run: Run) -> Identity:
+    """What defines a run by the code and the packages that are here, whoever has planned it.
+
+    Raises:
+        SuiteError: there is no such task or loss here.
+    """
+    taught_by = run.identity.teacher
+    teacher = Checkpoint(kind="trained", **taught_by.model_dump()) if taught_by else None
+    return _identity(run.recipe, run.seed, teacher, run.checkpoint, run.repetition)
+
+
+def _identity(
+    recipe: ComposedRecipe,
+    seed: int,
+    teacher: Checkpoint | None,
+    checkpoint: Checkpoint | None,
+    repetition: int,
+) -> Identity:
+    task = find_task(recipe.task)
+    losses = recipe.method.losses.values() if recipe.method and checkpoint is None else ()
+    return identify(
+        recipe,
+        seed=seed,
+        adapter_version=task.version,
+        loss_versions={loss.type: loss_version(loss.type) for loss in losses},
+        releases=_releases(tuple(task.packages)),
+        teacher=teacher,
+        checkpoint=checkpoint,
+        repetition=repetition,
     )
 
 

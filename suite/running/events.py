@@ -1,4 +1,4 @@
-"""What a worker tells the engine."""
+"""What becomes known of a run while it is executed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ class Waiting:
     """Another command trains the run; this one waits for it.
 
     Attributes:
-        holder: the process that trains it, where the system tells.
+        holder: the process that trains it, where that is known.
+        host: the machine that it runs on, where that is another one.
     """
 
     holder: int | None = None
+    host: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,4 +60,15 @@ class Ended:
     recorded: bool = True
 
 
-RunEvent = Waiting | Training | News | Ended
+@dataclass(frozen=True)
+class Died:
+    """Whatever executed the run is gone without a word; its launcher says so.
+
+    Attributes:
+        cause: one line.
+    """
+
+    cause: str
+
+
+RunEvent = Waiting | Training | News | Ended | Died

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from suite.planning.plan import Run
-from suite.running.events import News, Training, Waiting
+from suite.running.events import News, RunEvent, Training, Waiting
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -17,8 +17,13 @@ if TYPE_CHECKING:
 class Progress:
     """Shows runs done, the current epoch and loss of each run, and the time left."""
 
-    def __init__(self) -> None:
-        """Looks whether standard error is a terminal; shows nothing yet."""
+    def __init__(self, stream: TextIO | None = None) -> None:
+        """Shows nothing yet.
+
+        Args:
+            stream: where lines go; None: to standard error, as it is by then.
+        """
+        self._stream = stream
         self._live: Bars | None = None
         self._tasks: dict[str, Any] = {}
         self._total = 0
@@ -28,12 +33,12 @@ class Progress:
         self._started_at: dict[str, float] = {}
         self._seconds: list[float] = []
 
-    def begin(self, total: int, skipped: int, jobs: int) -> None:
-        """Says how much there is to do."""
-        self._total, self._done, self._jobs = total, skipped, jobs
+    def begin(self, total: int, skipped: int, jobs: int | None) -> None:
+        """Says how much there is to do, and how many of it go side by side (None: all that may)."""
         left = total - skipped
+        self._total, self._done, self._jobs = total, skipped, jobs or max(1, left)
         text = f"{total} runs: {skipped} recorded already, {left} to execute"
-        self._say(text + (f", {jobs} side by side" if min(left, jobs) > 1 else ""))
+        self._say(text + (f", {jobs} side by side" if jobs and min(left, jobs) > 1 else ""))
 
     def __enter__(self) -> Progress:
         """Starts the live display on a terminal."""
@@ -71,17 +76,18 @@ class Progress:
                 self._live.remove_task(self._tasks.pop(run.run_id))
             self._tasks[run.run_id] = self._live.add_task(run.label, total=1.0, text="starting")
 
-    def update(self, run: Run, event: Waiting | Training | News) -> None:
-        """A run reported how far it is, or what has to be known of it."""
+    def update(self, run: Run, event: RunEvent) -> None:
+        """A run reported how far it is, or what has to be known of it; how it ended is for `ended`."""
         if isinstance(event, News):
             self._say(f"suite: {run.label}: {event.text}")
         elif isinstance(event, Waiting):
-            by = "another command" + (f" (process {event.holder})" if event.holder else "")
+            where = f" on {event.host}" if event.host else ""
+            by = "another command" + (f" (process {event.holder}{where})" if event.holder else "")
             if self._live is None:
                 self._say(f"{run.label}: {by} trains it; waiting for that")
             else:
                 self._live.update(self._tasks[run.run_id], text=f"{by} trains it; waiting")
-        elif self._live is not None:
+        elif isinstance(event, Training) and self._live is not None:
             step = event.step
             text = f"epoch {step.epoch}/{step.epochs}, loss {step.loss:.3f}"
             self._live.update(self._tasks[run.run_id], completed=step.done, text=text)
@@ -118,4 +124,4 @@ class Progress:
             # An error may hold what looks like markup, and stays on one line however long it is.
             self._live.console.print(text, highlight=False, markup=False, soft_wrap=True)
         else:
-            print(text, file=sys.stderr, flush=True)
+            print(text, file=self._stream or sys.stderr, flush=True)

@@ -17,28 +17,35 @@ from pathlib import Path
 from typing import Any
 
 from suite.audit.compare import audit, mismatches
-from suite.contract import Adapter, BlockedError, EffectiveProtocol, Job, load
+from suite.contract import Adapter, BlockedError, ComposedRecipe, EffectiveProtocol, Job, load
 from suite.datasets.classes import hold_classes
+from suite.environment import host_facts, installed_versions
 from suite.paths import datasets_dir, weights_dir
 from suite.planning.plan import Run
 from suite.published.finding import find_claim
 from suite.published.priors import find_prior
 from suite.published.weights import find_weights, how_to_get
 from suite.running.complaints import describe, one_line
-from suite.running.events import Ended, News, Training, Waiting
+from suite.running.events import Ended, News, RunEvent, Training, Waiting
+from suite.running.heartbeats import Journal
+from suite.running.order import Order
 from suite.running.recording import record_of
 from suite.running.run_log import RunLog
 from suite.store.downloads import cached
-from suite.store.files import locked, sha256_of
+from suite.store.files import sha256_of
+from suite.store.ownership import Owner, Ownership, TakenOverError, owned, this_process
 from suite.store.plain_files import append_to, fault_of, refuse_link
 from suite.store.records import Provenance, Record, TaughtBy, read_for_run, write_record
 from suite.store.run_folders import RunFolder, lead_to
 from suite.verdicts import teacher_reason
 
+Tell = Callable[[RunEvent], None]
+"""Takes what becomes known of a run to whoever wants to know."""
+
 
 @dataclass(frozen=True)
 class RunRequest:
-    """A run, and with what it is to be executed.
+    """A run, and with what it is to be executed here.
 
     Attributes:
         run: what to train.
@@ -46,8 +53,9 @@ class RunRequest:
         work: folder of checkpoints and data (`suite.paths.work_dir`).
         device: `auto`, `cpu` or `cuda`.
         threads: cores that this run may use.
-        provenance: what the engine knows of code, packages and host.
+        provenance: what is known of code, packages and host.
         title: one line for the log: what is run, and by which command.
+        slot: the place that it has on this machine, where a launcher gave it one.
     """
 
     run: Run
@@ -57,42 +65,132 @@ class RunRequest:
     threads: int
     provenance: Provenance
     title: str
+    slot: str | None = None
+
+    @classmethod
+    def of(cls, order: Order, records: Path, work: Path, slot: str | None = None) -> RunRequest:
+        """An order as it is executed in this process: cores, memory and packages are those that are here."""
+        here = {"host": host_facts(), "packages": installed_versions()}
+        return cls(
+            run=order.run,
+            records=records,
+            work=work,
+            device=order.device,
+            threads=threads_for(order.recipe, order.beside),
+            provenance=order.provenance.model_copy(update=here),
+            title=order.title,
+            slot=slot,
+        )
 
 
-def execute(request: RunRequest, channel: Connection, lifeline: Connection) -> None:
+def threads_for(recipe: ComposedRecipe, beside: int) -> int:
+    """Cores for a run. The order in which threads add up shows in the last digits of a number.
+
+    So a run on embedded data always gets one, whatever runs beside it: resumed with other `--jobs`, or
+    repeated on a larger machine of the same kind, it ends with the same number.
+
+    Args:
+        recipe: of the run.
+        beside: how many runs share the cores of this machine.
+    """
+    if recipe.scale == "embedded":
+        return 1
+    return max(1, int(host_facts()["cores"]) // beside)
+
+
+def execute(
+    order: Order, records: Path, work: Path, slot: str, channel: Connection, lifeline: Connection
+) -> None:
     """Entry point of the worker process.
 
     Sends events (`suite.running.events`) through `channel`. Ends at once when the other end of `lifeline`
     closes, for a run whose engine is gone has nobody to report to; its checkpoint stays.
     """
     threading.Thread(target=_die_with_engine, args=(lifeline,), daemon=True).start()
+    channel.send(execute_here(RunRequest.of(order, records, work, slot), channel.send))
+
+
+def execute_here(request: RunRequest, tell: Tell) -> Ended:
+    """Executes a run in this process, which then prints to the log of the run.
+
+    Args:
+        request: the run.
+        tell: called with everything that becomes known of it but its end.
+
+    Returns:
+        How it ended; not recorded where there is no folder to train in, or no store that takes the record.
+    """
     try:
-        ending = _execute(request, channel)
+        return _execute(request, tell)
     except Exception as error:
-        # Without a folder to train in, or a store that takes the record: the engine says so, if it can.
-        ending = Ended("failed", error=describe(error, request.work), recorded=False)
-    channel.send(ending)
+        return Ended("failed", error=describe(error, request.work), recorded=False)
 
 
-def _execute(request: RunRequest, channel: Connection) -> Ended:
+def _execute(request: RunRequest, tell: Tell) -> Ended:
     folder = RunFolder(request.work, request.run.run_id)
     folder.path.mkdir(parents=True, exist_ok=True)
-    _log_to(folder.log, request.title, lambda text: channel.send(News(text)))
+    _log_to(folder.log, request.title, lambda text: tell(News(text)))
+    journal = Journal(folder.events, request.slot)
     tried_before = len(read_for_run(request.records, request.run.run_id))
-    refuse_link(folder.lock)
-    with locked(folder.lock, on_wait=lambda: channel.send(Waiting(folder.holder()))):
-        records = read_for_run(request.records, request.run.run_id)
-        finished = next((record for record in records if record.status == "finished"), None)
-        if finished and folder.weights.exists():
-            return _ending(finished)
-        if not finished and len(records) > tried_before:
-            # Another command tried it while this one waited, and it would fail here again.
-            return _ending(records[-1])
-        record = _train(request, folder, channel)
-        # A finished run is trained again for its lost weights only. On another machine they may come out as
-        # others: then a record of their own tells what those are worth that teach from now on.
-        again = finished and record.status == "finished" and _weights_of(record) == _weights_of(finished)
-        return _ending(record if again else write_record(request.records, record))
+    refuse_link(folder.ownership)
+
+    def wait_for(owner: Owner | None) -> None:
+        journal.state("waiting")
+        tell(_waiting_for(owner))
+
+    while True:
+        with owned(folder.ownership, on_wait=wait_for, on_beat=journal.beat) as ownership:
+            try:
+                return _execute_owned(request, folder, tell, tried_before, ownership, journal)
+            except TakenOverError as error:
+                # Whoever has it records it: this one waits for that, as for any other command.
+                tell(News(str(error)))
+                journal.state("waiting")
+
+
+def _waiting_for(owner: Owner | None) -> Waiting:
+    if owner is None:
+        return Waiting()
+    return Waiting(owner.pid, None if owner.shares_machine_with(this_process()) else owner.host)
+
+
+def _execute_owned(
+    request: RunRequest,
+    folder: RunFolder,
+    tell: Tell,
+    tried_before: int,
+    ownership: Ownership,
+    journal: Journal,
+) -> Ended:
+    """Executes a run that no other process executes.
+
+    Raises:
+        TakenOverError: another one does by now; nothing was recorded here.
+    """
+    records = read_for_run(request.records, request.run.run_id)
+    finished = next((record for record in records if record.status == "finished"), None)
+    if finished and folder.weights.exists():
+        return _ending(finished)
+    if not finished and len(records) > tried_before:
+        # Another command tried it while this one waited, and it would fail here again.
+        return _ending(records[-1])
+
+    def tell_step(event: RunEvent) -> None:
+        if ownership.lost:
+            ownership.check()
+        if isinstance(event, Training):
+            journal.step(event.step)
+        tell(event)
+
+    journal.state("running")
+    record = _train(request, folder, tell_step, ownership)
+    # A finished run is trained again for its lost weights only. On another machine they may come out as
+    # others: then a record of their own tells what those are worth that teach from now on.
+    again = finished and record.status == "finished" and _weights_of(record) == _weights_of(finished)
+    ownership.check()
+    ending = _ending(record if again else write_record(request.records, record))
+    journal.state("ended")
+    return ending
 
 
 def _weights_of(record: Record) -> str | None:
@@ -103,13 +201,19 @@ def _ending(record: Record) -> Ended:
     return Ended(record.status, record.metrics, record.error)
 
 
-def _train(request: RunRequest, folder: RunFolder, channel: Connection) -> Record:
-    """Trains and scores; whatever goes wrong becomes a record that says so."""
+def _train(request: RunRequest, folder: RunFolder, tell: Tell, ownership: Ownership) -> Record:
+    """Trains and scores; whatever goes wrong becomes a record that says so.
+
+    Raises:
+        TakenOverError: another process executes the run by now.
+    """
     started = time.monotonic()
     outcome = _Outcome()
     try:
-        _measure(request, folder, channel, outcome)
+        _measure(request, folder, tell, ownership, outcome)
         outcome.status = "finished"
+    except TakenOverError:
+        raise
     except BlockedError as error:
         outcome.status, outcome.error = "blocked", one_line(error)
     except Exception as error:
@@ -147,7 +251,9 @@ class _Outcome:
         )
 
 
-def _measure(request: RunRequest, folder: RunFolder, channel: Connection, outcome: _Outcome) -> None:
+def _measure(
+    request: RunRequest, folder: RunFolder, tell: Tell, ownership: Ownership, outcome: _Outcome
+) -> None:
     import torch
 
     torch.set_num_threads(request.threads)
@@ -163,8 +269,8 @@ def _measure(request: RunRequest, folder: RunFolder, channel: Connection, outcom
         device=device,
         teacher_weights=next(iter(taught_by), None),
         sha256=taught_by | released,
-        progress=lambda step: channel.send(Training(step)),
-        tell=lambda text: _tell(text, channel),
+        progress=lambda step: tell(Training(step)),
+        tell=lambda text: _tell(text, tell),
     )
     adapter: Adapter = load(request.run.recipe.adapter)(job)
     outcome.provenance["data_fingerprint"] = adapter.fingerprint()
@@ -184,6 +290,7 @@ def _measure(request: RunRequest, folder: RunFolder, channel: Connection, outcom
     outcome.timings["evaluation"] = time.monotonic() - started
     outcome.per_class = adapter.per_class()
     _check_metrics(outcome.metrics)
+    ownership.check()
     if request.run.checkpoint is None:
         _save(adapter, folder.weights)
     elif request.run.checkpoint.kind == "released":
@@ -235,10 +342,10 @@ def _check_same_data(folder: RunFolder, adapter: Adapter, outcome: _Outcome) -> 
         )
 
 
-def _tell(text: str, channel: Connection) -> None:
+def _tell(text: str, tell: Tell) -> None:
     """Tells the user something about the run, in the log and on the screen."""
     print(text)
-    channel.send(News(text))
+    tell(News(text))
 
 
 def _check_released(run: Run, folder: RunFolder) -> dict[Path, str]:

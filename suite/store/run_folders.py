@@ -1,4 +1,4 @@
-"""What lies in the work folder: one folder a run, with its checkpoint, weights, log and lock."""
+"""What lies in the work folder: one folder a run, with order, checkpoints, weights, log and owner."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from suite.store.files import is_locked
+from suite.store.ownership import Owner, owner_of
 
 WEIGHTS_FILE = "weights.pth"
 RESUME_FILE = "resume.pth"
@@ -54,22 +54,28 @@ class RunFolder:
         self.resume_before.unlink(missing_ok=True)
 
     @property
+    def order(self) -> Path:
+        """What was ordered last: the run, and with what it is to be executed."""
+        return self.path / "order.json"
+
+    @property
     def log(self) -> Path:
         """All that the run printed."""
         return self.path / "log.txt"
 
     @property
-    def lock(self) -> Path:
-        """Locked by the process that trains the run."""
-        return self.path / "lock"
+    def events(self) -> Path:
+        """How far the run is, line by line (`suite.running.heartbeats`)."""
+        return self.path / "events.jsonl"
 
-    def is_running(self) -> bool:
-        """Whether a process holds the run right now."""
-        return is_locked(self.lock)
+    @property
+    def ownership(self) -> Path:
+        """The folder that says which process executes the run (`suite.store.ownership`)."""
+        return self.path / "owner"
 
-    def holder(self) -> int | None:
-        """The process that holds the run, where the system tells; None elsewhere, and where nobody does."""
-        return _holder_of(self.lock)
+    def owner(self) -> Owner | None:
+        """The process that executes the run right now, on any machine; None where none does."""
+        return owner_of(self.ownership)
 
 
 def lead_to(folder: RunFolder, checkpoint: Path) -> None:
@@ -78,18 +84,3 @@ def lead_to(folder: RunFolder, checkpoint: Path) -> None:
     aside = folder.weights.with_name(f"{folder.weights.name}.{os.getpid()}")
     aside.symlink_to(checkpoint.resolve())
     aside.replace(folder.weights)
-
-
-def _holder_of(lock: Path) -> int | None:
-    """The process that holds a lock, as Linux lists them: by device and number of the file."""
-    try:
-        found = lock.stat()
-        held = Path("/proc/locks").read_text(encoding="ascii")
-    except OSError:
-        return None
-    place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
-    for line in held.splitlines():
-        match line.split():
-            case [_, "FLOCK", _, _, process, at, *_] if at == place and int(process) > 0:
-                return int(process)
-    return None

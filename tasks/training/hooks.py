@@ -152,6 +152,7 @@ class ProgressHook(Hook):
                 epoch=runner.epoch + 1,
                 epochs=runner.max_epochs,
                 loss=_number((outputs or {}).get("loss", math.nan)),
+                iteration=runner.iter + 1,
             )
         )
 

@@ -39,7 +39,7 @@ _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS)
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 _IN_THE_WAY = (
     *("results", "results/records", "results/nkd.md", "results/nkd.csv", "work/runs", "work/workers.log"),
-    *("work/runs/{run}", "work/runs/{run}/lock", "work/runs/{run}/log.txt", "work/runs/{run}/resume.pth"),
+    *("work/runs/{run}", "work/runs/{run}/owner", "work/runs/{run}/log.txt", "work/runs/{run}/resume.pth"),
     *("work/runs/{run}/weights.pth", "work/data"),
 )
 _OWN_MOUNTS = (["unshare", "--mount"], ["unshare", "--mount", "--map-root-user"])

@@ -26,7 +26,7 @@ from tests.campaign.training import (
 )
 
 _APPEARING = (
-    *("results/records/.*", "results/records/*.json", "work/runs/*/lock", "work/runs/*/resume.pth"),
+    *("results/records/.*", "results/records/*.json", "work/runs/*/owner", "work/runs/*/resume.pth"),
     *("work/runs/*/.*", "work/runs/*/weights.pth", "results/*.md", "work/workers.log"),
 )
 """What tells a moment: as soon as it is there, a process dies."""

@@ -20,7 +20,7 @@ DAMAGES = (
 
 _TARGETS = (
     *("teacher/weights.pth", "teacher/weights.pth", "teacher/resume.pth"),
-    *("student/resume.pth", "student/resume.pth", "student/weights.pth", "student/lock", "student/log.txt"),
+    *("student/resume.pth", "student/resume.pth", "student/weights.pth", "student/owner", "student/log.txt"),
     *("student", "data/image", "data/image", "data.lock"),
 )
 _TEACHER, _STUDENT = "teacher", "distilled"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import subprocess
 import sys
@@ -10,10 +9,14 @@ import sys
 import pytest
 
 from suite.cli import VERBS, main
+from suite.contract import Step
 from suite.errors import printable
 from suite.paths import ROOT
 from suite.planning.plan import make_plan
+from suite.running.heartbeats import Journal
+from suite.store.ownership import owned, this_process
 from suite.store.records import Record, write_record
+from suite.store.run_folders import RunFolder
 
 
 @pytest.fixture
@@ -202,13 +205,20 @@ def test_status_counts_by_paper_and_prints_errors_in_one_line(folders, capsys):
     assert shown.endswith(printable(error))
 
 
-def test_status_names_the_runs_that_are_being_trained(folders, capsys):
-    for name in ("0123456789abcdef", "fedcba9876543210"):
-        (folders / "work" / "runs" / name).mkdir(parents=True)
-    with open(folders / "work" / "runs" / "fedcba9876543210" / "lock", "w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+def test_status_names_the_runs_that_are_being_trained_with_how_far_they_are_and_where(folders, capsys):
+    runs = [RunFolder(folders / "work", name) for name in ("0123456789abcdef", "fedcba9876543210")]
+    for run in runs:
+        run.path.mkdir(parents=True)
+    here = this_process()
+    there = here.model_copy(update={"host": "node7", "boot": "another"})
+    with owned(runs[1].ownership), owned(runs[0].ownership, me=there):
         assert main(["status"]) == 0
-        assert "In progress: fedcba9876543210." in capsys.readouterr().out
+        assert "In progress: 0123456789abcdef (on node7), fedcba9876543210." in capsys.readouterr().out
+        journal = Journal(runs[1].events, "cpu:0")
+        journal.step(Step(done=0.3, epoch=2, epochs=4, loss=1.25, iteration=30))
+        journal.state("running")
+        assert main(["status"]) == 0
+        assert "fedcba9876543210 (epoch 2/4, loss 1.250)." in capsys.readouterr().out
     assert main(["status"]) == 0
     assert "In progress: nothing." in capsys.readouterr().out
 
@@ -261,7 +271,7 @@ def test_list_needs_neither_pandas_nor_hydra(folders):
     assert not {"pandas", "hydra"} & imported_by("list")
 
 
-ASK_FOR_THEIR_OWN = {"show", "weights", "evaluate", "archive"}
+ASK_FOR_THEIR_OWN = {"show", "weights", "evaluate", "archive", "work"}
 """Verbs with arguments that have to be there: that one is missing is said first."""
 
 

@@ -15,15 +15,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from suite.errors import SuiteError
 from suite.paths import ROOT
 from suite.planning.plan import make_plan
 from suite.published.finding import find_claim
-from suite.running.engine import Engine, _cause_of_death, check_device, default_jobs
 from suite.running.events import Ended
-from suite.running.progress import Progress
-from suite.running.worker import RunRequest, execute
-from suite.store.files import locked
+from suite.running.order import Order
+from suite.running.worker import execute
+from suite.store.ownership import owned
 from suite.store.records import Provenance
 from suite.store.run_folders import RunFolder
 from tests.conftest import SMALL, CommandLine
@@ -101,7 +99,7 @@ def test_a_disturbed_run_goes_on_and_ends_like_an_undisturbed_one(
     wait_until(folder.resume.exists)
     disturb(suite, process)
     # Nothing goes on without its engine.
-    wait_until(lambda: not suite.running() and not folder.is_running(), 20)
+    wait_until(lambda: not suite.running() and not folder.owner(), 20)
     assert not folder.weights.exists()
     assert suite.record_bytes == others
 
@@ -305,7 +303,7 @@ def test_a_worker_killed_as_it_waits_is_started_again_and_so_is_the_server_that_
     claim = ("--claim", "nkd-resnet18-student", "--profile", "smoke", "--device", "cpu")
     (run_id,) = make_plan([find_claim("nkd-resnet18-student")[1]], "smoke", 1).runs
     said = tmp_path / "said"
-    with locked(suite.run_folder(run_id).lock), open(said, "w", encoding="utf-8") as errors:
+    with owned(suite.run_folder(run_id).ownership), open(said, "w", encoding="utf-8") as errors:
         process = suite.start("reproduce", *claim, stderr=errors)
         line = f"resnet18, seed 0: another command (process {os.getpid()}) trains it; waiting for that"
         wait_until(lambda: said.read_text().count(line) == 1)
@@ -322,7 +320,7 @@ def test_a_worker_killed_as_it_waits_is_started_again_and_so_is_the_server_that_
     assert "suite: " not in said.read_text()
 
 
-@pytest.mark.parametrize("name", ["log.txt", "lock"])
+@pytest.mark.parametrize("name", ["log.txt", "owner"])
 def test_a_run_writes_through_no_link(tmp_path, name):
     run = next(iter(make_plan([find_claim("nkd-resnet18-student")[1]], "smoke", 1).runs.values()))
     folder = RunFolder(tmp_path, run.run_id)
@@ -330,11 +328,13 @@ def test_a_run_writes_through_no_link(tmp_path, name):
     precious = tmp_path / "thesis.tex"
     precious.write_text("precious", encoding="utf-8")
     (folder.path / name).symlink_to(precious)
-    request = RunRequest(run, tmp_path / "records", tmp_path, "cpu", 1, Provenance(), "a test")
+    order = Order.of(run, "cpu", 1, Provenance(command="a test"))
     context = multiprocessing.get_context("spawn")
     receiving, sending = context.Pipe(duplex=False)
     held, lifeline = context.Pipe(duplex=False)
-    process = context.Process(target=execute, args=(request, sending, held))
+    process = context.Process(
+        target=execute, args=(order, tmp_path / "records", tmp_path, "cpu:0", sending, held)
+    )
     process.start()
     sending.close()
     ending = receiving.recv()
@@ -367,68 +367,3 @@ def test_the_engine_trains_without_importing_what_trains(suite):
     )
     assert done.stdout.splitlines()[-1] == "engine: 0 []"
     assert [record.status for record in suite.records.values()] == ["finished"]
-
-
-@pytest.mark.parametrize(
-    ("exit_code", "log", "says"),
-    [
-        (-9, "", "killed by SIGKILL (out of memory?); the same command resumes it"),
-        (-11, "", "killed by SIGSEGV; the same command resumes it"),
-        (-40, "", "killed by signal 40; the same command resumes it"),
-        (1, "first\nImportError: no mmcv\n\n", "status 1 and no record; see log.txt: ImportError: no mmcv"),
-        (1, "", "its process ended with status 1 and no record; see log.txt"),
-    ],
-)
-def test_how_a_worker_died_is_one_line(tmp_path, exit_code, log, says):
-    path = tmp_path / "log.txt"
-    path.write_text(log, encoding="utf-8")
-    assert _cause_of_death(exit_code, path).endswith(says)
-
-
-def test_a_worker_that_never_had_a_log_died_too():
-    assert _cause_of_death(1, Path("nowhere/log.txt")).endswith("see log.txt")
-
-
-def test_a_gpu_takes_one_run_at_a_time_and_a_cpu_one_a_core_where_memory_allows():
-    assert default_jobs("cuda") == 1
-    gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    assert default_jobs("cpu") == min(len(os.sched_getaffinity(0)), max(1, int(gib / 1.5)))
-
-
-def test_devices_are_settled_or_refused():
-    assert check_device("cpu") == "cpu"
-    with pytest.raises(SuiteError, match="unknown device 'cdua': did you mean 'cuda'"):
-        check_device("cdua")
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_without_a_gpu_auto_is_the_cpu_and_cuda_is_refused():
-    assert check_device("auto") == "cpu"
-    with pytest.raises(SuiteError, match="--device cuda: PyTorch sees no GPU; use --device cpu"):
-        check_device("cuda")
-
-
-STATE_OF_CUDA = """
-import os, mmengine.device, torch
-visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-answer.send((visible, torch.cuda._is_in_bad_fork(), mmengine.device.get_device()))
-"""
-
-
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_a_worker_can_use_the_gpu_that_it_is_for_and_sees_none_where_it_is_for_the_cpu(device):
-    plan = make_plan([find_claim("nkd-resnet18-student")[1]], "smoke", 1)
-    engine = Engine(plan, "", device, 1, Progress(), lambda: None)
-    engine._prepare_server(list(plan.runs.values()))
-    receiving, sending = engine._context.Pipe(duplex=False)
-    process = engine._context.Process(target=exec, args=(STATE_OF_CUDA, {"answer": sending}))
-    process.start()
-    # So that a worker that dies without an answer ends the waiting.
-    sending.close()
-    visible, forked, found = receiving.recv()
-    process.join()
-    if device == "cpu":
-        assert (visible, found) == ("-1", "cpu")
-    else:
-        assert visible != "-1"
-        assert not forked

@@ -1,20 +1,17 @@
-"""Who holds a run."""
+"""Who executes a run."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-import pytest
-
-from suite.store.files import locked
+from suite.store.ownership import owned, this_process
 from suite.store.run_folders import RunFolder
 
 
-@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="the system does not list its locks")
-def test_the_process_that_holds_a_run_is_known(tmp_path: Path):
+def test_the_process_that_executes_a_run_is_known(tmp_path: Path):
     folder, other = RunFolder(tmp_path, "0123456789abcdef"), RunFolder(tmp_path, "fedcba9876543210")
-    assert folder.holder() is None
-    with locked(folder.lock), locked(other.lock):
-        assert folder.holder() == os.getpid()
-    assert folder.holder() is None
+    assert folder.owner() is None
+    with owned(folder.ownership):
+        assert folder.owner() == this_process()
+        assert other.owner() is None
+    assert folder.owner() is None

@@ -1,0 +1,100 @@
+"""``work``: execute one run that was ordered before."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from typing import TextIO
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the verb."""
+    parser.add_argument("run_id", metavar="RUN_ID", help="whose folder below SUITE_WORK holds the order")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Executes the run in this process, from its newest resume point; a finished one is left alone.
+
+    It may be called as often as one likes, on any machine that sees the same folders.
+
+    Returns:
+        0 when the run has finished, now or before; 1 when it failed or is blocked.
+
+    Raises:
+        SuiteError: the id is none, the order is missing or damaged, what trains is not installed, a record
+            is damaged, or there is no room to write.
+    """
+    from suite.catalogue import check_python_files
+    from suite.doctor import lacks_training
+    from suite.errors import SuiteError
+    from suite.paths import records_dir, work_dir
+    from suite.running.order import read_order
+    from suite.running.progress import Progress
+    from suite.store.records import check_writable, read_for_run
+    from suite.store.run_folders import RunFolder
+
+    folder = RunFolder(work_dir(), _run_id(args.run_id))
+    order = read_order(folder)
+    records = read_for_run(records_dir(), folder.run_id)
+    if any(record.status == "finished" for record in records) and folder.weights.exists():
+        print(f"{order.run.label}: recorded already")
+        return 0
+    if lacks_training():
+        raise SuiteError(
+            "training needs PyTorch and the mm packages, and none is installed: 'python -m suite doctor' "
+            "says how to get them"
+        )
+    check_python_files()
+    check_writable(records_dir())
+    if order.device == "cpu":
+        # Packages look for GPUs as they are imported.
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    from suite.running.worker import RunRequest, execute_here
+
+    with _screen() as screen:
+        progress = Progress(screen)
+        progress.begin(1, 0, 1)
+        progress.started(order.run)
+        request = RunRequest.of(order, records_dir(), work_dir())
+        ending = execute_here(request, lambda event: progress.update(order.run, event))
+        error = None if ending.status == "finished" else ending.error or "no reason given"
+        progress.ended(order.run, ending.status, ending.metrics, error)
+    return 0 if error is None else 1
+
+
+@contextlib.contextmanager
+def _screen() -> Iterator[TextIO]:
+    """Standard error as it is now: a run that is executed here sends both outputs to its log meanwhile."""
+    outputs = {number: os.dup(number) for number in (1, 2)}
+    streams = sys.stdout, sys.stderr
+    try:
+        with open(os.dup(2), "w", encoding="utf-8", errors="backslashreplace") as screen:
+            yield screen
+    finally:
+        sys.stdout, sys.stderr = streams
+        for number, output in outputs.items():
+            os.dup2(output, number)
+            os.close(output)
+
+
+def _run_id(text: str) -> str:
+    """The id of a run, which becomes a path.
+
+    Raises:
+        SuiteError: it is none.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    from suite.errors import SuiteError, printable
+    from suite.strict import RunId
+
+    try:
+        return str(TypeAdapter(RunId).validate_python(text))
+    except ValidationError:
+        raise SuiteError(
+            f"{printable(repr(text), 60)} is no id of a run, which has 16 hexadecimal digits: 'python -m "
+            "suite plan' lists them"
+        ) from None

@@ -1,0 +1,292 @@
+"""Runs on this machine: a process each, in slots of its cores or its GPUs."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import multiprocessing
+import multiprocessing.forkserver
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from suite.environment import host_facts
+from suite.errors import SuiteError, did_you_mean, one_line
+from suite.paths import records_dir, work_dir
+from suite.running.events import Died, Ended, RunEvent
+from suite.running.launchers import Handle, Launcher, LaunchError
+from suite.running.order import Order
+from suite.store.plain_files import append_to
+from suite.store.run_folders import RunFolder
+
+DEVICES = ("auto", "cpu", "cuda")
+
+_WORKER = "suite.running.worker"
+
+_GIB_A_RUN = 1.5
+"""Memory to leave for a run on a CPU, in GiB: twice what the embedded runs were measured to take."""
+
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+_NO_GPU = "-1"
+
+_SECONDS_TO_END = 5
+"""How long a worker that was told to end may take."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place that takes one run.
+
+    Attributes:
+        name: `cpu:0`, `cpu:1`, ... or `cuda:0`, `cuda:1`, ...
+        visible: the value of CUDA_VISIBLE_DEVICES that a worker in it has.
+    """
+
+    name: str
+    visible: str
+
+
+def cpu_slots(count: int) -> tuple[Slot, ...]:
+    """Slots on the CPU, from which no GPU is seen."""
+    return tuple(Slot(f"cpu:{number}", _NO_GPU) for number in range(count))
+
+
+def gpu_slots(count: int, visible: str | None) -> tuple[Slot, ...]:
+    """One slot a GPU, from which that GPU alone is seen.
+
+    Args:
+        count: how many PyTorch sees.
+        visible: CUDA_VISIBLE_DEVICES as this command has it: PyTorch counts the devices that it names.
+    """
+    names = [name.strip() for name in visible.split(",")] if visible else []
+    names = names[:count] if len(names) >= count else [str(number) for number in range(count)]
+    return tuple(Slot(f"cuda:{number}", name) for number, name in enumerate(names))
+
+
+@dataclass(eq=False)
+class _Worker(Handle):
+    """A process that executes a run."""
+
+    run_id: str
+    slot: Slot
+    process: BaseProcess
+    channel: Connection
+    lifeline: Connection
+    ending: Ended | None = None
+
+
+@dataclass
+class LocalLauncher(Launcher):
+    """Executes each run in a process of its own on this machine.
+
+    Workers on a CPU are forked from a server process that has imported PyTorch and the mm packages once, so
+    a run costs no import. Workers on a GPU are started afresh: those packages look for GPUs as they are
+    imported, and CUDA cannot be used after a fork. A crash takes down nothing but its run.
+
+    Attributes:
+        device: `auto` (settled when there is something to train), `cpu` or `cuda`.
+        jobs: how many runs side by side; None: one a core where memory allows, or one a GPU. More than there
+            are GPUs are as many as there are.
+    """
+
+    device: str = "auto"
+    jobs: int | None = None
+    places: int | None = None
+    beside: int = 1
+    _free: list[Slot] = field(default_factory=list)
+    _workers: list[_Worker] = field(default_factory=list)
+
+    def prepare(self, adapters: Collection[str]) -> None:
+        """Settles device and slots, and says what the server process imports; see `Launcher.prepare`."""
+        gpus = 0 if self.device == "cpu" else count_gpus()
+        if self.device == "cuda" and not gpus:
+            raise SuiteError(NO_GPU)
+        self.device = "cuda" if gpus else "cpu"
+        if gpus:
+            slots = gpu_slots(gpus, os.environ.get(_VISIBLE))[: self.jobs]
+        else:
+            slots = cpu_slots(self.jobs or runs_on_cores())
+            modules = sorted({adapter.partition(":")[0] for adapter in adapters})
+            self._context.set_forkserver_preload([_WORKER, *modules])
+            with _inherited(**{_VISIBLE: _NO_GPU}):
+                multiprocessing.forkserver.ensure_running()
+        self._free = list(slots)
+        self.places = self.beside = len(slots)
+
+    @property
+    def _context(self) -> Any:
+        """How workers are started; see the class."""
+        return multiprocessing.get_context("spawn" if self.device == "cuda" else "forkserver")
+
+    def start(self, order: Order) -> Handle:
+        """Starts the worker of a run; see `Launcher.start`."""
+        # Imported here: the module imports no mm package, but only workers have a use for it.
+        from suite.running.worker import execute
+
+        slot = self._free.pop(0)
+        call = (order, records_dir(), work_dir(), slot.name)
+        try:
+            try:
+                worker = self._started(order.run_id, slot, execute, *call)
+            except (OSError, EOFError):
+                # The server died as it was asked: the next one is a new one.
+                worker = self._started(order.run_id, slot, execute, *call)
+        except (OSError, EOFError) as problem:
+            # No process or no memory left for one.
+            self._free.insert(0, slot)
+            reason = one_line(problem) or "no answer"
+            raise LaunchError(f"its process could not be started, twice: {reason}") from None
+        self._workers.append(worker)
+        return worker
+
+    def _started(self, name: str, slot: Slot, target: Callable[..., None], *call: Any) -> _Worker:
+        """A process that calls `target` with what is given, the channel to tell, and its lifeline."""
+        with _inherited(**{_VISIBLE: slot.visible}):
+            if self.device != "cuda":
+                # Starts it again where somebody has killed it.
+                multiprocessing.forkserver.ensure_running()
+            receiving, sending = self._context.Pipe(duplex=False)
+            held, lifeline = self._context.Pipe(duplex=False)
+            process = self._context.Process(target=target, args=(*call, sending, held), name=name)
+            process.start()
+        sending.close()
+        held.close()
+        return _Worker(name, slot, process, receiving, lifeline)
+
+    def wait(self, seconds: float) -> None:
+        """Waits for news of a worker; see `Launcher.wait`."""
+        wait([worker.channel for worker in self._workers], timeout=seconds)
+
+    def poll(self, handle: Handle) -> Sequence[RunEvent]:
+        """What a worker has said since; see `Launcher.poll`. How it ended is told when its slot is free."""
+        assert isinstance(handle, _Worker)
+        events: list[RunEvent] = []
+        try:
+            while handle.channel.poll():
+                event: RunEvent = handle.channel.recv()
+                if isinstance(event, Ended):
+                    handle.ending = event
+                else:
+                    events.append(event)
+        except (EOFError, OSError):
+            events.append(self._gone(handle))
+        return events
+
+    def _gone(self, worker: _Worker) -> Ended | Died:
+        """Takes in that a worker is gone, with a word or without."""
+        worker.process.join()
+        worker.lifeline.close()
+        worker.channel.close()
+        self._workers.remove(worker)
+        self._free.insert(0, worker.slot)
+        log = RunFolder(work_dir(), worker.run_id).log
+        return worker.ending or Died(cause_of_death(worker.process.exitcode, log))
+
+    def cancel(self, handle: Handle) -> None:
+        """Tells a worker to end; see `Launcher.cancel`."""
+        assert isinstance(handle, _Worker)
+        handle.process.terminate()
+
+    def close(self) -> None:
+        """Waits for workers that were told to end, and kills those that do not; see `Launcher.close`."""
+        deadline = time.monotonic() + _SECONDS_TO_END
+        for worker in self._workers:
+            worker.process.join(max(0.0, deadline - time.monotonic()))
+            if worker.process.is_alive():
+                worker.process.kill()
+
+
+@contextlib.contextmanager
+def _inherited(**environment: str) -> Iterator[None]:
+    """What a process has that is started meanwhile: a log, SIGINT ignored, environment variables.
+
+    The mm packages print as they are imported, and standard output is for results. A terminal sends Ctrl-C to
+    all processes of a command: the engine alone answers it, and stops its workers.
+    """
+    log = work_dir() / "workers.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    file = append_to(log)
+    before = {name: os.environ.get(name) for name in environment}
+    sys.stdout.flush()
+    sys.stderr.flush()
+    outputs = {number: os.dup(number) for number in (1, 2)}
+    answer = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.update(environment)
+    with file:
+        for number in outputs:
+            os.dup2(file.fileno(), number)
+    try:
+        yield
+    finally:
+        for number, output in outputs.items():
+            os.dup2(output, number)
+            os.close(output)
+        signal.signal(signal.SIGINT, answer)
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+
+
+def cause_of_death(exit_code: int | None, log: Path) -> str:
+    """One line on a worker that ended without a word."""
+    if exit_code is not None and exit_code < 0:
+        known = {number.value: number.name for number in signal.Signals}
+        name = known.get(-exit_code, f"signal {-exit_code}")
+        hint = " (out of memory?)" if name == "SIGKILL" else ""
+        return f"killed by {name}{hint}; the same command resumes it"
+    return f"its process ended with status {exit_code} and no record; see {_last_line(log)}"
+
+
+def _last_line(log: Path) -> str:
+    try:
+        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    except OSError:
+        lines = []
+    return f"{log.name}: {lines[-1]}" if lines else log.name
+
+
+def runs_on_cores() -> int:
+    """Runs side by side on the CPU unless told otherwise: one a core.
+
+    The small models of the embedded data gain nothing from a second core; memory sets the limit where
+    there are many.
+    """
+    host = host_facts()
+    by_memory = int(float(host["memory_gib"]) / _GIB_A_RUN) or 1
+    return min(int(host["cores"]), by_memory)
+
+
+NO_GPU = "--device cuda: PyTorch sees no GPU; use --device cpu, or ask 'python -m suite doctor'"
+
+
+def check_device(device: str) -> None:
+    """Makes sure that a device is known and, where it is a GPU, that there is one.
+
+    Raises:
+        SuiteError: it is unknown, or PyTorch sees no GPU.
+    """
+    if device not in DEVICES:
+        raise SuiteError(f"unknown device {device!r}: {did_you_mean(device, DEVICES)}")
+    if device == "cuda" and not count_gpus():
+        raise SuiteError(NO_GPU)
+
+
+@functools.cache
+def count_gpus() -> int:
+    """How many GPUs PyTorch sees here; none where it is not installed."""
+    # Asked in another process, for the engine itself never imports PyTorch.
+    question = "import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)"
+    answer = subprocess.run(
+        [sys.executable, "-c", question], capture_output=True, text=True, check=False
+    ).stdout.split()
+    return int(answer[-1]) if answer and answer[-1].isdecimal() else 0

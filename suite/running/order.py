@@ -1,0 +1,162 @@
+"""What is handed to whoever executes a run: the run, and with what. It lies in the run's folder as JSON."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import PositiveInt, ValidationError
+
+from suite.contract import Arm, Checkpoint, ComposedModel, ComposedRecipe, ServedClaim
+from suite.errors import SuiteError, printable
+from suite.planning.identity import Identity
+from suite.planning.plan import Run, identity_here
+from suite.settings import check_value
+from suite.store.files import write
+from suite.store.plain_files import NotAPlainFileError, content_of
+from suite.store.records import Provenance
+from suite.store.run_folders import RunFolder
+from suite.strict import Line, RunId, Strict
+
+_LARGEST = 16 * 2**20
+"""Bytes; an order takes about 10,000."""
+
+_REMEDY = "run the command again that ordered it, which writes it anew"
+
+
+class Order(Strict):
+    """A run to execute.
+
+    Where it reads and writes is not in it: as for every command, that is for the environment to say where it
+    is executed.
+
+    Attributes:
+        schema_version: of this layout.
+        run_id: of the run.
+        series: of the run, as are the fields below (`suite.planning.plan.Run`).
+        identity: what defines its number.
+        arm: the arm it was planned as.
+        recipe: the composed recipe.
+        teacher: the run that it learns from.
+        checkpoint: what is scored, where nothing is trained.
+        claims: the claims that it serves.
+        device: `cpu`, `cuda`, or `auto` where that is known only where it is executed.
+        beside: how many runs share the cores of the machine that executes it.
+        provenance: code and command of whoever ordered it.
+        title: one line for the log: what is run, and by which command.
+    """
+
+    schema_version: Literal[1] = 1
+    run_id: RunId
+    series: RunId
+    identity: Identity
+    arm: Arm
+    recipe: ComposedRecipe
+    teacher: RunId | None = None
+    checkpoint: Checkpoint | None = None
+    claims: tuple[ServedClaim, ...] = ()
+    device: Literal["auto", "cpu", "cuda"]
+    beside: PositiveInt = 1
+    provenance: Provenance
+    title: Line
+
+    @classmethod
+    def of(cls, run: Run, device: str, beside: int, provenance: Provenance) -> Order:
+        """The order of a run."""
+        return cls(
+            run_id=run.run_id,
+            series=run.series,
+            identity=run.identity,
+            arm=run.arm,
+            recipe=run.recipe,
+            teacher=run.teacher,
+            checkpoint=run.checkpoint,
+            claims=run.claims,
+            device=device,  # type: ignore[arg-type]  # validated here
+            beside=beside,
+            provenance=provenance,
+            title=f"{run.label} ({provenance.command})",
+        )
+
+    @property
+    def run(self) -> Run:
+        """The run."""
+        return Run(
+            run_id=self.run_id,
+            series=self.series,
+            identity=self.identity,
+            arm=self.arm,
+            recipe=self.recipe,
+            teacher=self.teacher,
+            checkpoint=self.checkpoint,
+            claims=self.claims,
+        )
+
+
+def write_order(folder: RunFolder, order: Order) -> None:
+    """Puts an order into the folder of its run, in place of an earlier one.
+
+    Raises:
+        OSError: the file system refuses.
+    """
+    write(folder.order, (order.model_dump_json(indent=1) + "\n").encode())
+
+
+def read_order(folder: RunFolder) -> Order:
+    """The order that lies in the folder of a run.
+
+    Raises:
+        SuiteError: there is none, it is damaged, it is of another run or of other code than is here, or it
+            names Python that no recipe may name.
+    """
+    place = printable(folder.order)
+    try:
+        order = Order.model_validate_json(content_of(folder.order, _LARGEST))
+        _check_settings(order.recipe)
+        here = identity_here(order.run)
+    except FileNotFoundError:
+        raise SuiteError(
+            f"{place}: run {folder.run_id} was never ordered here: 'python -m suite reproduce' orders runs, "
+            "and SUITE_WORK has to name the same folder for both"
+        ) from None
+    except (OSError, NotAPlainFileError) as error:
+        raise SuiteError(f"{place}: cannot be read ({printable(error, 100)}); {_REMEDY}") from None
+    except (ValueError, KeyError, RecursionError) as error:
+        raise SuiteError(f"{place}: damaged order ({_first_fault(error)}); {_REMEDY}") from None
+    if folder.run_id != order.run_id:
+        raise SuiteError(f"{place}: is the order of another run, {order.run_id}; {_REMEDY}")
+    if (here.run_id, here) != (order.run_id, order.identity):
+        raise SuiteError(
+            f"{place}: with the code and the packages that are here its recipe makes run {here.run_id}, not "
+            f"{order.run_id}: execute it with those that it was ordered with, or {_REMEDY}"
+        )
+    return order
+
+
+def _check_settings(recipe: ComposedRecipe) -> None:
+    """Refuses what no composed recipe holds: the checks that its settings passed as they were composed.
+
+    Raises:
+        ValueError: a setting names Python, or is no finite number.
+    """
+    for name, settings in _settings_of(recipe):
+        check_value(settings, name)
+
+
+def _settings_of(recipe: ComposedRecipe) -> list[tuple[str, dict[str, Any]]]:
+    found = [("schedule", recipe.schedule), ("data", recipe.data.overrides)]
+    models: dict[str, ComposedModel | None] = {"student": recipe.student, "teacher": recipe.teacher}
+    for side, model in models.items():
+        if model is not None:
+            found += [(side, model.overrides), (side, model.config)]
+    if recipe.method is not None:
+        found.append(("method", recipe.method.config))
+        found += [(f"method.{name}", loss.arguments) for name, loss in recipe.method.losses.items()]
+    return found
+
+
+def _first_fault(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "top level"
+        return f"{printable(place, 100)}: {printable(first['msg'], 150)}"
+    return printable(error, 200)

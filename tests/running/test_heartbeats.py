@@ -1,0 +1,73 @@
+"""How far a run is, as others read it."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import pytest
+
+from suite.contract import Step
+from suite.running.heartbeats import LARGEST, Journal, last_beat
+
+
+def test_the_latest_state_is_read_with_epoch_iteration_loss_host_and_slot(tmp_path: Path):
+    path = tmp_path / "events.jsonl"
+    journal = Journal(path, "cuda:1")
+    journal.state("waiting")
+    beat = last_beat(path)
+    assert beat is not None
+    assert beat.words == "waiting"
+    journal.state("running")
+    journal.step(Step(done=0.25, epoch=1, epochs=4, loss=0.5, iteration=25))
+    journal.beat()
+    beat = last_beat(path)
+    assert beat is not None
+    assert (beat.slot, beat.pid, beat.iteration, beat.words) == (
+        "cuda:1",
+        os.getpid(),
+        25,
+        "epoch 1/4, loss 0.500",
+    )
+    journal.step(Step(done=0.5, epoch=2, epochs=4, loss=math.nan))
+    journal.beat()
+    beat = last_beat(path)
+    assert beat is not None
+    assert beat.words == "epoch 2/4"
+
+
+def test_the_file_stays_small_and_its_end_is_kept(tmp_path: Path):
+    path = tmp_path / "events.jsonl"
+    journal = Journal(path, None)
+    for iteration in range(1, 1001):
+        journal.step(Step(0.1, 1, 2, 0.5, iteration))
+        journal.beat()
+        assert path.stat().st_size <= LARGEST
+    beat = last_beat(path)
+    assert beat is not None
+    assert beat.iteration == 1000
+
+
+@pytest.mark.parametrize("end", [b'{"at": "2026-', b"\xff\xfe\n", b"{}\n"])
+def test_a_line_that_is_cut_short_or_damaged_is_passed_over(tmp_path: Path, end: bytes):
+    path = tmp_path / "events.jsonl"
+    Journal(path, None).state("running")
+    with open(path, "ab") as file:
+        file.write(end)
+    beat = last_beat(path)
+    assert beat is not None
+    assert beat.state == "running"
+
+
+def test_what_cannot_be_written_or_read_stops_nobody(tmp_path: Path):
+    precious = tmp_path / "thesis.tex"
+    precious.write_text("precious", encoding="utf-8")
+    (tmp_path / "link").symlink_to(precious)
+    (tmp_path / "folder").mkdir()
+    for name in ("link", "folder", "nowhere/events.jsonl"):
+        Journal(tmp_path / name, None).state("running")
+        assert last_beat(tmp_path / name) is None
+    os.mkfifo(tmp_path / "pipe")
+    assert last_beat(tmp_path / "pipe") is None
+    assert precious.read_text(encoding="utf-8") == "precious"
