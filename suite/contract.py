@@ -43,6 +43,10 @@ class BlockedError(RuntimeError):
     """A run that must not or cannot start: no data, wrong data, a teacher that does not fit."""
 
 
+class StoppedError(Exception):
+    """A run was asked to stop; it has left a resume point, and goes on from there when executed again."""
+
+
 class ServedClaim(Strict):
     """A claim that a run serves, as which of its arms, and under which of the user's overrides.
 
@@ -354,6 +358,11 @@ def _print_line(text: str) -> None:
     print(text, flush=True)
 
 
+def never() -> bool:
+    """Lets a run go on to its end."""
+    return False
+
+
 @dataclass(frozen=True)
 class Job:
     """What an adapter is asked to train.
@@ -369,6 +378,7 @@ class Job:
         launcher: `none` for one process, `pytorch` inside a process group of torchrun.
         progress: called as the run goes on.
         tell: called with a line that the user has to see.
+        stops: asked at every step whether to leave a resume point and stop.
     """
 
     recipe: ComposedRecipe
@@ -381,6 +391,7 @@ class Job:
     launcher: str = "none"
     progress: Callable[[Step], None] = _tell_nobody
     tell: Callable[[str], None] = _print_line
+    stops: Callable[[], bool] = never
 
 
 class Adapter(ABC):
@@ -450,6 +461,9 @@ class Adapter(ABC):
         Returns:
             Seconds: `train`, and `seconds_per_step` where there was a step to make; `resumed_iteration` where
             an earlier attempt had come.
+
+        Raises:
+            StoppedError: `Job.stops` said so; a resume point is left.
         """
 
     @abstractmethod

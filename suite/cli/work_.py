@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from typing import TextIO
 
 
@@ -18,16 +20,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Executes the run in this process, from its newest resume point; a finished one is left alone.
 
-    It may be called as often as one likes, on any machine that sees the same folders.
+    It may be called as often as one likes, on any machine that sees the same folders. Told so by SIGUSR2, it
+    leaves a resume point and stops.
 
     Returns:
-        0 when the run has finished, now or before; 1 when it failed or is blocked.
+        0 when the run has finished, now or before; 1 when it failed or is blocked; 75 when it was stopped and
+        is to be called again (EX_TEMPFAIL of ``sysexits.h``).
 
     Raises:
         SuiteError: the id is none, the order is missing or damaged, what trains is not installed, a record
             is damaged, or there is no room to write.
     """
     from suite.catalogue import check_python_files
+    from suite.contract import StoppedError
     from suite.doctor import lacks_training
     from suite.errors import SuiteError
     from suite.paths import records_dir, work_dir
@@ -58,11 +63,22 @@ def run(args: argparse.Namespace) -> int:
         progress = Progress(screen)
         progress.begin(1, 0, 1)
         progress.started(order.run)
-        request = RunRequest.of(order, records_dir(), work_dir())
-        ending = execute_here(request, lambda event: progress.update(order.run, event))
+        request = RunRequest.of(order, records_dir(), work_dir(), stops=_told_to_stop())
+        try:
+            ending = execute_here(request, lambda event: progress.update(order.run, event))
+        except StoppedError as stop:
+            print(f"suite: {order.run.label}: {stop}; the same command goes on", file=screen)
+            return os.EX_TEMPFAIL
         error = None if ending.status == "finished" else ending.error or "no reason given"
         progress.ended(order.run, ending.status, ending.metrics, error)
     return 0 if error is None else 1
+
+
+def _told_to_stop() -> Callable[[], bool]:
+    """Whether SIGUSR2 has come since; Slurm and others send it some time before they end a job."""
+    told = threading.Event()
+    signal.signal(signal.SIGUSR2, lambda *_: told.set())
+    return told.is_set
 
 
 @contextlib.contextmanager

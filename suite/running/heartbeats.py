@@ -29,7 +29,7 @@ LARGEST = 64 * 1024
 _TAIL = 4096
 """Bytes that hold the last line."""
 
-State = Literal["waiting", "running", "ended"]
+State = Literal["waiting", "running", "stopped", "ended"]
 
 
 class Beat(Strict):
@@ -40,7 +40,8 @@ class Beat(Strict):
         host: name of the machine.
         pid: number of the process.
         slot: the place that the run has there, where a launcher gave it one.
-        state: `waiting` for another process that executes the run, `running`, or `ended`.
+        state: `waiting` for another process that executes the run, `running`, `stopped` before its
+            end and ready to go on, or `ended`.
         epoch: the epoch that it is in, from 1.
         epochs: how many there are.
         iteration: how many have been made.

@@ -15,7 +15,7 @@ from suite.store.files import write
 from suite.store.plain_files import NotAPlainFileError, content_of
 from suite.store.records import Provenance
 from suite.store.run_folders import RunFolder
-from suite.strict import Line, RunId, Strict
+from suite.strict import Line, RunId, Strict, first_fault
 
 _LARGEST = 16 * 2**20
 """Bytes; an order takes about 10,000."""
@@ -121,7 +121,7 @@ def read_order(folder: RunFolder) -> Order:
     except (OSError, NotAPlainFileError) as error:
         raise SuiteError(f"{place}: cannot be read ({printable(error, 100)}); {_REMEDY}") from None
     except (ValueError, KeyError, RecursionError) as error:
-        raise SuiteError(f"{place}: damaged order ({_first_fault(error)}); {_REMEDY}") from None
+        raise SuiteError(f"{place}: damaged order ({_fault_of(error)}); {_REMEDY}") from None
     if folder.run_id != order.run_id:
         raise SuiteError(f"{place}: is the order of another run, {order.run_id}; {_REMEDY}")
     if (here.run_id, here) != (order.run_id, order.identity):
@@ -154,9 +154,8 @@ def _settings_of(recipe: ComposedRecipe) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
-def _first_fault(error: Exception) -> str:
+def _fault_of(error: Exception) -> str:
     if isinstance(error, ValidationError):
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "top level"
-        return f"{printable(place, 100)}: {printable(first['msg'], 150)}"
+        place, fault = first_fault(error)
+        return f"{printable(place or 'top level', 100)}: {printable(fault['msg'], 150)}"
     return printable(error, 200)

@@ -17,7 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from suite.audit.compare import audit, mismatches
-from suite.contract import Adapter, BlockedError, ComposedRecipe, EffectiveProtocol, Job, load
+from suite.contract import (
+    Adapter,
+    BlockedError,
+    ComposedRecipe,
+    EffectiveProtocol,
+    Job,
+    StoppedError,
+    load,
+    never,
+)
 from suite.datasets.classes import hold_classes
 from suite.environment import host_facts, installed_versions
 from suite.paths import datasets_dir, weights_dir
@@ -56,6 +65,7 @@ class RunRequest:
         provenance: what is known of code, packages and host.
         title: one line for the log: what is run, and by which command.
         slot: the place that it has on this machine, where a launcher gave it one.
+        stops: asked at every step whether the run is to leave a resume point and stop.
     """
 
     run: Run
@@ -66,9 +76,17 @@ class RunRequest:
     provenance: Provenance
     title: str
     slot: str | None = None
+    stops: Callable[[], bool] = never
 
     @classmethod
-    def of(cls, order: Order, records: Path, work: Path, slot: str | None = None) -> RunRequest:
+    def of(
+        cls,
+        order: Order,
+        records: Path,
+        work: Path,
+        slot: str | None = None,
+        stops: Callable[[], bool] = never,
+    ) -> RunRequest:
         """An order as it is executed in this process: cores, memory and packages are those that are here."""
         here = {"host": host_facts(), "packages": installed_versions()}
         return cls(
@@ -80,6 +98,7 @@ class RunRequest:
             provenance=order.provenance.model_copy(update=here),
             title=order.title,
             slot=slot,
+            stops=stops,
         )
 
 
@@ -119,9 +138,14 @@ def execute_here(request: RunRequest, tell: Tell) -> Ended:
 
     Returns:
         How it ended; not recorded where there is no folder to train in, or no store that takes the record.
+
+    Raises:
+        StoppedError: it was asked to stop, and did; there is nothing to record yet.
     """
     try:
         return _execute(request, tell)
+    except StoppedError:
+        raise
     except Exception as error:
         return Ended("failed", error=describe(error, request.work), recorded=False)
 
@@ -142,6 +166,9 @@ def _execute(request: RunRequest, tell: Tell) -> Ended:
         with owned(folder.ownership, on_wait=wait_for, on_beat=journal.beat) as ownership:
             try:
                 return _execute_owned(request, folder, tell, tried_before, ownership, journal)
+            except StoppedError:
+                journal.state("stopped")
+                raise
             except TakenOverError as error:
                 # Whoever has it records it: this one waits for that, as for any other command.
                 tell(News(str(error)))
@@ -206,13 +233,14 @@ def _train(request: RunRequest, folder: RunFolder, tell: Tell, ownership: Owners
 
     Raises:
         TakenOverError: another process executes the run by now.
+        StoppedError: the run was asked to stop.
     """
     started = time.monotonic()
     outcome = _Outcome()
     try:
         _measure(request, folder, tell, ownership, outcome)
         outcome.status = "finished"
-    except TakenOverError:
+    except (TakenOverError, StoppedError):
         raise
     except BlockedError as error:
         outcome.status, outcome.error = "blocked", one_line(error)
@@ -271,6 +299,7 @@ def _measure(
         sha256=taught_by | released,
         progress=lambda step: tell(Training(step)),
         tell=lambda text: _tell(text, tell),
+        stops=request.stops,
     )
     adapter: Adapter = load(request.run.recipe.adapter)(job)
     outcome.provenance["data_fingerprint"] = adapter.fingerprint()
