@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from filelock import FileLock
 
 from suite.environment import host_facts
 from suite.paths import ROOT
+from suite.store.ownership import owned
 from suite.store.records import Record, read_record
 from suite.store.run_folders import RunFolder
 from tests import lanes
@@ -195,8 +195,8 @@ def built_once(folder: Path, build: Callable[[Path], None]) -> Path:
     A build that fails leaves nothing, and the next worker tries again.
     """
     finished = folder.with_name(f"{folder.name}.finished")
-    # A name of its own: what builds a data set takes a lock beside its folder too.
-    with FileLock(folder.with_name(f"{folder.name}.built.lock")):
+    # A name of its own: what builds a data set owns its folder too.
+    with owned(folder.with_name(f"{folder.name}.built")):
         if not finished.exists():
             shutil.rmtree(folder, ignore_errors=True)
             build(folder)

@@ -15,7 +15,8 @@ from pathlib import Path
 from suite.datasets.checks import Check
 from suite.datasets.listing import Entry, Facts
 from suite.paths import work_dir
-from suite.store.files import locked, write
+from suite.store.files import write
+from suite.store.ownership import owned
 
 _VERSION = 2
 """Raised when a verification of old would no longer do."""
@@ -63,9 +64,9 @@ class Memory:
         self._path = work_dir() / "verified" / f"{name}-{place}"
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def owned(self) -> Iterator[None]:
         """Lets one process at a time verify; the others wait and find its result."""
-        with locked(self._path.with_suffix(".lock")):
+        with owned(self._path.with_suffix(".owner")):
             yield
 
     def findings(self) -> Remembered | None:

@@ -127,7 +127,7 @@ def verify(
     """
     refuse_absent(dataset, root)
     memory = Memory(dataset.folder, root)
-    with memory.locked():
+    with memory.owned():
         entries = list_files(dataset, root)
         state, before = state_of(entries), memory.findings()
         if before and before.expectation != dataset.expectation():

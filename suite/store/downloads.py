@@ -14,7 +14,8 @@ from typing import Any, BinaryIO
 from suite import paths
 from suite.errors import SuiteError
 from suite.published.weights import Checkpoint, hash_in_name
-from suite.store.files import locked, sha256_of, write
+from suite.store.files import sha256_of, write
+from suite.store.ownership import owned
 
 Report = Callable[[int, int | None], None]
 """Takes how many bytes of a file are there, and how many it has (None: the server does not say)."""
@@ -84,7 +85,7 @@ def fetch(checkpoint: Checkpoint, check: Check, report: Report) -> Path:
     if (found := cached(checkpoint)) is not None:
         return found
     part = path.with_name(f"{path.name}.part")
-    with locked(path.with_name(f"{path.name}.lock")):
+    with owned(path.with_name(f"{path.name}.owner")):
         # Another call may have fetched it while this one waited.
         if (found := cached(checkpoint)) is None:
             try:

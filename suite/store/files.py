@@ -1,6 +1,6 @@
-"""Files that appear whole or not at all, locks that end with their process, and the hash of a file.
+"""Files that appear whole or not at all, and the hash of a file.
 
-Everything that the suite keeps on disk is written, locked and hashed by these functions. An `OSError` that
+Everything that the suite keeps on disk is written and hashed by these functions. An `OSError` that
 they raise names the file.
 """
 
@@ -10,12 +10,9 @@ import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from suite.errors import SuiteError, printable
 from suite.store.plain_files import NotAPlainFileError, content_of
 
 _BLOCK = 2**20
@@ -151,60 +148,6 @@ def _sync(path: Path) -> None:
     # Renamed before it is on the disk, a power cut would leave an empty file under the final name.
     with open(path, "rb") as file:
         os.fsync(file.fileno())
-
-
-@contextlib.contextmanager
-def locked(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Holds an exclusive lock, which the system takes back when the process dies.
-
-    Args:
-        path: the lock file; its folder is made where it is missing.
-        on_wait: called when somebody else holds it, before waiting.
-
-    Raises:
-        SuiteError: the file system refuses: it has no locks, or cannot be written to.
-    """
-    lock = FileLock(path)
-    if not _acquired(lock, path, timeout=0):
-        on_wait()
-        _acquired(lock, path)
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _acquired(lock: FileLock, path: Path, timeout: float = -1) -> bool:
-    """Waits for a lock, and returns whether it was free within so many seconds."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=timeout)
-    except Timeout:
-        return False
-    except (OSError, NotImplementedError) as error:
-        # A file that only says that somebody has it would be left by a kill, and stop its run for ever.
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise SuiteError(
-            f"{printable(path)}: cannot be locked ({reason}); make room there, or keep that folder on a file "
-            "system that has locks and can be written to, such as a local disk"
-        ) from None
-    return True
-
-
-def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock of `locked` right now."""
-    if not path.exists():
-        return False
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return True
-    except (OSError, NotImplementedError):
-        # The folder has just been deleted, is not ours to write to, or knows no locks.
-        return False
-    lock.release()
-    return False
 
 
 def sha256_of(path: Path) -> str:

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from suite.contract import BlockedError, StoredClass
-from suite.store.files import locked, sha256_of, write
+from suite.store.files import sha256_of, write
+from suite.store.ownership import owned
 from suite.store.plain_files import refuse_link
 
 _STORED_BLOCK = 0xFFFF
@@ -141,9 +142,10 @@ def _fingerprint(folder: Path, tree: _Tree) -> str:
 def ensure(folder: Path, build: Callable[[Path], None], expected: str) -> str:
     """Makes sure that `folder` holds the data set and nothing else, building it when it is not there.
 
-    Building happens beside it and ends with a rename, under a lock: two processes at once build it
-    once, and a killed build leaves nothing that could be taken for data. Every file is read each time: that
-    takes a fifth of a second of one core, and shows what a time that was set back would hide.
+    Building happens beside it and ends with a rename, by whoever owns the place: two processes at once, on
+    one machine or two, build it once, and a killed build leaves nothing that could be taken for data. Every
+    file is read each time: that takes a fifth of a second of one core, and shows what a time that was set
+    back would hide.
 
     Args:
         folder: where the data set belongs.
@@ -157,7 +159,7 @@ def ensure(folder: Path, build: Callable[[Path], None], expected: str) -> str:
         WrongFingerprintError: what is there, or what was built, has another fingerprint; names what differs.
         SuiteError: a symbolic link stands where it is built.
     """
-    with locked(folder.with_name(folder.name + ".lock")):
+    with owned(folder.with_name(f"{folder.name}.owner")):
         contents = _Contents(folder)
         if not folder.is_dir():
             unfinished = folder.with_name(folder.name + ".unfinished")

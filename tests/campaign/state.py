@@ -21,7 +21,7 @@ DAMAGES = (
 _TARGETS = (
     *("teacher/weights.pth", "teacher/weights.pth", "teacher/resume.pth"),
     *("student/resume.pth", "student/resume.pth", "student/weights.pth", "student/owner", "student/log.txt"),
-    *("student", "data/image", "data/image", "data.lock"),
+    *("student", "data/image", "data/image", "data.owner"),
 )
 _TEACHER, _STUDENT = "teacher", "distilled"
 
@@ -89,18 +89,16 @@ def _forget(scene: Scene, expected: Undisturbed, arm: str) -> None:
 
 def _path(scene: Scene, expected: Undisturbed, target: str, at: float) -> Path:
     """The file that a case is about."""
-    if target == "data.lock":
+    if target == "data.owner":
         # Beside the data of the lane; what a case leaves there is of no other's concern.
         path = scene.work / "data"
         content = path.resolve()
         path.unlink()
         path.mkdir()
         for entry in content.iterdir():
-            if entry.name != "digit-pairs.lock":
+            if entry.name != "digit-pairs.owner":
                 (path / entry.name).symlink_to(entry)
-        lock = path / "digit-pairs.lock"
-        lock.touch()
-        return lock
+        return path / "digit-pairs.owner"
     if target == "data/image":
         images = sorted((scene.work / "data").rglob("*.ppm"))
         return images[int(at * len(images))]

@@ -96,14 +96,14 @@ def test_a_good_file_is_fetched_and_listed_as_fetched(publish, capsys):
 def test_a_tampered_file_is_refused_and_leaves_nothing_behind(publish, capsys):
     path = publish(GOOD.replace(b"weight", b"height"), expected=GOOD)
     assert "sends another file than the one that its name stands for" in refusal(capsys)
-    assert [left.suffix for left in path.parent.iterdir()] == [".lock"]
+    assert [left.suffix for left in path.parent.iterdir()] == [".owner"]
 
 
 def test_a_truncated_file_is_refused_and_leaves_nothing_behind(publish, capsys):
     # Published like that: the name has the hash of what is left.
     path = publish(GOOD[:-100])
     assert "is damaged, no checkpoint, or needs more" in refusal(capsys)
-    assert [left.suffix for left in path.parent.iterdir()] == [".lock"]
+    assert [left.suffix for left in path.parent.iterdir()] == [".owner"]
 
 
 def test_a_file_that_would_run_code_is_refused_and_leaves_nothing_behind(publish, capsys, tmp_path):
@@ -111,7 +111,7 @@ def test_a_file_that_would_run_code_is_refused_and_leaves_nothing_behind(publish
     path = publish(saved({"state_dict": {}, "meta": RunsCode(f"open({str(trace)!r}, 'w').close()")}))
     assert "reading it would run exec" in refusal(capsys)
     assert not trace.exists()
-    assert [left.suffix for left in path.parent.iterdir()] == [".lock"]
+    assert [left.suffix for left in path.parent.iterdir()] == [".owner"]
 
 
 def test_the_table_tells_published_from_lost(capsys, tmp_path, monkeypatch):

@@ -302,7 +302,7 @@ def fetch_tiny(server: Zoo, **options: Any) -> Path:
 def left_in_cache() -> dict[str, int]:
     """Name of a file -> its size."""
     # The empty file that commands lock stays: whoever took it away could take it from under another.
-    kept = (path for path in weights_dir().iterdir() if path.suffix != ".lock")
+    kept = (path for path in weights_dir().iterdir() if path.suffix != ".owner")
     return {path.name: path.stat().st_size for path in kept}
 
 

@@ -13,11 +13,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from filelock import FileLock
 
-from suite.errors import SuiteError
 from suite.paths import ROOT
-from suite.store.files import begun, create, is_locked, locked, replacing, write
+from suite.store.files import begun, create, replacing, write
 
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES)
 
@@ -118,32 +116,6 @@ def test_a_full_disk_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         aside.write_bytes(b"content")
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "one"))
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSPC])
-def test_a_lock_that_cannot_be_had_says_where_and_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
-):
-    monkeypatch.setattr("filelock._unix.fcntl.flock", refuse(number))
-    with pytest.raises(SuiteError, match="local disk") as caught, locked(tmp_path / "lock"):
-        pytest.fail("it was not locked")
-    assert str(tmp_path / "lock") in str(caught.value)
-    assert os.strerror(number) in str(caught.value)
-    assert not is_locked(tmp_path / "lock")
-
-
-def test_who_waits_for_a_lock_is_told_once_and_gets_it(tmp_path: Path):
-    other, told = FileLock(tmp_path / "lock"), []
-    other.acquire()
-
-    def let_go() -> None:
-        told.append("waiting")
-        other.release()
-
-    with locked(tmp_path / "lock", on_wait=let_go):
-        assert is_locked(tmp_path / "lock")
-    assert told == ["waiting"]
-    assert not is_locked(tmp_path / "lock")
 
 
 CALLS = ("mkdir", "open", "link", "fsync", "replace", "unlink", "rmdir", "close")
