@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,28 +14,11 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
-    from suite.cli.selection import add_selection
+    from suite.cli.selection import add_budget, add_selection
 
     add_selection(parser)
     parser.add_argument("--format", choices=["table", "json"], default="table", help="how to print it")
-    parser.add_argument(
-        "--budget", metavar="HOURS", type=_hours, help="pick the claims that fit, the most informative first"
-    )
-
-
-def _hours(text: str) -> float:
-    """An argument that is a number of hours.
-
-    Raises:
-        ArgumentTypeError: it is none; argparse puts the name of the option before it.
-    """
-    try:
-        hours = float(text)
-    except ValueError:
-        hours = math.nan
-    if not (math.isfinite(hours) and hours > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of hours above 0")
-    return hours
+    add_budget(parser, "pick the claims that fit, the most informative first")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -291,20 +273,26 @@ def _models(teachers: list[TeacherWeights]) -> str:
     return ", ".join(entry.model for entry in teachers)
 
 
+def bought(budget: float, cost: PlanCost, choices: Sequence[Choice]) -> str:
+    """One sentence, without its full stop, on what a budget buys."""
+    from suite.cost import in_words, unit
+
+    picked = [choice for choice in choices if choice.picked]
+    spent = in_words(sum(choice.hours or 0.0 for choice in picked))
+    return f"Budget of {budget:,g} {unit(cost.plan)}: {len(picked)} of {len(choices)} claims fit, for {spent}"
+
+
 def _print_choices(args: argparse.Namespace, cost: PlanCost, choices: list[Choice]) -> None:
     """Prints what a budget buys, and why."""
     from rich.table import Table
 
     from suite.cli.selection import command_of, console
-    from suite.cost import in_words, unit
+    from suite.cost import in_words
 
     out = console()
-    hours = unit(cost.plan)
     picked = [choice for choice in choices if choice.picked]
-    spent = sum(choice.hours or 0.0 for choice in picked)
     out.print()
-    fitting = f"{len(picked)} of {len(choices)} claims fit, for {in_words(spent)}"
-    out.print(f"Budget of {args.budget:,g} {hours}: {fitting}.", soft_wrap=True)
+    out.print(f"{bought(args.budget, cost, choices)}.", soft_wrap=True)
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     table.add_column("claim", overflow="fold")
@@ -317,6 +305,6 @@ def _print_choices(args: argparse.Namespace, cost: PlanCost, choices: list[Choic
         out.print(table)
     if picked:
         wanted = argparse.Namespace(**vars(args))
-        wanted.verb, wanted.paper, wanted.table = "reproduce", None, None
+        wanted.verb, wanted.paper, wanted.table, wanted.budget = "reproduce", None, None, None
         wanted.claim = [choice.claim for choice in picked]
         out.print(f"To execute them: {command_of(wanted)}", soft_wrap=True)

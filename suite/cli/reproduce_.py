@@ -8,10 +8,11 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from suite.cost import PlanCost
     from suite.planning.plan import Plan
+    from suite.published.claims import Claim
     from suite.store.records import Record
 
 LAUNCHERS = ("local",)
@@ -19,12 +20,13 @@ LAUNCHERS = ("local",)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
-    from suite.cli.selection import add_jobs, add_selection
+    from suite.cli.selection import add_budget, add_jobs, add_selection
 
     add_selection(parser)
     parser.add_argument(
         "--all", action="store_true", help="every paper; without any selection nothing is trained"
     )
+    add_budget(parser, "of these only the claims that fit, the most informative first; 'plan' says why")
     parser.add_argument("--device", metavar="D", default="auto", help="auto (default), cpu or cuda")
     parser.add_argument("--launcher", metavar="NAME", default="local", help=", ".join(LAUNCHERS))
     add_jobs(parser, "runs side by side (default: one a core, or one a GPU, which never takes two)")
@@ -38,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Executes the selection and prints the table of every paper it touches.
 
-    Without a selection it trains nothing and says what there is to select.
+    Without a selection or a budget it trains nothing and says what there is to select.
 
     Returns:
         0; 1 when a run failed or is blocked; with ``--strict`` 3 when a verdict deviates; 130 when
@@ -74,7 +76,11 @@ def run(args: argparse.Namespace) -> int:
     again = _is_finished(records) if args.again else None
     plan = make_plan(claims, args.profile, args.seeds, args.overrides, again)
     states = recorded_states(plan, records)
-    if not (selects or args.all or args.dry_run):
+    if args.budget is not None:
+        claims = _within_budget(args, claims, cost_of(plan, states, records))
+        plan = make_plan(claims, args.profile, args.seeds, args.overrides, again)
+        states = recorded_states(plan, records)
+    elif not (selects or args.all or args.dry_run):
         _say_what_there_is(cost_of(plan, states, records), args.seeds)
         return 0
     if not args.dry_run and lacks_training() and any(state != "finished" for state in states.values()):
@@ -109,6 +115,17 @@ def _is_finished(records: Iterable[Record]) -> Callable[[str], bool]:
     """Whether a run of an id has finished, going by the records there are."""
     finished = {record.run_id for record in records if record.status == "finished"}
     return finished.__contains__
+
+
+def _within_budget(args: argparse.Namespace, claims: Sequence[Claim], cost: PlanCost) -> list[Claim]:
+    """The claims that a budget buys, in the order in which they are worth it; says how many they are."""
+    from suite.cli.plan_ import bought
+    from suite.cost import choose
+
+    choices = choose(cost, args.budget, args.seeds)
+    print(f"{bought(args.budget, cost, choices)}.", flush=True)
+    by_id = {claim.id: claim for claim in claims}
+    return [by_id[choice.claim] for choice in choices if choice.picked]
 
 
 def _say_what_there_is(cost: PlanCost, seeds: int) -> None:
@@ -156,7 +173,7 @@ def _say_what_it_shows(plan: Plan) -> None:
             flush=True,
         )
     if not plan.runs:
-        print(f"There is nothing to train. {'. '.join(left_out(plan))}.", flush=True)
+        print(". ".join(["There is nothing to train", *left_out(plan)]) + ".", flush=True)
 
 
 def _rewrite_reports(papers: list[str], profile: str) -> None:

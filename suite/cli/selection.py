@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import shlex
 import sys
 from collections.abc import Callable, Iterable
@@ -54,6 +55,31 @@ def add_jobs(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument("--jobs", metavar="N", type=number, help=text)
 
 
+def add_budget(parser: argparse.ArgumentParser, text: str) -> None:
+    """Adds `--budget`.
+
+    Args:
+        parser: of the verb.
+        text: the help of the option.
+    """
+    parser.add_argument("--budget", metavar="HOURS", type=_hours, help=text)
+
+
+def _hours(text: str) -> float:
+    """An argument that is a number of hours.
+
+    Raises:
+        ArgumentTypeError: it is none; argparse puts the name of the option before it.
+    """
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = math.nan
+    if not (math.isfinite(hours) and hours > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of hours above 0")
+    return hours
+
+
 def add_selection(parser: argparse.ArgumentParser) -> None:
     """Adds `--paper`, `--table`, `--claim`, `--profile` and `--seeds`; lets overrides through."""
     from suite.planning.plan import MOST_SEEDS
@@ -79,6 +105,8 @@ def command_of(args: argparse.Namespace) -> str:
         words += ["--claim", *args.claim]
     if getattr(args, "all", False):
         words += ["--all"]
+    if getattr(args, "budget", None) and args.verb == "reproduce":
+        words += ["--budget", f"{args.budget:.12g}"]
     words += ["--profile", args.profile, "--seeds", str(args.seeds)]
     if getattr(args, "again", False):
         words += ["--again"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import resource
@@ -117,6 +118,33 @@ def test_everything_is_a_selection_of_its_own(suite):
     planned = suite("reproduce", "--all", *SMOKE, "--dry-run")
     assert planned.returncode == 0
     assert planned.stdout == suite("reproduce", *SMOKE, "--dry-run").stdout
+
+
+def test_a_budget_trains_what_the_plan_picks_the_most_informative_first(suite):
+    words = ("--paper", "mgd", "--profile", "mini", "--budget", "0.3")
+    planned = suite("plan", *words, "--format", "json")
+    assert planned.returncode == 0, planned.stderr
+    plan = json.loads(planned.stdout)
+    picked = [choice["claim"] for choice in plan["budget"]["choices"] if choice["picked"]]
+    assert 0 < len(picked) < len(plan["claims"])
+
+    done = suite("reproduce", *words, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"Budget of 0.3 CPU core-hours: {len(picked)} of 22 claims fit, for 0.")
+    assert f"\nClaims: {len(picked)};" in done.stdout
+    distilled = {
+        entry["claim"]: run["run_id"]
+        for run in plan["runs"]
+        for entry in run["claims"]
+        if run["arm"] == entry["arm"] == "distilled"
+    }
+    wanted = [distilled[claim] for claim in picked if claim in distilled]
+    listed = [line.split()[0] for line in done.stdout.splitlines() if " distilled " in line]
+    assert listed == wanted
+    nothing = suite("reproduce", "--paper", "mgd", "--profile", "mini", "--budget", "0.0001", "--dry-run")
+    assert nothing.returncode == 0
+    assert "0 of 22 claims fit, for 0.\n" in nothing.stdout
+    assert "There is nothing to train.\n" in nothing.stdout
 
 
 def test_a_selection_that_cannot_be_trained_says_so_and_prints_its_table(suite):
