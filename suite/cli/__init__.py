@@ -196,6 +196,9 @@ def _refuse_unreadable(words: Sequence[str]) -> None:
             raise SuiteError(f"there is an empty argument{before}: give it a value, or leave it out")
         if word.startswith("--") and word.endswith("="):
             raise SuiteError(f"{word[:-1]} has an empty value: give it one, or leave it out")
+        if word.startswith("--") and word.endswith("=--"):
+            # Python's parser makes an empty list of it.
+            raise SuiteError(f"{word[:-3]} has no value but '--': give it one, or leave it out")
         if "\0" in word or any("\ud800" <= letter <= "\udfff" for letter in word):
             raise SuiteError(f"argument {word!r} is not plain text in UTF-8: write it differently")
 

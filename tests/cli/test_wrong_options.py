@@ -86,6 +86,7 @@ def test_what_is_empty_or_no_text_is_refused_everywhere(words: list[str]):
     assert "empty" in refusal_of(command(words, ""))
     if words[-1].startswith("--"):
         assert f"{words[-1]} has an empty value" in refusal_of([*words[:-1], f"{words[-1]}="])
+        assert f"{words[-1]} has no value but '--'" in refusal_of([*words[:-1], f"{words[-1]}=--"])
 
 
 @pytest.mark.parametrize("verb", ["plan", "reproduce", "audit"])

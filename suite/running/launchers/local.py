@@ -38,6 +38,9 @@ _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 _NO_GPU = "-1"
 
+_SECONDS_TO_START = 10
+"""How long a worker that cannot be started is tried again."""
+
 _SECONDS_TO_END = 5
 """How long a worker that was told to end may take."""
 
@@ -135,21 +138,33 @@ class LocalLauncher(Launcher):
         slot = self._free.pop(0)
         call = (order, records_dir(), work_dir(), slot.name)
         try:
-            try:
-                worker = self._started(order.run_id, slot, execute, *call)
-            except (OSError, EOFError):
-                # The server died as it was asked: the next one is a new one.
-                worker = self._started(order.run_id, slot, execute, *call)
-        except (OSError, EOFError) as problem:
-            # No process or no memory left for one.
+            worker = self._started(order.run_id, slot, execute, *call)
+        except LaunchError:
             self._free.insert(0, slot)
-            reason = one_line(problem) or "no answer"
-            raise LaunchError(f"its process could not be started, twice: {reason}") from None
+            raise
         self._workers.append(worker)
         return worker
 
     def _started(self, name: str, slot: Slot, target: Callable[..., None], *call: Any) -> _Worker:
-        """A process that calls `target` with what is given, the channel to tell, and its lifeline."""
+        """A process that calls `target` with what is given, the channel to tell, and its lifeline.
+
+        Raises:
+            LaunchError: there is no process or no memory left for one.
+        """
+        deadline = time.monotonic() + _SECONDS_TO_START
+        while True:
+            try:
+                return self._asked_for(name, slot, target, *call)
+            except (OSError, EOFError) as problem:
+                # A server that was killed answers no more while it dies; when it is dead, there is a new one.
+                if time.monotonic() > deadline:
+                    reason = one_line(problem) or "no answer"
+                    raise LaunchError(
+                        f"its process could not be started in {_SECONDS_TO_START} s: {reason}"
+                    ) from None
+            time.sleep(0.1)
+
+    def _asked_for(self, name: str, slot: Slot, target: Callable[..., None], *call: Any) -> _Worker:
         with _inherited(**{_VISIBLE: slot.visible}):
             if self.device != "cuda":
                 # Starts it again where somebody has killed it.

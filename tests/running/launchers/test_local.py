@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import multiprocessing.forkserver
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -155,6 +158,29 @@ def test_a_slot_is_free_again_when_its_process_is_gone_with_a_word_or_without(gp
     assert died == Died("its process ended with status 3 and no record; see log.txt")
     assert gpus._free[0] == slot
     gpus.close()
+
+
+def test_a_server_that_was_killed_and_is_still_dying_is_waited_for(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("SUITE_WORK", str(tmp_path))
+    launcher = LocalLauncher("cpu", 1)
+    launcher.prepare([])
+    its: Any = multiprocessing.forkserver._forkserver
+    server = its._forkserver_pid
+    os.kill(server, signal.SIGKILL)
+    os.waitid(os.P_PID, server, os.WEXITED | os.WNOWAIT)
+    asked, ask = [], os.waitpid
+
+    def is_dying_for_a_while(process: int, options: int) -> tuple[int, int]:
+        if process == server:
+            asked.append(process)
+            if len(asked) < 6:
+                return 0, 0
+        return ask(process, options)
+
+    monkeypatch.setattr(os, "waitpid", is_dying_for_a_while)
+    expected = [News("one"), Ended("finished", {"top1": 1.0})]
+    assert told(launcher, end_with_a_word, Slot("cpu:0", "-1")) == expected
+    assert len(asked) == 6
 
 
 STATE_OF_CUDA = """
