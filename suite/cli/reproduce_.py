@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Executes the selection and prints the table of every paper it touches.
 
-    Without a selection or a budget it trains nothing and says what there is to select.
+    Without a selection it trains nothing and says what there is to select.
 
     Returns:
         0; 1 when a run failed or is blocked; with ``--strict`` 3 when a verdict deviates; 130 when
@@ -76,13 +76,13 @@ def run(args: argparse.Namespace) -> int:
     again = _is_finished(records) if args.again else None
     plan = make_plan(claims, args.profile, args.seeds, args.overrides, again)
     states = recorded_states(plan, records)
+    if not (selects or args.all or args.dry_run):
+        _say_what_there_is(cost_of(plan, states, records), args.seeds)
+        return 0
     if args.budget is not None:
         claims = _within_budget(args, claims, cost_of(plan, states, records))
         plan = make_plan(claims, args.profile, args.seeds, args.overrides, again)
         states = recorded_states(plan, records)
-    elif not (selects or args.all or args.dry_run):
-        _say_what_there_is(cost_of(plan, states, records), args.seeds)
-        return 0
     if not args.dry_run and lacks_training() and any(state != "finished" for state in states.values()):
         raise SuiteError(
             "training needs PyTorch and the mm packages, and none is installed: 'python -m suite doctor' "

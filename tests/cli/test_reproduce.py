@@ -96,8 +96,9 @@ def test_a_dry_run_prints_the_plan_and_leaves_nothing(suite):
     assert not (suite.folder / "results").exists()
 
 
-def test_without_a_selection_it_says_what_there_is_and_trains_nothing(suite):
-    done = suite("reproduce", *SMOKE)
+@pytest.mark.parametrize("budget", [(), ("--budget", "1")])
+def test_without_a_selection_it_says_what_there_is_and_trains_nothing(suite, budget):
+    done = suite("reproduce", *SMOKE, *budget)
     assert done.returncode == 0
     assert done.stderr == ""
     assert done.stdout.startswith("Nothing is trained without a selection. Profile smoke, 1 seed:\n")
