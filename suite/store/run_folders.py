@@ -40,7 +40,7 @@ class RunFolder:
 
     @property
     def resume(self) -> Path:
-        """The newest resume point: model, optimiser and schedule after the last whole epoch."""
+        """The newest resume point: model, optimiser and schedule as they were when it was left."""
         return self.path / RESUME_FILE
 
     @property

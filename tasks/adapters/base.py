@@ -243,7 +243,7 @@ class MMAdapter(Adapter):
         hooks = [
             *((config.get("custom_hooks") or []) if published else []),
             EpochSeedHook(self.job.seed),
-            ResumePointHook(),
+            ResumePointHook(self.job.stops),
             FiniteLossHook(),
             self._progress,
         ]

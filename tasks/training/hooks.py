@@ -11,11 +11,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.dist import all_reduce, barrier
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from suite.contract import Step
+from suite.contract import Step, StoppedError, never
 from tasks.training.runner import ResumingRunner
+
+LONGEST_LOSS = 15 * 60
+"""Seconds of training that a killed run may lose. An epoch of the papers takes up to hours; a resume point is
+written in seconds, so that one in fifteen minutes costs less than a hundredth."""
+
+_AGREEMENT = 4
+"""Processes that train together ask each other every so many iterations, in one small reduction."""
 
 
 class NonFiniteLossError(RuntimeError):
@@ -37,10 +45,12 @@ def seed_everything(*parts: int) -> None:
 class EpochSeedHook(Hook):
     """Seeds every epoch from the run's seed and the epoch's number.
 
-    So an epoch draws the same numbers whether the run reached it in one go or was resumed before it,
-    and no state of a random generator has to be saved. That holds where images are loaded by the process
-    that trains and epochs are counted. Loader processes, and a training that is counted in iterations, go
-    on with numbers of their own after they were resumed, instead of those that they began with.
+    So an epoch draws the same numbers whether the run reached it in one go or was resumed before it, and a
+    state of the random generators has to be saved in the middle of an epoch only. That holds where images are
+    loaded by the process that trains and epochs are counted. Loader processes, and a training that is counted
+    in iterations, read the same images in the same order after they were resumed, and change them by numbers
+    of their own, instead of those that they began with: drawn from the run's seed, the process, the loader
+    process and the iteration.
     """
 
     priority = "VERY_HIGH"
@@ -69,22 +79,24 @@ def _seed_worker(seed: int, rank: int, iteration: int, worker: int) -> None:
 
 
 class ResumePointHook(Hook):
-    """Leaves a resume point after every epoch (`tasks.training.resume_points`).
+    """Leaves resume points (`tasks.training.resume_points`), and stops where that is asked for.
 
-    A training that is counted in iterations leaves one a hundred times. Gradients that were gathered for a
-    step that was not made yet are not kept.
+    There is one after every epoch, and one in the middle of an epoch whenever the last is older than
+    `LONGEST_LOSS`. A training that is counted in iterations leaves one a hundred times. All wait for the next
+    step of the optimiser, so that no gradients are gathered that would have to be kept.
     """
 
     priority = "VERY_LOW"
 
-    def after_train_epoch(self, runner: ResumingRunner) -> None:
-        """Saves model, optimiser and schedule.
+    def __init__(self, stops: Callable[[], bool] = never) -> None:
+        """Keeps whom to ask.
 
-        Raises:
-            OSError: names the file that could not be written; the resume points before it are untouched.
+        Args:
+            stops: whether to leave a resume point and stop; asked at every iteration.
         """
-        if not runner.counts_iterations:
-            runner.leave_resume_point()
+        self._asks = stops
+        self._stops = self._is_due = False
+        self._left = time.monotonic()
 
     def after_train_iter(
         self,
@@ -93,13 +105,50 @@ class ResumePointHook(Hook):
         data_batch: Any = None,
         outputs: dict[str, Any] | None = None,
     ) -> None:
-        """Saves the same, where there are no epochs.
+        """Saves model, optimiser and schedule where a point is due in the middle of an epoch.
 
         Raises:
-            OSError: as `after_train_epoch`.
+            OSError: names the file that could not be written; the resume points before it are untouched.
+            StoppedError: it was told to stop, and the point is left.
         """
+        self._look(runner)
+        # At the end of an epoch there are no random states to keep.
+        if not runner.ends_epoch:
+            self._leave_if_due(runner, epoch_ended=False)
+
+    def after_train_epoch(self, runner: ResumingRunner) -> None:
+        """Saves the same at the end of an epoch.
+
+        Raises:
+            OSError: as `after_train_iter`.
+            StoppedError: as `after_train_iter`.
+        """
+        if not runner.counts_iterations:
+            self._is_due = True
+            self._leave_if_due(runner, epoch_ended=True)
+
+    def _look(self, runner: ResumingRunner) -> None:
+        """Finds out whether a point is due, or the training is to stop; all processes find the same."""
         if runner.counts_iterations and self.every_n_train_iters(runner, max(1, runner.max_iters // 100)):
-            runner.leave_resume_point()
+            self._is_due = True
+        if self.every_n_train_iters(runner, _AGREEMENT if runner.world_size > 1 else 1):
+            is_late = not runner.counts_iterations and time.monotonic() - self._left > LONGEST_LOSS
+            wishes = torch.tensor([self._asks(), is_late], dtype=torch.uint8)
+            all_reduce(wishes, "max")
+            stops, is_late = wishes.bool().tolist()
+            self._stops |= stops
+            self._is_due |= is_late
+
+    def _leave_if_due(self, runner: ResumingRunner, epoch_ended: bool) -> None:
+        if not (self._is_due or self._stops) or not runner.has_stepped:
+            return
+        runner.leave_resume_point(epoch_ended)
+        self._is_due, self._left = False, time.monotonic()
+        if self._stops:
+            # Nobody ends while the point is being written.
+            barrier()
+            done = runner.iter + (not epoch_ended)
+            raise StoppedError(f"stopped after {done} of {runner.max_iters} iterations")
 
 
 class FiniteLossHook(Hook):

@@ -6,11 +6,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.dist import all_gather_object
 from mmengine.logging import HistoryBuffer
 from mmengine.model import is_model_wrapper
-from mmengine.runner import IterBasedTrainLoop, Runner
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import nn
 
+from tasks.training.epoch_loop import ResumingEpochLoop
+from tasks.training.random_state import random_state, set_random_state
 from tasks.training.resume_points import ResumePoints
 
 
@@ -38,18 +41,54 @@ class ResumingRunner(Runner):
         """Whether the training is counted in iterations and has no epochs."""
         return isinstance(self.train_loop, IterBasedTrainLoop)
 
-    def leave_resume_point(self) -> None:
-        """Writes down model, optimiser, schedule and log, after an epoch or, without epochs, an iteration.
+    def build_train_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
+        """Builds the loop of a config; one over epochs can begin in the middle of an epoch."""
+        if not isinstance(loop, BaseLoop):
+            loop = dict(loop)
+            kind = loop.get("type")
+            if kind in ("EpochBasedTrainLoop", EpochBasedTrainLoop) or loop.get("by_epoch"):
+                loop.pop("by_epoch", None)
+                loop["type"] = ResumingEpochLoop
+        built: BaseLoop = super().build_train_loop(loop)
+        return built
+
+    @property
+    def ends_epoch(self) -> bool:
+        """Within an iteration: whether it is the last of an epoch; false where there are no epochs."""
+        return not self.counts_iterations and (self.iter + 1) % len(self.train_dataloader) == 0
+
+    @property
+    def has_stepped(self) -> bool:
+        """After the backward pass of an iteration: whether the optimiser has made a step with it.
+
+        If not, gradients are gathered for the next one.
+        """
+        stepped: bool = self.optim_wrapper.should_update()
+        return stepped
+
+    def leave_resume_point(self, epoch_ended: bool = False) -> None:
+        """Writes down model, optimiser, schedule and log, and in mid-epoch the random generators.
+
+        All processes that train together call it in the same iteration, after a step of the optimiser; one of
+        them writes.
+
+        Args:
+            epoch_ended: whether the hooks at the end of an epoch call, and not those of an iteration.
 
         Raises:
             OSError: see `ResumePoints.write`.
         """
-        if self.points is None or self.rank:
+        if self.points is None:
             return
-        by_epoch = not self.counts_iterations
+        mid_epoch = not epoch_ended and not self.counts_iterations
+        # Of every process its own, in the order of their ranks.
+        random = all_gather_object(random_state()) if mid_epoch else []
+        if self.rank:
+            return
         checkpoint: dict[str, Any] = {
             # Hooks that call this come before the counters go up.
-            "meta": {"epoch": self.epoch + by_epoch, "iter": self.iter + (not by_epoch)},
+            "meta": {"epoch": self.epoch + epoch_ended, "iter": self.iter + (not epoch_ended)},
+            "random": random,
             "state_dict": self._network.state_dict(),
             "optimizer": self.optim_wrapper.state_dict(),
             "param_schedulers": [_state_of(scheduler) for scheduler in self._schedulers],
@@ -100,6 +139,7 @@ class ResumingRunner(Runner):
             Exception: of whatever kind, where something in it is not what this training has.
         """
         epoch, iteration = self._reached(checkpoint["meta"])
+        random = self._random_at(iteration, checkpoint)
         # Hooks ask whether weights are gone on from, or only begun with.
         self._resume = True
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
@@ -110,7 +150,26 @@ class ResumingRunner(Runner):
             scheduler.load_state_dict(state)
         for name, (values, counts) in checkpoint["log"].items():
             self.message_hub.log_scalars[name] = HistoryBuffer(values.numpy(), counts.numpy())
-        self.train_loop._epoch, self.train_loop._iter = epoch, iteration
+        if isinstance(self.train_loop, ResumingEpochLoop):
+            self.train_loop.go_on(epoch, iteration, random)
+        else:
+            self.train_loop._epoch, self.train_loop._iter = epoch, iteration
+
+    def _random_at(self, iteration: int, checkpoint: Any) -> dict[str, Any] | None:
+        """The random state of this process, of a resume point in the middle of an epoch.
+
+        Raises:
+            Exception: of whatever kind, where it is none, or is of another number of processes.
+        """
+        if self.counts_iterations or iteration % len(self.train_dataloader) == 0:
+            return None
+        states = checkpoint["random"]
+        if len(states) != self.world_size:
+            raise ValueError(f"random states of {len(states)} processes, of {self.world_size}")
+        state: dict[str, Any] = states[self.rank]
+        # What is wrong with it shows now, and not when the training has begun.
+        set_random_state(state)
+        return state
 
     def _reached(self, meta: dict[str, int]) -> tuple[int, int]:
         """Epochs and iterations behind the training.

@@ -16,7 +16,7 @@ def processes_for(run: Run) -> int:
 def command_for(order: Order) -> list[str]:
     """The command line that executes an ordered run on this machine, on as many devices as its recipe has.
 
-    For several devices ``work`` runs the agent of torchrun, which starts a process each, and ends as any other
-    does: 0, 1, 2, or 75 when all were told to stop.
+    For several devices ``work`` runs the agent of torchrun, which starts a process each, and ends as it does
+    for one: 0, 1, 2, or 75 when all were told to stop.
     """
     return [sys.executable, "-m", "suite", "work", order.run_id]
