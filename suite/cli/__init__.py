@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from suite import __version__
 from suite.environment import DISTRIBUTION
 from suite.errors import LONGEST, SuiteError, did_you_mean, printable
+from suite.running.ranks import started_by_torchrun
 
 VERBS = {
     "list": "published claims, and the gaps between them",
@@ -174,6 +175,11 @@ def _call(words: Sequence[str]) -> int:
     verb = next((word for word in words if not word.startswith("-")), None)
     if verb is not None and verb not in VERBS:
         raise SuiteError(f"unknown verb {verb!r}: {did_you_mean(verb, VERBS)}")
+    if verb is not None and verb != "work" and started_by_torchrun():
+        raise SuiteError(
+            f"'{verb}' was started by torchrun, once for every process: leave torchrun out; 'reproduce "
+            "--launcher torchrun' starts it for every run that trains"
+        )
     args = build_parser(verb).parse_args(words)
     if args.overrides and not getattr(args, "takes_overrides", False):
         raise SuiteError(

@@ -11,11 +11,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from suite.cost import PlanCost
-    from suite.planning.plan import Plan
+    from suite.planning.plan import Plan, Run
     from suite.published.claims import Claim
+    from suite.running.launchers import Launcher
     from suite.store.records import Record
 
-LAUNCHERS = ("local",)
+LAUNCHERS = ("local", "torchrun")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,12 +62,14 @@ def run(args: argparse.Namespace) -> int:
     from suite.planning.plan import make_plan
     from suite.published.finding import load_papers, select
     from suite.running.engine import Engine, selected_papers
-    from suite.running.launchers.local import LocalLauncher, check_device
+    from suite.running.launchers.local import check_device
     from suite.running.progress import Progress
     from suite.store.records import read_all
 
     if args.launcher not in LAUNCHERS:
         raise SuiteError(f"unknown launcher {args.launcher!r}: {did_you_mean(args.launcher, LAUNCHERS)}")
+    if args.launcher == "torchrun" and args.jobs not in (None, 1):
+        raise SuiteError("--launcher torchrun executes one run after the other: leave --jobs out")
     selects = bool(args.paper or args.table or args.claim)
     if args.all and selects:
         raise SuiteError("--all takes every claim of every paper: leave it out, or the other selection")
@@ -98,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     def rewrite() -> None:
         _rewrite_reports(papers, args.profile)
 
-    launcher = LocalLauncher(args.device, args.jobs)
+    launcher = _launcher(args, [run for run in plan.runs.values() if states[run.run_id] != "finished"])
     engine = Engine(plan, command_of(args), launcher, Progress(), rewrite)
     try:
         outcome = engine.execute()
@@ -109,6 +112,16 @@ def run(args: argparse.Namespace) -> int:
     if outcome.failed:
         return 1
     return 3 if args.strict and deviates else 0
+
+
+def _launcher(args: argparse.Namespace, open_runs: Sequence[Run]) -> Launcher:
+    """The launcher that was asked for."""
+    from suite.running.launchers.local import LocalLauncher
+    from suite.running.launchers.torchrun import TorchrunLauncher, processes_for
+
+    if args.launcher == "torchrun":
+        return TorchrunLauncher(args.device, max(map(processes_for, open_runs), default=1))
+    return LocalLauncher(args.device, args.jobs)
 
 
 def _is_finished(records: Iterable[Record]) -> Callable[[str], bool]:

@@ -8,8 +8,13 @@ import os
 import signal
 import sys
 import threading
+import time
+import traceback
 from collections.abc import Callable, Iterator
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from suite.running.worker import RunRequest
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +26,8 @@ def run(args: argparse.Namespace) -> int:
     """Executes the run in this process, from its newest resume point; a finished one is left alone.
 
     It may be called as often as one likes, on any machine that sees the same folders. Told so by SIGUSR2, it
-    leaves a resume point and stops.
+    leaves a resume point and stops. A run on several devices is executed by as many processes, which torchrun
+    starts: each calls this verb again.
 
     Returns:
         0 when the run has finished, now or before; 1 when it failed or is blocked; 75 when it was stopped and
@@ -29,22 +35,33 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         SuiteError: the id is none, the order is missing or damaged, what trains is not installed, a record
-            is damaged, or there is no room to write.
+            is damaged, there is no room to write, or torchrun has started another number of processes than
+            the run has devices.
     """
     from suite.catalogue import check_python_files
-    from suite.contract import StoppedError
     from suite.doctor import lacks_training
     from suite.errors import SuiteError
     from suite.paths import records_dir, work_dir
+    from suite.running.agent import execute_together
+    from suite.running.launchers.torchrun import processes_for
     from suite.running.order import read_order
-    from suite.running.progress import Progress
+    from suite.running.ranks import started_by_torchrun, this_rank
     from suite.store.records import check_writable, read_for_run
     from suite.store.run_folders import RunFolder
 
+    stops = _told_to_stop()
     folder = RunFolder(work_dir(), _run_id(args.run_id))
-    order = read_order(folder)
+    order, rank = read_order(folder), this_rank()
+    processes = processes_for(order.run)
+    if started_by_torchrun() and rank.size != processes:
+        raise SuiteError(
+            f"{order.run.label}: is executed by {processes} processes, one a device, and torchrun has "
+            f"started {rank.size}; leave torchrun out, which is started where it is needed"
+        )
     records = read_for_run(records_dir(), folder.run_id)
-    if any(record.status == "finished" for record in records) and folder.weights.exists():
+    finished = any(record.status == "finished" for record in records) and folder.weights.exists()
+    # Of several processes the first looks and decides for all.
+    if finished and rank.size == 1:
         print(f"{order.run.label}: recorded already")
         return 0
     if lacks_training():
@@ -57,27 +74,62 @@ def run(args: argparse.Namespace) -> int:
     if order.device == "cpu":
         # Packages look for GPUs as they are imported.
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    from suite.running.worker import RunRequest, execute_here
+    if processes > rank.size:
+        return execute_together(order, processes, stops)
+    from suite.running.worker import RunRequest
+
+    request = RunRequest.of(order, records_dir(), work_dir(), stops=stops, rank=rank)
+    return _follow(request) if rank.follows else _execute(request)
+
+
+def _execute(request: RunRequest) -> int:
+    """Executes a run as its owner, and shows how far it is."""
+    from suite.contract import StoppedError
+    from suite.running.progress import Progress
+    from suite.running.worker import execute_here
 
     with _screen() as screen:
         progress = Progress(screen)
         progress.begin(1, 0, 1)
-        progress.started(order.run)
-        request = RunRequest.of(order, records_dir(), work_dir(), stops=_told_to_stop())
+        progress.started(request.run)
         try:
-            ending = execute_here(request, lambda event: progress.update(order.run, event))
+            ending = execute_here(request, lambda event: progress.update(request.run, event))
         except StoppedError as stop:
-            print(f"suite: {order.run.label}: {stop}; the same command goes on", file=screen)
+            print(f"suite: {request.run.label}: {stop}; the same command goes on", file=screen)
             return os.EX_TEMPFAIL
         error = None if ending.status == "finished" else ending.error or "no reason given"
-        progress.ended(order.run, ending.status, ending.metrics, error)
+        progress.ended(request.run, ending.status, ending.metrics, error)
     return 0 if error is None else 1
+
+
+def _follow(request: RunRequest) -> int:
+    """Executes a run with its owner; an error is told to torchrun, and the owner is let go first."""
+    from torch.distributed.elastic.multiprocessing.errors import get_error_handler
+
+    from suite.contract import StoppedError
+    from suite.running.ranks import SECONDS_FOR_FIRST
+    from suite.running.worker import follow
+
+    try:
+        follow(request)
+        return 0
+    except StoppedError:
+        status = os.EX_TEMPFAIL
+    except Exception as error:
+        traceback.print_exc()
+        get_error_handler().record_exception(error)
+        status = 1
+    time.sleep(SECONDS_FOR_FIRST)
+    # What others of the group never answer would keep the interpreter from ending.
+    os._exit(status)
 
 
 def _told_to_stop() -> Callable[[], bool]:
     """Whether SIGUSR2 has come since; Slurm and others send it some time before they end a job."""
     told = threading.Event()
     signal.signal(signal.SIGUSR2, lambda *_: told.set())
+    # The agent of several processes holds it back until they are ready for it.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2})
     return told.is_set
 
 

@@ -38,6 +38,7 @@ from suite.running.complaints import describe, one_line
 from suite.running.events import Ended, News, RunEvent, Training, Waiting
 from suite.running.heartbeats import Journal
 from suite.running.order import Order
+from suite.running.ranks import ALONE, SECONDS_FOR_OTHERS, Group, Rank
 from suite.running.recording import record_of
 from suite.running.run_log import RunLog
 from suite.store.downloads import cached
@@ -66,6 +67,7 @@ class RunRequest:
         title: one line for the log: what is run, and by which command.
         slot: the place that it has on this machine, where a launcher gave it one.
         stops: asked at every step whether the run is to leave a resume point and stop.
+        rank: which of the processes that execute the run together this is.
     """
 
     run: Run
@@ -77,6 +79,7 @@ class RunRequest:
     title: str
     slot: str | None = None
     stops: Callable[[], bool] = never
+    rank: Rank = ALONE
 
     @classmethod
     def of(
@@ -86,6 +89,7 @@ class RunRequest:
         work: Path,
         slot: str | None = None,
         stops: Callable[[], bool] = never,
+        rank: Rank = ALONE,
     ) -> RunRequest:
         """An order as it is executed in this process: cores, memory and packages are those that are here."""
         here = {"host": host_facts(), "packages": installed_versions()}
@@ -94,11 +98,12 @@ class RunRequest:
             records=records,
             work=work,
             device=order.device,
-            threads=threads_for(order.recipe, order.beside),
+            threads=threads_for(order.recipe, order.beside * rank.size),
             provenance=order.provenance.model_copy(update=here),
             title=order.title,
             slot=slot,
             stops=stops,
+            rank=rank,
         )
 
 
@@ -110,7 +115,7 @@ def threads_for(recipe: ComposedRecipe, beside: int) -> int:
 
     Args:
         recipe: of the run.
-        beside: how many runs share the cores of this machine.
+        beside: how many processes that train share the cores of this machine.
     """
     if recipe.scale == "embedded":
         return 1
@@ -150,10 +155,25 @@ def execute_here(request: RunRequest, tell: Tell) -> Ended:
         return Ended("failed", error=describe(error, request.work), recorded=False)
 
 
+def follow(request: RunRequest) -> None:
+    """Executes a run with the process that owns it, if that one decides to; prints to a log of its own.
+
+    Raises:
+        StoppedError: all were asked to stop, and did.
+        Exception: whatever has stopped it; the owner has met the same, or is ended by torchrun.
+    """
+    folder = RunFolder(request.work, request.run.run_id)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    _log_to(folder.log_of(request.rank.number), request.title, lambda text: None)
+    if Group(request.rank, request.device).follow():
+        _train_and_score(request, folder, lambda event: None, _Outcome())
+
+
 def _execute(request: RunRequest, tell: Tell) -> Ended:
     folder = RunFolder(request.work, request.run.run_id)
     folder.path.mkdir(parents=True, exist_ok=True)
     _log_to(folder.log, request.title, lambda text: tell(News(text)))
+    group = Group(request.rank, request.device)
     journal = Journal(folder.events, request.slot)
     tried_before = len(read_for_run(request.records, request.run.run_id))
     refuse_link(folder.ownership)
@@ -165,7 +185,7 @@ def _execute(request: RunRequest, tell: Tell) -> Ended:
     while True:
         with owned(folder.ownership, on_wait=wait_for, on_beat=journal.beat) as ownership:
             try:
-                return _execute_owned(request, folder, tell, tried_before, ownership, journal)
+                return _execute_owned(request, folder, tell, tried_before, ownership, journal, group)
             except StoppedError:
                 journal.state("stopped")
                 raise
@@ -173,6 +193,9 @@ def _execute(request: RunRequest, tell: Tell) -> Ended:
                 # Whoever has it records it: this one waits for that, as for any other command.
                 tell(News(str(error)))
                 journal.state("waiting")
+                if request.rank.size > 1:
+                    # The others are in the middle of a step, and have to begin anew with this one.
+                    raise StoppedError(str(error)) from None
 
 
 def _waiting_for(owner: Owner | None) -> Waiting:
@@ -188,19 +211,22 @@ def _execute_owned(
     tried_before: int,
     ownership: Ownership,
     journal: Journal,
+    group: Group,
 ) -> Ended:
-    """Executes a run that no other process executes.
+    """Executes a run that nobody else executes.
 
     Raises:
         TakenOverError: another one does by now; nothing was recorded here.
     """
     records = read_for_run(request.records, request.run.run_id)
     finished = next((record for record in records if record.status == "finished"), None)
-    if finished and folder.weights.exists():
-        return _ending(finished)
+    known = finished if finished and folder.weights.exists() else None
     if not finished and len(records) > tried_before:
         # Another command tried it while this one waited, and it would fail here again.
-        return _ending(records[-1])
+        known = records[-1]
+    group.decide(known is None)
+    if known is not None:
+        return _ending(known)
 
     def tell_step(event: RunEvent) -> None:
         if ownership.lost:
@@ -247,6 +273,8 @@ def _train(request: RunRequest, folder: RunFolder, tell: Tell, ownership: Owners
     except Exception as error:
         traceback.print_exc()
         outcome.error = describe(error, folder.path)
+    if outcome.error is not None and request.rank.size > 1:
+        time.sleep(SECONDS_FOR_OTHERS)
     outcome.timings["wall"] = time.monotonic() - started
     return outcome.record(request)
 
@@ -263,6 +291,7 @@ class _Outcome:
         self.timings: dict[str, float] = {}
         self.per_class: dict[str, dict[str, float]] = {}
         self.skipped: dict[str, int] = {}
+        self.released: dict[Path, str] = {}
 
     def record(self, request: RunRequest) -> Record:
         """The record of the run as it stands."""
@@ -282,13 +311,28 @@ class _Outcome:
 def _measure(
     request: RunRequest, folder: RunFolder, tell: Tell, ownership: Ownership, outcome: _Outcome
 ) -> None:
+    adapter = _train_and_score(request, folder, tell, outcome)
+    outcome.per_class = adapter.per_class()
+    _check_metrics(outcome.metrics)
+    ownership.check()
+    if request.run.checkpoint is None:
+        _save(adapter, folder.weights)
+    elif request.run.checkpoint.kind == "released":
+        _check_accuracy(request.run, outcome.metrics)
+    # Of a file of others what was scored, and not what has become of it since.
+    outcome.provenance["weights_sha256"] = outcome.released.get(folder.weights) or sha256_of(folder.weights)
+    outcome.timings["peak_memory_mib"] = _peak_memory(str(outcome.provenance["device"]))
+
+
+def _train_and_score(request: RunRequest, folder: RunFolder, tell: Tell, outcome: _Outcome) -> Adapter:
+    """What every process of a run does, in the same order: they wait for each other in it."""
     import torch
 
     torch.set_num_threads(request.threads)
     device = _device(request.device)
     outcome.provenance = {"device": device, "threads": request.threads, **_device_facts(device)}
     taught_by = _teacher_weights(request, outcome)
-    released = {} if request.run.trains else _check_released(request.run, folder)
+    outcome.released = {} if request.run.trains else _check_released(request.run, folder)
     job = Job(
         recipe=request.run.recipe,
         seed=request.run.seed,
@@ -296,7 +340,8 @@ def _measure(
         data_dir=request.work / "data" if request.run.recipe.scale == "embedded" else datasets_dir(),
         device=device,
         teacher_weights=next(iter(taught_by), None),
-        sha256=taught_by | released,
+        sha256=taught_by | outcome.released,
+        launcher="pytorch" if request.rank.size > 1 else "none",
         progress=lambda step: tell(Training(step)),
         tell=lambda text: _tell(text, tell),
         stops=request.stops,
@@ -309,24 +354,31 @@ def _measure(
     else:
         adapter.build()
         outcome.protocol = adapter.describe()
+        _check_devices(request.run, outcome.protocol)
         _check_protocol(request.run, outcome.protocol)
         hold_classes(request.run.recipe.data, adapter.classes())
         outcome.timings |= adapter.fit()
         outcome.skipped = adapter.skipped()
-        _check_same_data(folder, adapter, outcome)
+        if not request.rank.follows:
+            _check_same_data(folder, adapter, outcome)
     started = time.monotonic()
     outcome.metrics = adapter.evaluate()
     outcome.timings["evaluation"] = time.monotonic() - started
-    outcome.per_class = adapter.per_class()
-    _check_metrics(outcome.metrics)
-    ownership.check()
-    if request.run.checkpoint is None:
-        _save(adapter, folder.weights)
-    elif request.run.checkpoint.kind == "released":
-        _check_accuracy(request.run, outcome.metrics)
-    # Of a file of others what was scored, and not what has become of it since.
-    outcome.provenance["weights_sha256"] = released.get(folder.weights) or sha256_of(folder.weights)
-    outcome.timings["peak_memory_mib"] = _peak_memory(device)
+    return adapter
+
+
+def _check_devices(run: Run, protocol: EffectiveProtocol) -> None:
+    """Makes sure that a run trains on the devices of its recipe, which are a part of what it is.
+
+    Raises:
+        BlockedError: it was started on another number of them.
+    """
+    ours, wanted = protocol.at("devices"), run.recipe.devices_used
+    if ours not in (None, wanted):
+        raise BlockedError(
+            f"its recipe trains on {wanted} devices, and it was started on {ours}: --launcher torchrun takes "
+            f"as many, and resources.devices={ours} declares what there is"
+        )
 
 
 def _check_protocol(run: Run, protocol: EffectiveProtocol) -> None:
@@ -339,16 +391,14 @@ def _check_protocol(run: Run, protocol: EffectiveProtocol) -> None:
         return
     claims = [(find_claim(entry.claim)[1], entry.arm) for entry in run.claims]
     wrong = {
-        comparison.difference: comparison.setting
+        comparison.difference
         for claim, arm in claims
         for comparison in mismatches(audit(claim, arm, run.recipe, protocol))
     }
     if wrong:
-        remedy = "'python -m suite audit' shows all of it"
-        if "devices" in wrong.values():
-            ours = protocol.at("devices")
-            remedy = f"resources.devices={ours} declares them and accumulates gradients; {remedy}"
-        raise BlockedError(f"not the published protocol: {'; '.join(sorted(wrong))}; {remedy}")
+        raise BlockedError(
+            f"not the published protocol: {'; '.join(sorted(wrong))}; 'python -m suite audit' shows all of it"
+        )
 
 
 def _check_same_data(folder: RunFolder, adapter: Adapter, outcome: _Outcome) -> None:

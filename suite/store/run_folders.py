@@ -63,6 +63,10 @@ class RunFolder:
         """All that the run printed."""
         return self.path / "log.txt"
 
+    def log_of(self, rank: int) -> Path:
+        """All that one of several processes printed that execute the run together."""
+        return self.path / f"log-{rank}.txt" if rank else self.log
+
     @property
     def events(self) -> Path:
         """How far the run is, line by line (`suite.running.heartbeats`)."""

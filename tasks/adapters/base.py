@@ -27,6 +27,7 @@ from suite.store.files import replacing
 from tasks.distillation.distiller import Distiller
 from tasks.distillation.sample_index import asks_for_sample_index, carry_sample_index, sample_index
 from tasks.distillation.taps import Depth
+from tasks.networks.synchronised import synchronise_on_cpu
 from tasks.training.effective_protocol import is_synchronised, read_protocol
 from tasks.training.hooks import (
     EpochSeedHook,
@@ -38,7 +39,7 @@ from tasks.training.hooks import (
 )
 from tasks.training.initial_weights import initialise
 from tasks.training.own_config import contradictions
-from tasks.training.resources import fit_to_resources
+from tasks.training.resources import fit_to_resources, share_batch
 from tasks.training.resume_points import ResumePoints
 from tasks.training.runner import ResumingRunner, UnfitResumePointError
 from tasks.training.weights import load_all_weights, non_finite_weights
@@ -86,7 +87,11 @@ class MMAdapter(Adapter):
         config = self._config(recipe.student)
         if recipe.scale == "published":
             fit_to_resources(config, recipe)
+        else:
+            share_batch(config, recipe)
         self.student = self._model(config)
+        if self.job.launcher != "none" and self.job.device == "cpu":
+            synchronise_on_cpu(self.student)
         self._synchronised = is_synchronised(self.student)
         self._test_data = self._test_set(config)
         model: BaseModel = self.student

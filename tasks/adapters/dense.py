@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmengine.dist import all_gather_object
 from torch import Tensor
 
 from tasks.adapters.base import MMAdapter
@@ -51,5 +53,6 @@ class DenseAdapter(MMAdapter):
         check_images([path for entry in entries for path in self.files(entry)])
 
     def skipped(self) -> dict[str, int]:
-        """What the training data left out, and why; see `Adapter.skipped`."""
-        return counts_of(self.runner.train_dataloader.dataset)
+        """What the training data left out, and why, in all processes together; see `Adapter.skipped`."""
+        counts: list[dict[str, int]] = all_gather_object(counts_of(self.runner.train_dataloader.dataset))
+        return dict(sum(map(Counter, counts), Counter()))

@@ -1,4 +1,4 @@
-"""A published training on other devices than the paper's: the same batch, put together from more steps."""
+"""A training on other devices than the recipe's own: the same batch, in more steps or smaller shares."""
 
 from __future__ import annotations
 
@@ -46,6 +46,25 @@ def fit_to_resources(config: Config, recipe: ComposedRecipe) -> None:
             )
         config.optim_wrapper.type = "AmpOptimWrapper"
         config.optim_wrapper.dtype = resources.precision
+
+
+def share_batch(config: Config, recipe: ComposedRecipe) -> None:
+    """Shares the batch of a training on embedded data among its devices.
+
+    Args:
+        config: of a zoo, with the recipe merged in; changed in place.
+        recipe: composed at embedded scale.
+
+    Raises:
+        BlockedError: the batch has no equal shares.
+    """
+    loader, devices = config.train_dataloader, recipe.devices_used
+    if loader.batch_size % devices:
+        raise BlockedError(
+            f"resources.devices={devices}: a batch of {loader.batch_size} images has no equal shares; name a "
+            "divisor of it"
+        )
+    loader.batch_size //= devices
 
 
 def _accumulate(config: Config, batches: int) -> None:

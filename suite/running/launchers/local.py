@@ -255,11 +255,15 @@ def _inherited(**environment: str) -> Iterator[None]:
 def cause_of_death(exit_code: int | None, log: Path) -> str:
     """One line on a worker that ended without a word."""
     if exit_code is not None and exit_code < 0:
-        known = {number.value: number.name for number in signal.Signals}
-        name = known.get(-exit_code, f"signal {-exit_code}")
-        hint = " (out of memory?)" if name == "SIGKILL" else ""
-        return f"killed by {name}{hint}; the same command resumes it"
+        return f"killed by {name_of_signal(-exit_code)}; the same command resumes it"
     return f"its process ended with status {exit_code} and no record; see {_last_line(log)}"
+
+
+def name_of_signal(number: int) -> str:
+    """A signal that has killed a process, in words."""
+    known = {known.value: known.name for known in signal.Signals}
+    name = known.get(number, f"signal {number}")
+    return f"{name} (out of memory?)" if name == "SIGKILL" else name
 
 
 def _last_line(log: Path) -> str:

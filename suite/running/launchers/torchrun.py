@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
+import math
+import os
+import signal
+import subprocess
 import sys
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
+from suite.contract import Step
+from suite.errors import SuiteError, one_line
+from suite.paths import records_dir, work_dir
 from suite.planning.plan import Run
+from suite.running.events import Died, Ended, RunEvent, Training, Waiting
+from suite.running.heartbeats import Beat, last_beat
+from suite.running.launchers import Handle, Launcher, LaunchError
+from suite.running.launchers.local import NO_GPU, cause_of_death, count_gpus
 from suite.running.order import Order
+from suite.store.plain_files import append_to
+from suite.store.records import read_for_run, standing_by_run
+from suite.store.run_folders import RunFolder
+
+_SECONDS_TO_END = 40
+"""How long the agent may take to end; it gives its processes 30 seconds."""
 
 
 def processes_for(run: Run) -> int:
@@ -20,3 +41,138 @@ def command_for(order: Order) -> list[str]:
     for one: 0, 1, 2, or 75 when all were told to stop.
     """
     return [sys.executable, "-m", "suite", "work", order.run_id]
+
+
+@dataclass(eq=False)
+class _Work(Handle):
+    """A command that executes a run.
+
+    Attributes:
+        order: the run.
+        process: the command.
+        tried_before: how many records of it there were before.
+        said: the sign of life that was told of last.
+    """
+
+    order: Order
+    process: subprocess.Popen[bytes]
+    tried_before: int
+    said: Beat | None
+
+
+@dataclass
+class TorchrunLauncher(Launcher):
+    """Executes one run after the other, each on all the devices that its recipe has.
+
+    How far a run is, its folder tells; how it ended, its record. When the engine is killed, the run goes on
+    to its end and records itself.
+
+    Attributes:
+        device: `auto` (settled when there is something to train), `cpu` or `cuda`.
+        devices: the most that one of the runs trains on.
+    """
+
+    device: str = "auto"
+    devices: int = 1
+    places: int | None = 1
+    beside: int = 1
+    _works: list[_Work] = field(default_factory=list)
+
+    def prepare(self, adapters: Collection[str]) -> None:
+        """Settles the device, and makes sure that there are enough; see `Launcher.prepare`."""
+        gpus = 0 if self.device == "cpu" else count_gpus()
+        if self.device == "cuda" and not gpus:
+            raise SuiteError(NO_GPU)
+        if 0 < gpus < self.devices:
+            raise SuiteError(
+                f"--launcher torchrun: a run trains on {self.devices} devices, and PyTorch sees {gpus} here; "
+                f"resources.devices={gpus} trains on those and accumulates gradients"
+            )
+        self.device = "cuda" if gpus else "cpu"
+
+    def start(self, order: Order) -> Handle:
+        """Starts the command that executes a run; see `Launcher.start`."""
+        folder = RunFolder(work_dir(), order.run_id)
+        tried_before = len(read_for_run(records_dir(), order.run_id))
+        said = last_beat(folder.events)
+        try:
+            with append_to(_log()) as log:
+                # In a session of its own it gets no Ctrl-C: the engine alone answers that.
+                process = subprocess.Popen(
+                    command_for(order),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+        except OSError as problem:
+            raise LaunchError(f"its process could not be started: {one_line(problem)}") from None
+        work = _Work(order, process, tried_before, said)
+        self._works.append(work)
+        return work
+
+    def wait(self, seconds: float) -> None:
+        """Waits for the end of the run; see `Launcher.wait`."""
+        try:
+            self._works[-1].process.wait(seconds)
+        except IndexError:
+            time.sleep(seconds)
+        except subprocess.TimeoutExpired:
+            return
+
+    def poll(self, handle: Handle) -> Sequence[RunEvent]:
+        """What the folder of a run says by now; see `Launcher.poll`."""
+        assert isinstance(handle, _Work)
+        events: list[RunEvent] = []
+        beat = last_beat(RunFolder(work_dir(), handle.order.run_id).events)
+        if beat is not None and beat != handle.said:
+            handle.said = beat
+            events += _told(beat)
+        status = handle.process.poll()
+        if status is not None:
+            self._works.remove(handle)
+            events.append(_ending(handle, status))
+        return events
+
+    def cancel(self, handle: Handle) -> None:
+        """Tells the agent to end, which ends its processes; see `Launcher.cancel`."""
+        assert isinstance(handle, _Work)
+        handle.process.terminate()
+
+    def close(self) -> None:
+        """Waits for what was told to end, and kills what does not; see `Launcher.close`."""
+        for work in self._works:
+            try:
+                work.process.wait(_SECONDS_TO_END)
+            except subprocess.TimeoutExpired:
+                os.killpg(work.process.pid, signal.SIGKILL)
+
+
+def _log() -> Path:
+    log = work_dir() / "workers.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    return log
+
+
+def _told(beat: Beat) -> list[RunEvent]:
+    """The event that a sign of life tells of."""
+    if beat.state == "waiting":
+        return [Waiting()]
+    if beat.state != "running" or beat.epoch is None:
+        return []
+    loss = math.nan if beat.loss is None else beat.loss
+    done, epochs, iteration = beat.done or 0.0, beat.epochs or beat.epoch, beat.iteration or 0
+    return [Training(Step(done, beat.epoch, epochs, loss, iteration))]
+
+
+def _ending(work: _Work, status: int) -> Ended | Died:
+    """How a command has ended: what it has recorded, or what is known without."""
+    records = read_for_run(records_dir(), work.order.run_id)
+    if len(records) > work.tried_before:
+        return Ended(records[-1].status, records[-1].metrics, records[-1].error)
+    if status == 0:
+        standing = standing_by_run(records)[work.order.run_id]
+        return Ended("finished", standing.metrics)
+    if status == os.EX_TEMPFAIL:
+        return Died("was told to stop, and left a resume point; the same command goes on from there")
+    return Died(cause_of_death(status, _log()))

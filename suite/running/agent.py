@@ -1,0 +1,116 @@
+"""The agent of torchrun in this process: starts the processes of a run, and tells which failed first."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from suite.environment import host_facts, installed_versions
+from suite.errors import LONGEST, one_line
+from suite.paths import records_dir, work_dir
+from suite.running.launchers.local import name_of_signal
+from suite.running.order import Order
+from suite.running.recording import record_of
+from suite.store.records import read_for_run, write_record
+from suite.store.run_folders import RunFolder
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+
+
+def execute_together(order: Order, processes: int, stops: Callable[[], bool]) -> int:
+    """Executes a run in several processes of this machine, each by ``work``.
+
+    SIGUSR2 tells all of them to leave a resume point and stop. Where one is gone before the others and
+    nothing is recorded of that, a record is written that says which.
+
+    Args:
+        order: lies in the folder of its run.
+        processes: how many.
+        stops: whether SIGUSR2 has come already.
+
+    Returns:
+        As ``work``: 0, 1, 2, or 75 where they were stopped; 128 and the signal that has ended this process.
+    """
+    # Imported here: the command line imports no PyTorch.
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import elastic_launch
+    from torch.distributed.run import config_from_args, parse_args
+
+    _hand_on(signal.SIGUSR2)
+    if stops():
+        return os.EX_TEMPFAIL
+    tried_before = len(read_for_run(records_dir(), order.run_id))
+    # As `torchrun --standalone` does.
+    where = ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", f"--rdzv-id={order.run_id}"]
+    what = ["-m", "suite", "work", order.run_id]
+    config, program, words = config_from_args(parse_args([f"--nproc-per-node={processes}", *where, *what]))
+    try:
+        elastic_launch(config, program)(*words)
+    except ChildFailedError as error:
+        failures: Mapping[int, ProcessFailure] = error.failures
+        statuses = {failure.exitcode for failure in failures.values()}
+        if os.EX_TEMPFAIL in statuses:
+            return os.EX_TEMPFAIL
+        if len(read_for_run(records_dir(), order.run_id)) == tried_before:
+            if 2 in statuses:
+                return 2
+            rank, first = error.get_first_failure()
+            _note(order, f"process {rank} of {processes} {_end_of(first)}")
+        return 1
+    except SignalException as error:
+        return 128 + int(error.sigval)
+    return 0
+
+
+def _hand_on(number: signal.Signals) -> None:
+    """Hands a signal on to the processes, which torchrun starts in sessions of their own.
+
+    It is held back in this process, and in each that is started until that one is ready for it: the default
+    action would end them. From when it comes they are told every second, for one may not have been started.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+
+    def hand_on() -> None:
+        signal.sigwait({number})
+        while True:
+            _tell_children(number)
+            time.sleep(1)
+
+    threading.Thread(target=hand_on, daemon=True).start()
+
+
+def _tell_children(number: signal.Signals) -> None:
+    with contextlib.suppress(OSError):
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="ascii")
+        for child in children.split():
+            with contextlib.suppress(OSError):
+                os.kill(int(child), number)
+
+
+def _end_of(failure: ProcessFailure) -> str:
+    """How a process ended, in words; a verb begins them."""
+    if failure.exitcode < 0:
+        return f"was killed by {name_of_signal(-failure.exitcode)}; the same command resumes the run"
+    said: Any = failure.error_file_data.get("message")
+    if isinstance(said, dict):
+        text = one_line(str(said.get("message")))
+        return f"failed: {text if len(text) <= LONGEST else f'{text[:LONGEST]} ...'}"
+    return f"(number {failure.pid} of this machine) ended with status {failure.exitcode} and no record"
+
+
+def _note(order: Order, error: str) -> None:
+    """Tells how a run failed, and records it, unless another command trains it by now."""
+    print(f"suite: {order.run.label}: {error}", file=sys.stderr)
+    if RunFolder(work_dir(), order.run_id).owner() is None:
+        here = {"host": host_facts(), "packages": installed_versions()}
+        provenance = order.provenance.model_copy(update=here)
+        write_record(records_dir(), record_of(order.run, "failed", provenance, error=error))
