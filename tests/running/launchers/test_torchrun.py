@@ -1,0 +1,237 @@
+"""Runs on several devices: what is started, told and recorded, and what becomes of it when a process dies."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from suite.contract import Step
+from suite.errors import SuiteError
+from suite.planning.plan import Run, make_plan
+from suite.published.finding import find_claim
+from suite.running.events import Died, Ended, Training, Waiting
+from suite.running.heartbeats import Beat
+from suite.running.launchers import torchrun
+from suite.running.launchers.torchrun import TorchrunLauncher, processes_for
+from suite.running.order import Order, write_order
+from suite.running.ranks import ALONE, Rank, this_rank
+from suite.running.recording import record_of
+from suite.store.records import Provenance, write_record
+from suite.store.run_folders import RunFolder
+from tests.conftest import SMALL, CommandLine, built_once
+
+
+def student(*overrides: str, profile: str = "mini") -> Run:
+    plan = make_plan([find_claim("mgd-resnet18-student")[1]], profile, 1, overrides)
+    (run,) = plan.runs.values()
+    return run
+
+
+def test_a_run_has_a_process_a_device_of_its_recipe():
+    assert processes_for(student()) == 1
+    assert processes_for(student("resources.devices=2")) == 2
+    assert processes_for(student(profile="paper")) == 8
+    plan = make_plan([find_claim("mgd-retinanet-r50")[1]], "paper", 1)
+    assert [processes_for(run) for run in plan.runs.values() if not run.trains] == [1]
+
+
+def test_torchrun_tells_a_process_which_one_it_is(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    for name, value in {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    # Others set these too.
+    assert this_rank() == ALONE
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "a")
+    assert this_rank() == Rank(3, 4, 1)
+    assert this_rank().follows
+
+
+UNDER_TORCHRUN = {"TORCHELASTIC_RUN_ID": "a", "RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}
+
+
+@pytest.mark.parametrize(
+    "words", [("reproduce", "--paper", "mgd"), ("reproduce", "--launcher", "torchrun"), ("evaluate",)]
+)
+def test_what_trains_and_was_started_by_torchrun_itself_says_so_and_does_nothing(suite: CommandLine, words):
+    done = suite(*words, env={**suite.environment, **UNDER_TORCHRUN})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"suite: '{words[0]}' was started by torchrun, once for every process: leave torchrun out; "
+        "'reproduce --launcher torchrun' starts it for every run that trains\n"
+    )
+
+
+def test_a_run_is_executed_by_as_many_processes_as_it_has_devices(suite: CommandLine):
+    run = student()
+    write_order(RunFolder(suite.folder / "work", run.run_id), Order.of(run, "cpu", 1, Provenance()))
+    done = suite("work", run.run_id, env={**suite.environment, **UNDER_TORCHRUN})
+    assert done.returncode == 2
+    assert "is executed by 1 processes, one a device, and torchrun has started 2" in done.stderr
+
+
+def test_jobs_side_by_side_and_devices_that_are_not_there_are_refused(
+    suite: CommandLine, monkeypatch: pytest.MonkeyPatch
+):
+    done = suite("reproduce", "--paper", "mgd", "--launcher", "torchrun", "--jobs", "2")
+    assert done.stderr == "suite: --launcher torchrun executes one run after the other: leave --jobs out\n"
+    assert done.returncode == 2
+    monkeypatch.setattr(torchrun, "count_gpus", lambda: 2)
+    with pytest.raises(
+        SuiteError, match=r"trains on 8 devices, and PyTorch sees 2 here; resources\.devices=2 "
+    ):
+        TorchrunLauncher("auto", 8).prepare([])
+    launcher = TorchrunLauncher("auto", 2)
+    launcher.prepare([])
+    assert (launcher.device, launcher.places) == ("cuda", 1)
+
+
+BEAT: dict[str, Any] = {"at": "now", "host": "here", "pid": 1}
+
+
+@pytest.mark.parametrize(
+    ("beat", "events"),
+    [
+        ({"state": "waiting"}, [Waiting()]),
+        ({"state": "running"}, []),
+        ({"state": "stopped", "epoch": 1}, []),
+        (
+            {"state": "running", "epoch": 2, "epochs": 4, "iteration": 6, "done": 0.5, "loss": 1.5},
+            [Training(Step(0.5, 2, 4, 1.5, 6))],
+        ),
+    ],
+)
+def test_how_far_a_run_is_its_folder_tells(beat: dict[str, Any], events: list[Any]):
+    assert torchrun._told(Beat(**BEAT, **beat)) == events
+
+
+@pytest.mark.parametrize(
+    ("status", "recorded", "told"),
+    [
+        (0, ("finished", None), Ended("finished", {"top1": 1.0})),
+        (1, ("failed", "process 1 of 2 went"), Ended("failed", {}, "process 1 of 2 went")),
+        (75, None, Died("was told to stop, and left a resume point; the same command goes on from there")),
+        (2, None, Died("its process ended with status 2 and no record; see workers.log: suite: no order")),
+        (-9, None, Died("killed by SIGKILL (out of memory?); the same command resumes it")),
+    ],
+)
+def test_how_a_run_ended_its_record_tells_or_its_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status, recorded, told
+):
+    monkeypatch.setenv("SUITE_WORK", str(tmp_path / "work"))
+    monkeypatch.setenv("SUITE_RESULTS", str(tmp_path / "results"))
+    end = f"import os, signal; os.kill(os.getpid(), 9) if {status} < 0 else exit({status})"
+    monkeypatch.setattr(
+        torchrun,
+        "command_for",
+        lambda order: ["python", "-c", f"print('suite: no order', flush=True); {end}"],
+    )
+    run = student()
+    write_record(
+        tmp_path / "results" / "records", record_of(run, "failed", Provenance(), error="an older one")
+    )
+    launcher = TorchrunLauncher("cpu")
+    handle = launcher.start(Order.of(run, "cpu", 1, Provenance()))
+    launcher.wait(30)
+    if recorded:
+        metrics = {"top1": 1.0} if status == 0 else {}
+        write_record(
+            tmp_path / "results" / "records",
+            record_of(run, recorded[0], Provenance(), metrics=metrics, error=recorded[1]),
+        )
+    assert list(launcher.poll(handle)) == [told]
+    launcher.close()
+
+
+TWO = (*SMALL[:2], "--device", "cpu", *SMALL[6:8], "student.embedded.epochs=8", "resources.devices=2")
+ON_TWO = ("reproduce", "--claim", "mgd-resnet18-student", *TWO)
+
+
+@pytest.fixture(scope="session")
+def undisturbed_on_two(make_command_line: Callable[[Path], CommandLine], common_folder: Path) -> CommandLine:
+    """A student alone, trained by two processes in one go."""
+
+    def train(folder: Path) -> None:
+        done = make_command_line(folder)(*ON_TWO, "--launcher", "torchrun")
+        assert done.returncode == 0, done.stderr
+
+    return CommandLine(built_once(common_folder / "undisturbed-on-two", train))
+
+
+def process_of(log: Path) -> int | None:
+    """The process that prints to a log."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.readlink(process / "fd" / "1") == str(log):
+                return int(process.name)
+        except OSError:
+            continue
+    return None
+
+
+def wait_for(condition: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + 200
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.005)
+    return found
+
+
+@pytest.mark.train
+@pytest.mark.slow
+def test_two_processes_leave_one_record_that_says_two_devices(undisturbed_on_two: CommandLine):
+    (record,) = undisturbed_on_two.records.values()
+    assert record.status == "finished"
+    assert {name: record.protocol[name] for name in ("devices", "batch_size", "global_batch")} == {
+        "devices": 2,
+        "batch_size": 32,
+        "global_batch": 64,
+    }
+    assert [str(entry) for entry in record.departures][-3:] == [
+        "devices 2, published 1 (resources.devices=2)",
+        "accumulation follows from resources.devices=2",
+        "norm_batch follows from resources.devices=2",
+    ]
+
+
+@pytest.mark.train
+@pytest.mark.slow
+def test_a_killed_process_is_named_a_stopped_run_says_so_and_both_go_on_to_the_same_weights(
+    undisturbed_on_two: CommandLine, suite: CommandLine
+):
+    run_id = student(*TWO[4:]).run_id
+    folder = suite.run_folder(run_id)
+    training = suite.start(*ON_TWO, "--launcher", "torchrun")
+    wait_for(folder.resume.exists)
+    os.kill(wait_for(lambda: process_of(folder.log_of(1))), signal.SIGKILL)
+    training.communicate(timeout=200)
+    assert training.returncode == 1
+    (failed,) = suite.records.values()
+    assert failed.status == "failed"
+    assert failed.error == (
+        "process 1 of 2 was killed by SIGKILL (out of memory?); the same command resumes the run"
+    )
+    before = folder.resume.stat().st_mtime_ns
+    work = suite.start("work", run_id)
+    wait_for(lambda: folder.resume.stat().st_mtime_ns != before)
+    work.send_signal(signal.SIGUSR2)
+    _, err = work.communicate(timeout=200)
+    assert work.returncode == os.EX_TEMPFAIL, err
+    assert re.search(r"stopped after \d+ of 32 iterations; the same command goes on", err)
+    # One process alone is not what the run is.
+    alone = suite(*ON_TWO)
+    assert alone.returncode == 1
+    assert "its recipe trains on 2 devices, and it was started on 1: --launcher torchrun" in alone.stderr
+    assert suite(*ON_TWO, "--launcher", "torchrun").returncode == 0
+    assert [record.status for record in suite.records.values()] == ["failed", "blocked", "finished"]
+    last = list(suite.records.values())[-1]
+    assert last.timings["resumed_iteration"] > 0
+    (expected,) = undisturbed_on_two.records.values()
+    assert last.metrics == expected.metrics
+    assert last.provenance.weights_sha256 == expected.provenance.weights_sha256
