@@ -5,10 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
-class SyncBatchNormOnCPU(nn.SyncBatchNorm):
-    """PyTorch's `SyncBatchNorm`, whose own kernels are for GPUs alone."""
+class SyncBatchNormOnCPU(_BatchNorm):
+    """What PyTorch's `SyncBatchNorm` does on GPUs, and refuses to do on a CPU."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Takes any: the layer that this one stands for has looked."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalises `N x C x ...` by mean and variance of all processes; in evaluation by stored ones.

@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from tasks.distillation.distiller import Distiller
+from tasks.networks.synchronised import SyncBatchNormOnCPU
 from tasks.training.initial_weights import pretrained_parts
 
 _NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm)
@@ -256,7 +257,8 @@ def _norm_batch(model: nn.Module, batch_size: int, devices: int) -> int | None:
 
 def is_synchronised(model: nn.Module) -> bool:
     """Whether batch norms take statistics from all devices together; on a single one mmengine undoes it."""
-    return any(isinstance(module, nn.SyncBatchNorm) for module in model.modules())
+    kinds = (nn.SyncBatchNorm, SyncBatchNormOnCPU)
+    return any(isinstance(module, kinds) for module in model.modules())
 
 
 def _heads(model: nn.Module) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def test_what_is_said_of_the_teacher_is_said_of_the_student_of_its_own_training(
         ("model@student=resnet81", "no student 'resnet81'; did you mean"),
         ("method=ngd", "no method 'ngd'; did you mean"),
         ("student.embedded.epoch=6", "does not compose"),
-        ("resources.devices=1", "profile mini needs no more than there is"),
+        ("resources.batch_size=8", "profile mini needs no more than there is"),
     ],
 )
 def test_what_cannot_be_overridden_is_refused_in_one_line(override: str, message: str):

@@ -1,6 +1,7 @@
 """Other devices than the published ones: the same batch and as many updates, put together from more steps."""
 
 import pytest
+from mmengine.config import Config
 
 from suite.audit.dry_run import dry_run
 from suite.contract import BlockedError, Resources
@@ -8,6 +9,7 @@ from suite.errors import SuiteError
 from suite.planning.composing import compose
 from suite.published.recipes import load_recipes
 from tasks.adapters.base import zoo_config
+from tasks.training.resources import share_batch
 
 
 def composed(name, *resources):
@@ -98,12 +100,23 @@ def test_resources_that_there_cannot_be_are_refused_in_one_line(resources, text)
         composed("resnet18", resources)
 
 
-def test_resources_are_part_of_the_run_and_of_nothing_embedded():
+def test_resources_are_part_of_the_run_and_embedded_data_take_devices_alone():
     published, ours = composed("resnet18"), composed("resnet18", "resources.devices=2")
     assert (published.devices, published.devices_used, published.resources) == (8, 8, Resources())
     assert (ours.devices, ours.devices_used, ours.resources) == (8, 2, Resources(devices=2))
     # What is as published is no departure, and no other run.
     assert composed("resnet18", "resources.devices=8").resources == Resources()
     assert composed("resnet18", "resources.devices=8").departures == published.departures
-    with pytest.raises(SuiteError, match=r"resources\.devices: profile mini needs no more than there is"):
-        compose(load_recipes()["resnet18"], "mini", ("resources.devices=1",))
+    embedded = compose(load_recipes()["resnet18"], "mini", ("resources.devices=2",))
+    assert (embedded.devices, embedded.devices_used) == (1, 2)
+    assert embedded.departures[-1].declared_by == "resources.devices=2"
+    with pytest.raises(SuiteError, match=r"resources\.precision: profile mini needs no more than there is"):
+        compose(load_recipes()["resnet18"], "mini", ("resources.precision=float16",))
+
+
+def test_devices_share_the_batch_of_embedded_data():
+    config = Config({"train_dataloader": {"batch_size": 64}})
+    share_batch(config, compose(load_recipes()["resnet18"], "mini", ("resources.devices=4",)))
+    assert config.train_dataloader.batch_size == 16
+    with pytest.raises(BlockedError, match=r"resources\.devices=3: a batch of 16 images has no equal shares"):
+        share_batch(config, compose(load_recipes()["resnet18"], "mini", ("resources.devices=3",)))
