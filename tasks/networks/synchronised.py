@@ -48,4 +48,4 @@ def synchronise_on_cpu(model: nn.Module) -> None:
     """Lets the synchronised batch norms of a network work in processes on a CPU; names and weights stay."""
     for module in model.modules():
         if isinstance(module, nn.SyncBatchNorm):
-            module.__class__ = SyncBatchNormOnCPU
+            module.__class__ = SyncBatchNormOnCPU  # type: ignore[assignment]  # of the same parts

@@ -1,4 +1,4 @@
-"""What a second process saves: a distilled step of two processes against that of one, at the same global batch.
+"""What a second process saves: a distilled step of two against that of one, at the same global batch.
 
 Run as ``python -m tests.benchmarks.two_processes``. Every process has one thread. Beside seconds it counts
 processor time, which tells the same of a machine that others use: what a process waits for the other one is
@@ -8,6 +8,7 @@ not in it, but all that it computes, exchanges and copies is.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import socket
 import statistics
@@ -30,6 +31,10 @@ WARM_UP = 3
 """Steps that are not counted."""
 
 
+class EnoughError(Exception):
+    """There were as many steps as are timed."""
+
+
 @dataclass
 class Clock(Hook):
     """Takes the times between two steps."""
@@ -43,12 +48,12 @@ class Clock(Hook):
         """Notes when a step ended; ends the training when there were enough."""
         self.seen.append((time.perf_counter(), time.process_time()))
         if len(self.seen) > self.steps + WARM_UP:
-            raise StopIteration
+            raise EnoughError
 
     def medians(self) -> tuple[float, float]:
         """Seconds and processor seconds of a step."""
         seen = self.seen[WARM_UP:]
-        differences = [(b[0] - a[0], b[1] - a[1]) for a, b in zip(seen, seen[1:], strict=False)]
+        differences = [(b[0] - a[0], b[1] - a[1]) for a, b in itertools.pairwise(seen)]
         wall, processor = zip(*differences, strict=True)
         return statistics.median(wall), statistics.median(processor)
 
@@ -67,8 +72,7 @@ def one_process(rank: int, processes: int, port: int, name: str, steps: int, fol
     adapter.runner.register_hook(clock, priority="LOWEST")
     try:
         adapter.fit()
-    except (StopIteration, RuntimeError):
-        # A generator of batches that is left so raises the latter.
+    except EnoughError:
         torch.save(clock.medians(), folder / f"{processes}-{rank}.pth")
 
 
