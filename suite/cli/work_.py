@@ -104,10 +104,8 @@ def _execute(request: RunRequest) -> int:
 
 def _follow(request: RunRequest) -> int:
     """Executes a run with its owner; an error is told to torchrun, and the owner is let go first."""
-    from torch.distributed.elastic.multiprocessing.errors import get_error_handler
-
     from suite.contract import StoppedError
-    from suite.running.ranks import SECONDS_FOR_FIRST
+    from suite.running.ranks import SECONDS_FOR_FIRST, tell_torchrun
     from suite.running.worker import follow
 
     try:
@@ -117,7 +115,7 @@ def _follow(request: RunRequest) -> int:
         status = os.EX_TEMPFAIL
     except Exception as error:
         traceback.print_exc()
-        get_error_handler().record_exception(error)
+        tell_torchrun(error)
         status = 1
     time.sleep(SECONDS_FOR_FIRST)
     # What others of the group never answer would keep the interpreter from ending.

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from suite.environment import host_facts, installed_versions
 from suite.errors import LONGEST, one_line
@@ -21,8 +21,13 @@ from suite.running.recording import record_of
 from suite.store.records import read_for_run, write_record
 from suite.store.run_folders import RunFolder
 
-if TYPE_CHECKING:
-    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+
+class _Failure(Protocol):
+    """How a process ended, as torchrun tells (`ProcessFailure`)."""
+
+    pid: int
+    exitcode: int
+    error_file_data: dict[str, Any]
 
 
 def execute_together(order: Order, processes: int, stops: Callable[[], bool]) -> int:
@@ -56,7 +61,7 @@ def execute_together(order: Order, processes: int, stops: Callable[[], bool]) ->
     try:
         elastic_launch(config, program)(*words)
     except ChildFailedError as error:
-        failures: Mapping[int, ProcessFailure] = error.failures
+        failures: Mapping[int, _Failure] = error.failures
         statuses = {failure.exitcode for failure in failures.values()}
         if os.EX_TEMPFAIL in statuses:
             return os.EX_TEMPFAIL
@@ -96,7 +101,7 @@ def _tell_children(number: signal.Signals) -> None:
                 os.kill(int(child), number)
 
 
-def _end_of(failure: ProcessFailure) -> str:
+def _end_of(failure: _Failure) -> str:
     """How a process ended, in words; a verb begins them."""
     if failure.exitcode < 0:
         return f"was killed by {name_of_signal(-failure.exitcode)}; the same command resumes the run"

@@ -58,6 +58,13 @@ def this_rank() -> Rank:
     return Rank(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
 
 
+def tell_torchrun(error: Exception) -> None:
+    """Leaves an error where torchrun looks for it when this process ends."""
+    from torch.distributed.elastic.multiprocessing.errors import get_error_handler
+
+    get_error_handler().record_exception(error)
+
+
 class Group:
     """The processes of a run, from one of them; a process alone is a group too."""
 
