@@ -268,6 +268,11 @@ def git_state(root: Path | None = CHECKOUT) -> CodeState:
     return CodeState(None, None) if root is None else CodeState(*_git_state(root))
 
 
+def commit_named(name: str, root: Path | None = CHECKOUT) -> str | None:
+    """The full hash of the commit that git calls by a name (`main`, `HEAD~3`, a tag); None where none is."""
+    return None if root is None else _git(root, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+
+
 def _git(root: Path, *arguments: str) -> str | None:
     try:
         # Without optional locks: a status must not disturb a commit that is being made beside it.

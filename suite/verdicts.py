@@ -346,6 +346,28 @@ def gate(reasons: Sequence[str] = (), comparable: bool = True) -> Judgement | No
     return None
 
 
+def prediction_half_width(
+    runs: Sequence[float], sigma0: float = 0.0, nu0: float = NU0, level: float = 0.95
+) -> float:
+    """Half width of the prediction interval for one more run: ``H`` of the formulas above, at any level.
+
+    Args:
+        runs: our numbers, percent; at least one (two when `nu0` is 0).
+        sigma0: prior sd of one run, percent points; not looked at when `nu0` is 0.
+        nu0: degrees of freedom that the prior weighs; 0 ignores it.
+        level: in how many of all cases one more run falls inside, in (0, 1).
+
+    Raises:
+        ValueError: an input is missing, not finite or out of range; the message names it.
+    """
+    _check_noise(0, sigma0 if nu0 else 1.0, 0.0, nu0)
+    _check_runs("runs", runs)
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, got {level!r}")
+    nu, pooled = _pool(sigma0 if nu0 else 0.0, nu0, runs)
+    return _half_width(len(runs), nu, pooled, level)
+
+
 def teacher_reason(metric: str, claimed: float, measured: float) -> str | None:
     """What stands against judging a student of this teacher; None when nothing does.
 
@@ -535,8 +557,8 @@ def _pool(sigma0: float, nu0: float, *arms: Sequence[float]) -> tuple[float, flo
     return nu, math.sqrt((nu0 * sigma0**2 + sum(_sum_of_squares(arm) for arm in arms)) / nu)
 
 
-def _half_width(n: int, nu: float, pooled: float) -> float:
-    return _t(0.975, nu) * pooled * math.sqrt(1 + 1 / n)
+def _half_width(n: int, nu: float, pooled: float, level: float = 0.95) -> float:
+    return _t((1 + level) / 2, nu) * pooled * math.sqrt(1 + 1 / n)
 
 
 def _two_sided_p(excess: float, nu: float, scale: float) -> float:

@@ -29,6 +29,8 @@ VERBS = {
     "status": "what is recorded, running and left to do",
     "work": "execute one run that was ordered before: what launchers start elsewhere",
     "report": "tables of claimed against reproduced numbers",
+    "compare": "what moved between two commits, two series, or two stores",
+    "nightly": "measure again every night, keep the history, and say what has changed",
     "archive": "the record store as a whole: write records of older layouts anew",
     "doctor": "what is installed and present, and how to close each gap",
 }

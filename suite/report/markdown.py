@@ -17,6 +17,11 @@ def to_markdown(page: Page) -> str:
     return "\n".join(_blocks(page)).rstrip("\n") + "\n"
 
 
+def table(grid: Grid) -> str:
+    """The table of a grid alone, without its title or a line break at its end."""
+    return "\n".join(_table(grid)).rstrip("\n")
+
+
 def _blocks(page: Page) -> Iterator[str]:
     yield f"# {_text(page.title)}\n"
     for paragraph in page.paragraphs:

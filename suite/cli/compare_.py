@@ -1,0 +1,112 @@
+"""``compare``: what differs between two commits, two series, or two stores."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from suite.evidence.compared import Difference
+    from suite.store.records import Record
+
+FORMATS = ("table", "json", "csv", "markdown")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the verb."""
+    what = "a commit (as git names it), a series (16 digits), or a folder with records"
+    parser.add_argument("first", metavar="A", help=what)
+    parser.add_argument("second", metavar="B", help="the same")
+    parser.add_argument("--all", action="store_true", help="also rows that did not move")
+    parser.add_argument("--format", choices=FORMATS, default="table", help="how to print it")
+    parser.add_argument("--output", metavar="PATH", type=Path, help="file to write to (default: print it)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints or writes the rows that moved.
+
+    Raises:
+        SuiteError: A or B names nothing that has records, a record is damaged, or nothing can be written.
+    """
+    from suite.errors import SuiteError
+    from suite.evidence.compared import compare
+    from suite.store.files import write
+
+    found = compare(_records(args.first), _records(args.second))
+    shown = [row for row in found if row.moved or args.all]
+    text = _text(shown, found, args)
+    if args.output is None:
+        print(text, end="")
+        return 0
+    try:
+        write(args.output, text.encode())
+    except OSError as error:
+        raise SuiteError(
+            f"cannot write {args.output} ({error.strerror}); name another file with --output"
+        ) from None
+    print(args.output)
+    return 0
+
+
+def _records(name: str) -> list[Record]:
+    """The records that an argument names.
+
+    Raises:
+        SuiteError: there are none.
+    """
+    from suite.environment import commit_named
+    from suite.errors import SuiteError, printable
+    from suite.evidence.compared import COMMIT, SERIES, of_commit, of_series
+    from suite.paths import records_dir
+    from suite.store.records import read_all
+
+    folder = Path(name)
+    if folder.is_dir():
+        inner = folder / "records"
+        found = read_all(inner if inner.is_dir() else folder)
+        if not found:
+            raise SuiteError(f"{printable(folder)}: no records here; name the folder that a store lies in")
+        return found
+    records = read_all(records_dir())
+    if SERIES.fullmatch(name) and (found := of_series(records, name)):
+        return found
+    commit = name if COMMIT.fullmatch(name) else commit_named(name)
+    if commit is not None and (found := of_commit(records, commit)):
+        return found
+    made = sorted({record.provenance.commit[:10] for record in records if record.provenance.commit})
+    known = f"those with records are {', '.join(made[:8])}" if made else f"{records_dir()} has no records"
+    raise SuiteError(
+        f"{printable(name)}: no folder, and no series or commit that any record is of; {known}"
+    )
+
+
+def _text(shown: list[Difference], found: list[Difference], args: argparse.Namespace) -> str:
+    import json
+    from dataclasses import asdict
+
+    from suite.report.differences import HEADINGS, cells, in_csv, in_markdown, summary
+
+    if args.format == "json":
+        rows: list[dict[str, Any]] = [asdict(row) | {"moved": row.moved} for row in shown]
+        return json.dumps({"a": args.first, "b": args.second, "rows": rows}, indent=1) + "\n"
+    if args.format == "csv":
+        return in_csv(shown)
+    if args.format == "markdown":
+        return in_markdown(shown, summary(found))
+    from rich.table import Table
+
+    from suite.cli.selection import console
+
+    out = console()
+    with out.capture() as captured:
+        if shown:
+            table = Table(box=None, pad_edge=False)
+            for heading in HEADINGS:
+                table.add_column(heading, overflow="fold")
+            for row in shown:
+                table.add_row(*cells(row))
+            out.print(table)
+            out.print()
+        out.print(summary(found), soft_wrap=True)
+    return captured.get()

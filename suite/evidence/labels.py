@@ -1,0 +1,320 @@
+"""What the history of a row says of its last nights: pure functions from numbers to labels.
+
+Every point is held against an interval for one more run, made of the points before it that were inside of
+theirs. A point outside does not become part of what later ones are held against, so that a drop does not
+widen the interval that it fell out of; it stays a drop until a point is inside again, or a change is known
+(`suite.published.changes`).
+
+=====================  ==================================================================================
+`regression`           two points in a row, or more, outside of the interval
+`suspicious`           the last point outside, the one before inside
+`no_regression`        the last point inside
+`insufficient_data`    too few points for an interval, or nothing to make one of
+`stale`                no new point though one was due; beside any of the others
+=====================  ==================================================================================
+"""
+
+from __future__ import annotations
+
+import datetime
+import statistics
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple
+
+from suite.evidence.history import Point, Row, is_teacher
+from suite.published.changes import Change, last_change
+from suite.published.finding import load_papers
+from suite.published.priors import find_prior
+from suite.verdicts import TEACHER_TOLERANCE, prediction_half_width
+
+Label = Literal["regression", "suspicious", "no_regression", "insufficient_data", "stale"]
+
+REGRESSION: Final = "regression"
+SUSPICIOUS: Final = "suspicious"
+NO_REGRESSION: Final = "no_regression"
+INSUFFICIENT_DATA: Final = "insufficient_data"
+STALE: Final = "stale"
+
+ALERTS: Final = frozenset({REGRESSION, STALE})
+"""The labels that somebody is told of. One point outside is no news: in a hundred rows there is one a night."""
+
+WINDOW: Final = 30
+"""Points that an interval is made of, at most: the latest."""
+LEVEL: Final = 0.99
+"""In how many of all cases one more run falls inside of the interval."""
+LEAST: Final = 3
+"""Points that an interval is made of, at least, where the noise of one run is known."""
+LEAST_ALONE: Final = 5
+"""The same where the points alone tell the noise."""
+SLOWER: Final = 0.10
+"""What performance may lose without being outside, as a share of its mean; machines are never alone."""
+
+SMOKE: Final = "smoke"
+"""The profile whose numbers come from two iterations: it shows that a row runs, and nothing else."""
+
+PERFORMANCE: Final = ("seconds_per_step", "peak_memory_mib")
+"""Attributes of a point that are judged beside its metric, on the same hardware only."""
+
+_EPSILON: Final = 1e-9
+"""Binary rounding; the same number measured again is inside."""
+
+
+class Interval(NamedTuple):
+    """Where one more point is expected."""
+
+    lower: float
+    upper: float
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, float) and self.lower - _EPSILON <= value <= self.upper + _EPSILON
+
+
+Expectation = Callable[[Sequence[float]], Interval | None]
+"""From the points that were inside, oldest first, to where the next one is expected; None: too few."""
+
+
+def by_prior(sigma0: float) -> Expectation:
+    """The prediction interval of `suite.verdicts`, with a known sd of one run.
+
+    Args:
+        sigma0: percent points.
+    """
+
+    def expect(values: Sequence[float]) -> Interval | None:
+        if len(values) < LEAST:
+            return None
+        reach = prediction_half_width(values, sigma0, level=LEVEL)
+        return _around(statistics.fmean(values), reach)
+
+    return expect
+
+
+def by_itself(values: Sequence[float]) -> Interval | None:
+    """The prediction interval of points whose sd nobody has published, as on embedded data."""
+    if len(values) < LEAST_ALONE:
+        return None
+    return _around(statistics.fmean(values), prediction_half_width(values, nu0=0, level=LEVEL))
+
+
+def by_tolerance(published: float | None) -> Expectation:
+    """What a checkpoint scores that is not trained again: its published number, or else what it scored first.
+
+    The tolerance is that of a teacher (`suite.verdicts.TEACHER_TOLERANCE`).
+
+    Args:
+        published: percent; None where nobody has published one.
+    """
+
+    def expect(values: Sequence[float]) -> Interval | None:
+        centre = published if published is not None else values[0] if values else None
+        return None if centre is None else _around(centre, TEACHER_TOLERANCE)
+
+    return expect
+
+
+def by_share(values: Sequence[float]) -> Interval | None:
+    """For seconds and memory, where less is no fault: at most the usual noise, or `SLOWER`, above the mean."""
+    if len(values) < LEAST_ALONE:
+        return None
+    mean = statistics.fmean(values)
+    reach = max(prediction_half_width(values, nu0=0, level=LEVEL), SLOWER * mean)
+    return Interval(float("-inf"), mean + reach)
+
+
+def never(values: Sequence[float]) -> Interval | None:
+    """For numbers that say nothing, such as those of two iterations."""
+    return None
+
+
+def expectation_of(row: Row, metric: str, last: Point) -> Expectation:
+    """What the points of a row are expected to scatter like, by what is published of it.
+
+    Args:
+        row: the row.
+        metric: name of the metric.
+        last: its last point.
+    """
+    if row.arm == "released":
+        return by_tolerance(last.claimed if is_teacher(row.subject) else None)
+    if row.profile == SMOKE:
+        return never
+    claims = {claim.id: claim for paper in load_papers().values() for claim in paper.claims}
+    claim = claims.get(row.subject)
+    prior = find_prior(claim.dataset, metric) if claim is not None and last.comparable else None
+    return by_itself if prior is None else by_prior(prior.sigma0)
+
+
+def _around(centre: float, reach: float) -> Interval:
+    return Interval(centre - reach, centre + reach)
+
+
+class Reading(NamedTuple):
+    """What a series of numbers says of its last one.
+
+    Attributes:
+        label: any but `stale`.
+        interval: where the last one was expected; None for `insufficient_data`.
+        outside: how many in a row, up to the last one, were outside.
+    """
+
+    label: Label
+    interval: Interval | None
+    outside: int
+
+
+def readings(values: Iterable[float], expectation: Expectation) -> Iterator[Reading]:
+    """Labels each of a series of numbers, oldest first, by those before it."""
+    inside: list[float] = []
+    outside = 0
+    for value in values:
+        interval = expectation(inside[-WINDOW:])
+        if interval is None or value in interval:
+            inside.append(value)
+            outside = 0
+        else:
+            outside += 1
+        label: Label = REGRESSION if outside > 1 else SUSPICIOUS if outside else NO_REGRESSION
+        yield Reading(INSUFFICIENT_DATA if interval is None else label, interval, outside)
+
+
+def read(values: Sequence[float], expectation: Expectation) -> Reading:
+    """Labels the last of a series of numbers, oldest first."""
+    nothing = Reading(INSUFFICIENT_DATA, None, 0)
+    return deque(readings(values, expectation), maxlen=1).pop() if values else nothing
+
+
+@dataclass(frozen=True)
+class Status:
+    """One metric of a row tonight.
+
+    Attributes:
+        row: the row.
+        metric: name of the metric, or of one of `PERFORMANCE`.
+        label: any but `stale`.
+        stale: whether a point was due and did not come.
+        value: the last one; None where there is none.
+        n: how many there are since the last known change.
+        interval: where the last one was expected; None where there are too few.
+        since: the night of the first point outside, of those that are; else of the last point.
+        last: the night of the last point; None where there is none.
+        change: why the history began anew, where it did.
+    """
+
+    row: Row
+    metric: str
+    label: Label
+    stale: bool = False
+    value: float | None = None
+    n: int = 0
+    interval: Interval | None = None
+    since: datetime.date | None = None
+    last: datetime.date | None = None
+    change: str | None = None
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """The label, with `stale` where it applies; that replaces a label which says nothing is wrong."""
+        if not self.stale:
+            return (self.label,)
+        return (self.label, STALE) if self.label in (REGRESSION, SUSPICIOUS) else (STALE,)
+
+    @property
+    def alerts(self) -> tuple[Label, ...]:
+        """What of it somebody is told."""
+        return tuple(label for label in self.labels if label in ALERTS)
+
+
+def judge(
+    points: Iterable[Point],
+    tonight: datetime.date,
+    expectation: Callable[[Row, str, Point], Expectation],
+    due: Callable[[Row], int],
+    changes: Sequence[Change] = (),
+    expected: Iterable[Row] = (),
+) -> list[Status]:
+    """Labels every row of a history.
+
+    Args:
+        points: the history, in any order.
+        tonight: points of later nights are left out.
+        expectation: how a metric of a row scatters, given its last point.
+        due: after how many nights without a new point a row is stale; 1: it is measured every night.
+        changes: known change points.
+        expected: rows that should have been measured tonight, whether or not they ever were.
+
+    Returns:
+        By row in the order of their first points, each with its metrics and then its performance; a row of
+        `expected` without any point comes last, as one stale line.
+    """
+    series: dict[Row, dict[str, list[Point]]] = {}
+    for point in sorted(points, key=lambda point: (point.finished_at, point.run_id)):
+        if point.night <= tonight:
+            series.setdefault(point.row, {}).setdefault(point.metric, []).append(point)
+    # Rows that were due tonight are so whatever they are otherwise.
+    awaited = dict.fromkeys(expected)
+    found: list[Status] = []
+    for row, metrics in series.items():
+        nights = 1 if row in awaited else due(row)
+        for metric, measured in metrics.items():
+            standing = _Standing(row, measured, tonight, changes, nights)
+            found.append(standing.status(metric, expectation(row, metric, measured[-1])))
+        found += _performance(row, metrics, tonight, changes)
+    return found + [
+        Status(row, "any metric", INSUFFICIENT_DATA, stale=True) for row in awaited if row not in series
+    ]
+
+
+@dataclass(frozen=True)
+class _Standing:
+    """The points of one metric of a row, and what they are judged by; `nights` as `due` of `judge`, or never."""
+
+    row: Row
+    measured: Sequence[Point]
+    tonight: datetime.date
+    changes: Sequence[Change]
+    nights: int | None
+
+    def status(self, name: str, expectation: Expectation, attribute: str = "value") -> Status:
+        """Labels one attribute of the points."""
+        last = self.measured[-1]
+        change = last_change(self.changes, self.row.subject, self.tonight)
+        counted = [point for point in self.measured if change is None or point.night >= change.date]
+        values = [float(getattr(point, attribute)) for point in counted]
+        reading = read(values, expectation)
+        first_outside = counted[-reading.outside] if reading.outside else last
+        return Status(
+            row=self.row,
+            metric=name,
+            label=reading.label,
+            stale=self.nights is not None and (self.tonight - last.night).days >= self.nights,
+            value=float(getattr(last, attribute)),
+            n=len(values),
+            interval=reading.interval,
+            since=first_outside.night,
+            last=last.night,
+            change=None if change is None else change.reason,
+        )
+
+
+def _performance(
+    row: Row,
+    metrics: Mapping[str, Sequence[Point]],
+    tonight: datetime.date,
+    changes: Sequence[Change],
+) -> list[Status]:
+    """Seconds and memory of a row, on the hardware of its last run; staleness is told by its metrics."""
+    runs = {point.run_id: point for measured in metrics.values() for point in measured}
+    ordered = sorted(runs.values(), key=lambda point: (point.finished_at, point.run_id))
+    found = []
+    for name in PERFORMANCE:
+        same = [
+            point
+            for point in ordered
+            if point.hardware == ordered[-1].hardware and getattr(point, name) is not None
+        ]
+        if same:
+            standing = _Standing(row, same, tonight, changes, nights=None)
+            found.append(standing.status(name, by_share, name))
+    return found
