@@ -76,9 +76,7 @@ def _records(name: str) -> list[Record]:
         return found
     made = sorted({record.provenance.commit[:10] for record in records if record.provenance.commit})
     known = f"those with records are {', '.join(made[:8])}" if made else f"{records_dir()} has no records"
-    raise SuiteError(
-        f"{printable(name)}: no folder, and no series or commit that any record is of; {known}"
-    )
+    raise SuiteError(f"{printable(name)}: no folder, and no series or commit that any record is of; {known}")
 
 
 def _text(shown: list[Difference], found: list[Difference], args: argparse.Namespace) -> str:

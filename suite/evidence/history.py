@@ -20,7 +20,8 @@ from pydantic import NonNegativeInt, PositiveInt, ValidationError
 
 from suite.contract import Arm
 from suite.errors import SuiteError, printable
-from suite.evidence.served import known_trainings
+from suite.evidence.served import ClaimArm, known_trainings
+from suite.planning.plan import Run
 from suite.published.finding import load_papers
 from suite.published.weights import read_weights, weights_of
 from suite.store.files import locked
@@ -144,21 +145,47 @@ def rows_of(record: Record) -> list[tuple[Row, dict[str, float]]]:
     A run counts for the claims whose own number it is: a student alone is the arm of many, and a point of the
     claim on that student only. A released teacher is a row of its own, and so is each scored checkpoint.
     """
-    checkpoint = (record.identity.get("checkpoint") or {}).get("sha256")
-    if record.arm == "teacher" and record.identity.get("checkpoint"):
-        model = record.choices.student
-        weights = weights_of(model) if model else None
+    checkpoint = record.identity.get("checkpoint")
+    return _rows(
+        record.arm,
+        record.profile,
+        record.choices.student,
+        known_trainings().served_by(record),
+        (checkpoint.get("sha256"),) if checkpoint else None,
+    )
+
+
+def rows_planned(run: Run) -> list[Row]:
+    """The rows that a run will be a measurement of; see `rows_of`."""
+    scored = run.identity.checkpoint
+    served = [(entry.claim, entry.arm, entry.variant) for entry in run.claims]
+    checkpoint = None if scored is None else (scored.sha256,)
+    found = _rows(run.arm, run.recipe.profile, run.recipe.student.name, served, checkpoint)
+    return [row for row, _ in found]
+
+
+def _rows(
+    arm: Arm,
+    profile: str,
+    student: str | None,
+    served: Iterable[ClaimArm],
+    checkpoint: tuple[str | None] | None,
+) -> list[tuple[Row, dict[str, float]]]:
+    """As `rows_of`; of what is only scored, `checkpoint` has the SHA-256."""
+    (sha256,) = checkpoint or (None,)
+    if arm == "teacher" and checkpoint:
+        weights = weights_of(student) if student else None
         if weights is None:
             return []
         accuracy = {name: float(number) for name, number in weights.accuracy.items()}
-        return [(Row(weights.id, "released", (), record.profile, checkpoint), accuracy)]
+        return [(Row(weights.id, "released", (), profile, sha256), accuracy)]
     claims = {claim.id: claim for paper in load_papers().values() for claim in paper.claims}
     found = []
-    for name, arm, variant in known_trainings().served_by(record):
+    for name, filled, variant in served:
         claim = claims.get(name)
-        if claim is not None and arm in (claim.kind.arm, "released"):
+        if claim is not None and filled in (claim.kind.arm, "released"):
             published = {metric: printed.value for metric, printed in claim.metrics.items()}
-            found.append((Row(name, arm, variant, record.profile, checkpoint), published))
+            found.append((Row(name, filled, variant, profile, sha256), published))
     return found
 
 

@@ -38,7 +38,7 @@ INSUFFICIENT_DATA: Final = "insufficient_data"
 STALE: Final = "stale"
 
 ALERTS: Final = frozenset({REGRESSION, STALE})
-"""The labels that somebody is told of. One point outside is no news: in a hundred rows there is one a night."""
+"""The labels that somebody is told of; one point outside is no news, a hundred rows have one every night."""
 
 WINDOW: Final = 30
 """Points that an interval is made of, at most: the latest."""
@@ -115,7 +115,7 @@ def by_tolerance(published: float | None) -> Expectation:
 
 
 def by_share(values: Sequence[float]) -> Interval | None:
-    """For seconds and memory, where less is no fault: at most the usual noise, or `SLOWER`, above the mean."""
+    """For seconds and memory, where less is no fault: up to the usual noise, or `SLOWER`, above the mean."""
     if len(values) < LEAST_ALONE:
         return None
     mean = statistics.fmean(values)
@@ -230,7 +230,7 @@ def judge(
     points: Iterable[Point],
     tonight: datetime.date,
     expectation: Callable[[Row, str, Point], Expectation],
-    due: Callable[[Row], int],
+    due: Callable[[Row], int | None],
     changes: Sequence[Change] = (),
     expected: Iterable[Row] = (),
 ) -> list[Status]:
@@ -240,7 +240,8 @@ def judge(
         points: the history, in any order.
         tonight: points of later nights are left out.
         expectation: how a metric of a row scatters, given its last point.
-        due: after how many nights without a new point a row is stale; 1: it is measured every night.
+        due: after how many nights without a new point a row is stale; 1: it is measured every night, None:
+            nobody waits for it.
         changes: known change points.
         expected: rows that should have been measured tonight, whether or not they ever were.
 
@@ -268,7 +269,7 @@ def judge(
 
 @dataclass(frozen=True)
 class _Standing:
-    """The points of one metric of a row, and what they are judged by; `nights` as `due` of `judge`, or never."""
+    """The points of one metric of a row, and what judges them; `nights` is what `due` of `judge` says."""
 
     row: Row
     measured: Sequence[Point]

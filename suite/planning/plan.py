@@ -213,6 +213,19 @@ def plan_released(claim: Claim, profile: str, sha256: str, overrides: Sequence[s
     return Plan(profile, {run.run_id: run}, [claim.id])
 
 
+def next_repetition(run: Run, measured: Measured) -> Run:
+    """The first repetition of a run that has not been measured: the run itself, where it has not.
+
+    Args:
+        run: the run; unlike those of `make_plan`, also one that scores a released checkpoint.
+        measured: whether a run of an id has been.
+    """
+    while measured(run.run_id):
+        identity = run.identity.model_copy(update={"repetition": run.repetition + 1})
+        run = replace(run, identity=identity, run_id=identity.run_id)
+    return run
+
+
 def _not_trained(claim: Claim) -> str | None:
     """Why nothing is trained for a claim, or None."""
     return None if claim.judged else "quoted only: no recipe makes its number"

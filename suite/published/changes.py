@@ -22,6 +22,8 @@ from suite.strict_yaml import parse, refuse
 
 
 def _as_date(value: Any) -> Any:
+    if isinstance(value, datetime.date):
+        return value
     try:
         return datetime.date.fromisoformat(value)
     except (TypeError, ValueError):

@@ -100,9 +100,7 @@ def test_a_missing_night_is_stale_and_the_next_point_ends_that():
 def test_a_row_that_was_due_tonight_is_stale_whatever_its_tier_and_also_without_any_point():
     points = [point(number, value) for number, value in enumerate(thirty_nights())]
     never_measured = ROW._replace(subject="mgd-resnet18")
-    found = judge(
-        points, night(30), lambda *_: by_prior(SIGMA0), lambda row: 99, (), [ROW, never_measured]
-    )
+    found = judge(points, night(30), lambda *_: by_prior(SIGMA0), lambda row: 99, (), [ROW, never_measured])
     assert [(status.row, status.alerts) for status in found] == [
         (ROW, ("stale",)),
         (never_measured, ("stale",)),
@@ -119,14 +117,14 @@ def test_a_known_change_begins_a_new_history():
     values = thirty_nights()
     moved = drop(values, 3)
     points = [point(n, value) for n, value in enumerate([*values, *[moved] * 5])]
-    changes = [Change(date=night(30).isoformat(), rows=[ROW.subject], reason="torch 2.11")]
+    changes = [Change(date=night(30), rows=[ROW.subject], reason="torch 2.11")]
     found = [judged(points, night(n), changes=changes)["top1"] for n in (29, 30, 32, 33, 34)]
     assert [status.label for status in found] == [
         *("no_regression", "insufficient_data", "insufficient_data"),
         *("no_regression", "no_regression"),
     ]
     assert [status.change for status in found] == [None, *["torch 2.11"] * 4]
-    others = [Change(date=night(30).isoformat(), rows=["mgd-resnet18"], reason="another row")]
+    others = [Change(date=night(30), rows=["mgd-resnet18"], reason="another row")]
     assert judged(points, night(34), changes=others)["top1"].label == "regression"
 
 

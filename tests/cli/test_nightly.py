@@ -1,0 +1,260 @@
+"""``nightly``: run, append, publish, tell, in this order, and nothing twice."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from suite import cli
+from suite.cli.nightly_ import _hours
+from suite.cli.standing_issue import ABSENT, TITLE, body_of, update
+from suite.errors import SuiteError
+from suite.evidence.history import FILE, night_of, read_history
+from suite.report.nightly import STEM
+from suite.store.records import write_record
+from tests.conftest import SMALL
+from tests.report.conftest import record
+
+__all__ = ["record"]
+
+CLAIM = "nkd-resnet18-nkd"
+NOW = datetime.datetime.now(datetime.timezone.utc)
+NIGHT = ("nightly", "--tier", "train", "--budget", "1m", "--claim", CLAIM, "--device", "cpu")
+"""No training of a published protocol is bought by a minute."""
+
+
+class FakeGitHub:
+    """A ``gh`` on the PATH.
+
+    Attributes:
+        folder: where it lies, with its issues and what it was called with.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+        shutil.copy(Path(__file__).with_name("fake_gh"), folder / "gh")
+        (folder / "gh").chmod(0o755)
+
+    @property
+    def issues(self):
+        file = self.folder / "issues.json"
+        return json.loads(file.read_text()) if file.exists() else []
+
+    def calls(self):
+        """What was called since the last time, without the search."""
+        file = self.folder / "calls.json"
+        found = json.loads(file.read_text()) if file.exists() else []
+        file.unlink(missing_ok=True)
+        return [words[1] for words in found if words[1] != "list"]
+
+
+@pytest.fixture
+def github(tmp_path, monkeypatch):
+    """A fake ``gh`` in front of everything else."""
+    found = FakeGitHub(tmp_path / "bin")
+    path = os.pathsep.join([str(found.folder), str(Path(sys.executable).parent), os.environ["PATH"]])
+    monkeypatch.setenv("PATH", path)
+    return found
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch, shared_work, record):
+    """A results folder, and what plants a night in it: its value, so many nights ago."""
+    monkeypatch.setenv("SUITE_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("SUITE_WORK", str(shared_work))
+    monkeypatch.setenv("SUITE_DATA", str(tmp_path / "datasets"))
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    monkeypatch.setattr("suite.doctor.lacks_training", lambda: [])
+
+    def plant(values, until=0, finished_at=None):
+        for number, value in enumerate(values):
+            ago = until + len(values) - 1 - number
+            write_record(
+                tmp_path / "results" / "records",
+                record(
+                    CLAIM,
+                    "distilled",
+                    1000 + ago if finished_at is None else 0,
+                    profile="paper",
+                    top1=value,
+                    finished_at=(finished_at or NOW - datetime.timedelta(days=ago)).isoformat(),
+                ),
+            )
+        return tmp_path / "results"
+
+    return plant
+
+
+def thirty():
+    """Thirty nights of the claimed accuracy, give and take a tenth of a point."""
+    return [71.9 + 0.1 * (-1) ** number for number in range(30)]
+
+
+def test_one_bad_night_tells_nobody_and_the_second_creates_the_issue_once(store, github, capsys):
+    results = store(thirty(), until=1)
+    store([68.0])
+    assert cli.main(NIGHT) == 0
+    assert "1 flags" not in capsys.readouterr().out
+    assert "suspicious" in (results / f"{STEM}.md").read_text()
+    assert github.calls() == []
+
+
+def test_a_regression_is_told_once_and_closed_when_it_is_over(store, github, capsys, tmp_path, monkeypatch):
+    results = store(thirty(), until=2)
+    store([68.0, 68.0])
+    summary = tmp_path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    assert cli.main(NIGHT) == 0
+    assert f"- regression: {CLAIM} (paper), top1" in capsys.readouterr().out
+    assert github.calls() == ["create"]
+    (issue,) = github.issues
+    assert issue["title"] == TITLE
+    assert f"- regression: {CLAIM} (paper), top1" in issue["body"]
+    for text in (summary.read_text(), (results / f"{STEM}.html").read_text()):
+        assert "regression" in text
+    feed = (results / f"{STEM}.atom").read_text()
+    assert "regression" in feed
+    assert len(read_history(results / FILE)) == 32
+    before = (results / FILE).read_bytes()
+    assert cli.main(NIGHT) == 0
+    assert (github.calls(), github.issues) == ([], [issue])
+    assert (results / FILE).read_bytes() == before
+    assert (results / f"{STEM}.atom").read_text() == feed
+    # The next point is inside again.
+    later = NOW + datetime.timedelta(seconds=1)
+    store([71.9], finished_at=later)
+    assert cli.main(NIGHT) == 0
+    assert github.calls() == ["close"]
+
+
+def test_a_crash_between_run_and_publish_loses_no_point(store, github, capsys, monkeypatch):
+    results = store(thirty())
+
+    def crash(night):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("suite.cli.nightly_._append", crash)
+        assert cli.main(NIGHT) == 130
+    assert not (results / FILE).exists()
+    assert cli.main(NIGHT) == 0
+    assert len(read_history(results / FILE)) == 30
+    torn = (results / FILE).read_bytes()[:-50]
+    (results / FILE).write_bytes(torn)
+    assert cli.main(NIGHT) == 0
+    assert "has been repaired" in capsys.readouterr().out
+    assert [point.n for point in read_history(results / FILE)] == list(range(1, 31))
+
+
+def test_without_a_gpu_the_night_fails_with_one_line_and_is_told(store, github, capsys, monkeypatch):
+    results = store(thirty())
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    assert cli.main([*NIGHT[:-2]]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("suite: --device cuda: PyTorch sees no GPU")
+    assert err.count("\n") == 1
+    assert len(read_history(results / FILE)) == 30
+    (issue,) = github.issues
+    assert "- did not run: --device cuda: PyTorch sees no GPU" in issue["body"]
+
+
+def test_a_dry_run_prints_what_would_be_run_and_sent_and_writes_nothing(store, github, capsys):
+    results = store(thirty(), until=2)
+    store([68.0, 68.0])
+    before = sorted(results.rglob("*"))
+    assert cli.main([*NIGHT, "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    for part in ("Tier train", "Summary of the job", f"Issue '{TITLE}'", "- regression", "<feed xmlns="):
+        assert part in out
+    assert sorted(results.rglob("*")) == before
+    assert github.calls() == []
+
+
+def test_the_issue_follows_the_set_of_flags_and_nothing_else(github):
+    assert update([]) == "no flags, and no issue is open"
+    assert update(["stale: a", "regression: b, top1"]) == "issue created"
+    assert github.calls() == ["create"]
+    assert "stays as it is" in update(["regression: b, top1", "stale: a"])
+    assert github.calls() == []
+    assert update(["stale: a"]) == "issue 7 commented"
+    assert github.calls() == ["comment", "edit"]
+    assert github.issues[0]["body"] == body_of(["stale: a"])
+    assert update([]) == "issue 7 closed: no flags are left"
+    assert "no issue is open" in update([])
+    assert github.calls() == ["close"]
+    assert update(["stale: a"]) == "issue 7 opened again"
+    assert github.calls() == ["reopen", "edit"]
+    assert len(github.issues) == 1
+
+
+def test_without_gh_there_is_one_line_and_no_failure_and_a_refusal_is_one(store, github, capsys, monkeypatch):
+    store(thirty())
+    (github.folder / "refuse").touch()
+    assert cli.main(NIGHT) == 1
+    found = capsys.readouterr()
+    assert "'gh issue list' refuses (not logged in): history and page are written" in found.err
+    assert found.err.count("\n") == 1
+    monkeypatch.setattr("suite.cli.standing_issue.shutil.which", lambda name: None)
+    assert cli.main(NIGHT) == 0
+    assert capsys.readouterr().out.endswith(f"{ABSENT}.\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--tier", "every"), "--tier"),
+        (("--tier", "train", "--budget", "3"), "no time up to 24h; write it like 3h"),
+        (("--tier", "train", "--device", "auto"), "a night names its device"),
+        (("--tier", "train", "--profile", "smoke"), "the tier smoke"),
+        (("--tier", "train", "--profile", "papre"), "papre"),
+        (("--tier", "train", "--claim", "mgd-resnet81"), "unknown claim"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_does_nothing(store, github, capsys, words, message):
+    results = store([])
+    assert cli.main(["nightly", *words]) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+    assert not results.exists()
+    assert github.calls() == []
+
+
+@pytest.mark.parametrize(("text", "hours"), [("3h", 3), ("90m", 1.5), ("2h30m", 2.5), ("0.5h", 0.5)])
+def test_a_budget_is_written_as_hours_and_minutes(text, hours):
+    assert _hours(text) == hours
+
+
+@pytest.mark.slow
+def test_the_weights_of_our_own_runs_are_scored_every_night_and_score_the_same(copy_of_undisturbed, github):
+    suite = copy_of_undisturbed
+    overrides = [word for word in SMALL if "=" in word]
+    words = ("nightly", "--tier", "score", "--claim", "mgd-resnet18", "--profile", "mini", "--device", "cpu")
+    trained = {record.run_id: record for record in suite.records.values()}
+    for number in (1, 2):
+        done = suite(*words, *overrides)
+        assert done.returncode == 0, done.stderr
+        scored = [record for record in suite.records.values() if record.run_id not in trained]
+        assert sorted(record.repetition for record in scored) == list(range(number))
+    distilled = next(record for record in trained.values() if record.arm == "distilled")
+    assert {record.metrics["top1"] for record in scored} == {distilled.metrics["top1"]}
+    points = read_history(suite.folder / "results" / FILE)
+    assert [point.value for point in points if point.arm == "released" and point.metric == "top1"] == [
+        distilled.metrics["top1"]
+    ] * 2
+    assert {point.night for point in points if point.arm == "released"} == {night_of(NOW)}
+    page = (suite.folder / "results" / f"{STEM}.md").read_text()
+    assert "no_regression" in page
+
+
+def test_an_answer_that_is_no_list_of_issues_is_refused(github, monkeypatch):
+    (github.folder / "issues.json").write_text('{"message": "rate limit"}')
+    with pytest.raises(SuiteError, match="no list of issues"):
+        update(["stale: a"])
