@@ -20,6 +20,7 @@ import yaml
 from packaging.markers import Marker
 from packaging.requirements import Requirement
 
+from suite.cli import build_parser
 from suite.doctor import PYTHONS
 from suite.environment import declared_requirements, locked_versions, normalised
 from suite.paths import ROOT
@@ -408,6 +409,13 @@ def test_continuous_integration_says_the_outcome_of_the_tests_last_whatever_the_
     assert answer.returncode != 0
 
 
-def test_the_nightly_run_covers_every_paper():
-    papers = sorted(path.parent.name for path in (ROOT / "baselines" / "papers").glob("*/claims.yaml"))
-    assert workflow("nightly-gpu.yml")["jobs"]["reproduce"]["strategy"]["matrix"]["paper"] == papers
+def test_the_nightly_fetches_teachers_first_and_stays_within_its_budget():
+    job = workflow("nightly-gpu.yml")["jobs"]["nightly"]
+    lines = [line.strip() for step in job["steps"] for line in step.get("run", "").splitlines()]
+    calls = [line.partition("-m suite ")[2] for line in lines if "-m suite " in line]
+    assert [call.split()[:2] for call in calls] == [["weights", "fetch"], ["nightly", "--tier"]]
+    args = build_parser("nightly").parse_args(calls[1].split())
+    # No selection: every paper. No device: a GPU, or no night.
+    assert (args.paper, args.claim, args.device) == (None, [], "cuda")
+    assert 60 * args.budget < job["timeout-minutes"]
+    assert workflow("nightly-gpu.yml")["permissions"]["issues"] == "write"

@@ -1,7 +1,7 @@
 """``nightly``: measure again every night, keep the history, and say what has changed.
 
-In this order: run, append to the history, publish the page, tell. A step that fails keeps none of those behind
-it from being made, but for a wrong command line, which does nothing at all.
+In this order: run, append to the history, publish the page, tell. A step that fails does not keep the next
+from being made; a wrong command line does nothing at all.
 """
 
 from __future__ import annotations
@@ -274,8 +274,8 @@ def _append(course: _Course) -> list[Point]:
         found = append_missing(path, _records())
     except OSError as error:
         raise SuiteError(
-            f"cannot append to {path} ({error.strerror}): the records are safe; make room there, and the next "
-            "night appends what is missing"
+            f"cannot append to {path} ({error.strerror}): the records are safe; make room there, and the "
+            "next night appends what is missing"
         ) from None
     course.fresh += len(found.fresh)
     if found.torn:
@@ -299,7 +299,8 @@ def _judged(args: argparse.Namespace, chosen: Selection, course: _Course, points
         expectation_of,
         lambda row: nights_until_stale(row, args.tier, args.profile),
         read_changes(),
-        course.awaited,
+        # What is trained for a selected claim may be a row of others, too.
+        [row for row in course.awaited if row.subject in subjects],
     )
     faults = [str(fault) for fault in course.faults]
     return Night(
@@ -323,8 +324,8 @@ def _publish(night: Night) -> None:
                 file.write(night.summary)
     except OSError as error:
         raise SuiteError(
-            f"cannot write the page of the night ({error}): the history is safe; make room there, and the next "
-            "night writes it anew"
+            f"cannot write the page of the night ({error}): the history is safe; make room there, and the "
+            "next night writes it anew"
         ) from None
     print(_flags_in_words(night))
     print(f"Written to {', '.join(map(str, paths))}.")

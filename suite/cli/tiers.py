@@ -137,14 +137,16 @@ def _stored(chosen: Selection, records: Iterable[Record]) -> Iterator[tuple[Run,
 
 
 def smoke(chosen: Selection, records: Sequence[Record]) -> Step:
-    """Every row once more with two iterations.
+    """Every row once more with two iterations, which take no resources that have to be declared.
 
     Raises:
         SuiteError: an override is wrong.
     """
+    from suite.planning.overrides import parse_overrides
     from suite.planning.plan import make_plan
 
-    plan = make_plan(chosen.claims, SMOKE, 1, chosen.overrides, _finished(records).__contains__)
+    overrides = [entry.text for entry in parse_overrides(chosen.overrides) if not entry.is_resource]
+    plan = make_plan(chosen.claims, SMOKE, 1, overrides, _finished(records).__contains__)
     return Step("smoke", plan, awaited=_rows(plan))
 
 

@@ -20,18 +20,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing = actions.add_parser("list", help="what is published, and what of it is in the cache")
     listing.add_argument("--format", choices=["table", "json"], default="table", help="how to print it")
     fetching = actions.add_parser("fetch", help="download, verify and keep; prints where each file lies")
-    fetching.add_argument("id", metavar="ID", nargs="+", help="as 'weights list' has it")
+    fetching.add_argument("id", metavar="ID", nargs="*", help="as 'weights list' has it")
+    fetching.add_argument(
+        "--teachers", action="store_true", help="every published teacher of a claim, and the backbones"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Lists or fetches.
 
     Raises:
-        SuiteError: an id is unknown or not published.
+        SuiteError: an id is unknown or not published, or none is given.
         DownloadError: a file could not be fetched, or is refused.
     """
     if args.action == "fetch":
-        _fetch(args.id)
+        _fetch([*args.id, *(_teachers() if args.teachers else ())])
     elif args.format == "json":
         _print_json()
     else:
@@ -39,10 +42,21 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _teachers() -> list[str]:
+    """Ids of what the trainings of all claims start from or learn from, as far as it is published."""
+    from suite.published.weights import claims_taught, read_backbones, read_weights
+
+    teachers = [entry.id for entry in read_weights().values() if entry.published and claims_taught(entry)]
+    return [*teachers, *read_backbones()]
+
+
 def _fetch(names: list[str]) -> None:
+    from suite.errors import SuiteError
     from suite.published.weights import find_checkpoint
     from suite.store.downloads import fetch
 
+    if not names:
+        raise SuiteError("weights fetch: nothing is named; give ids of 'weights list', or --teachers")
     for checkpoint in [find_checkpoint(name) for name in names]:
         with _progress(checkpoint.id) as report:
             path = fetch(checkpoint, _check, report)

@@ -80,7 +80,7 @@ class Night:
             whole = Grid(HEADINGS, tuple(map(_line, self.statuses)), title, folded=True)
             sections.append(Section("Every row", (whole,)))
         counts = [
-            f"Flags: {len(self.flags)}; new points: {self.fresh}; failed or blocked runs: {len(self.failed)}.",
+            f"Flags: {len(self.flags)}; new points: {self.fresh}; failed runs: {len(self.failed)}.",
             *(f"Did not run: {plain(fault)}" for fault in self.faults),
             *self.notes,
         ]

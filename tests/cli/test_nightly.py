@@ -6,16 +6,22 @@ import datetime
 import json
 import os
 import shutil
+import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from suite import cli
-from suite.cli.nightly_ import _hours
+from suite.cli import tiers
+from suite.cli.nightly_ import _alarm, _hours, _OutOfTimeError
 from suite.cli.standing_issue import ABSENT, TITLE, body_of, update
+from suite.cli.tiers import Selection
 from suite.errors import SuiteError
-from suite.evidence.history import FILE, night_of, read_history
+from suite.evidence.history import FILE, Row, night_of, read_history
+from suite.planning.plan import next_repetition
+from suite.published.finding import select
 from suite.report.nightly import STEM
 from suite.store.records import write_record
 from tests.conftest import SMALL
@@ -258,3 +264,73 @@ def test_an_answer_that_is_no_list_of_issues_is_refused(github, monkeypatch):
     (github.folder / "issues.json").write_text('{"message": "rate limit"}')
     with pytest.raises(SuiteError, match="no list of issues"):
         update(["stale: a"])
+
+
+def test_the_budget_stops_what_runs_and_what_did_not_come_is_told(store, github, tmp_path, monkeypatch):
+    before = signal.getsignal(signal.SIGALRM)
+    with pytest.raises(_OutOfTimeError), _alarm(0.05):
+        time.sleep(20)
+    with pytest.raises(_OutOfTimeError), _alarm(0.0):
+        raise AssertionError
+    assert signal.getsignal(signal.SIGALRM) == before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+    results = store(thirty())
+    words = ("nightly", "--tier", "smoke", "train", "--budget", "1m", "--claim", CLAIM, "--device", "cpu")
+    monkeypatch.setattr("suite.cli.nightly_._execute", out_of_time)
+    assert cli.main(words) == 0
+    page = (results / f"{STEM}.md").read_text()
+    assert "Out of time in tier smoke" in page
+    assert github.issues[0]["body"].splitlines()[2:] == [f"- stale: {CLAIM} (smoke)"]
+
+
+def out_of_time(*_):
+    raise _OutOfTimeError
+
+
+def test_a_night_trains_what_the_budget_buys_and_then_what_was_measured_longest_ago(store, github, capsys):
+    store([])
+    words = ("nightly", "--tier", "train", "--claim", "mgd-resnet18", CLAIM, "--device", "cpu", "--dry-run")
+    assert cli.main([*words, "--profile", "mini", "--budget", "20h", "--seeds", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "Claims: 2; trainings they need: 4;" in out
+    assert "Claims: 0; trainings they need: 0;" in out
+    assert cli.main([*words, "--profile", "mini", "--budget", "0.1m", "--seeds", "1"]) == 0
+    assert "Claims: 2" not in capsys.readouterr().out
+
+
+def test_the_tier_score_scores_released_teachers_as_their_next_repetition(store, github):
+    store([])
+    chosen = Selection([claim for _, claim in select(claims=[CLAIM, "mgd-resnet18"])], "paper", 1, [])
+    first = tiers.score(chosen, [])
+    assert first.awaited == [Row("resnet34", "released", (), "paper", "f257d4e6")]
+    (run,) = first.plan.runs.values()
+    assert (run.trains, run.repetition) == (False, 0)
+    again = next_repetition(run, {run.run_id}.__contains__)
+    assert (again.repetition, again.series) == (1, run.series)
+    assert again.run_id not in (run.run_id, run.series)
+    assert next_repetition(again, {run.run_id}.__contains__) == again
+
+
+def test_the_tier_smoke_declares_no_resources_and_awaits_every_row(store, github):
+    store([])
+    claims = [claim for _, claim in select(claims=["mgd-resnet18", "mgd-resnet18-student"])]
+    step = tiers.smoke(Selection(claims, "paper", 1, ["resources.devices=1"]), [])
+    assert {(row.subject, row.arm, row.profile) for row in step.awaited} >= {
+        ("mgd-resnet18", "distilled", "smoke"),
+        ("mgd-resnet18-student", "student", "smoke"),
+    }
+
+
+def test_a_row_is_awaited_by_the_tiers_of_tonight_alone():
+    trained = Row(CLAIM, "distilled", (), "paper", None)
+    teacher = Row("resnet34", "released", (), "paper", "f257d4e6")
+    own = Row(CLAIM, "released", (), "paper", "0" * 64)
+
+    def nights(row, *names, profile="paper"):
+        return tiers.nights_until_stale(row, names, profile)
+
+    assert [nights(trained, "train"), nights(teacher, "score"), nights(own, "score")] == [30, 1, None]
+    assert [nights(trained, "score"), nights(teacher, "train")] == [None, None]
+    assert nights(trained._replace(profile="smoke"), "smoke") == 1
+    assert nights(trained, "train", profile="mini") is None
