@@ -141,3 +141,18 @@ def test_a_wrong_request_is_one_line_with_status_2(words, text, capsys, tmp_path
     assert output.err.startswith(f"suite: {text}")
     assert output.err.count("\n") == 1
     assert not (tmp_path / "cache").exists()
+
+
+def test_teachers_are_fetched_together_and_nothing_named_is_refused(monkeypatch, capsys):
+    asked: list[str] = []
+
+    def fetch(checkpoint: Any, check: Any, report: Any) -> Path:
+        asked.append(checkpoint.id)
+        return Path("somewhere")
+
+    monkeypatch.setattr("suite.store.downloads.fetch", fetch)
+    assert main(["weights", "fetch", "--teachers"]) == 0
+    assert {"resnet34", "torchvision://resnet50"} <= set(asked)
+    assert len(asked) == len(set(asked))
+    assert main(["weights", "fetch"]) == 2
+    assert "nothing is named" in capsys.readouterr().err
