@@ -13,10 +13,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 from packaging.markers import Marker
 from packaging.requirements import Requirement
 
@@ -24,6 +22,7 @@ from suite.cli import build_parser
 from suite.doctor import PYTHONS
 from suite.environment import declared_requirements, locked_versions, normalised
 from suite.paths import ROOT
+from tests.workflows import workflow, workflow_calls
 
 TOOLS = "bash|cat|chmod|cksum|cp|dirname|env|find|flock|getconf|make|mkdir|mktemp|mv|nproc|rm|sh|tr|touch"
 PYTHON_VERSIONS = [f"3.{minor}" for minor in range(PYTHONS[0][1], PYTHONS[1][1] + 1)]
@@ -376,11 +375,6 @@ def test_the_fast_tests_need_no_compiler_and_no_environment_that_was_only_begun(
     assert (clone / ".venv-fast" / "bin" / "python").exists()
 
 
-def workflow(name: str) -> dict[Any, Any]:
-    loaded: dict[Any, Any] = yaml.safe_load((ROOT / ".github" / "workflows" / name).read_text())
-    return loaded
-
-
 def test_continuous_integration_covers_the_supported_pythons():
     jobs = workflow("ci.yml")["jobs"]
     assert jobs["fast"]["strategy"]["matrix"]["python"] == PYTHON_VERSIONS
@@ -411,10 +405,9 @@ def test_continuous_integration_says_the_outcome_of_the_tests_last_whatever_the_
 
 def test_the_nightly_fetches_teachers_first_and_stays_within_its_budget():
     job = workflow("nightly-gpu.yml")["jobs"]["nightly"]
-    lines = [line.strip() for step in job["steps"] for line in step.get("run", "").splitlines()]
-    calls = [line.partition("-m suite ")[2] for line in lines if "-m suite " in line]
-    assert [call.split()[:2] for call in calls] == [["weights", "fetch"], ["nightly", "--tier"]]
-    args = build_parser("nightly").parse_args(calls[1].split())
+    fetching, nightly = workflow_calls("nightly-gpu.yml")
+    assert fetching == ["weights", "fetch", "--teachers"]
+    args = build_parser("nightly").parse_args(nightly)
     # No selection: every paper. No device: a GPU, or no night.
     assert (args.paper, args.claim, args.device) == (None, [], "cuda")
     assert 60 * args.budget < job["timeout-minutes"]

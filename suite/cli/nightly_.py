@@ -1,33 +1,20 @@
 """``nightly``: measure again every night, keep the history, and say what has changed.
 
-In this order: run, append to the history, publish the page, tell. A step that fails does not keep the next
-from being made; a wrong command line does nothing at all.
+In this order: run, append to the history, publish the page, tell (`suite.cli.night`). A step that fails does
+not keep the next from being made; a wrong command line does nothing at all.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import datetime
-import os
 import re
 import shlex
-import signal
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from suite.cli.tiers import TIERS
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from suite.cli.tiers import Selection, Step
-    from suite.errors import SuiteError
-    from suite.evidence.history import Point, Row
-    from suite.report.nightly import Night
-    from suite.store.records import Record
+    from suite.cli.night import Request
+    from suite.cli.tiers import Selection
 
 _DURATION = re.compile(r"(?:(?P<hours>\d+(?:\.\d+)?)h)?(?:(?P<minutes>\d+(?:\.\d+)?)m)?")
 _LONGEST = 24.0
@@ -37,6 +24,7 @@ _LONGEST = 24.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     from suite.cli.selection import add_jobs, whole_number
+    from suite.cli.tiers import TIERS
     from suite.planning.plan import MOST_SEEDS
 
     tiers = "; ".join(f"{name}: {text}" for name, text in TIERS.items())
@@ -72,29 +60,6 @@ def _hours(text: str) -> float:
     return hours
 
 
-class _OutOfTimeError(Exception):
-    """The night's budget is spent."""
-
-
-@dataclass
-class _Course:
-    """How the night goes.
-
-    Attributes:
-        failed: run in words -> why it did not finish.
-        faults: what kept a tier from running.
-        notes: what a reader must know.
-        awaited: rows that should have a new point.
-        fresh: how many points are new.
-    """
-
-    failed: dict[str, str] = field(default_factory=dict)
-    faults: list[SuiteError] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    awaited: list[Row] = field(default_factory=list)
-    fresh: int = 0
-
-
 def run(args: argparse.Namespace) -> int:
     """Runs the tiers, and appends, publishes and tells what came of them.
 
@@ -105,24 +70,18 @@ def run(args: argparse.Namespace) -> int:
         SuiteError: the command line is wrong, and nothing was done; or a tier could not run, as without a
             GPU, and that was told.
     """
-    from suite.errors import SuiteError
+    from suite.cli.night import Request, carry_out
     from suite.published.changes import read_changes
-    from suite.published.finding import select
 
-    chosen = _selection(args, [claim for _, claim in select(args.paper, None, args.claim)])
+    tiers = tuple(dict.fromkeys(args.tier))
+    request = Request(tiers, _selection(args), args.budget, args.device, args.jobs, _command(args))
+    # Found now, it stops nothing half way.
     read_changes()
     if args.dry_run:
-        _dry_run(args, chosen)
+        _dry_run(request)
         return 0
-    course = _Course()
     try:
-        _measure(args, chosen, course)
-        night = _judged(args, chosen, course, _appended(course))
-        for step in (_publish, _tell):
-            try:
-                step(night)
-            except SuiteError as fault:
-                course.faults.append(fault)
+        course = carry_out(request)
     except KeyboardInterrupt:
         print("suite: interrupted; the next night goes on where this one stopped", file=sys.stderr)
         return 130
@@ -133,17 +92,20 @@ def run(args: argparse.Namespace) -> int:
     return 1 if course.failed else 0
 
 
-def _selection(args: argparse.Namespace, claims: list[Any]) -> Selection:
+def _selection(args: argparse.Namespace) -> Selection:
     """What the night is about.
 
     Raises:
-        SuiteError: the device, the profile or an override is wrong.
+        SuiteError: a claim, the device, the profile or an override is wrong.
     """
-    from suite.cli.tiers import SMOKE, Selection
+    from suite.cli.tiers import Selection
     from suite.errors import SuiteError
+    from suite.evidence.points import SMOKE
     from suite.planning.overrides import parse_overrides
+    from suite.published.finding import select
     from suite.published.recipes import check_profile
 
+    claims = [claim for _, claim in select(args.paper, None, args.claim)]
     if args.device not in ("cuda", "cpu"):
         raise SuiteError(f"--device is {args.device!r}: a night names its device, cuda or cpu")
     if check_profile(args.profile) == SMOKE:
@@ -152,219 +114,28 @@ def _selection(args: argparse.Namespace, claims: list[Any]) -> Selection:
     return Selection(claims, args.profile, args.seeds, args.overrides)
 
 
-def _measure(args: argparse.Namespace, chosen: Selection, course: _Course) -> None:
-    """Executes the tiers, and appends to the history after each; what stands in the way is noted."""
-    from suite.catalogue import check_python_files
-    from suite.doctor import lacks_training
-    from suite.errors import SuiteError
-    from suite.running.engine import check_device
-
-    until = time.monotonic() + 3600 * args.budget
-    try:
-        device = check_device(args.device)
-        if lacks_training():
-            raise SuiteError("nothing is measured without PyTorch and the mm packages: see 'doctor'")
-        check_python_files()
-    except SuiteError as fault:
-        course.faults.append(fault)
-        return
-    for tier in dict.fromkeys(args.tier):
-        try:
-            for step in _steps(tier, args, chosen, until):
-                course.awaited += step.awaited
-                _execute(step, args, device, until, course)
-                _append(course)
-        except _OutOfTimeError:
-            course.notes.append(f"Out of time in tier {tier}: the next night goes on from there.")
-            return
-        except SuiteError as fault:
-            course.faults.append(fault)
-
-
-def _steps(tier: str, args: argparse.Namespace, chosen: Selection, until: float) -> Iterator[Step]:
-    """What a tier executes, planned as its turn comes."""
-    from suite.cli import tiers
-
-    records = _records()
-    if tier == "score":
-        yield tiers.score(chosen, records)
-    elif tier == "smoke":
-        yield tiers.smoke(chosen, records)
-    else:
-        yield tiers.next_trainings(chosen, records, _hours_left(args, until))
-        # What has just been trained is no older than tonight.
-        yield tiers.oldest_again(chosen, _records(), _history(), _hours_left(args, until))
-
-
-def _hours_left(args: argparse.Namespace, until: float) -> float:
-    """Device-hours that are left: each run that goes beside others has a device, or a core, of its own."""
-    return max(0.0, until - time.monotonic()) / 3600 * (args.jobs or 1)
-
-
-def _execute(step: Step, args: argparse.Namespace, device: str, until: float, course: _Course) -> None:
-    """Executes the runs of a step.
-
-    Raises:
-        _OutOfTimeError: before they were through; what was begun goes on from its newest checkpoint.
-        SuiteError: a record cannot be read, or the store cannot be written to.
-    """
-    from suite.paths import work_dir
-    from suite.running.engine import Engine
-    from suite.running.progress import Progress
-    from suite.store.run_folders import RunFolder, lead_to
-
-    if not step.plan.runs:
-        course.notes.append(f"Tier {step.tier}: there was nothing to run.")
-        return
-    for run_id, weights in step.links.items():
-        lead_to(RunFolder(work_dir(), run_id), weights)
-    engine = Engine(step.plan, _command(args), device, args.jobs, Progress(), lambda: None)
-    try:
-        with _alarm(until - time.monotonic()):
-            engine.execute()
-    finally:
-        runs = step.plan.runs
-        course.failed |= {runs[run_id].label: why for run_id, why in engine.outcome.failed.items()}
-
-
-@contextlib.contextmanager
-def _alarm(seconds: float) -> Iterator[None]:
-    """Interrupts what goes on when the time is up.
-
-    Raises:
-        _OutOfTimeError: it is.
-    """
-
-    def ring(number: int, frame: object) -> None:
-        raise _OutOfTimeError
-
-    if seconds <= 0:
-        raise _OutOfTimeError
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-def _appended(course: _Course) -> list[Point]:
-    """The whole history, after `_append`; none of it where it cannot be read or written."""
-    from suite.errors import SuiteError
-
-    try:
-        return _append(course)
-    except SuiteError as fault:
-        course.faults.append(fault)
-        return []
-
-
-def _append(course: _Course) -> list[Point]:
-    """Appends to the history what it lacks, and returns all of it.
-
-    Raises:
-        SuiteError: it cannot be read, or there is no room to write; the records are safe.
-    """
-    from suite.errors import SuiteError
-    from suite.evidence.history import append_missing
-
-    path = _history_file()
-    try:
-        found = append_missing(path, _records())
-    except OSError as error:
-        raise SuiteError(
-            f"cannot append to {path} ({error.strerror}): the records are safe; make room there, and the "
-            "next night appends what is missing"
-        ) from None
-    course.fresh += len(found.fresh)
-    if found.torn:
-        course.notes.append("The last line of the history was torn off, and has been repaired.")
-    return found.points
-
-
-def _judged(args: argparse.Namespace, chosen: Selection, course: _Course, points: Sequence[Point]) -> Night:
-    """The night with the labels of all rows of the selected claims and their released teachers."""
-    from suite.cli.tiers import nights_until_stale
-    from suite.evidence.history import night_of
-    from suite.evidence.labels import expectation_of, judge
-    from suite.published.changes import read_changes
-    from suite.report.nightly import Night
-
-    tonight = night_of(datetime.datetime.now(datetime.timezone.utc))
-    subjects = {name for claim in chosen.claims for name in (claim.id, claim.teacher)}
-    statuses = judge(
-        [point for point in points if point.subject in subjects],
-        tonight,
-        expectation_of,
-        lambda row: nights_until_stale(row, args.tier, args.profile),
-        read_changes(),
-        # What is trained for a selected claim may be a row of others, too.
-        [row for row in course.awaited if row.subject in subjects],
-    )
-    faults = [str(fault) for fault in course.faults]
-    return Night(
-        tonight, list(dict.fromkeys(args.tier)), statuses, course.fresh, course.failed, faults, course.notes
-    )
-
-
-def _publish(night: Night) -> None:
-    """Writes page and feed, adds to the summary of the job, and prints the flags.
-
-    Raises:
-        SuiteError: they cannot be written.
-    """
-    from suite.errors import SuiteError
-    from suite.paths import results_dir
-
-    try:
-        paths = night.publish(results_dir())
-        if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-            with open(summary, "a", encoding="utf-8") as file:
-                file.write(night.summary)
-    except OSError as error:
-        raise SuiteError(
-            f"cannot write the page of the night ({error}): the history is safe; make room there, and the "
-            "next night writes it anew"
-        ) from None
-    print(_flags_in_words(night))
-    print(f"Written to {', '.join(map(str, paths))}.")
-
-
-def _flags_in_words(night: Night) -> str:
-    head = f"Night of {night.date}: {night.fresh} new points, {len(night.flags)} flags."
-    return "\n".join([head, *night.notes, *(f"- {flag}" for flag in night.flags)])
-
-
-def _tell(night: Night) -> None:
-    """Brings the standing issue up to date.
-
-    Raises:
-        NotToldError: that was refused.
-    """
-    from suite.cli import standing_issue
-
-    print(f"{standing_issue.update(night.flags)}.")
-
-
-def _dry_run(args: argparse.Namespace, chosen: Selection) -> None:
+def _dry_run(request: Request) -> None:
     """Prints what would be run, and what would be sent were nothing measured; writes nothing."""
+    from suite.cli.night import Course, history_file, judged, steps, stored_records
     from suite.cli.plan_ import print_plan
     from suite.cli.selection import recorded_states
     from suite.cli.standing_issue import TITLE, body_of
-    from suite.evidence.history import points_of
+    from suite.cli.tiers import TIERS
+    from suite.evidence.history import read_history
+    from suite.evidence.points import points_of
     from suite.report.nightly import to_feed
 
-    until = time.monotonic() + 3600 * args.budget
-    records = _records()
-    for tier in dict.fromkeys(args.tier):
+    course = Course.of(request)
+    records = stored_records()
+    for tier in request.tiers:
         print(f"Tier {tier}: {TIERS[tier]}.\n", flush=True)
-        for step in _steps(tier, args, chosen, until):
+        for step in steps(tier, request, course):
             print_plan(step.plan, recorded_states(step.plan, records))
             print()
-    history = _history()
+    history = read_history(history_file())
     fresh = points_of(records, history)
-    night = _judged(args, chosen, _Course(fresh=len(fresh)), [*history, *fresh])
+    course.fresh = len(fresh)
+    night = judged(request, course, [*history, *fresh])
     print("Were nothing of it measured, this would be sent.\n\nSummary of the job:\n")
     print(night.summary)
     if night.flags:
@@ -376,28 +147,12 @@ def _dry_run(args: argparse.Namespace, chosen: Selection) -> None:
 
 def _command(args: argparse.Namespace) -> str:
     """The command line, for the records."""
-    words = ["nightly", "--tier", *args.tier, "--budget", f"{args.budget:g}h", "--device", args.device]
+    words = ["nightly"]
+    for folder in args.papers or ():
+        words += ["--papers", folder]
+    words += ["--tier", *args.tier, "--budget", f"{args.budget:g}h", "--device", args.device]
     words += ["--paper", args.paper] if args.paper else []
     words += ["--claim", *args.claim] if args.claim else []
-    words += ["--profile", args.profile, "--seeds", str(args.seeds), *args.overrides]
-    return f"python -m suite {shlex.join(words)}"
-
-
-def _records() -> list[Record]:
-    from suite.paths import records_dir
-    from suite.store.records import read_all
-
-    return read_all(records_dir())
-
-
-def _history() -> list[Point]:
-    from suite.evidence.history import read_history
-
-    return read_history(_history_file())
-
-
-def _history_file() -> Path:
-    from suite.evidence.history import FILE
-    from suite.paths import results_dir
-
-    return results_dir() / FILE
+    words += ["--profile", args.profile, "--seeds", str(args.seeds)]
+    words += ["--jobs", str(args.jobs)] if args.jobs else []
+    return f"python -m suite {shlex.join([*words, *args.overrides])}"

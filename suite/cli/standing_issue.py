@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from suite.errors import SuiteError, printable
+from suite.errors import SuiteError, one_line, printable
 from suite.paths import ROOT
 
 TITLE: Final = "Nightly: rows that have changed"
@@ -116,7 +116,7 @@ def _call(gh: str, *words: str) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise _failed(f"'gh issue {words[0]}' does not answer ({error})") from None
     if done.returncode:
-        reason = " ".join(done.stderr.split()) or f"status {done.returncode}"
+        reason = one_line(done.stderr) or f"status {done.returncode}"
         raise _failed(f"'gh issue {words[0]}' refuses ({printable(reason)})")
     return done.stdout
 

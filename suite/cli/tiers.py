@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from suite.evidence.history import Point, Row
-    from suite.planning.plan import Plan, Run
-    from suite.published.claims import Claim
-    from suite.store.records import Record
+from suite.cli.selection import recorded_states
+from suite.cost import choose, cost_of
+from suite.cost.oldest import choose_oldest
+from suite.evidence.points import SMOKE, Point, Row, is_teacher, rows_planned
+from suite.evidence.served import known_trainings
+from suite.paths import work_dir
+from suite.planning.overrides import parse_overrides, variant_of
+from suite.planning.plan import Plan, Run, make_plan, next_repetition, plan_released
+from suite.published.claims import Claim
+from suite.store.records import Record, standing_by_run
+from suite.store.run_folders import RunFolder
 
 TIERS: Final[dict[str, str]] = {
     "score": "released teachers and the weights of our own runs, against what they scored and is published",
@@ -22,8 +28,6 @@ TIERS: Final[dict[str, str]] = {
 
 STALE_AFTER: Final = {"score": 1, "smoke": 1, "train": 30}
 """Tier -> nights without a new point after which a row of it is stale, in a night that runs the tier."""
-
-SMOKE: Final = "smoke"
 
 
 @dataclass(frozen=True)
@@ -78,8 +82,6 @@ def nights_until_stale(row: Row, tiers: Iterable[str], profile: str) -> int | No
     tier = tier_of(row)
     waits = tier in tiers and row.profile == (SMOKE if tier == "smoke" else profile)
     # Weights of ours may be deleted; a score of theirs is missed only while they are there.
-    from suite.evidence.history import is_teacher
-
     if not waits or (tier == "score" and not is_teacher(row.subject)):
         return None
     return STALE_AFTER[tier]
@@ -93,8 +95,6 @@ def score(chosen: Selection, records: Sequence[Record]) -> Step:
     Raises:
         SuiteError: the profile or an override is wrong.
     """
-    from suite.planning.plan import Plan, make_plan, next_repetition
-
     finished = _finished(records)
     teachers = [
         run
@@ -114,13 +114,6 @@ def score(chosen: Selection, records: Sequence[Record]) -> Step:
 
 def _stored(chosen: Selection, records: Iterable[Record]) -> Iterator[tuple[Run, Path]]:
     """Weights of finished trainings that are still there, and the run that scores them for their claim."""
-    from suite.evidence.served import known_trainings
-    from suite.paths import work_dir
-    from suite.planning.overrides import parse_overrides, variant_of
-    from suite.planning.plan import plan_released
-    from suite.store.records import standing_by_run
-    from suite.store.run_folders import RunFolder
-
     claims = {claim.id: claim for claim in chosen.claims if claim.judged}
     asked = parse_overrides(chosen.overrides)
     for record in standing_by_run(records).values():
@@ -142,9 +135,6 @@ def smoke(chosen: Selection, records: Sequence[Record]) -> Step:
     Raises:
         SuiteError: an override is wrong.
     """
-    from suite.planning.overrides import parse_overrides
-    from suite.planning.plan import make_plan
-
     overrides = [entry.text for entry in parse_overrides(chosen.overrides) if not entry.is_resource]
     plan = make_plan(chosen.claims, SMOKE, 1, overrides, _finished(records).__contains__)
     return Step("smoke", plan, awaited=_rows(plan))
@@ -161,10 +151,6 @@ def next_trainings(chosen: Selection, records: Sequence[Record], budget: float) 
     Raises:
         SuiteError: the profile or an override is wrong.
     """
-    from suite.cli.selection import recorded_states
-    from suite.cost import choose, cost_of
-    from suite.planning.plan import make_plan
-
     plan = make_plan(chosen.claims, chosen.profile, chosen.seeds, chosen.overrides)
     cost = cost_of(plan, recorded_states(plan, records), records)
     order = [choice.claim for choice in choose(cost, budget, chosen.seeds) if choice.picked]
@@ -185,11 +171,6 @@ def oldest_again(
     Raises:
         SuiteError: the profile or an override is wrong.
     """
-    from suite.cli.selection import recorded_states
-    from suite.cost import cost_of
-    from suite.cost.oldest import choose_oldest
-    from suite.planning.plan import make_plan
-
     measured: dict[str, str] = {}
     for point in points:
         if tier_of(point.row) == "train" and point.profile == chosen.profile:
@@ -204,15 +185,12 @@ def oldest_again(
 
 def _plan_of(order: Sequence[str], chosen: Selection, seeds: int, again: Sequence[Record] = ()) -> Plan:
     """A plan of claims in this order; with records, of the next repetitions."""
-    from suite.planning.plan import make_plan
-
     claims = {claim.id: claim for claim in chosen.claims}
     measured = _finished(again).__contains__ if again else None
     return make_plan([claims[name] for name in order], chosen.profile, seeds, chosen.overrides, measured)
 
 
 def _rows(plan: Plan) -> list[Row]:
-    from suite.evidence.history import rows_planned
 
     return list(dict.fromkeys(row for run in plan.runs.values() for row in rows_planned(run)))
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from suite.evidence.gathered import mean_of
-from suite.evidence.history import Row, rows_of
-from suite.published.finding import load_papers
+from suite.evidence.points import Row, rows_of
+from suite.published.finding import claims_by_id
 from suite.published.metrics import find_metric
 from suite.published.priors import find_prior, why_absent
 from suite.store.records import Record, standing_by_run
@@ -122,10 +122,10 @@ def _difference(key: _Key, first: Sequence[Record], second: Sequence[Record]) ->
         return Difference(*shared, difference, *_scored(metric, difference))
     if not all(record.comparable for record in (*first, *second)):
         return Difference(*shared, *_paired(metric, _by_seed(first, metric), _by_seed(second, metric)))
-    dataset = {claim.id: claim.dataset for paper in load_papers().values() for claim in paper.claims}
-    prior = find_prior(dataset[row.subject], metric)
+    dataset = claims_by_id()[row.subject].dataset
+    prior = find_prior(dataset, metric)
     if prior is None:
-        return Difference(*shared, difference, reason=why_absent(dataset[row.subject], metric))
+        return Difference(*shared, difference, reason=why_absent(dataset, metric))
     sign = find_metric(metric).sign
     judged = judge_gain(None, 0, [sign * x for x in b], [sign * x for x in a], prior.sigma0, prior.delta)
     return Difference(*shared, difference, *_ends(sign, judged.lower, judged.upper), judged.verdict)

@@ -1,252 +1,29 @@
 """The history of every row, night by night: ``history.jsonl``, one line a run and metric.
 
-Points are derived from finished records and from nothing else. What a crash kept from being written is
-appended by the next night, and a point whose record has been moved elsewhere stays. The file is only ever
+What a crash kept from being written is appended by the next night, from the records
+(`suite.evidence.points`), and a point whose record has been moved elsewhere stays. The file is only ever
 appended to; a last line that was torn off, as by a power cut, is cut away before the next one is written, and
 comes again from its record.
 """
 
 from __future__ import annotations
 
-import datetime
-import math
 import os
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from pydantic import NonNegativeInt, PositiveInt, ValidationError
+from pydantic import ValidationError
 
-from suite.contract import Arm
 from suite.errors import SuiteError, printable
-from suite.evidence.served import ClaimArm, known_trainings
-from suite.planning.plan import Run
-from suite.published.finding import load_papers
-from suite.published.weights import read_weights, weights_of
+from suite.evidence.points import Point, points_of
 from suite.store.files import locked
 from suite.store.plain_files import append_to, refuse_link
-from suite.store.records import Record, standing_by_run
-from suite.strict import Line, Name, RunId, Strict
+from suite.store.records import Record
+from suite.strict import first_fault
 
 FILE: Final = "history.jsonl"
 """Name of the history in the folder of results."""
-
-_NOON: Final = datetime.timedelta(hours=12)
-
-
-class Row(NamedTuple):
-    """What one history is about.
-
-    Attributes:
-        subject: id of a claim, or of a released teacher in ``weights.yaml``.
-        arm: the arm that was measured; `released` where a checkpoint was only scored.
-        variant: the overrides that make another run of it than the claim's own.
-        profile: `smoke`, `mini` or `paper`.
-        checkpoint: SHA-256 of what was scored, or its first digits.
-    """
-
-    subject: str
-    arm: Arm
-    variant: tuple[str, ...]
-    profile: str
-    checkpoint: str | None
-
-    @property
-    def title(self) -> str:
-        """The row in words."""
-        scored = f", checkpoint {self.checkpoint[:8]}" if self.checkpoint else ""
-        return " ".join((self.subject, *self.variant)) + f" ({self.profile}{scored})"
-
-
-class Point(Strict):
-    """One metric of one run.
-
-    Attributes:
-        subject: as `Row`.
-        arm: as `Row`.
-        variant: as `Row`.
-        profile: as `Row`.
-        checkpoint: as `Row`.
-        metric: name of the metric.
-        run_id: the run.
-        seed: of the run.
-        repetition: how often the same run had been measured before.
-        value: what was measured, in the unit of the metric.
-        n: its place among the points of its row and metric, from 1.
-        claimed: what was published; None where nothing was.
-        comparable: whether the data are the published ones.
-        commit: of the code.
-        packages: import name -> version.
-        gpu: name of the GPU, or of the CPU where there was none.
-        devices: how many of them the run used.
-        seconds_per_step: of the training, or None.
-        peak_memory_mib: most memory, MiB, or None.
-        finished_at: UTC time in ISO 8601.
-        night: `night_of` that time.
-    """
-
-    subject: Name
-    arm: Arm
-    variant: tuple[Line, ...] = ()
-    profile: Name
-    checkpoint: Name | None = None
-    metric: Name
-    run_id: RunId
-    seed: int
-    repetition: NonNegativeInt
-    value: float
-    n: PositiveInt
-    claimed: float | None = None
-    comparable: bool
-    commit: Name | None = None
-    packages: dict[Name, Line] = {}
-    gpu: Line | None = None
-    devices: PositiveInt = 1
-    seconds_per_step: float | None = None
-    peak_memory_mib: float | None = None
-    finished_at: Line
-    night: datetime.date
-
-    @property
-    def row(self) -> Row:
-        """The row that it belongs to."""
-        return Row(self.subject, self.arm, self.variant, self.profile, self.checkpoint)
-
-    @property
-    def hardware(self) -> tuple[str | None, int]:
-        """What its performance may be compared on."""
-        return self.gpu, self.devices
-
-    @property
-    def key(self) -> tuple[Row, str, str]:
-        """What no two points of a history have in common."""
-        return self.row, self.metric, self.run_id
-
-
-def night_of(finished_at: str | datetime.datetime) -> datetime.date:
-    """The night that a time belongs to: from noon to noon UTC, named by the date of its evening.
-
-    Raises:
-        ValueError: a text is no time in ISO 8601.
-    """
-    # Python 3.10 does not read the Z.
-    text = finished_at.replace("Z", "+00:00") if isinstance(finished_at, str) else None
-    time = datetime.datetime.fromisoformat(text) if text is not None else finished_at
-    assert isinstance(time, datetime.datetime)
-    if time.tzinfo is not None:
-        time = time.astimezone(datetime.timezone.utc)
-    return (time - _NOON).date()
-
-
-def rows_of(record: Record) -> list[tuple[Row, dict[str, float]]]:
-    """The rows that a record is a measurement of, each with the published numbers.
-
-    A run counts for the claims whose own number it is: a student alone is the arm of many, and a point of the
-    claim on that student only. A released teacher is a row of its own, and so is each scored checkpoint.
-    """
-    checkpoint = record.identity.get("checkpoint")
-    return _rows(
-        record.arm,
-        record.profile,
-        record.choices.student,
-        known_trainings().served_by(record),
-        (checkpoint.get("sha256"),) if checkpoint else None,
-    )
-
-
-def rows_planned(run: Run) -> list[Row]:
-    """The rows that a run will be a measurement of; see `rows_of`."""
-    scored = run.identity.checkpoint
-    served = [(entry.claim, entry.arm, entry.variant) for entry in run.claims]
-    checkpoint = None if scored is None else (scored.sha256,)
-    found = _rows(run.arm, run.recipe.profile, run.recipe.student.name, served, checkpoint)
-    return [row for row, _ in found]
-
-
-def _rows(
-    arm: Arm,
-    profile: str,
-    student: str | None,
-    served: Iterable[ClaimArm],
-    checkpoint: tuple[str | None] | None,
-) -> list[tuple[Row, dict[str, float]]]:
-    """As `rows_of`; of what is only scored, `checkpoint` has the SHA-256."""
-    (sha256,) = checkpoint or (None,)
-    if arm == "teacher" and checkpoint:
-        weights = weights_of(student) if student else None
-        if weights is None:
-            return []
-        accuracy = {name: float(number) for name, number in weights.accuracy.items()}
-        return [(Row(weights.id, "released", (), profile, sha256), accuracy)]
-    claims = {claim.id: claim for paper in load_papers().values() for claim in paper.claims}
-    found = []
-    for name, filled, variant in served:
-        claim = claims.get(name)
-        if claim is not None and filled in (claim.kind.arm, "released"):
-            published = {metric: printed.value for metric, printed in claim.metrics.items()}
-            found.append((Row(name, filled, variant, profile, sha256), published))
-    return found
-
-
-def is_teacher(subject: str) -> bool:
-    """Whether the subject of a row is a released teacher, and no claim."""
-    return subject in read_weights()
-
-
-def points_of(records: Iterable[Record], known: Iterable[Point] = ()) -> list[Point]:
-    """The points that a history lacks, oldest first.
-
-    Args:
-        records: the store, in any order; of a run, the record that stands for it.
-        known: the points that are in the history already.
-    """
-    points = list(known)
-    keys = {point.key for point in points}
-    counts = Counter((point.row, point.metric) for point in points)
-    finished = [record for record in standing_by_run(records).values() if record.status == "finished"]
-    fresh = []
-    for record in sorted(finished, key=lambda record: (_time(record), record.run_id)):
-        for row, published in rows_of(record):
-            for metric, value in record.metrics.items():
-                if (row, metric, record.run_id) in keys or not math.isfinite(value):
-                    continue
-                counts[row, metric] += 1
-                n = counts[row, metric]
-                fresh.append(_point(record, row, metric, published.get(metric), n))
-    return fresh
-
-
-def _time(record: Record) -> str:
-    return record.finished_at.replace("Z", "+00:00")
-
-
-def _point(record: Record, row: Row, metric: str, claimed: float | None, n: int) -> Point:
-    provenance = record.provenance
-    devices = record.protocol.get("devices", 1)
-    return Point(
-        **row._asdict(),
-        metric=metric,
-        run_id=record.run_id,
-        seed=record.seed,
-        repetition=record.repetition,
-        value=record.metrics[metric],
-        n=n,
-        claimed=claimed,
-        comparable=record.comparable,
-        commit=provenance.commit,
-        packages=provenance.packages,
-        gpu=provenance.gpu or str(provenance.host.get("cpu") or provenance.device or "unknown"),
-        devices=devices if isinstance(devices, int) and devices > 0 else 1,
-        seconds_per_step=_finite(record.timings.get("seconds_per_step")),
-        peak_memory_mib=_finite(record.timings.get("peak_memory_mib")),
-        finished_at=record.finished_at,
-        night=night_of(record.finished_at),
-    )
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
 
 
 def read_history(path: Path) -> list[Point]:
@@ -274,10 +51,10 @@ def _read(path: Path, number: int, line: bytes) -> Point:
     try:
         return Point.model_validate_json(line)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the line"
+        place, fault = first_fault(error)
         raise SuiteError(
-            f"{printable(path)}:{number}: no point of a history ({where}: {printable(first['msg'], 100)}); "
+            f"{printable(path)}:{number}: no point of a history ({place or 'the line'}: "
+            f"{printable(fault['msg'], 100)}); "
             "restore that line from a copy, or delete it: it comes again from its record"
         ) from None
 

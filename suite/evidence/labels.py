@@ -23,9 +23,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from suite.evidence.history import Point, Row, is_teacher
+from suite.evidence.points import SMOKE, Point, Row, is_teacher
 from suite.published.changes import Change, last_change
-from suite.published.finding import load_papers
+from suite.published.finding import claims_by_id
 from suite.published.priors import find_prior
 from suite.verdicts import TEACHER_TOLERANCE, prediction_half_width
 
@@ -50,9 +50,6 @@ LEAST_ALONE: Final = 5
 """The same where the points alone tell the noise."""
 SLOWER: Final = 0.10
 """What performance may lose without being outside, as a share of its mean; machines are never alone."""
-
-SMOKE: Final = "smoke"
-"""The profile whose numbers come from two iterations: it shows that a row runs, and nothing else."""
 
 PERFORMANCE: Final = ("seconds_per_step", "peak_memory_mib")
 """Attributes of a point that are judged beside its metric, on the same hardware only."""
@@ -140,8 +137,7 @@ def expectation_of(row: Row, metric: str, last: Point) -> Expectation:
         return by_tolerance(last.claimed if is_teacher(row.subject) else None)
     if row.profile == SMOKE:
         return never
-    claims = {claim.id: claim for paper in load_papers().values() for claim in paper.claims}
-    claim = claims.get(row.subject)
+    claim = claims_by_id().get(row.subject)
     prior = find_prior(claim.dataset, metric) if claim is not None and last.comparable else None
     return by_itself if prior is None else by_prior(prior.sigma0)
 

@@ -14,7 +14,7 @@ from suite.catalogue import Catalogue, current
 from suite.contract import Arm
 from suite.planning.plan import arms
 from suite.published.claims import Claim
-from suite.published.finding import load_papers
+from suite.published.finding import claims_by_id
 from suite.published.recipes import Recipe, read_recipes
 from suite.store.records import Choices
 from suite.store.summaries import Evidence
@@ -95,8 +95,7 @@ def known_trainings() -> Trainings:
 
 @functools.lru_cache(maxsize=8)
 def _trainings_of(catalogue: Catalogue) -> Trainings:
-    claims = (claim for paper in load_papers().values() for claim in paper.claims)
-    return find_trainings(claims, read_recipes(*catalogue))
+    return find_trainings(claims_by_id().values(), read_recipes(*catalogue))
 
 
 def _is_of(choices: Choices, recipe: Recipe) -> bool:

@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field
 
 from suite import paths
 from suite.errors import did_you_mean
-from suite.published.finding import load_papers
+from suite.published.finding import claims_by_id
 from suite.published.weights import read_weights
 from suite.strict import Strict
 from suite.strict_yaml import parse, refuse
@@ -69,7 +69,7 @@ def read_changes(path: Path | None = None) -> list[Change]:
     """
     path = path or paths.BASELINES / "changes.yaml"
     changes = parse(_Changes, path).changes
-    known = {claim.id for paper in load_papers().values() for claim in paper.claims} | read_weights().keys()
+    known = claims_by_id().keys() | read_weights().keys()
     for index, change in enumerate(changes):
         for position, row in enumerate(() if change.rows == "all" else change.rows):
             if row not in known:

@@ -38,6 +38,15 @@ def find_paper(name: str) -> Paper:
     return papers[name]
 
 
+def claims_by_id() -> dict[str, Claim]:
+    """Every claim of every paper by its id.
+
+    Raises:
+        SuiteError: a file breaks the schema; names file and line.
+    """
+    return {claim.id: claim for paper in load_papers().values() for claim in paper.claims}
+
+
 def find_claim(name: str) -> tuple[Paper, Claim]:
     """The claim with this id, and its paper.
 

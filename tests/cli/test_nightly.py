@@ -15,17 +15,20 @@ import pytest
 
 from suite import cli
 from suite.cli import tiers
-from suite.cli.nightly_ import _alarm, _hours, _OutOfTimeError
+from suite.cli.night import OutOfTimeError, alarm
+from suite.cli.nightly_ import _hours
 from suite.cli.standing_issue import ABSENT, TITLE, body_of, update
 from suite.cli.tiers import Selection
 from suite.errors import SuiteError
-from suite.evidence.history import FILE, Row, night_of, read_history
+from suite.evidence.history import FILE, read_history
+from suite.evidence.points import Row, night_of
 from suite.planning.plan import next_repetition
 from suite.published.finding import select
 from suite.report.nightly import STEM
 from suite.store.records import write_record
 from tests.conftest import SMALL
 from tests.report.conftest import record
+from tests.workflows import workflow_calls
 
 __all__ = ["record"]
 
@@ -77,7 +80,7 @@ def store(tmp_path, monkeypatch, shared_work, record):
     monkeypatch.setenv("SUITE_WORK", str(shared_work))
     monkeypatch.setenv("SUITE_DATA", str(tmp_path / "datasets"))
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
-    monkeypatch.setattr("suite.doctor.lacks_training", lambda: [])
+    monkeypatch.setattr("suite.cli.night.lacks_training", lambda: [])
 
     def plant(values, until=0, finished_at=None):
         for number, value in enumerate(values):
@@ -103,11 +106,11 @@ def thirty():
     return [71.9 + 0.1 * (-1) ** number for number in range(30)]
 
 
-def test_one_bad_night_tells_nobody_and_the_second_creates_the_issue_once(store, github, capsys):
+def test_one_bad_night_is_on_the_page_and_told_to_nobody(store, github, capsys):
     results = store(thirty(), until=1)
     store([68.0])
     assert cli.main(NIGHT) == 0
-    assert "1 flags" not in capsys.readouterr().out
+    assert ": 31 new points, 0 flags." in capsys.readouterr().out
     assert "suspicious" in (results / f"{STEM}.md").read_text()
     assert github.calls() == []
 
@@ -140,35 +143,47 @@ def test_a_regression_is_told_once_and_closed_when_it_is_over(store, github, cap
     assert github.calls() == ["close"]
 
 
-def test_a_crash_between_run_and_publish_loses_no_point(store, github, capsys, monkeypatch):
-    results = store(thirty())
+@pytest.mark.parametrize("step", ["_append", "_publish", "_tell"])
+def test_a_crash_between_run_and_publish_loses_no_point(store, github, monkeypatch, step):
+    results = store(thirty(), until=2)
+    store([68.0, 68.0])
 
-    def crash(night):
+    def crash(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("suite.cli.nightly_._append", crash)
+        patched.setattr(f"suite.cli.night.{step}", crash)
         assert cli.main(NIGHT) == 130
-    assert not (results / FILE).exists()
+    assert (results / FILE).exists() == (step != "_append")
+    assert github.calls() == []
     assert cli.main(NIGHT) == 0
-    assert len(read_history(results / FILE)) == 30
-    torn = (results / FILE).read_bytes()[:-50]
-    (results / FILE).write_bytes(torn)
+    assert [point.n for point in read_history(results / FILE)] == list(range(1, 33))
+    assert "regression" in (results / f"{STEM}.md").read_text()
+    assert github.calls() == ["create"]
+
+
+def test_a_torn_line_of_the_history_is_repaired_and_said(store, github, capsys):
+    results = store(thirty())
+    assert cli.main(NIGHT) == 0
+    whole = (results / FILE).read_bytes()
+    (results / FILE).write_bytes(whole[:-50])
     assert cli.main(NIGHT) == 0
     assert "has been repaired" in capsys.readouterr().out
-    assert [point.n for point in read_history(results / FILE)] == list(range(1, 31))
+    assert (results / FILE).read_bytes() == whole
 
 
-def test_without_a_gpu_the_night_fails_with_one_line_and_is_told(store, github, capsys, monkeypatch):
+def test_without_a_gpu_the_command_of_the_workflow_fails_with_one_line_and_tells_it(
+    store, github, capsys, monkeypatch
+):
     results = store(thirty())
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    assert cli.main([*NIGHT[:-2]]) == 2
+    (command,) = [call for call in workflow_calls("nightly-gpu.yml") if call[0] == "nightly"]
+    assert cli.main(command) == 2
     err = capsys.readouterr().err
     assert err.startswith("suite: --device cuda: PyTorch sees no GPU")
     assert err.count("\n") == 1
     assert len(read_history(results / FILE)) == 30
-    (issue,) = github.issues
-    assert "- did not run: --device cuda: PyTorch sees no GPU" in issue["body"]
+    assert "- did not run: --device cuda: PyTorch sees no GPU" in github.issues[0]["body"]
 
 
 def test_a_dry_run_prints_what_would_be_run_and_sent_and_writes_nothing(store, github, capsys):
@@ -268,16 +283,16 @@ def test_an_answer_that_is_no_list_of_issues_is_refused(github, monkeypatch):
 
 def test_the_budget_stops_what_runs_and_what_did_not_come_is_told(store, github, tmp_path, monkeypatch):
     before = signal.getsignal(signal.SIGALRM)
-    with pytest.raises(_OutOfTimeError), _alarm(0.05):
+    with pytest.raises(OutOfTimeError), alarm(0.05):
         time.sleep(20)
-    with pytest.raises(_OutOfTimeError), _alarm(0.0):
+    with pytest.raises(OutOfTimeError), alarm(0.0):
         raise AssertionError
     assert signal.getsignal(signal.SIGALRM) == before
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
     results = store(thirty())
     words = ("nightly", "--tier", "smoke", "train", "--budget", "1m", "--claim", CLAIM, "--device", "cpu")
-    monkeypatch.setattr("suite.cli.nightly_._execute", out_of_time)
+    monkeypatch.setattr("suite.cli.night._execute", out_of_time)
     assert cli.main(words) == 0
     page = (results / f"{STEM}.md").read_text()
     assert "Out of time in tier smoke" in page
@@ -285,7 +300,7 @@ def test_the_budget_stops_what_runs_and_what_did_not_come_is_told(store, github,
 
 
 def out_of_time(*_):
-    raise _OutOfTimeError
+    raise OutOfTimeError
 
 
 def test_a_night_trains_what_the_budget_buys_and_then_what_was_measured_longest_ago(store, github, capsys):

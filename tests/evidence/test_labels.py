@@ -9,8 +9,8 @@ from collections import Counter
 import pytest
 
 from suite.evidence import labels
-from suite.evidence.history import Point, Row
 from suite.evidence.labels import by_itself, by_prior, by_share, by_tolerance, judge, read, readings
+from suite.evidence.points import Point, Row
 from suite.published.changes import Change
 from suite.verdicts import NU0, prediction_half_width
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime
 import xml.etree.ElementTree as ET
 
-from suite.evidence.history import Row
 from suite.evidence.labels import Interval, Status
+from suite.evidence.points import Row
 from suite.report.nightly import Night, to_feed
 
 DATE = datetime.date(2026, 11, 26)
