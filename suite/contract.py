@@ -466,6 +466,20 @@ class Adapter(ABC):
             StoppedError: `Job.stops` said so; a resume point is left.
         """
 
+    def first_losses(self, steps: int) -> list[dict[str, float]]:
+        """After `build` and in place of `fit`: trains the first steps alone.
+
+        Args:
+            steps: how many; a shorter training has fewer.
+
+        Returns:
+            Of each step, its losses by name.
+
+        Raises:
+            BlockedError: the task cannot do so.
+        """
+        raise BlockedError(f"{type(self).__name__} does not tell the losses of single steps")
+
     @abstractmethod
     def evaluate(self) -> dict[str, float]:
         """Scores the trained student on the test set.

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from suite.catalogue import check_python_files
-from suite.cli import standing_issue, tiers
+from suite.cli import loss_tier, standing_issue, tiers
 from suite.cli.tiers import Selection, Step
 from suite.doctor import lacks_training
 from suite.errors import SuiteError
-from suite.evidence.history import FILE, append_missing, read_history
-from suite.evidence.labels import expectation_of, judge
-from suite.evidence.points import Point, Row, night_of
+from suite.evidence.history import FILE, append, append_missing, read_history
+from suite.evidence.labels import INSUFFICIENT_DATA, Status, expectation_of, judge
+from suite.evidence.points import LOSS, Point, Row, night_of
+from suite.evidence.trajectories import file_of
 from suite.paths import records_dir, results_dir, work_dir
 from suite.published.changes import read_changes
 from suite.report.cells import many
@@ -40,6 +42,7 @@ class Request:
         device: `cuda` or `cpu`.
         jobs: runs side by side; None: as many as the device takes.
         command: the command line, for the records.
+        writes_trajectories: whether the tier `loss` stores what it finds, and compares nothing.
     """
 
     tiers: Sequence[str]
@@ -48,6 +51,7 @@ class Request:
     device: str
     jobs: int | None
     command: str
+    writes_trajectories: bool = False
 
 
 class OutOfTimeError(Exception):
@@ -64,6 +68,7 @@ class Course:
         faults: what kept a tier from running, the page from being written, or anybody from being told.
         notes: what a reader must know.
         awaited: rows that should have a new point.
+        unknown: rows that nothing is stored to compare with.
         fresh: how many points are new.
     """
 
@@ -72,6 +77,7 @@ class Course:
     faults: list[SuiteError] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     awaited: list[Row] = field(default_factory=list)
+    unknown: list[Row] = field(default_factory=list)
     fresh: int = 0
 
     @classmethod
@@ -116,6 +122,9 @@ def _measure(request: Request, course: Course) -> None:
         return
     for tier in request.tiers:
         try:
+            if tier == LOSS:
+                _look_at_losses(request, device, course)
+                continue
             for step in steps(tier, request, course):
                 course.awaited += step.awaited
                 _execute(step, request, device, course)
@@ -125,6 +134,37 @@ def _measure(request: Request, course: Course) -> None:
             return
         except SuiteError as fault:
             course.faults.append(fault)
+
+
+def _look_at_losses(request: Request, device: str, course: Course) -> None:
+    """Holds the first steps of distilled runs against stored trajectories, or stores what they come to.
+
+    Raises:
+        OutOfTimeError: before they were through; what was looked at is in the history.
+        SuiteError: trajectories or history are damaged, cannot be written, or a process was killed.
+    """
+    with alarm(course.until - time.monotonic()):
+        if request.writes_trajectories:
+            _store_trajectories(request, device, course)
+            return
+        for compared in loss_tier.compare(request.chosen, device, request.jobs):
+            if compared.error is not None:
+                course.failed[compared.run.label] = compared.error
+            elif compared.step is None:
+                course.unknown += compared.rows
+                continue
+            course.awaited += compared.rows
+            _append(course, functools.partial(loss_tier.points_of, compared, device))
+
+
+def _store_trajectories(request: Request, device: str, course: Course) -> None:
+    path = file_of(results_dir(), device)
+    try:
+        written, failed = loss_tier.write(request.chosen, device, request.jobs)
+    except OSError as error:
+        raise SuiteError(f"cannot write {path} ({error.strerror}); make room there") from None
+    course.failed |= failed
+    course.notes.append(f"Trajectories of {many(len(written), 'row')} were written to {path}.")
 
 
 def steps(tier: str, request: Request, course: Course) -> Iterator[Step]:
@@ -193,15 +233,19 @@ def _whole_history(course: Course) -> list[Point]:
         return []
 
 
-def _append(course: Course) -> list[Point]:
-    """Appends to the history what it lacks, and returns all of it.
+def _append(course: Course, fresh_of: Callable[[Sequence[Point]], list[Point]] | None = None) -> list[Point]:
+    """Appends to the history, and returns all of it.
+
+    Args:
+        course: takes in what was found.
+        fresh_of: as `suite.evidence.history.append` has it; None: what it lacks of the records.
 
     Raises:
         SuiteError: it cannot be read, or there is no room to write; the records are safe.
     """
     path = history_file()
     try:
-        found = append_missing(path, stored_records())
+        found = append_missing(path, stored_records()) if fresh_of is None else append(path, fresh_of)
     except OSError as error:
         raise SuiteError(
             f"cannot append to {path} ({error.strerror}): the records are safe; make room there, and the "
@@ -235,6 +279,9 @@ def judged(request: Request, course: Course, points: Sequence[Point]) -> Night:
         # What is trained for a selected claim may be a row of others, too.
         [row for row in course.awaited if row.subject in subjects],
     )
+    known = {status.row for status in statuses}
+    unknown = [row for row in course.unknown if row not in known and row.subject in subjects]
+    statuses += [Status(row, loss_tier.METRIC, INSUFFICIENT_DATA) for row in unknown]
     faults = [str(fault) for fault in course.faults]
     return Night(tonight, request.tiers, statuses, course.fresh, course.failed, faults, course.notes)
 

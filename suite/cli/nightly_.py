@@ -41,6 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     seeds = whole_number(MOST_SEEDS, "every seed is a training of each arm, and five decide small gains")
     parser.add_argument("--seeds", metavar="N", type=seeds, default=3, help="runs an arm (default 3)")
     add_jobs(parser, "runs side by side (default: one a core, one on a GPU)")
+    parser.add_argument(
+        "--write-trajectories",
+        action="store_true",
+        help="tier loss: store what the losses come to, in place of what was stored, and compare nothing",
+    )
     parser.add_argument("--dry-run", action="store_true", help="print what would be run and sent, and stop")
     parser.set_defaults(takes_overrides=True)
 
@@ -71,10 +76,15 @@ def run(args: argparse.Namespace) -> int:
             GPU, and that was told.
     """
     from suite.cli.night import Request, carry_out
+    from suite.errors import SuiteError
+    from suite.evidence.points import LOSS
     from suite.published.changes import read_changes
 
     tiers = tuple(dict.fromkeys(args.tier))
-    request = Request(tiers, _selection(args), args.budget, args.device, args.jobs, _command(args))
+    if args.write_trajectories and tiers != (LOSS,):
+        raise SuiteError("--write-trajectories is for '--tier loss' alone: leave it, or the other tiers, out")
+    chosen, writes = _selection(args), args.write_trajectories
+    request = Request(tiers, chosen, args.budget, args.device, args.jobs, _command(args), writes)
     # Found now, it stops nothing half way.
     read_changes()
     if args.dry_run:
@@ -122,13 +132,16 @@ def _dry_run(request: Request) -> None:
     from suite.cli.standing_issue import TITLE, body_of
     from suite.cli.tiers import TIERS
     from suite.evidence.history import read_history
-    from suite.evidence.points import points_of
+    from suite.evidence.points import LOSS, points_of
     from suite.report.nightly import to_feed
 
     course = Course.of(request)
     records = stored_records()
     for tier in request.tiers:
         print(f"Tier {tier}: {TIERS[tier]}.\n", flush=True)
+        if tier == LOSS:
+            _say_what_is_stored(request)
+            continue
         for step in steps(tier, request, course):
             print_plan(step.plan, recorded_states(step.plan, records))
             print()
@@ -145,6 +158,17 @@ def _dry_run(request: Request) -> None:
     print(f"Feed:\n\n{to_feed(night)}", end="")
 
 
+def _say_what_is_stored(request: Request) -> None:
+    from suite.cli.loss_tier import is_stored, requests, stored
+    from suite.evidence.trajectories import STEPS
+    from suite.report.cells import many
+
+    runs = [asked.run for asked in requests(request.chosen, request.device)]
+    trajectories = stored(request.device)
+    known = sum(is_stored(run, trajectories) for run in runs)
+    print(f"The first {STEPS[-1]} steps of {many(len(runs), 'training')}; {known} have a trajectory.\n")
+
+
 def _command(args: argparse.Namespace) -> str:
     """The command line, for the records."""
     words = ["nightly"]
@@ -155,4 +179,5 @@ def _command(args: argparse.Namespace) -> str:
     words += ["--claim", *args.claim] if args.claim else []
     words += ["--profile", args.profile, "--seeds", str(args.seeds)]
     words += ["--jobs", str(args.jobs)] if args.jobs else []
+    words += ["--write-trajectories"] if args.write_trajectories else []
     return f"python -m suite {shlex.join([*words, *args.overrides])}"

@@ -10,7 +10,7 @@ from typing import Final
 from suite.cli.selection import recorded_states
 from suite.cost import choose, cost_of
 from suite.cost.oldest import choose_oldest
-from suite.evidence.points import SMOKE, Point, Row, is_teacher, rows_planned
+from suite.evidence.points import LOSS, SMOKE, Point, Row, is_teacher, rows_planned
 from suite.evidence.served import known_trainings
 from suite.paths import work_dir
 from suite.planning.overrides import parse_overrides, variant_of
@@ -22,12 +22,16 @@ from suite.store.run_folders import RunFolder
 TIERS: Final[dict[str, str]] = {
     "score": "released teachers and the weights of our own runs, against what they scored and is published",
     "smoke": "two iterations of every row: its wiring",
+    "loss": "the first steps of every distilled recipe, against stored trajectories",
     "train": "the next trainings that the budget buys, then once more the rows measured longest ago",
 }
 """Tier -> what it runs."""
 
-STALE_AFTER: Final = {"score": 1, "smoke": 1, "train": 30}
+STALE_AFTER: Final = {"score": 1, "smoke": 1, "loss": 1, "train": 30}
 """Tier -> nights without a new point after which a row of it is stale, in a night that runs the tier."""
+
+_OWN_ROWS: Final = (SMOKE, LOSS)
+"""Tiers with rows of their own, whatever the profile of the night is."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Selection:
 
     Attributes:
         claims: the claims.
-        profile: of the tiers `score` and `train`; `smoke` has its own.
+        profile: of the tiers `score` and `train`; the others have their own.
         seeds: runs an arm of the tier `train`.
         overrides: as the user wrote them.
     """
@@ -68,7 +72,7 @@ def tier_of(row: Row) -> str:
     """The tier that measures a row."""
     if row.arm == "released":
         return "score"
-    return "smoke" if row.profile == SMOKE else "train"
+    return row.profile if row.profile in _OWN_ROWS else "train"
 
 
 def nights_until_stale(row: Row, tiers: Iterable[str], profile: str) -> int | None:
@@ -80,7 +84,7 @@ def nights_until_stale(row: Row, tiers: Iterable[str], profile: str) -> int | No
         profile: that of tonight.
     """
     tier = tier_of(row)
-    waits = tier in tiers and row.profile == (SMOKE if tier == "smoke" else profile)
+    waits = tier in tiers and row.profile in (*_OWN_ROWS, profile)
     # Weights of ours may be deleted; a score of theirs is missed only while they are there.
     if not waits or (tier == "score" and not is_teacher(row.subject)):
         return None

@@ -1,15 +1,16 @@
 """The history of every row, night by night: ``history.jsonl``, one line a run and metric.
 
 What a crash kept from being written is appended by the next night, from the records
-(`suite.evidence.points`), and a point whose record has been moved elsewhere stays. The file is only ever
-appended to; a last line that was torn off, as by a power cut, is cut away before the next one is written, and
-comes again from its record.
+(`suite.evidence.points`), and a point whose record has been moved elsewhere stays. Only the tier `loss`
+leaves no record: each of its points is appended as soon as it is known. The file is only ever appended to; a
+last line that was torn off, as by a power cut, is cut away before the next one is written, and comes again
+from its record.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -74,11 +75,25 @@ class Appended(NamedTuple):
 
 
 def append_missing(path: Path, records: Iterable[Record]) -> Appended:
-    """Appends the points that a history lacks, all in one write that is on the disk when this returns.
+    """Appends the points of finished records that a history lacks; see `append`.
+
+    Args:
+        path: the history.
+        records: the store.
+
+    Raises:
+        SuiteError: as `append`.
+        OSError: as `append`.
+    """
+    return append(path, lambda known: points_of(records, known))
+
+
+def append(path: Path, fresh_of: Callable[[Sequence[Point]], list[Point]]) -> Appended:
+    """Appends points to a history, all in one write that is on the disk when this returns.
 
     Args:
         path: the history; made where it is missing.
-        records: the store.
+        fresh_of: from the points that are in it to those that are to be; nobody else appends meanwhile.
 
     Raises:
         SuiteError: the history cannot be read or locked, or a symbolic link stands in its place.
@@ -87,7 +102,7 @@ def append_missing(path: Path, records: Iterable[Record]) -> Appended:
     with locked(path.with_name(f".{path.name}.lock")):
         torn = _repair_last_line(path)
         points = read_history(path)
-        fresh = points_of(records, points)
+        fresh = fresh_of(points)
         if fresh:
             _append(path, b"".join(point.model_dump_json().encode() + b"\n" for point in fresh))
     return Appended(points + fresh, fresh, torn)
@@ -100,7 +115,8 @@ def _append(path: Path, content: bytes) -> None:
             while content:
                 content = content[file.write(content) :]
             os.fsync(file.fileno())
-        except OSError:
+        except BaseException:
+            # Also where the time of the night is up, or somebody presses Ctrl-C.
             os.ftruncate(file.fileno(), whole)
             raise
 

@@ -9,6 +9,7 @@ widen the interval that it fell out of; it stays a drop until a point is inside 
 `regression`           two points in a row, or more, outside of the interval
 `suspicious`           the last point outside, the one before inside
 `no_regression`        the last point inside
+`differs`              the first steps of a training have left their stored trajectory
 `insufficient_data`    too few points for an interval, or nothing to make one of
 `stale`                no new point though one was due; beside any of the others
 =====================  ==================================================================================
@@ -23,21 +24,25 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from suite.evidence.points import SMOKE, Point, Row, is_teacher
+from suite.evidence.points import LOSS, SMOKE, Point, Row, is_teacher
 from suite.published.changes import Change, last_change
 from suite.published.finding import claims_by_id
 from suite.published.priors import find_prior
 from suite.verdicts import TEACHER_TOLERANCE, prediction_half_width
 
-Label = Literal["regression", "suspicious", "no_regression", "insufficient_data", "stale"]
+Label = Literal["regression", "suspicious", "no_regression", "differs", "insufficient_data", "stale"]
 
 REGRESSION: Final = "regression"
 SUSPICIOUS: Final = "suspicious"
 NO_REGRESSION: Final = "no_regression"
+DIFFERS: Final = "differs"
 INSUFFICIENT_DATA: Final = "insufficient_data"
 STALE: Final = "stale"
 
-ALERTS: Final = frozenset({REGRESSION, STALE})
+OPEN: Final = frozenset({REGRESSION, SUSPICIOUS, DIFFERS})
+"""The labels of a last point that is not where it was expected."""
+
+ALERTS: Final = frozenset({REGRESSION, DIFFERS, STALE})
 """The labels that somebody is told of; one point outside is no news, a hundred rows have one every night."""
 
 WINDOW: Final = 30
@@ -125,6 +130,11 @@ def never(values: Sequence[float]) -> Interval | None:
     return None
 
 
+def nowhere(values: Sequence[float]) -> Interval | None:
+    """Of the step at which losses leave their trajectory, which is 0 where they do not."""
+    return Interval(0.0, 0.0)
+
+
 def expectation_of(row: Row, metric: str, last: Point) -> Expectation:
     """What the points of a row are expected to scatter like, by what is published of it.
 
@@ -135,6 +145,8 @@ def expectation_of(row: Row, metric: str, last: Point) -> Expectation:
     """
     if row.arm == "released":
         return by_tolerance(last.claimed if is_teacher(row.subject) else None)
+    if row.profile == LOSS:
+        return nowhere
     if row.profile == SMOKE:
         return never
     claim = claims_by_id().get(row.subject)
@@ -214,7 +226,7 @@ class Status:
         """The label, with `stale` where it applies; that replaces a label which says nothing is wrong."""
         if not self.stale:
             return (self.label,)
-        return (self.label, STALE) if self.label in (REGRESSION, SUSPICIOUS) else (STALE,)
+        return (self.label, STALE) if self.label in OPEN else (STALE,)
 
     @property
     def alerts(self) -> tuple[Label, ...]:
@@ -246,7 +258,7 @@ def judge(
         `expected` without any point comes last, as one stale line.
     """
     series: dict[Row, dict[str, list[Point]]] = {}
-    for point in sorted(points, key=lambda point: (point.finished_at, point.run_id)):
+    for point in sorted(points, key=lambda point: (point.finished_at, point.n)):
         if point.night <= tonight:
             series.setdefault(point.row, {}).setdefault(point.metric, []).append(point)
     # Rows that were due tonight are so whatever they are otherwise.
@@ -284,7 +296,8 @@ class _Standing:
         return Status(
             row=self.row,
             metric=name,
-            label=reading.label,
+            # Steps are no draws: the first night is as good as the second.
+            label=DIFFERS if self.row.profile == LOSS and reading.outside else reading.label,
             stale=self.nights is not None and (self.tonight - last.night).days >= self.nights,
             value=float(getattr(last, attribute)),
             n=len(values),
@@ -303,7 +316,7 @@ def _performance(
 ) -> list[Status]:
     """Seconds and memory of a row, on the hardware of its last run; staleness is told by its metrics."""
     runs = {point.run_id: point for measured in metrics.values() for point in measured}
-    ordered = sorted(runs.values(), key=lambda point: (point.finished_at, point.run_id))
+    ordered = sorted(runs.values(), key=lambda point: (point.finished_at, point.n))
     found = []
     for name in PERFORMANCE:
         same = [

@@ -21,6 +21,9 @@ from suite.strict import Line, Name, RunId, Strict
 SMOKE: Final = "smoke"
 """The profile whose numbers come from two iterations: it shows that a row runs, and nothing else."""
 
+LOSS: Final = "loss"
+"""What stands for a profile where the first steps of a training were held against a stored trajectory."""
+
 _NOON: Final = datetime.timedelta(hours=12)
 
 
@@ -31,7 +34,7 @@ class Row(NamedTuple):
         subject: id of a claim, or of a released teacher in ``weights.yaml``.
         arm: the arm that was measured; `released` where a checkpoint was only scored.
         variant: the overrides that make another run of it than the claim's own.
-        profile: `smoke`, `mini` or `paper`.
+        profile: `smoke`, `mini` or `paper`, or `LOSS`.
         checkpoint: SHA-256 of what was scored, or its first digits.
     """
 

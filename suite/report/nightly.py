@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from suite.evidence.labels import NO_REGRESSION, PERFORMANCE, STALE, Status
+from suite.evidence.labels import NO_REGRESSION, OPEN, PERFORMANCE, STALE, Status
 from suite.report.cells import NOTHING, many
 from suite.report.layout import Grid, Line, Page, Section, plain
 from suite.report.markdown import to_markdown
@@ -22,8 +22,9 @@ HEADINGS: Final = ("row", "metric", "label", "last", "expected", "points", "sinc
 
 _HOW_TO_READ: Final = (
     "A `regression` has been outside of the interval that its own history predicts for two points or more, "
-    "a `suspicious` row for one. A `stale` row was due and has no new point. With `insufficient_data` there "
-    "are too few points for an interval, or the number says nothing."
+    "a `suspicious` row for one. Where a row `differs`, its losses have left their stored trajectory at that "
+    "step. A `stale` row was due and has no new point. With `insufficient_data` there are too few points for "
+    "an interval, nothing is stored to compare with, or the number says nothing."
 )
 _TAG: Final = "tag:distillation-reproducibility,2026"
 _ATOM: Final = "http://www.w3.org/2005/Atom"
@@ -110,7 +111,7 @@ class Night:
 
 
 def _is_open(status: Status) -> bool:
-    return status.stale or status.label in ("regression", "suspicious")
+    return status.stale or status.label in OPEN
 
 
 def _grid(statuses: Iterable[Status]) -> Grid:

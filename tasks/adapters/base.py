@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import importlib
 import itertools
@@ -30,8 +31,10 @@ from tasks.distillation.taps import Depth
 from tasks.networks.synchronised import synchronise_on_cpu
 from tasks.training.effective_protocol import is_synchronised, read_protocol
 from tasks.training.hooks import (
+    EnoughStepsError,
     EpochSeedHook,
     FiniteLossHook,
+    FirstStepsHook,
     NonFiniteWeightsError,
     ProgressHook,
     ResumePointHook,
@@ -301,6 +304,15 @@ class MMAdapter(Adapter):
         if steps := self.runner.max_iters - behind:
             timings["seconds_per_step"] = seconds / steps
         return timings
+
+    def first_losses(self, steps: int) -> list[dict[str, float]]:
+        """Trains the first steps alone, and leaves no resume point; see `Adapter.first_losses`."""
+        first = FirstStepsHook(steps)
+        self.runner.points = None
+        self.runner.register_hook(first)
+        with contextlib.suppress(EnoughStepsError):
+            self.runner.train()
+        return first.losses
 
     def _train(self) -> None:
         while True:

@@ -170,6 +170,39 @@ class FiniteLossHook(Hook):
                 )
 
 
+class EnoughStepsError(Exception):
+    """The steps that were asked for are made; ends a training that has more."""
+
+
+class FirstStepsHook(Hook):
+    """Keeps the losses of the first steps, and ends the training after them.
+
+    Attributes:
+        losses: of each step, by name.
+    """
+
+    priority = "VERY_HIGH"
+
+    def __init__(self, steps: int) -> None:
+        """Keeps how many steps are asked for."""
+        self.steps = steps
+        self.losses: list[dict[str, float]] = []
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
+    ) -> None:
+        """Takes down the losses of the step.
+
+        Raises:
+            EnoughStepsError: it was the last that was asked for.
+        """
+        self.losses.append(
+            {name: _number(value) for name, value in (outputs or {}).items() if "loss" in name}
+        )
+        if len(self.losses) == self.steps:
+            raise EnoughStepsError
+
+
 class ProgressHook(Hook):
     """Tells how far a run is, at most a few times a second.
 

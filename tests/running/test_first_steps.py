@@ -1,0 +1,54 @@
+"""First steps in processes of their own: what breaks is told, and a process that was killed too."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from suite.errors import SuiteError
+from suite.planning.plan import make_plan
+from suite.published.finding import select
+from suite.running import first_steps
+from suite.running.first_steps import FirstSteps, train_first_steps
+
+
+@pytest.fixture
+def request_of(tmp_path):
+    """The first steps of a run without a teacher."""
+    claims = [claim for _, claim in select(claims=["nkd-resnet18-tf-nkd"])]
+    runs = make_plan(claims, "mini", 1).runs.values()
+    run = next(run for run in runs if run.arm == "distilled")
+    return FirstSteps(run, None, 3, tmp_path / "data", "cpu")
+
+
+def killed(request):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def printing(request):
+    print("said by", request.run.run_id, flush=True)
+    return [{"loss": 1.0}]
+
+
+def test_a_killed_process_is_one_error(request_of, tmp_path, monkeypatch):
+    monkeypatch.setattr(first_steps, "_outcome", killed)
+    with pytest.raises(SuiteError, match=r"was killed \(out of memory\?\); see .*log, and take fewer"):
+        list(train_first_steps([request_of], 1, tmp_path / "log"))
+
+
+def test_what_a_process_prints_goes_to_the_log(request_of, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(first_steps, "_outcome", printing)
+    assert list(train_first_steps([request_of], 1, tmp_path / "log")) == [(request_of, [{"loss": 1.0}])]
+    assert f"said by {request_of.run.run_id}" in (tmp_path / "log").read_text()
+    assert capfd.readouterr().out == ""
+
+
+def test_what_breaks_in_a_training_is_its_outcome_in_one_line(request_of, monkeypatch):
+    monkeypatch.setattr(first_steps, "losses_of", broken)
+    assert first_steps._outcome(request_of) == "ValueError: no such loss"
+
+
+def broken(request):
+    raise ValueError("no such\nloss")
