@@ -81,7 +81,7 @@ def train_first_steps(
 ) -> Iterator[tuple[FirstSteps, Losses | str]]:
     """Trains the first steps of several runs, side by side.
 
-    Ended before it is through, it waits for what is being trained and begins nothing more.
+    Ended before it is through, it begins nothing more; what is being trained comes to its end.
 
     Args:
         requests: the runs.

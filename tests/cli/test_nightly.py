@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import re
 import signal
 import time
+from typing import get_args
 
 import pytest
 
@@ -16,7 +18,9 @@ from suite.cli.standing_issue import ABSENT, TITLE, body_of, update
 from suite.cli.tiers import Selection
 from suite.errors import SuiteError
 from suite.evidence.history import FILE, read_history
+from suite.evidence.labels import Label
 from suite.evidence.points import Row, night_of
+from suite.paths import ROOT
 from suite.planning.plan import next_repetition
 from suite.published.finding import select
 from suite.report.nightly import STEM
@@ -276,3 +280,13 @@ def test_a_row_is_awaited_by_the_tiers_of_tonight_alone():
     assert [nights(trained, "score"), nights(teacher, "train")] == [None, None]
     assert nights(trained._replace(profile="smoke"), "smoke") == 1
     assert nights(trained, "train", profile="mini") is None
+
+
+def test_the_guide_has_every_tier_and_label_and_commands_that_are_read():
+    text = (ROOT / "docs" / "nightly.md").read_text()
+    assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == tiers.TIERS.keys() | set(get_args(Label))
+    lines = [line.partition("-m suite ")[2].split() for line in text.splitlines() if "-m suite " in line]
+    calls = [words for words in lines if words[0] in ("nightly", "weights")]
+    assert len(calls) == 5
+    for words in calls:
+        cli.build_parser(words[0]).parse_args(words)
