@@ -84,7 +84,7 @@ def nights_until_stale(row: Row, tiers: Iterable[str], profile: str) -> int | No
         profile: that of tonight.
     """
     tier = tier_of(row)
-    waits = tier in tiers and row.profile in (*_OWN_ROWS, profile)
+    waits = tier in tiers and row.profile == (tier if tier in _OWN_ROWS else profile)
     # Weights of ours may be deleted; a score of theirs is missed only while they are there.
     if not waits or (tier == "score" and not is_teacher(row.subject)):
         return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -96,7 +97,7 @@ def train_first_steps(
     """
     # CUDA cannot be used after a fork, and what has many threads is not forked well.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, initializer=_print_to, initargs=(log,)) as pool:
+    with ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(log,)) as pool:
         asked = {pool.submit(_outcome, request): request for request in requests}
         try:
             for done in as_completed(asked):
@@ -117,8 +118,17 @@ def _outcome(request: FirstSteps) -> Losses | str:
         return describe(error, request.data)
 
 
-def _print_to(log: Path) -> None:
-    """Sends what this process prints, C code included, to a log: standard output is for results."""
+def _begin(log: Path) -> None:
+    """Sends what this process prints, C code included, to a log, and ends it when its parent is gone."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     file = append_to(log)
     for number in (1, 2):
         os.dup2(file.fileno(), number)
+
+
+def _end_with_parent() -> None:
+    # Killed, it closes no queue that its children wait for.
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

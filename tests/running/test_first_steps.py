@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from suite.errors import SuiteError
+from suite.paths import ROOT
 from suite.planning.plan import make_plan
 from suite.published.finding import select
 from suite.running import first_steps
@@ -43,6 +49,46 @@ def test_what_a_process_prints_goes_to_the_log(request_of, tmp_path, monkeypatch
     assert list(train_first_steps([request_of], 1, tmp_path / "log")) == [(request_of, [{"loss": 1.0}])]
     assert f"said by {request_of.run.run_id}" in (tmp_path / "log").read_text()
     assert capfd.readouterr().out == ""
+
+
+def sleeping(request):
+    print("asleep", os.getpid(), flush=True)
+    time.sleep(600)
+
+
+def run_a_sleeping_one(log):
+    first_steps._outcome = sleeping
+    nothing: Any = None
+    list(train_first_steps([nothing], 1, Path(log)))
+
+
+def test_a_process_ends_with_a_parent_that_was_killed(tmp_path):
+    log = tmp_path / "log"
+    call = f"from tests.running.test_first_steps import run_a_sleeping_one as run; run({str(log)!r})"
+    parent = subprocess.Popen([sys.executable, "-c", call], cwd=ROOT, env={**os.environ, "PYTHONPATH": "."})
+    try:
+        assert eventually(lambda: log.exists() and "asleep" in log.read_text())
+    finally:
+        parent.kill()
+        parent.wait()
+    child = int(log.read_text().split()[1])
+    assert eventually(lambda: not is_running(child))
+
+
+def eventually(holds):
+    """Whether something holds before long."""
+    until = time.monotonic() + 120
+    while not holds() and time.monotonic() < until:
+        time.sleep(0.1)
+    return holds()
+
+
+def is_running(process):
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
 
 
 def test_what_breaks_in_a_training_is_its_outcome_in_one_line(request_of, monkeypatch):
