@@ -16,8 +16,12 @@ from typing import Final
 from suite.errors import SuiteError, printable
 from suite.store.files import write
 
-TOLERANCE: Final[Mapping[int, float]] = {1: 1e-5, 2: 1e-4, 5: 1e-3, 10: 1e-3, 20: 1e-2, 50: 5e-2}
-"""Step -> how far a loss may be from the stored one, as a share of the larger of the two."""
+TOLERANCE: Final[Mapping[int, float]] = {1: 1e-5, 2: 1e-5, 5: 1e-4, 10: 1e-3, 20: 0.05, 50: 0.5}
+"""Step -> how far a loss may be from the stored one, as a share of the larger of the two.
+
+Another processor adds up in another order, and a training magnifies that: ``docs/nightly.md`` has what was
+measured. A tolerance is ten times that or more, and six times at step 50.
+"""
 
 STEPS: Final = tuple(TOLERANCE)
 """The steps that are stored, from 1: close together where a wrong loss shows, and then ever rarer."""

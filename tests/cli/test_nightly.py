@@ -20,6 +20,7 @@ from suite.errors import SuiteError
 from suite.evidence.history import FILE, read_history
 from suite.evidence.labels import Label
 from suite.evidence.points import Row, night_of
+from suite.evidence.trajectories import TOLERANCE
 from suite.paths import ROOT
 from suite.planning.plan import next_repetition
 from suite.published.finding import select
@@ -285,6 +286,8 @@ def test_a_row_is_awaited_by_the_tiers_of_tonight_alone():
 def test_the_guide_has_every_tier_and_label_and_commands_that_are_read():
     text = (ROOT / "docs" / "nightly.md").read_text()
     assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == tiers.TIERS.keys() | set(get_args(Label))
+    (tolerances,) = re.findall(r"^\| tolerance, [^|]*\|(.*)\|$", text, re.MULTILINE)
+    assert [float(cell) for cell in tolerances.split("|")] == list(TOLERANCE.values())
     lines = [line.partition("-m suite ")[2].split() for line in text.splitlines() if "-m suite " in line]
     calls = [words for words in lines if words[0] in ("nightly", "weights")]
     assert len(calls) == 5
