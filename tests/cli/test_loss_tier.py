@@ -11,7 +11,7 @@ from suite.evidence.trajectories import file_of, read_trajectories, write_trajec
 from suite.report.nightly import STEM
 from tests.cli.conftest import CLAIM
 from tests.conftest import SMALL
-from tests.evidence.test_trajectories import losses
+from tests.evidence.conftest import losses
 
 OTHER = "nkd-resnet18-tf-nkd"
 NIGHT = ("nightly", "--tier", "loss", "--claim", CLAIM, OTHER, "--device", "cpu")

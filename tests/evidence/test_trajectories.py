@@ -16,17 +16,7 @@ from suite.evidence.trajectories import (
 )
 from suite.paths import ROOT
 from suite.published.finding import claims_by_id
-
-
-def losses(steps: int = STEPS[-1], **scaled: float) -> list[dict[str, float]]:
-    """Two losses that fall, the second `scaled` from a step on, as in `s10=1.5`."""
-    found = []
-    for step in range(1, steps + 1):
-        factor = 1.0
-        for name, value in scaled.items():
-            factor *= value if step >= int(name[1:]) else 1.0
-        found.append({"loss_cls": 4.0 / step, "loss_nkd": factor * 2.0 / step})
-    return found
+from tests.evidence.conftest import losses
 
 
 def test_a_table_is_read_as_it_was_written_and_short_trainings_have_fewer_steps(tmp_path):
