@@ -271,7 +271,7 @@ def test_list_needs_neither_pandas_nor_hydra(folders):
     assert not {"pandas", "hydra"} & imported_by("list")
 
 
-ASK_FOR_THEIR_OWN = {"show", "weights", "evaluate", "archive", "work"}
+ASK_FOR_THEIR_OWN = {"show", "weights", "evaluate", "archive", "compare", "nightly", "work"}
 """Verbs with arguments that have to be there: that one is missing is said first."""
 
 
