@@ -23,8 +23,8 @@ from suite.evidence.trajectories import (
 from suite.paths import results_dir, work_dir
 from suite.planning.overrides import parse_overrides
 from suite.planning.plan import Run, make_plan, next_repetition
-from suite.running.engine import default_jobs
 from suite.running.first_steps import FirstSteps, train_first_steps
+from suite.running.launchers.local import runs_on_cores
 
 METRIC: Final = "differs_at_step"
 """The metric of its points: the first step at which a loss left the tolerance; 0 where none did."""
@@ -108,7 +108,7 @@ def compare(chosen: Selection, device: str, jobs: int | None) -> Iterator[Compar
             asked.append(request)
         else:
             yield Compared(request.run, rows_of(request.run))
-    for request, losses in train_first_steps(asked, jobs or default_jobs(device), _log()):
+    for request, losses in train_first_steps(asked, jobs or _side_by_side(device), _log()):
         rows = [row for row in rows_of(request.run) if _name(row) in expected]
         if isinstance(losses, str):
             yield Compared(request.run, rows, error=losses)
@@ -130,7 +130,7 @@ def write(chosen: Selection, device: str, jobs: int | None) -> tuple[list[str], 
     """
     found: dict[str, Trajectory] = {}
     failed: dict[str, str] = {}
-    for request, losses in train_first_steps(requests(chosen, device), jobs or default_jobs(device), _log()):
+    for request, losses in train_first_steps(requests(chosen, device), jobs or _side_by_side(device), _log()):
         if isinstance(losses, str):
             failed[request.run.label] = losses
         else:
@@ -138,6 +138,11 @@ def write(chosen: Selection, device: str, jobs: int | None) -> tuple[list[str], 
             # One after the other: what is through is kept when the time is up.
             write_trajectories(file_of(results_dir(), device), {**stored(device), **found})
     return sorted(found), failed
+
+
+def _side_by_side(device: str) -> int:
+    """How many processes at a time: one a core, or one, since all would take the same GPU."""
+    return 1 if device == "cuda" else runs_on_cores()
 
 
 def _log() -> Path:

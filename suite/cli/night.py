@@ -25,7 +25,8 @@ from suite.paths import records_dir, results_dir, work_dir
 from suite.published.changes import read_changes
 from suite.report.cells import many
 from suite.report.nightly import Night
-from suite.running.engine import Engine, check_device
+from suite.running.engine import Engine
+from suite.running.launchers.local import LocalLauncher, settled_device
 from suite.running.progress import Progress
 from suite.store.records import Record, read_all
 from suite.store.run_folders import RunFolder, lead_to
@@ -113,7 +114,7 @@ def carry_out(request: Request) -> Course:
 def _measure(request: Request, course: Course) -> None:
     """Executes the tiers, and appends to the history after each step of them."""
     try:
-        device = check_device(request.device)
+        device = settled_device(request.device)
         if lacks_training():
             raise SuiteError("nothing is measured without PyTorch and the mm packages: see 'doctor'")
         check_python_files()
@@ -194,7 +195,7 @@ def _execute(step: Step, request: Request, device: str, course: Course) -> None:
         return
     for run_id, weights in step.links.items():
         lead_to(RunFolder(work_dir(), run_id), weights)
-    engine = Engine(step.plan, request.command, device, request.jobs, Progress(), lambda: None)
+    engine = Engine(step.plan, request.command, LocalLauncher(device, request.jobs), Progress(), lambda: None)
     try:
         with alarm(course.until - time.monotonic()):
             engine.execute()

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from suite.errors import SuiteError, printable
 from suite.evidence.points import Point, points_of
-from suite.store.files import locked
+from suite.store.ownership import owned
 from suite.store.plain_files import append_to, refuse_link
 from suite.store.records import Record
 from suite.strict import first_fault
@@ -96,10 +96,10 @@ def append(path: Path, fresh_of: Callable[[Sequence[Point]], list[Point]]) -> Ap
         fresh_of: from the points that are in it to those that are to be; nobody else appends meanwhile.
 
     Raises:
-        SuiteError: the history cannot be read or locked, or a symbolic link stands in its place.
+        SuiteError: the history cannot be read or is not to be had, or a symbolic link stands in its place.
         OSError: the file system refuses, for example because it is full; what stood there is whole.
     """
-    with locked(path.with_name(f".{path.name}.lock")):
+    with owned(path.with_name(f".{path.name}.owner")):
         torn = _repair_last_line(path)
         points = read_history(path)
         fresh = fresh_of(points)

@@ -110,12 +110,9 @@ class LocalLauncher(Launcher):
 
     def prepare(self, adapters: Collection[str]) -> None:
         """Settles device and slots, and says what the server process imports; see `Launcher.prepare`."""
-        gpus = 0 if self.device == "cpu" else count_gpus()
-        if self.device == "cuda" and not gpus:
-            raise SuiteError(NO_GPU)
-        self.device = "cuda" if gpus else "cpu"
-        if gpus:
-            slots = gpu_slots(gpus, os.environ.get(_VISIBLE))[: self.jobs]
+        self.device = settled_device(self.device)
+        if self.device == "cuda":
+            slots = gpu_slots(count_gpus(), os.environ.get(_VISIBLE))[: self.jobs]
         else:
             slots = cpu_slots(self.jobs or runs_on_cores())
             modules = sorted({adapter.partition(":")[0] for adapter in adapters})
@@ -298,6 +295,16 @@ def check_device(device: str) -> None:
         raise SuiteError(f"unknown device {device!r}: {did_you_mean(device, DEVICES)}")
     if device == "cuda" and not count_gpus():
         raise SuiteError(NO_GPU)
+
+
+def settled_device(device: str) -> str:
+    """`cpu` or `cuda`: for `auto`, a GPU where there is one.
+
+    Raises:
+        SuiteError: as `check_device`.
+    """
+    check_device(device)
+    return "cuda" if device != "cpu" and count_gpus() else "cpu"
 
 
 @functools.cache

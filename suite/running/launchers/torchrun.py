@@ -19,7 +19,7 @@ from suite.planning.plan import Run
 from suite.running.events import Died, Ended, RunEvent, Training, Waiting
 from suite.running.heartbeats import Beat, last_beat
 from suite.running.launchers import Handle, Launcher, LaunchError
-from suite.running.launchers.local import NO_GPU, cause_of_death, count_gpus
+from suite.running.launchers.local import cause_of_death, count_gpus, settled_device
 from suite.running.order import Order
 from suite.store.plain_files import append_to
 from suite.store.records import read_for_run, standing_by_run
@@ -80,15 +80,12 @@ class TorchrunLauncher(Launcher):
 
     def prepare(self, adapters: Collection[str]) -> None:
         """Settles the device, and makes sure that there are enough; see `Launcher.prepare`."""
-        gpus = 0 if self.device == "cpu" else count_gpus()
-        if self.device == "cuda" and not gpus:
-            raise SuiteError(NO_GPU)
-        if 0 < gpus < self.devices:
+        self.device = settled_device(self.device)
+        if self.device == "cuda" and (gpus := count_gpus()) < self.devices:
             raise SuiteError(
                 f"--launcher torchrun: a run trains on {self.devices} devices, and PyTorch sees {gpus} here; "
                 f"resources.devices={gpus} trains on those and accumulates gradients"
             )
-        self.device = "cuda" if gpus else "cpu"
 
     def start(self, order: Order) -> Handle:
         """Starts the command that executes a run; see `Launcher.start`."""
