@@ -79,7 +79,11 @@ def run(args: argparse.Namespace) -> int:
     from suite.running.worker import RunRequest
 
     request = RunRequest.of(order, records_dir(), work_dir(), stops=stops, rank=rank)
-    return _follow(request) if rank.follows else _execute(request)
+    try:
+        return _follow(request) if rank.follows else _execute(request)
+    finally:
+        # What comes now comes too late, and would end the interpreter as it ends.
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
 
 
 def _execute(request: RunRequest) -> int:

@@ -50,7 +50,7 @@ def execute_together(order: Order, processes: int, stops: Callable[[], bool]) ->
     from torch.distributed.launcher.api import elastic_launch
     from torch.distributed.run import config_from_args, parse_args
 
-    _hand_on(signal.SIGUSR2)
+    _hand_on(signal.SIGUSR2, stops)
     if stops():
         return os.EX_TEMPFAIL
     tried_before = len(read_for_run(records_dir(), order.run_id))
@@ -76,7 +76,7 @@ def execute_together(order: Order, processes: int, stops: Callable[[], bool]) ->
     return 0
 
 
-def _hand_on(number: signal.Signals) -> None:
+def _hand_on(number: signal.Signals, has_come: Callable[[], bool]) -> None:
     """Hands a signal on to the processes, which torchrun starts in sessions of their own.
 
     It is held back in this process, and in each that is started until that one is ready for it: the default
@@ -85,7 +85,9 @@ def _hand_on(number: signal.Signals) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {number})
 
     def hand_on() -> None:
-        signal.sigwait({number})
+        # Threads of libraries may not hold it back: then this process has taken it as any other does.
+        while signal.sigtimedwait({number}, 1) is None and not has_come():
+            pass
         while True:
             _tell_children(number)
             time.sleep(1)
