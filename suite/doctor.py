@@ -53,7 +53,7 @@ class Finding:
     """One thing that was looked at.
 
     Attributes:
-        area: `python`, `package`, `operators`, `gpu`, `data`, `disk` or `code`.
+        area: `python`, `package`, `operators`, `gpu`, `data`, `disk`, `cluster` or `code`.
         name: what was looked at.
         state: `ok`; `note`: only other profiles, devices or tools need it; `gap`: the mini profile runs,
             but not as it should; `blocked`: the mini profile cannot run.
@@ -80,6 +80,7 @@ def examine() -> list[Finding]:
         check_embedded_data(),
         *check_datasets(),
         check_disk(),
+        check_slurm(),
         check_code(),
     ]
 
@@ -353,6 +354,20 @@ def check_disk() -> Finding:
     elif free >= MINI_GIB:
         return Finding("disk", "work folder", "ok", found, wanted)
     return Finding("disk", "work folder", "blocked", found, wanted, "name another folder with SUITE_WORK")
+
+
+def check_slurm() -> Finding:
+    """Whether runs can be submitted from here: sbatch of a Slurm cluster, and submitit."""
+    program, submitit = shutil.which("sbatch"), installed_version("submitit")
+    found = f"{program or 'no sbatch'}, {f'submitit {submitit}' if submitit else 'no submitit'}"
+    if program is None:
+        remedy = "only --launcher slurm needs one: work on a machine that submits to a Slurm cluster"
+        return Finding("cluster", "Slurm", "note", found, "", remedy)
+    if submitit is None:
+        pip = f"{sys.executable} -m pip install --constraint {LOCK_FILE} submitit"
+        remedy = f"only --launcher slurm needs it: {pip}"
+        return Finding("cluster", "Slurm", "note", found, "", remedy)
+    return Finding("cluster", "Slurm", "ok", found)
 
 
 def check_code() -> Finding:

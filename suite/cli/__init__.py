@@ -27,6 +27,7 @@ VERBS = {
     "evaluate": "score a checkpoint that was trained elsewhere",
     "weights": "published checkpoints: list them, fetch some",
     "status": "what is recorded, running and left to do",
+    "cancel": "end what a selection has in the queue of a cluster",
     "work": "execute one run that was ordered before: what launchers start elsewhere",
     "report": "tables of claimed against reproduced numbers",
     "compare": "what moved between two commits, two series, or two stores",

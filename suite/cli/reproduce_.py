@@ -11,12 +11,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from suite.cost import PlanCost
+    from suite.planning.clusters import Cluster
     from suite.planning.plan import Plan, Run
     from suite.published.claims import Claim
     from suite.running.launchers import Launcher
     from suite.store.records import Record
 
-LAUNCHERS = ("local", "torchrun")
+LAUNCHERS = ("local", "torchrun", "slurm")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,8 +31,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_budget(parser, "of these only the claims that fit, the most informative first; 'plan' says why")
     parser.add_argument("--device", metavar="D", default="auto", help="auto (default), cpu or cuda")
     parser.add_argument("--launcher", metavar="NAME", default="local", help=", ".join(LAUNCHERS))
-    add_jobs(parser, "runs side by side (default: one a core, or one a GPU, which never takes two)")
-    parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    add_jobs(
+        parser,
+        "runs side by side (default: one a core, or one a GPU, which never takes two; slurm: of an array)",
+    )
+    parser.add_argument(
+        "--detach", action="store_true", help="submit to the cluster and stop; the jobs need nobody who waits"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the plan, and the scripts for the cluster, and stop"
+    )
     parser.add_argument(
         "--again", action="store_true", help="measure the same once more, as the next repetition of each run"
     )
@@ -52,28 +61,22 @@ def run(args: argparse.Namespace) -> int:
             installed, a record is damaged, or there is no room to write; its exit status is 1 where a run was
             lost to that.
     """
-    from suite.catalogue import check_python_files
+    from suite.cli.clusters import print_scripts
     from suite.cli.plan_ import print_plan
-    from suite.cli.selection import command_of, recorded_states
+    from suite.cli.selection import recorded_states
     from suite.cost import cost_of
     from suite.doctor import lacks_training
-    from suite.errors import SuiteError, did_you_mean
+    from suite.errors import SuiteError
     from suite.paths import records_dir
     from suite.planning.plan import make_plan
-    from suite.published.finding import load_papers, select
-    from suite.running.engine import Engine, selected_papers
-    from suite.running.launchers.local import check_device
-    from suite.running.progress import Progress
+    from suite.published.finding import select
+    from suite.running.launchers.slurm import SlurmLauncher
     from suite.store.records import read_all
 
-    if args.launcher not in LAUNCHERS:
-        raise SuiteError(f"unknown launcher {args.launcher!r}: {did_you_mean(args.launcher, LAUNCHERS)}")
-    if args.launcher == "torchrun" and args.jobs not in (None, 1):
-        raise SuiteError("--launcher torchrun executes one run after the other: leave --jobs out")
+    cluster = _checked_cluster(args)
     selects = bool(args.paper or args.table or args.claim)
     if args.all and selects:
         raise SuiteError("--all takes every claim of every paper: leave it out, or the other selection")
-    check_device(args.device)
     claims = [claim for _, claim in select(args.paper, args.table, args.claim)]
     records = read_all(records_dir())
     again = _is_finished(records) if args.again else None
@@ -86,42 +89,100 @@ def run(args: argparse.Namespace) -> int:
         claims = _within_budget(args, claims, cost_of(plan, states, records))
         plan = make_plan(claims, args.profile, args.seeds, args.overrides, again)
         states = recorded_states(plan, records)
-    if not args.dry_run and lacks_training() and any(state != "finished" for state in states.values()):
+    open_runs = [run for run in plan.runs.values() if states[run.run_id] != "finished"]
+    if open_runs and not args.dry_run and lacks_training():
         raise SuiteError(
             "training needs PyTorch and the mm packages, and none is installed: 'python -m suite doctor' "
             "says how to get them"
         )
     _say_what_it_shows(plan)
+    launcher = _launcher(args, cluster, open_runs)
     if args.dry_run:
         print_plan(plan, states)
+        if isinstance(launcher, SlurmLauncher):
+            print_scripts(plan, states, launcher)
         return 0
+    return _execute(args, plan, claims, launcher)
+
+
+def _execute(args: argparse.Namespace, plan: Plan, claims: Sequence[Claim], launcher: Launcher) -> int:
+    """Executes a plan; returns the exit status, see `run`."""
+    from suite.catalogue import check_python_files
+    from suite.cli.selection import command_of
+    from suite.published.finding import load_papers
+    from suite.running.engine import Engine, selected_papers
+    from suite.running.progress import Progress
+
     check_python_files()
     papers = selected_papers((claim.id for claim in claims), load_papers().values())
 
     def rewrite() -> None:
         _rewrite_reports(papers, args.profile)
 
-    launcher = _launcher(args, [run for run in plan.runs.values() if states[run.run_id] != "finished"])
     engine = Engine(plan, command_of(args), launcher, Progress(), rewrite)
     try:
-        outcome = engine.execute()
+        outcome = engine.execute(waits=not args.detach)
     except KeyboardInterrupt:
-        print("suite: interrupted; the same command goes on where this one stopped", file=sys.stderr)
+        print(f"suite: interrupted; {_what_goes_on(launcher)}", file=sys.stderr)
         return 130
+    if args.detach:
+        print(
+            "'python -m suite status' says how the jobs stand, 'python -m suite cancel' ends them, and the "
+            "same command without --detach waits for them and reports."
+        )
+        return 0
     deviates = _print_tables(papers, args.profile)
     if outcome.failed:
         return 1
     return 3 if args.strict and deviates else 0
 
 
-def _launcher(args: argparse.Namespace, open_runs: Sequence[Run]) -> Launcher:
+def _checked_cluster(args: argparse.Namespace) -> Cluster | None:
+    """Checks what is said of launcher and device; takes what is said of a cluster out of the overrides.
+
+    Returns:
+        The cluster, for the launcher that has one.
+
+    Raises:
+        SuiteError: there is no such launcher, cluster or device, or an option is for another launcher.
+    """
+    from suite.errors import SuiteError, did_you_mean
+    from suite.planning.clusters import find_cluster, split_off
+    from suite.running.launchers.local import DEVICES, check_device
+
+    if args.launcher not in LAUNCHERS:
+        raise SuiteError(f"unknown launcher {args.launcher!r}: {did_you_mean(args.launcher, LAUNCHERS)}")
+    if args.launcher == "torchrun" and args.jobs not in (None, 1):
+        raise SuiteError("--launcher torchrun executes one run after the other: leave --jobs out")
+    if args.launcher != "slurm":
+        if args.detach:
+            raise SuiteError("--detach is for --launcher slurm: runs on this machine end with their command")
+        check_device(args.device)
+        return None
+    if args.device not in DEVICES:
+        raise SuiteError(f"unknown device {args.device!r}: {did_you_mean(args.device, DEVICES)}")
+    of_cluster, args.overrides = split_off(args.overrides)
+    cluster = find_cluster(of_cluster)
+    return cluster.model_copy(update={"throttle": args.jobs}) if args.jobs else cluster
+
+
+def _launcher(args: argparse.Namespace, cluster: Cluster | None, open_runs: Sequence[Run]) -> Launcher:
     """The launcher that was asked for."""
     from suite.running.launchers.local import LocalLauncher
+    from suite.running.launchers.slurm import SlurmLauncher
     from suite.running.launchers.torchrun import TorchrunLauncher, processes_for
 
+    if cluster is not None:
+        return SlurmLauncher(cluster, args.device, tell=lambda text: print(f"suite: {text}", file=sys.stderr))
     if args.launcher == "torchrun":
         return TorchrunLauncher(args.device, max(map(processes_for, open_runs), default=1))
     return LocalLauncher(args.device, args.jobs)
+
+
+def _what_goes_on(launcher: Launcher) -> str:
+    if launcher.has_queue:
+        return "what was submitted goes on: the same command waits for it, 'python -m suite cancel' ends it"
+    return "the same command goes on where this one stopped"
 
 
 def _is_finished(records: Iterable[Record]) -> Callable[[str], bool]:

@@ -18,11 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the records by paper and profile, the runs in progress, and the latest failures.
+    """Prints the records by paper and profile, jobs, other runs in progress, and the latest failures.
 
     Raises:
         SuiteError: a record cannot be read.
     """
+    from suite.cli.clusters import print_jobs
     from suite.cli.selection import console
     from suite.errors import printable
     from suite.evidence.served import known_trainings
@@ -32,11 +33,13 @@ def run(args: argparse.Namespace) -> int:
     from suite.store.summaries import read_summaries
 
     out = console()
-    standing = list(standing_by_run(read_summaries(records_dir())).values())
+    records = read_summaries(records_dir())
+    standing = list(standing_by_run(records).values())
     table = _recorded(standing)
     out.print(table if table.row_count else "No records yet: start with 'make reproduce PAPER=nkd'.")
+    queued = print_jobs(records)
     folders = sorted((work_dir() / "runs").glob("*"))
-    running = [RunFolder(work_dir(), folder.name) for folder in folders]
+    running = [RunFolder(work_dir(), folder.name) for folder in folders if folder.name not in queued]
     named = ", ".join(described for folder in running if (described := _in_progress(folder)))
     out.print(f"\nIn progress: {named or 'nothing'}.", soft_wrap=True)
     trainings = known_trainings()

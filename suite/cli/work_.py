@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from suite.running.worker import RunRequest
+    from suite.store.run_folders import RunFolder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,8 +27,9 @@ def run(args: argparse.Namespace) -> int:
     """Executes the run in this process, from its newest resume point; a finished one is left alone.
 
     It may be called as often as one likes, on any machine that sees the same folders. Told so by SIGUSR2, it
-    leaves a resume point and stops. A run on several devices is executed by as many processes, which torchrun
-    starts: each calls this verb again.
+    leaves a resume point and stops. As the job of a cluster it is then queued again; where it fails, the runs
+    that wait for it are recorded as blocked. A run on several devices is executed by as many processes, which
+    torchrun starts: each calls this verb again.
 
     Returns:
         0 when the run has finished, now or before; 1 when it failed or is blocked; 75 when it was stopped and
@@ -38,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
             is damaged, there is no room to write, or torchrun has started another number of processes than
             the run has devices.
     """
+    # Before anything that takes time to import: the signal itself would end a process that does not know it.
+    stops = _told_to_stop()
     from suite.catalogue import check_python_files
     from suite.doctor import lacks_training
     from suite.errors import SuiteError
@@ -49,7 +53,6 @@ def run(args: argparse.Namespace) -> int:
     from suite.store.records import check_writable, read_for_run
     from suite.store.run_folders import RunFolder
 
-    stops = _told_to_stop()
     folder = RunFolder(work_dir(), _run_id(args.run_id))
     order, rank = read_order(folder), this_rank()
     processes = processes_for(order.run)
@@ -75,15 +78,20 @@ def run(args: argparse.Namespace) -> int:
         # Packages look for GPUs as they are imported.
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     if processes > rank.size:
-        return execute_together(order, processes, stops)
-    from suite.running.worker import RunRequest
+        status = execute_together(order, processes, stops)
+    else:
+        from suite.running.worker import RunRequest
 
-    request = RunRequest.of(order, records_dir(), work_dir(), stops=stops, rank=rank)
-    try:
-        return _follow(request) if rank.follows else _execute(request)
-    finally:
-        # What comes now comes too late, and would end the interpreter as it ends.
-        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+        request = RunRequest.of(order, records_dir(), work_dir(), stops=stops, rank=rank)
+        try:
+            status = _follow(request) if rank.follows else _execute(request)
+        finally:
+            # What comes now comes too late, and would end the interpreter as it ends.
+            signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    # Of several processes, the one that has started them.
+    if not started_by_torchrun():
+        _tell_the_queue(folder, status)
+    return status
 
 
 def _execute(request: RunRequest) -> int:
@@ -104,6 +112,16 @@ def _execute(request: RunRequest) -> int:
         error = None if ending.status == "finished" else ending.error or "no reason given"
         progress.ended(request.run, ending.status, ending.metrics, error)
     return 0 if error is None else 1
+
+
+def _tell_the_queue(folder: RunFolder, status: int) -> None:
+    """What is to be done at the end of a run that is executed as the job of a cluster."""
+    from suite.running.job import block_students, start_again
+
+    if status == os.EX_TEMPFAIL and (said := start_again(folder)) is not None:
+        print(f"suite: {said}", file=sys.stderr)
+    elif status == 1:
+        block_students(folder)
 
 
 def _follow(request: RunRequest) -> int:

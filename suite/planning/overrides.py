@@ -49,6 +49,7 @@ _GROUPS = {"model@student": "student", "model@teacher": "teacher", "method": "me
 _PROMISED = {
     "profile": "what a profile promises cannot be overridden; choose another one with --profile",
     "task": "a claim's task is fixed; choose other claims",
+    "cluster": "no recipe has a cluster, only 'reproduce --launcher slurm' has; leave it out",
     "means": "the group is called 'resources' now",
 }
 

@@ -51,3 +51,12 @@ def _refused_by_system(error: BaseException) -> OSError | None:
     # Libraries raise errors of their own from it.
     inner = error.__cause__ or error.__context__
     return _refused_by_system(inner) if inner is not None else None
+
+
+def last_line(log: Path) -> str:
+    """The name of a log and the last line in it, or its name alone."""
+    try:
+        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    except OSError:
+        lines = []
+    return f"{log.name}: {lines[-1]}" if lines else log.name

@@ -15,7 +15,7 @@ from suite.running.events import Died, Ended, News, RunEvent, Waiting
 from suite.running.launchers import Handle, Launcher, LaunchError
 from suite.running.order import Order, write_order
 from suite.running.progress import Progress
-from suite.running.recording import record_of
+from suite.running.recording import blocked_by, record_of
 from suite.running.scheduler import Scheduler
 from suite.store.records import (
     Provenance,
@@ -27,9 +27,6 @@ from suite.store.records import (
 )
 from suite.store.run_folders import RunFolder
 from suite.store.summaries import read_summaries
-
-_LISTENING = 0.5
-"""Seconds without news after which the engine looks again."""
 
 
 class StoreError(SuiteError):
@@ -100,14 +97,17 @@ class Engine:
         self._started: list[_Started] = []
         self._started_again: set[str] = set()
 
-    def execute(self) -> Outcome:
+    def execute(self, waits: bool = True) -> Outcome:
         """Executes what is not finished yet.
+
+        Args:
+            waits: whether to wait for the end of runs that go on without this command.
 
         Raises:
             SuiteError: a record cannot be read, the store cannot be written to, or the launcher has not what
                 was asked for.
             StoreError: the store could no longer be written to when a run ended.
-            KeyboardInterrupt: passed on after the runs were ended.
+            KeyboardInterrupt: passed on after the runs were ended, or left to the queue that they are in.
         """
         open_runs = self._to_do()
         if open_runs:
@@ -115,7 +115,9 @@ class Engine:
             self.launcher.prepare({run.recipe.adapter for run in open_runs})
         places = self.launcher.places
         self.progress.begin(len(self.plan.runs), len(self.outcome.skipped), places)
-        self._scheduler = Scheduler({run.run_id: run.teacher for run in open_runs}, places)
+        self._scheduler = Scheduler(
+            {run.run_id: run.teacher for run in open_runs}, places, self.launcher.has_queue
+        )
         if not open_runs:
             return self.outcome
         try:
@@ -123,11 +125,15 @@ class Engine:
                 while not self._scheduler.done:
                     while (run_id := self._scheduler.next()) is not None:
                         self._launch(self.plan.runs[run_id])
+                    self.launcher.flush()
+                    if not waits and self.launcher.has_queue:
+                        break
                     if self._started:
                         self._listen()
         finally:
-            for started in self._started:
-                self.launcher.cancel(started.handle)
+            if not self.launcher.has_queue:
+                for started in self._started:
+                    self.launcher.cancel(started.handle)
             self.launcher.close()
         return self.outcome
 
@@ -147,7 +153,10 @@ class Engine:
         return RunFolder(work_dir(), run_id)
 
     def _launch(self, run: Run) -> None:
-        """Orders and starts a run, or records that it could not be started."""
+        """Orders and starts a run, or takes over one that was; records that it could not be started."""
+        if (adopted := self.launcher.adopt(run.run_id)) is not None:
+            self._took(run, adopted)
+            return
         folder = self._folder(run.run_id)
         order = Order.of(run, self.launcher.device, self.launcher.beside, self._provenance)
         try:
@@ -158,12 +167,15 @@ class Engine:
         except OSError as problem:
             self._note(run, "failed", describe(problem, folder.path))
         else:
-            self._started.append(_Started(run, handle))
-            self.progress.started(run)
+            self._took(run, handle)
+
+    def _took(self, run: Run, handle: Handle) -> None:
+        self._started.append(_Started(run, handle))
+        self.progress.started(run)
 
     def _listen(self) -> None:
         """Waits for news of the runs and takes it in."""
-        self.launcher.wait(_LISTENING)
+        self.launcher.wait(self.launcher.listening)
         for started in list(self._started):
             for event in self.launcher.poll(started.handle):
                 self._take_in(started, event)
@@ -224,7 +236,7 @@ class Engine:
             return
         self.outcome.failed[run.run_id] = error
         for student, teacher in self._scheduler.failed(run.run_id).items():
-            reason = f"its teacher, run {teacher}, did not finish"
+            reason = blocked_by(teacher)
             self.outcome.failed[student] = reason
             self._record(self.plan.runs[student], "blocked", reason)
 

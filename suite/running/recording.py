@@ -36,3 +36,8 @@ def record_of(run: Run, status: Status, provenance: Provenance, **measured: Any)
         finished_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         **measured,
     )
+
+
+def blocked_by(teacher: str) -> str:
+    """Why a run whose teacher failed is blocked."""
+    return f"its teacher, run {teacher}, did not finish"

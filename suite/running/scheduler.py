@@ -14,13 +14,14 @@ class Scheduler:
     A run whose teacher is open too waits for it; a teacher that is not among the open runs is there already.
     """
 
-    def __init__(self, teachers: Mapping[str, str | None], places: int | None) -> None:
+    def __init__(self, teachers: Mapping[str, str | None], places: int | None, queued: bool = False) -> None:
         """Takes the open runs; none has started.
 
         Args:
             teachers: open run -> the run that teaches it, if any; in the order in which they start. A teacher
                 stands before its students.
             places: how many go at one time; None: as many as may.
+            queued: whether whoever starts a run lets it wait for its teacher, so that it may start before.
 
         Raises:
             ValueError: there is not a single place, or a teacher stands behind a student of its own.
@@ -33,6 +34,7 @@ class Scheduler:
             if teacher is not None and order.get(teacher, -1) >= order[run_id]:
                 raise ValueError(f"{teacher} teaches {run_id} and stands behind it")
         self._places = places
+        self._queued = queued
         self._waiting = list(self._teachers)
         self._running: set[str] = set()
 
@@ -52,7 +54,7 @@ class Scheduler:
         """The run that starts now, taken out of those that wait; None where none may, or no place is free."""
         if self._places is not None and len(self._running) >= self._places:
             return None
-        waits_for = self.waits_for
+        waits_for = {} if self._queued else self.waits_for
         run_id = next((run_id for run_id in self._waiting if run_id not in waits_for), None)
         if run_id is not None:
             self._waiting.remove(run_id)
@@ -67,7 +69,8 @@ class Scheduler:
         """Takes in that a run failed, or is blocked.
 
         Returns:
-            Run that can never start -> its teacher that did not finish; students of students among them.
+            Run that can never start -> its teacher that did not finish; students of students among them. A
+            student that was started before its teacher had finished ends by itself.
         """
         self._running.remove(run_id)
         lost, blocked = {run_id}, {}

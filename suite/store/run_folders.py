@@ -59,6 +59,11 @@ class RunFolder:
         return self.path / "order.json"
 
     @property
+    def submission(self) -> Path:
+        """Which job of a cluster was to execute the run last (`suite.running.submissions`)."""
+        return self.path / "submission.json"
+
+    @property
     def log(self) -> Path:
         """All that the run printed."""
         return self.path / "log.txt"

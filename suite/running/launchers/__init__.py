@@ -21,17 +21,23 @@ class Handle:
 class Launcher(ABC):
     """Starts runs, tells how far they are, and ends them.
 
-    Called in this order: `prepare` once; `start`, `wait`, `poll`, `cancel` as often as need be; `close`.
+    Called in this order: `prepare` once; `adopt` or `start` for each run that may start, then `flush`,
+    `wait`, `poll` and `cancel` as often as need be; `close`.
 
     Attributes:
         device: `auto`, `cpu` or `cuda`, for the orders; settled by `prepare` where that can be known.
         places: how many runs go side by side; None: as many as may.
         beside: how many runs share the cores of one machine.
+        has_queue: whether runs wait for their teachers in a queue of its own, and go on there without the
+            command that started them.
+        listening: seconds without news after which the engine looks again.
     """
 
     device: str = "auto"
     places: int | None = None
     beside: int = 1
+    has_queue: bool = False
+    listening: float = 0.5
 
     @abstractmethod
     def prepare(self, adapters: Collection[str]) -> None:
@@ -44,13 +50,25 @@ class Launcher(ABC):
             SuiteError: what was asked for is not there, such as a GPU.
         """
 
+    def adopt(self, run_id: str) -> Handle | None:
+        """Takes over a run that an earlier command has started here; None where there is none of that id."""
+        return None
+
     @abstractmethod
     def start(self, order: Order) -> Handle:
-        """Starts a run, whose order lies in its folder already.
+        """Starts a run, whose order lies in its folder already, or takes it for `flush`.
 
         Raises:
             LaunchError: it could not be started.
         """
+
+    def flush(self) -> None:
+        """Starts what `start` has taken, where runs are started together.
+
+        Raises:
+            SuiteError: they cannot be, for a reason that is none of theirs.
+        """
+        return
 
     @abstractmethod
     def wait(self, seconds: float) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 from suite.environment import host_facts
 from suite.errors import SuiteError, did_you_mean, one_line
 from suite.paths import records_dir, work_dir
+from suite.running.complaints import last_line
 from suite.running.events import Died, Ended, RunEvent
 from suite.running.launchers import Handle, Launcher, LaunchError
 from suite.running.order import Order
@@ -253,7 +254,7 @@ def cause_of_death(exit_code: int | None, log: Path) -> str:
     """One line on a worker that ended without a word."""
     if exit_code is not None and exit_code < 0:
         return f"killed by {name_of_signal(-exit_code)}; the same command resumes it"
-    return f"its process ended with status {exit_code} and no record; see {_last_line(log)}"
+    return f"its process ended with status {exit_code} and no record; see {last_line(log)}"
 
 
 def name_of_signal(number: int) -> str:
@@ -261,14 +262,6 @@ def name_of_signal(number: int) -> str:
     known = {known.value: known.name for known in signal.Signals}
     name = known.get(number, f"signal {number}")
     return f"{name} (out of memory?)" if name == "SIGKILL" else name
-
-
-def _last_line(log: Path) -> str:
-    try:
-        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    except OSError:
-        lines = []
-    return f"{log.name}: {lines[-1]}" if lines else log.name
 
 
 def runs_on_cores() -> int:

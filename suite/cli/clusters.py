@@ -1,0 +1,131 @@
+"""What `reproduce`, `status` and `cancel` say of jobs on a cluster."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from suite.planning.plan import Plan
+    from suite.running.launchers.slurm import SlurmLauncher
+    from suite.running.slurm_queue import JobState
+    from suite.running.submissions import Submission
+    from suite.store.summaries import Evidence
+
+
+def print_scripts(plan: Plan, states: Mapping[str, str], launcher: SlurmLauncher) -> None:
+    """Prints the scripts that would be submitted, and which run waits for which; submits nothing.
+
+    Args:
+        plan: the plan.
+        states: run id -> what is recorded of it.
+        launcher: of the cluster. Where no Slurm can be asked, one is taken that has what the runs need.
+
+    Raises:
+        SuiteError: a run takes more than a node has, or submitit is not installed.
+    """
+    from suite.running.order import Order
+    from suite.store.records import Provenance
+
+    launcher.settle(guess=True)
+    open_runs = [run for run in plan.runs.values() if states[run.run_id] != "finished"]
+    scripts = launcher.scripts([Order.of(run, launcher.device, 1, Provenance()) for run in open_runs])
+    place = {
+        order.run_id: f"script {number}" + (f", task {index}" if script.batch.is_array else "")
+        for number, script in enumerate(scripts, 1)
+        for index, order in enumerate(script.batch.orders)
+    }
+    for number, script in enumerate(scripts, 1):
+        batch = script.batch
+        what = f"an array of {len(batch.orders)} runs" if batch.is_array else batch.orders[0].run.label
+        after = f", submitted with --dependency=afterok: {place[batch.teacher]}" if batch.teacher else ""
+        print(f"\nScript {number} of {len(scripts)}: {what}{after}\n{script.text}", end="")
+    if not scripts:
+        return
+    print("\nWho waits for whom:")
+
+    def print_below(teacher: str | None, indent: str) -> None:
+        for run in open_runs:
+            if teacher == (run.teacher if run.teacher in place else None):
+                print(f"{indent}{run.run_id} {run.label} ({place[run.run_id]})")
+                print_below(run.run_id, indent + "  ")
+
+    print_below(None, "")
+
+
+def print_jobs(records: Sequence[Evidence]) -> set[str]:
+    """Prints how the jobs stand that commands have submitted and that have left no record yet.
+
+    Args:
+        records: all of the store.
+
+    Returns:
+        The runs that were told of.
+    """
+    from rich.table import Table
+
+    from suite.cli.selection import console
+    from suite.errors import SuiteError
+    from suite.running.slurm_queue import states_of
+
+    submitted = _without_record(records)
+    if not submitted:
+        return set()
+    out, known = console(), True
+    try:
+        states = states_of(submitted)
+    except SuiteError as error:
+        out.print(f"\nHow jobs stand cannot be told: {error}.", soft_wrap=True)
+        states, known = {}, False
+    table = Table(box=None, pad_edge=False)
+    for heading in ("job", "run", "what", "how it stands"):
+        table.add_column(heading, overflow="fold", no_wrap=heading != "how it stands")
+    kinds: Counter[str] = Counter()
+    for submission in submitted:
+        state = states.get(submission.key)
+        kinds[_kind(state) if known else "not known of"] += 1
+        how = _how(submission, state) if known else f"submitted {submission.submitted_at}"
+        table.add_row(submission.key, submission.run_id, submission.label, how)
+    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    out.print(f"\nOn the cluster: {counts}.", soft_wrap=True)
+    out.print(table)
+    return {submission.run_id for submission in submitted}
+
+
+def _without_record(records: Sequence[Evidence]) -> list[Submission]:
+    """Submissions that have come to no record, the latest of each run, in the order of their jobs."""
+    from suite.paths import work_dir
+    from suite.running.submissions import all_submissions
+    from suite.store.run_folders import RunFolder
+
+    tried = Counter(record.run_id for record in records)
+    finished = {record.run_id for record in records if record.status == "finished"}
+    found = [
+        submission
+        for submission in all_submissions(work_dir())
+        if tried[submission.run_id] <= submission.attempts
+        if submission.run_id not in finished or not RunFolder(work_dir(), submission.run_id).weights.exists()
+    ]
+    return sorted(found, key=lambda submission: (int(submission.job), submission.index or 0))
+
+
+def _kind(state: JobState | None) -> str:
+    if state is None or state.is_over or state.never_starts:
+        return "over without a record"
+    return state.state.lower()
+
+
+def _how(submission: Submission, state: JobState | None) -> str:
+    from suite.errors import printable
+    from suite.paths import work_dir
+    from suite.running.heartbeats import last_beat
+    from suite.running.launchers.slurm import what_became_of
+    from suite.store.run_folders import RunFolder
+
+    if state is None or state.is_over:
+        return printable(what_became_of(submission, state).removeprefix(f"its job {submission.key} "))
+    folder = RunFolder(work_dir(), submission.run_id)
+    beat = last_beat(folder.events) if state.state == "RUNNING" and folder.owner() else None
+    waits = f" ({submission.after})" if state.reason == "Dependency" else ""
+    return printable(state.words + waits + (f", {beat.words}" if beat else ""))

@@ -1,0 +1,64 @@
+"""What a run does as the job of a cluster: starts again after a stop, and tells those that wait for it."""
+
+from __future__ import annotations
+
+import os
+
+from suite.errors import SuiteError
+from suite.paths import records_dir, work_dir
+from suite.running.order import read_order
+from suite.running.recording import blocked_by, record_of
+from suite.running.slurm_queue import requeue
+from suite.running.submissions import Submission, all_submissions, read_submission
+from suite.store.records import read_for_run, write_record
+from suite.store.run_folders import RunFolder
+
+
+def own_submission(folder: RunFolder) -> Submission | None:
+    """The submission that this process was started for; None outside of the job of its run."""
+    task = os.environ.get("SLURM_ARRAY_TASK_ID")
+    job = os.environ.get("SLURM_JOB_ID") if task is None else os.environ.get("SLURM_ARRAY_JOB_ID")
+    submission = read_submission(folder)
+    key = job if task is None else f"{job}_{task}"
+    return submission if submission is not None and submission.key == key else None
+
+
+def start_again(folder: RunFolder) -> str | None:
+    """Puts the job of a run that was stopped back into the queue, once.
+
+    Returns:
+        What became of that, in words; None where the run is not executed by its job.
+    """
+    submission = own_submission(folder)
+    if submission is None:
+        return None
+    try:
+        # Not SLURM_JOB_ID: one task of each array has the array's own, which stands for all of them.
+        requeue(submission.key)
+    except SuiteError as error:
+        return f"job {submission.key} could not be put back into the queue: {error}"
+    return f"job {submission.key} is back in the queue"
+
+
+def block_students(folder: RunFolder) -> None:
+    """Records the runs that wait in the queue for a run that has failed.
+
+    Slurm ends their jobs without a word, and the command that submitted them may be gone by now.
+    """
+    if (submission := own_submission(folder)) is not None:
+        _block_those_behind(submission)
+
+
+def _block_those_behind(failed: Submission) -> None:
+    for student in all_submissions(work_dir()):
+        if (student.teacher, student.after) != (failed.run_id, failed.key):
+            continue
+        records = read_for_run(records_dir(), student.run_id)
+        if len(records) > student.attempts or any(record.status == "finished" for record in records):
+            continue
+        order = read_order(RunFolder(work_dir(), student.run_id))
+        write_record(
+            records_dir(),
+            record_of(order.run, "blocked", order.provenance, error=blocked_by(failed.run_id)),
+        )
+        _block_those_behind(student)

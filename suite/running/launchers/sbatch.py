@@ -1,0 +1,230 @@
+"""Scripts for sbatch: written, validated and submitted by submitit, for plain commands.
+
+Submitit's own jobs unpickle a function and start again by its rules. A run is executed by a command that may
+be called as often as one likes (`suite.cli.work_`), so a job is that command and nothing else: the script can
+be read, and submitted by hand.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shlex
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from submitit.core.utils import FailedJobError, FailedSubmissionError
+from submitit.helpers import clean_env
+from submitit.slurm.slurm import SlurmExecutor
+
+from suite.errors import SuiteError, one_line, printable
+from suite.paths import datasets_dir, results_dir, weights_dir, work_dir
+from suite.planning.clusters import Cluster
+from suite.running.launchers.torchrun import command_for, processes_for
+from suite.running.order import Order
+
+_INDEX = "SLURM_ARRAY_TASK_ID"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Runs that are submitted together: one job, or the tasks of one array.
+
+    Attributes:
+        orders: the runs, by index.
+        processes: how many devices each of them takes.
+        teacher: the run whose job has to succeed first; None where nothing is waited for.
+    """
+
+    orders: tuple[Order, ...]
+    processes: int
+    teacher: str | None
+
+    @property
+    def name(self) -> str:
+        """Name of the job."""
+        return f"suite-{self.orders[0].run_id}"
+
+    @property
+    def is_array(self) -> bool:
+        """Whether it is an array, with an index for each run."""
+        return len(self.orders) > 1
+
+
+def batches(orders: Sequence[Order], queued: Collection[str], largest: int) -> list[Batch]:
+    """Puts runs together that wait for the same and take the same, those first that others wait for.
+
+    Args:
+        orders: the runs; a teacher stands before its students.
+        queued: runs that were submitted before and have not ended.
+        largest: how many tasks an array may have.
+    """
+    depth = dict.fromkeys(queued, 0)
+    groups: dict[tuple[int, str | None, int], list[Order]] = {}
+    for order in orders:
+        teacher = order.teacher if order.teacher in depth else None
+        depth[order.run_id] = depth[teacher] + 1 if teacher else 0
+        key = (depth[order.run_id], teacher, processes_for(order.run))
+        groups.setdefault(key, []).append(order)
+    return [
+        Batch(tuple(group[first : first + largest]), processes, teacher)
+        for (_, teacher, processes), group in sorted(groups.items(), key=lambda item: item[0][0])
+        for first in range(0, len(group), largest)
+    ]
+
+
+class _Executor(SlurmExecutor):
+    """Submitit's executor for a script that runs one command, in which tasks of an array find their run."""
+
+    after: str | None = None
+
+    @classmethod
+    def affinity(cls) -> int:
+        """Writing a script needs no Slurm."""
+        return 1
+
+    def _make_submission_command(self, submission_file_path: Path) -> list[str]:
+        # Here and not in the script, which then is the same as in a dry run.
+        after = [f"--dependency=afterok:{self.after}"] if self.after else []
+        return ["sbatch", *after, str(submission_file_path)]
+
+
+class Script:
+    """The script of a batch."""
+
+    def __init__(self, batch: Batch, cluster: Cluster, on_gpus: bool) -> None:
+        """Composes it.
+
+        Args:
+            batch: the runs.
+            cluster: what they ask for.
+            on_gpus: whether each process gets a GPU.
+
+        Raises:
+            SuiteError: submitit refuses a setting.
+        """
+        self.batch = batch
+        self.folder = work_dir().absolute() / "slurm"
+        self._executor = _Executor(self.folder)
+        try:
+            self._executor.update_parameters(**_parameters(batch, cluster, on_gpus))
+        except (ValueError, TypeError) as error:
+            raise SuiteError(
+                f"cluster {cluster.name}: {printable(one_line(error), 200)}; correct it"
+            ) from None
+        self._executor.parameters["map_count"] = len(batch.orders) if batch.is_array else None
+
+    @property
+    def command(self) -> str:
+        """What the script runs on the node."""
+        *words, run_id = command_for(self.batch.orders[0])
+        return f"{shlex.join(words)} " + (f'"${{runs[${_INDEX}]}}"' if self.batch.is_array else run_id)
+
+    @property
+    def text(self) -> str:
+        """The script, as it is submitted."""
+        return str(self._executor._make_submission_file_text(self.command, ""))
+
+    def submit(self, after: str | None) -> str:
+        """Submits it.
+
+        Args:
+            after: the job that has to succeed first.
+
+        Returns:
+            The id of the job.
+
+        Raises:
+            SuiteError: sbatch is not here, or refuses it.
+            OSError: the script cannot be written.
+        """
+        self._executor.after = after
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            # Submitit prints what sbatch says, which the error has too.
+            with contextlib.redirect_stderr(io.StringIO()), _outside_of_jobs():
+                return str(self._executor._submit_command(self.command).job_id)
+        except FileNotFoundError as error:
+            if error.filename != "sbatch":
+                raise
+            raise SuiteError(
+                "there is no sbatch here: --launcher slurm needs a machine that can submit"
+            ) from None
+        except (FailedJobError, FailedSubmissionError) as error:
+            said = printable(one_line(error), 200)
+            raise SuiteError(
+                f"{said}; correct the cluster's settings (cluster=NAME, cluster.KEY=VALUE)"
+            ) from None
+
+    def file_of(self, job: str) -> Path:
+        """The script of a job that was submitted."""
+        return self.folder / f"{job}_submission.sh"
+
+    def log_of(self, key: str) -> Path:
+        """What a job, or a task of an array, prints."""
+        return self.folder / f"{key}_0_log.out"
+
+
+@contextlib.contextmanager
+def _outside_of_jobs() -> Iterator[None]:
+    """Hides from sbatch that this command runs in a job itself, if it does: a job inherits from another."""
+    if "SLURM_JOB_ID" not in os.environ:
+        yield
+        return
+    cluster = os.environ.get("SLURM_CONF")
+    with clean_env():
+        if cluster is not None:
+            os.environ["SLURM_CONF"] = cluster
+        yield
+
+
+def _parameters(batch: Batch, cluster: Cluster, on_gpus: bool) -> dict[str, Any]:
+    cores = cluster.cpus and cluster.cpus * (batch.processes if on_gpus else 1)
+    parameters: dict[str, Any] = {
+        "job_name": batch.name,
+        **{name: getattr(cluster, name) for name in ("partition", "account", "qos", "constraint", "time")},
+        "nodes": 1,
+        "ntasks_per_node": 1,
+        "cpus_per_task": cores,
+        "gpus_per_node": batch.processes if on_gpus else None,
+        "mem_per_gpu" if on_gpus else "mem": cluster.memory,
+        "array_parallelism": cluster.throttle or len(batch.orders),
+        "wckey": None,
+        "stderr_to_stdout": True,
+        "setup": list(_set_up(batch, cluster)),
+        # It takes neither from the job.
+        "srun_args": ["--open-mode=append", *([f"--cpus-per-task={cores}"] if cores else [])],
+        "additional_parameters": {
+            "requeue": True,
+            "kill-on-invalid-dep": "yes",
+            # All processes of the step get it; NCCL has a use of its own for SIGUSR1.
+            "signal": f"USR2@{cluster.notice}",
+            "open-mode": "append",
+            "chdir": os.getcwd(),
+            **cluster.options,
+        },
+    }
+    return parameters
+
+
+def _set_up(batch: Batch, cluster: Cluster) -> Iterator[str]:
+    """Lines before the command: where things are, what the cluster needs, and which index is which run."""
+    folders = {
+        "SUITE_RESULTS": results_dir(),
+        "SUITE_WORK": work_dir(),
+        "SUITE_DATA": datasets_dir(),
+        "SUITE_WEIGHTS": weights_dir(),
+    }
+    for name, folder in folders.items():
+        yield f"export {name}={shlex.quote(str(folder.absolute()))}"
+    for name in ("SUITE_PAPERS", "PYTHONPATH"):
+        if value := os.environ.get(name):
+            yield f"export {name}={shlex.quote(value)}"
+    yield from cluster.setup
+    if batch.is_array:
+        yield "runs=("
+        yield from (f"  {order.run_id}  # {order.run.label}" for order in batch.orders)
+        yield ")"

@@ -1,0 +1,97 @@
+"""What was handed to a queue: which job executes a run, behind which other, by which script.
+
+It lies in the run's folder, so that any later command can tell, follow and end what an earlier one queued.
+It decides nothing: who executes a run is decided by `suite.store.ownership`, and how it ended stands in its
+record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt
+
+from suite.store.files import replacing
+from suite.store.plain_files import NotAPlainFileError, content_of
+from suite.store.run_folders import RunFolder
+from suite.strict import Line, RunId, Strict
+
+_LARGEST = 64 * 1024
+
+JobId = Annotated[str, Field(pattern=r"^\d{1,18}$")]
+JobKey = Annotated[str, Field(pattern=r"^\d{1,18}(_\d{1,9})?$")]
+"""A job as Slurm names it: its id or, of a task of an array, ``<id>_<index>``."""
+
+
+class Submission(Strict):
+    """A run in the queue of a cluster.
+
+    Attributes:
+        schema_version: of this layout.
+        run_id: the run.
+        series: of the run.
+        seed: of the run.
+        label: the run for people.
+        job: id of the job.
+        index: its index, where it is a task of an array.
+        name: of the job; ids are given anew when a cluster is set up again.
+        user: whose job it is.
+        teacher: the run whose job has to succeed first.
+        after: that job.
+        script: file of the script that was submitted.
+        log: file of what the job itself prints; the run has a log of its own.
+        submitted_at: when, in ISO 8601.
+        attempts: records of the run that were there before.
+    """
+
+    schema_version: Literal[1] = 1
+    run_id: RunId
+    series: RunId
+    seed: NonNegativeInt
+    label: Line
+    job: JobId
+    index: NonNegativeInt | None = None
+    name: Line
+    user: Line
+    teacher: RunId | None = None
+    after: JobKey | None = None
+    script: Line
+    log: Line
+    submitted_at: Line
+    attempts: NonNegativeInt
+
+    @property
+    def key(self) -> str:
+        """The job as Slurm names it."""
+        return self.job if self.index is None else f"{self.job}_{self.index}"
+
+
+def write_submission(folder: RunFolder, submission: Submission) -> None:
+    """Puts a submission into the folder of its run, in place of an earlier one.
+
+    Raises:
+        OSError: the file system refuses.
+    """
+    with replacing(folder.submission) as aside:
+        aside.write_bytes((submission.model_dump_json(indent=1) + "\n").encode())
+
+
+def read_submission(folder: RunFolder) -> Submission | None:
+    """The latest submission of a run; None where there is none, or none that can be read.
+
+    A run without one is submitted anew, and its owner is one process all the same.
+    """
+    try:
+        found = Submission.model_validate_json(content_of(folder.submission, _LARGEST))
+    except (OSError, NotAPlainFileError, ValueError):
+        return None
+    return found if found.run_id == folder.run_id else None
+
+
+def all_submissions(work: Path) -> Iterator[Submission]:
+    """The latest submission of every run in a work folder that has one."""
+    for path in sorted((work / "runs").glob("*/submission.json")):
+        if (found := read_submission(RunFolder(work, path.parent.name))) is not None:
+            yield found
