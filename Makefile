@@ -36,6 +36,7 @@ make campaign [MINUTES=5] [SEED=0] [ARGS='...']
                    was tried and found, and a smallest case for each finding
 make doctor        what is installed and present, and how to close gaps: seconds
 make lint          style and types: a minute
+make slurm         Slurm's programs from the system's packages, for the tests that start a cluster
 make check-setup   what set-up needs, nothing downloaded: seconds
 make lock          write requirements.lock anew: a minute
 
@@ -43,7 +44,7 @@ Set-up runs before whatever needs it: ten to twenty minutes and 12 GB once, sinc
 and mmcv compiled; for test-fast a minute. The head of the Makefile explains PYTHON, VENV and WHEELS.
 endef
 
-.PHONY: help reproduce test test-fast campaign doctor lint lock setup check-setup
+.PHONY: help reproduce test test-fast campaign doctor lint lock slurm setup check-setup
 
 help:
 	$(info $(HELP))@:
@@ -74,6 +75,9 @@ lint: setup
 lock: setup
 	$(IN_VENV) -m pip install --quiet --target .work/uv uv
 	PATH="$(CURDIR)/.work/uv/bin:$$PATH" $(IN_VENV) .ci/lock.py
+
+slurm:
+	@.ci/install-slurm
 
 setup:
 	@.ci/setup

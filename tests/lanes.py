@@ -16,6 +16,8 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from tests import slurm_cluster
+
 TRAINING_PACKAGES = frozenset(
     {
         *("torch", "torchvision", "timm", "cv2", "pycocotools", "sklearn"),
@@ -88,7 +90,7 @@ def _has_browser() -> bool:
 
 MACHINE: dict[str, tuple[Callable[[], bool], str]] = {
     "gpu": (_sees_gpu, "needs a CUDA device, and torch sees none"),
-    "slurm": (lambda: shutil.which("sbatch") is not None, "needs a Slurm cluster, and there is no sbatch"),
+    "slurm": (lambda: slurm_cluster.lacks() is None, slurm_cluster.lacks() or ""),
     "browser": (_has_browser, "needs a browser, and neither Chromium, Chrome nor Firefox is on the PATH"),
     "campaign": (
         lambda: os.environ.get("SUITE_CAMPAIGN") == "1",

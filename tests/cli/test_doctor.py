@@ -163,6 +163,21 @@ def test_a_work_folder_that_cannot_hold_a_run_blocks(tmp_path: Path, monkeypatch
     assert "SUITE_WORK" in finding.remedy
 
 
+def test_a_machine_that_submits_to_a_cluster_has_sbatch_and_submitit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    finding = doctor.check_slurm()
+    assert finding.state == "note"
+    assert finding.found.startswith("no sbatch, ")
+    assert "work on a machine that submits to a Slurm cluster" in finding.remedy
+    (tmp_path / "sbatch").touch(0o755)
+    monkeypatch.setattr(doctor, "installed_version", lambda name: None)
+    assert "pip install --constraint" in doctor.check_slurm().remedy
+    monkeypatch.setattr(doctor, "installed_version", lambda name: "1.5.4")
+    assert doctor.check_slurm().found == f"{tmp_path / 'sbatch'}, submitit 1.5.4"
+
+
 def test_wrong_usage_is_status_2(capsys: pytest.CaptureFixture[str]):
     assert main(["doctor", "--format", "csv"]) == 2
     assert "csv" in capsys.readouterr().err

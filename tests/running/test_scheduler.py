@@ -89,3 +89,13 @@ def test_a_plan_that_could_never_end_is_refused():
         Scheduler({"a": "a"}, 1)
     with pytest.raises(ValueError, match="at least one run, got 0"):
         Scheduler({}, 0)
+
+
+def test_a_queue_takes_runs_before_their_teachers_have_finished_and_ends_them_itself():
+    scheduler = Scheduler({"a": None, "b": "a", "c": "b", "d": None}, None, queued=True)
+    assert [scheduler.next() for _ in range(5)] == ["a", "b", "c", "d", None]
+    assert scheduler.failed("a") == {}
+    for run_id in "bc":
+        assert scheduler.failed(run_id) == {}
+    scheduler.finished("d")
+    assert scheduler.done

@@ -1,0 +1,169 @@
+"""A real Slurm of one node for tests: configuration, ports, state and logs of its own, all in one folder.
+
+It needs Slurm's programs and neither root nor munge. Jobs run as whoever started it.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PROGRAMS = ("slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel", "sinfo")
+
+NODE = "node"
+PLACES = 8
+"""Runs that fit on the node at one time, with `CORES` each; it counts more cores than the machine has."""
+
+CORES = 8
+LARGEST_ARRAY = 21
+
+_CONFIG = """\
+ClusterName=tests
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={ports[0]}
+SlurmdPort={ports[1]}
+AuthType=auth/none
+CredType=cred/none
+# What is queued again starts after so many seconds.
+AuthInfo=cred_expire=5
+SlurmUser={user}
+SlurmdUser={user}
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SwitchType=switch/none
+MpiDefault=none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+SchedulerParameters=sched_interval=1,sched_min_interval=0,batch_sched_delay=0,bf_interval=1
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.log
+SlurmdParameters=config_overrides
+ReturnToService=2
+KillWait=2
+MaxArraySize={largest}
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+MailProg=/bin/true
+GresTypes=gpu
+NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=1000 Gres=gpu:8 State=UNKNOWN
+PartitionName=main Nodes={node} Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+def lacks() -> str | None:
+    """What this machine lacks to start one, or None."""
+    absent = [name for name in PROGRAMS if _found(name) is None]
+    return (
+        f"needs Slurm, and there is no {absent[0]} (Debian, Ubuntu: apt install slurm-wlm)"
+        if absent
+        else None
+    )
+
+
+def _found(program: str) -> str | None:
+    return shutil.which(program, path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin")))
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 180) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.2)
+
+
+@dataclass
+class SlurmCluster:
+    """The cluster; commands reach it by `SLURM_CONF`.
+
+    Attributes:
+        folder: holds all of it.
+    """
+
+    folder: Path
+    _daemons: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "slurm.conf"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        # A job that the tests themselves run in is another cluster's.
+        plain = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+        return {**plain, "SLURM_CONF": str(self.config)}
+
+    def start(self) -> None:
+        for name in ("state", "spool"):
+            (self.folder / name).mkdir(parents=True)
+        gpus = [self.folder / f"gpu{number}" for number in range(8)]
+        for gpu in gpus:
+            gpu.touch()
+        (self.folder / "gres.conf").write_text(f"Name=gpu File={self.folder}/gpu[0-7]\n", encoding="utf-8")
+        facts = {
+            "host": socket.gethostname().partition(".")[0],
+            "ports": _free_ports(2),
+            "user": getpass.getuser(),
+            "folder": self.folder,
+            "largest": LARGEST_ARRAY,
+            "node": NODE,
+            "cpus": PLACES * CORES,
+        }
+        self.config.write_text(_CONFIG.format(**facts), encoding="utf-8")
+        for program, *words in (("slurmctld", "-D"), ("slurmd", "-D", "-N", NODE)):
+            with open(self.folder / f"{program}.out", "wb") as log:
+                command = [str(_found(program)), *words]
+                self._daemons.append(subprocess.Popen(command, env=self.environment, stdout=log, stderr=log))
+        wait_until(lambda: "idle" in self.ask("sinfo", "--noheader", "--format=%T"), 60)
+
+    def stop(self) -> None:
+        self.ask("scancel", f"--user={getpass.getuser()}")
+        wait_until(lambda: not self.queue(), 60)
+        for daemon in reversed(self._daemons):
+            daemon.terminate()
+            daemon.wait(timeout=60)
+
+    def ask(self, *words: str) -> str:
+        """What a command of Slurm prints; nothing while there is no controller yet."""
+        answer = subprocess.run(words, env=self.environment, capture_output=True, text=True, check=False)
+        return answer.stdout
+
+    def queue(self) -> dict[str, str]:
+        """Job -> state, of all that have not ended."""
+        lines = self.ask("squeue", "--noheader", "--array", "--format=%i %T").splitlines()
+        return dict(line.split() for line in lines)
+
+    def state(self, job: str) -> str:
+        """State of a job, ended ones of the last minutes among them."""
+        words = ("squeue", "--noheader", "--array", "--states=all", f"--jobs={job}", "--format=%T")
+        return self.ask(*words).strip()
+
+    def end_soon(self, job: str) -> None:
+        """Gives a running job a time limit that is over in one to two minutes; Slurm counts whole ones."""
+        (elapsed,) = self.ask("squeue", "--noheader", f"--jobs={job}", "--Format=TimeUsed").split()
+        minutes = sum(int(part) * 60**power for power, part in enumerate(reversed(elapsed.split(":")[:-1])))
+        self.ask("scontrol", "update", f"jobid={job}", f"timelimit={minutes + 2}")
+
+    def update_node(self, state: str) -> None:
+        reason = [] if state == "resume" else ["reason=test"]
+        self.ask("scontrol", "update", f"nodename={NODE}", f"state={state}", *reason)
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [int(one.getsockname()[1]) for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
