@@ -18,6 +18,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from suite.contract import Step
 from suite.errors import SuiteError
+from suite.running.events import Training, Waiting
 from suite.store.files import replacing
 from suite.store.ownership import Owner, this_process
 from suite.store.plain_files import append_to, fault_of
@@ -71,6 +72,17 @@ class Beat(Strict):
             return self.state
         loss = "" if self.loss is None else f", loss {self.loss:.3f}"
         return f"epoch {self.epoch}/{self.epochs}{loss}"
+
+    @property
+    def event(self) -> Waiting | Training | None:
+        """What it tells of the run; None where nothing is known that changes."""
+        if self.state == "waiting":
+            return Waiting()
+        if self.state != "running" or self.epoch is None:
+            return None
+        loss = math.nan if self.loss is None else self.loss
+        step = Step(self.done or 0.0, self.epoch, self.epochs or self.epoch, loss, self.iteration or 0)
+        return Training(step)
 
 
 class Journal:

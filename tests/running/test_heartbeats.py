@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from suite.contract import Step
-from suite.running.heartbeats import LARGEST, Journal, last_beat
+from suite.running.events import Training, Waiting
+from suite.running.heartbeats import LARGEST, Beat, Journal, last_beat
 
 
 def test_the_latest_state_is_read_with_epoch_iteration_loss_host_and_slot(tmp_path: Path):
@@ -71,3 +73,22 @@ def test_what_cannot_be_written_or_read_stops_nobody(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe")
     assert last_beat(tmp_path / "pipe") is None
     assert precious.read_text(encoding="utf-8") == "precious"
+
+
+BEAT: dict[str, Any] = {"at": "now", "host": "here", "pid": 1}
+
+
+@pytest.mark.parametrize(
+    ("beat", "event"),
+    [
+        ({"state": "waiting"}, Waiting()),
+        ({"state": "running"}, None),
+        ({"state": "stopped", "epoch": 1}, None),
+        (
+            {"state": "running", "epoch": 2, "epochs": 4, "iteration": 6, "done": 0.5, "loss": 1.5},
+            Training(Step(0.5, 2, 4, 1.5, 6)),
+        ),
+    ],
+)
+def test_what_a_sign_of_life_tells_a_launcher(beat: dict[str, Any], event: Any):
+    assert Beat(**BEAT, **beat).event == event

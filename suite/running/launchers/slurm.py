@@ -11,13 +11,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from suite.contract import Step
 from suite.errors import SuiteError
 from suite.paths import records_dir, work_dir
 from suite.planning.clusters import Cluster
 from suite.running import slurm_queue
 from suite.running.complaints import last_line
-from suite.running.events import Died, Ended, RunEvent, Training
+from suite.running.events import Died, Ended, RunEvent
 from suite.running.heartbeats import last_beat
 from suite.running.launchers import Handle, Launcher
 from suite.running.launchers.torchrun import processes_for
@@ -259,10 +258,7 @@ def _sign_of_life(handle: _Queued) -> list[RunEvent]:
         return []
     handle.told_at = changed
     beat = last_beat(events)
-    if beat is None or beat.epoch is None or beat.epochs is None or beat.done is None:
-        return []
-    loss = float("nan") if beat.loss is None else beat.loss
-    return [Training(Step(beat.done, beat.epoch, beat.epochs, loss, beat.iteration or 0))]
+    return [] if beat is None or beat.event is None else [beat.event]
 
 
 def _ending(handle: _Queued, submission: Submission, state: JobState | None) -> Ended | Died | None:

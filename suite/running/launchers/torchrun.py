@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import subprocess
@@ -12,11 +11,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from suite.contract import Step
 from suite.errors import SuiteError, one_line
 from suite.paths import records_dir, work_dir
 from suite.planning.plan import Run
-from suite.running.events import Died, Ended, RunEvent, Training, Waiting
+from suite.running.events import Died, Ended, RunEvent
 from suite.running.heartbeats import Beat, last_beat
 from suite.running.launchers import Handle, Launcher, LaunchError
 from suite.running.launchers.local import cause_of_death, count_gpus, settled_device
@@ -124,7 +122,7 @@ class TorchrunLauncher(Launcher):
         beat = last_beat(RunFolder(work_dir(), handle.order.run_id).events)
         if beat is not None and beat != handle.said:
             handle.said = beat
-            events += _told(beat)
+            events += [beat.event] if beat.event else []
         status = handle.process.poll()
         if status is not None:
             self._works.remove(handle)
@@ -149,17 +147,6 @@ def _log() -> Path:
     log = work_dir() / "workers.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     return log
-
-
-def _told(beat: Beat) -> list[RunEvent]:
-    """The event that a sign of life tells of."""
-    if beat.state == "waiting":
-        return [Waiting()]
-    if beat.state != "running" or beat.epoch is None:
-        return []
-    loss = math.nan if beat.loss is None else beat.loss
-    done, epochs, iteration = beat.done or 0.0, beat.epochs or beat.epoch, beat.iteration or 0
-    return [Training(Step(done, beat.epoch, epochs, loss, iteration))]
 
 
 def _ending(work: _Work, status: int) -> Ended | Died:

@@ -13,13 +13,11 @@ from typing import Any
 
 import pytest
 
-from suite.contract import Step
 from suite.errors import SuiteError
 from suite.planning.plan import Run, make_plan
 from suite.published.finding import find_claim
-from suite.running.events import Died, Ended, Training, Waiting
-from suite.running.heartbeats import Beat
-from suite.running.launchers import torchrun
+from suite.running.events import Died, Ended
+from suite.running.launchers import local, torchrun
 from suite.running.launchers.torchrun import TorchrunLauncher, processes_for
 from suite.running.order import Order, write_order
 from suite.running.ranks import ALONE, Rank, this_rank
@@ -83,7 +81,8 @@ def test_jobs_side_by_side_and_devices_that_are_not_there_are_refused(
     done = suite("reproduce", "--paper", "mgd", "--launcher", "torchrun", "--jobs", "2")
     assert done.stderr == "suite: --launcher torchrun executes one run after the other: leave --jobs out\n"
     assert done.returncode == 2
-    monkeypatch.setattr(torchrun, "count_gpus", lambda: 2)
+    for module in (local, torchrun):
+        monkeypatch.setattr(module, "count_gpus", lambda: 2)
     with pytest.raises(
         SuiteError, match=r"trains on 8 devices, and PyTorch sees 2 here; resources\.devices=2 "
     ):
@@ -91,25 +90,6 @@ def test_jobs_side_by_side_and_devices_that_are_not_there_are_refused(
     launcher = TorchrunLauncher("auto", 2)
     launcher.prepare([])
     assert (launcher.device, launcher.places) == ("cuda", 1)
-
-
-BEAT: dict[str, Any] = {"at": "now", "host": "here", "pid": 1}
-
-
-@pytest.mark.parametrize(
-    ("beat", "events"),
-    [
-        ({"state": "waiting"}, [Waiting()]),
-        ({"state": "running"}, []),
-        ({"state": "stopped", "epoch": 1}, []),
-        (
-            {"state": "running", "epoch": 2, "epochs": 4, "iteration": 6, "done": 0.5, "loss": 1.5},
-            [Training(Step(0.5, 2, 4, 1.5, 6))],
-        ),
-    ],
-)
-def test_how_far_a_run_is_its_folder_tells(beat: dict[str, Any], events: list[Any]):
-    assert torchrun._told(Beat(**BEAT, **beat)) == events
 
 
 @pytest.mark.parametrize(
