@@ -170,9 +170,11 @@ def test_interrupted_in_every_way_runs_end_like_undisturbed_ones(
     # Twice: nothing more is queued.
     assert "7 runs had been submitted before" in done(suite(*submit))
     assert len(cluster.queue()) == 7
+    # How far a run is shows with its next sign of life.
+    far = f"{keys[teacher]} {teacher} mlp-wide, seed 0 is running on {NODE}, epoch 3/12, loss"
+    wait_until(lambda: far in words(done(suite("status", "--papers", str(papers)))))
     status = words(done(suite("status", "--papers", str(papers))))
     assert "On the cluster: 4 running, 3 pending." in status
-    assert f"{keys[teacher]} {teacher} mlp-wide, seed 0 is running on {NODE}, epoch 3/12, loss" in status
     assert f"waits for its teacher ({keys[teacher]})" in status
 
     # A node that is drained takes nothing new, and one that fails takes its jobs with it.
