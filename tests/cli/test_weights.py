@@ -131,7 +131,7 @@ def test_the_table_tells_published_from_lost(capsys, tmp_path, monkeypatch):
         (["weights", "fetch", "resnet43"], "no weights 'resnet43': did you mean 'resnet34'"),
         (["weights", "fetch", "solo-r101"], "solo-r101 is not published (The zoo has no SOLO of this depth"),
         (["weights"], "the following arguments are required: ACTION"),
-        (["weights", "fetch"], "the following arguments are required: ID"),
+        (["weights", "fetch"], "weights fetch: nothing is named; give ids of 'weights list', or --teachers"),
     ],
 )
 def test_a_wrong_request_is_one_line_with_status_2(words, text, capsys, tmp_path, monkeypatch):
