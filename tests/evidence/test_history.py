@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -62,8 +63,12 @@ def test_a_full_disk_leaves_the_history_as_it_was(three, tmp_path, monkeypatch):
     append_missing(path, three[:1])
     before = path.read_bytes()
 
+    sync = os.fsync
+
     def refuse(file):
-        raise OSError(28, "No space left on device")
+        if Path(os.readlink(f"/proc/self/fd/{file}")) == path:
+            raise OSError(28, "No space left on device")
+        sync(file)
 
     monkeypatch.setattr(os, "fsync", refuse)
     with pytest.raises(OSError, match="No space"):

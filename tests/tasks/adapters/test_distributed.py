@@ -75,8 +75,8 @@ def test_two_processes_have_the_loss_curve_of_one_and_the_same_weights(
     recipe.schedule["optim_wrapper"]["optimizer"] = {"type": "SGD", "lr": 0.005}
     job = dataclasses.replace(job, recipe=recipe)
     [one] = in_processes(job, 1)
-    recipe.resources = Resources(devices=2)
-    first, second = in_processes(job, 2)
+    shared = recipe.model_copy(update={"resources": Resources(devices=2)})
+    first, second = in_processes(dataclasses.replace(job, recipe=shared), 2)
     assert first["weights"] == second["weights"]
     # The batch is shared.
     same = [("devices", 2), ("batch_size", 4), ("global_batch", 8), ("accumulation", 1)]
@@ -101,7 +101,7 @@ def test_two_processes_are_the_two_devices_that_the_audit_holds_against_the_pape
     job = Job(recipe=recipe, seed=0, run_dir=tmp_path / "run", data_dir=tmp_path / "data")
     found = EffectiveProtocol(in_processes(job, 2, "--describe")[0]["protocol"])
     assert (found.at("devices"), found.at("global_batch"), found.at("accumulation")) == (2, 256, 2)
-    _, claim = find_claim("nkd-resnet18")
+    _, claim = find_claim("nkd-resnet18-student")
     differ = {entry.setting for entry in mismatches(audit(claim, "student", recipe, found))}
     dry = dry_run(compose(load_recipes()["resnet18"], "paper", overrides), tmp_path / "log")
     assert mismatches(audit(claim, "student", recipe, dry)) == []
