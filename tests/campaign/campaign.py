@@ -40,8 +40,8 @@ LANES = ("training", "light")
 
 _COPIED = (
     *("suite", "tasks", "baselines", "docs", "results/reference", "requirements.lock"),
-    *("tests/__init__.py", "tests/conftest.py", "tests/lanes.py", "tests/campaign", "tests/papers"),
-    *("tests/store",),
+    *("tests/__init__.py", "tests/conftest.py", "tests/lanes.py", "tests/slurm_cluster.py", "tests/campaign"),
+    *("tests/papers", "tests/store"),
 )
 """What the light lane runs from, and may change for a moment."""
 
