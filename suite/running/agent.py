@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from suite.environment import host_facts, installed_versions
 from suite.errors import LONGEST, one_line
 from suite.paths import records_dir, work_dir
 from suite.running.launchers.local import name_of_signal
@@ -118,6 +117,5 @@ def _note(order: Order, error: str) -> None:
     """Tells how a run failed, and records it, unless another command trains it by now."""
     print(f"suite: {order.run.label}: {error}", file=sys.stderr)
     if RunFolder(work_dir(), order.run_id).owner() is None:
-        here = {"host": host_facts(), "packages": installed_versions()}
-        provenance = order.provenance.model_copy(update=here)
-        write_record(records_dir(), record_of(order.run, "failed", provenance, error=error))
+        record = record_of(order.run, "failed", order.provenance_here, error=error)
+        write_record(records_dir(), record)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any, Literal
 
 from pydantic import PositiveInt, ValidationError
 
 from suite.contract import Arm, Checkpoint, ComposedModel, ComposedRecipe, ServedClaim
+from suite.environment import host_facts, installed_versions
 from suite.errors import SuiteError, printable
 from suite.planning.identity import Identity
 from suite.planning.plan import Run, identity_here
@@ -19,6 +21,9 @@ from suite.strict import Line, RunId, Strict, first_fault
 
 _LARGEST = 16 * 2**20
 """Bytes; an order takes about 10,000."""
+
+_OF_RUN = tuple(field.name for field in fields(Run))
+"""What an order takes from its run and gives back to it."""
 
 _REMEDY = "run the command again that ordered it, which writes it anew"
 
@@ -63,14 +68,7 @@ class Order(Strict):
     def of(cls, run: Run, device: str, beside: int, provenance: Provenance) -> Order:
         """The order of a run."""
         return cls(
-            run_id=run.run_id,
-            series=run.series,
-            identity=run.identity,
-            arm=run.arm,
-            recipe=run.recipe,
-            teacher=run.teacher,
-            checkpoint=run.checkpoint,
-            claims=run.claims,
+            **{name: getattr(run, name) for name in _OF_RUN},
             device=device,  # type: ignore[arg-type]  # validated here
             beside=beside,
             provenance=provenance,
@@ -80,16 +78,12 @@ class Order(Strict):
     @property
     def run(self) -> Run:
         """The run."""
-        return Run(
-            run_id=self.run_id,
-            series=self.series,
-            identity=self.identity,
-            arm=self.arm,
-            recipe=self.recipe,
-            teacher=self.teacher,
-            checkpoint=self.checkpoint,
-            claims=self.claims,
-        )
+        return Run(**{name: getattr(self, name) for name in _OF_RUN})
+
+    @property
+    def provenance_here(self) -> Provenance:
+        """The provenance of what is executed here: the machine and its packages are those of this process."""
+        return self.provenance.model_copy(update={"host": host_facts(), "packages": installed_versions()})
 
 
 def write_order(folder: RunFolder, order: Order) -> None:

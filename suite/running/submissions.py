@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt
 
-from suite.store.files import replacing
+from suite.store.files import write
 from suite.store.plain_files import NotAPlainFileError, content_of
 from suite.store.run_folders import RunFolder
 from suite.strict import Line, RunId, Strict
@@ -74,8 +74,7 @@ def write_submission(folder: RunFolder, submission: Submission) -> None:
     Raises:
         OSError: the file system refuses.
     """
-    with replacing(folder.submission) as aside:
-        aside.write_bytes((submission.model_dump_json(indent=1) + "\n").encode())
+    write(folder.submission, (submission.model_dump_json(indent=1) + "\n").encode())
 
 
 def read_submission(folder: RunFolder) -> Submission | None:

@@ -28,7 +28,7 @@ from suite.contract import (
     never,
 )
 from suite.datasets.classes import hold_classes
-from suite.environment import host_facts, installed_versions
+from suite.environment import host_facts
 from suite.paths import datasets_dir, weights_dir
 from suite.planning.plan import Run
 from suite.published.finding import find_claim
@@ -92,14 +92,13 @@ class RunRequest:
         rank: Rank = ALONE,
     ) -> RunRequest:
         """An order as it is executed in this process: cores, memory and packages are those that are here."""
-        here = {"host": host_facts(), "packages": installed_versions()}
         return cls(
             run=order.run,
             records=records,
             work=work,
             device=order.device,
             threads=threads_for(order.recipe, order.beside * rank.size),
-            provenance=order.provenance.model_copy(update=here),
+            provenance=order.provenance_here,
             title=order.title,
             slot=slot,
             stops=stops,

@@ -218,6 +218,13 @@ class LocalLauncher(Launcher):
                 worker.process.kill()
 
 
+def common_log() -> Path:
+    """What processes print that execute runs and have not come to the log of a run yet."""
+    log = work_dir() / "workers.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    return log
+
+
 @contextlib.contextmanager
 def _inherited(**environment: str) -> Iterator[None]:
     """What a process has that is started meanwhile: a log, SIGINT ignored, environment variables.
@@ -225,9 +232,7 @@ def _inherited(**environment: str) -> Iterator[None]:
     The mm packages print as they are imported, and standard output is for results. A terminal sends Ctrl-C to
     all processes of a command: the engine alone answers it, and stops its workers.
     """
-    log = work_dir() / "workers.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    file = append_to(log)
+    file = append_to(common_log())
     before = {name: os.environ.get(name) for name in environment}
     sys.stdout.flush()
     sys.stderr.flush()

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from suite.errors import SuiteError, one_line
 from suite.paths import records_dir, work_dir
@@ -17,7 +16,7 @@ from suite.planning.plan import Run
 from suite.running.events import Died, Ended, RunEvent
 from suite.running.heartbeats import Beat, last_beat
 from suite.running.launchers import Handle, Launcher, LaunchError
-from suite.running.launchers.local import cause_of_death, count_gpus, settled_device
+from suite.running.launchers.local import cause_of_death, common_log, count_gpus, settled_device
 from suite.running.order import Order
 from suite.store.plain_files import append_to
 from suite.store.records import read_for_run, standing_by_run
@@ -91,7 +90,7 @@ class TorchrunLauncher(Launcher):
         tried_before = len(read_for_run(records_dir(), order.run_id))
         said = last_beat(folder.events)
         try:
-            with append_to(_log()) as log:
+            with append_to(common_log()) as log:
                 # In a session of its own it gets no Ctrl-C: the engine alone answers that.
                 process = subprocess.Popen(
                     command_for(order),
@@ -143,12 +142,6 @@ class TorchrunLauncher(Launcher):
                 os.killpg(work.process.pid, signal.SIGKILL)
 
 
-def _log() -> Path:
-    log = work_dir() / "workers.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    return log
-
-
 def _ending(work: _Work, status: int) -> Ended | Died:
     """How a command has ended: what it has recorded, or what is known without."""
     records = read_for_run(records_dir(), work.order.run_id)
@@ -159,4 +152,4 @@ def _ending(work: _Work, status: int) -> Ended | Died:
         return Ended("finished", standing.metrics)
     if status == os.EX_TEMPFAIL:
         return Died("was told to stop, and left a resume point; the same command goes on from there")
-    return Died(cause_of_death(status, _log()))
+    return Died(cause_of_death(status, common_log()))
