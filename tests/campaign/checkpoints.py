@@ -39,9 +39,9 @@ class Checkpoints(Drawn):
 
     name = "checkpoints"
     lane = "training"
-    share = 2.5
+    share = 7.5
     unit = "hostile checkpoints"
-    target = 80
+    target = 100
 
     def prepare(self, place: Place) -> None:
         """Trains once, undisturbed."""

@@ -35,7 +35,7 @@ class CommandLines(Searched):
 
     name = "command_lines"
     lane = "light"
-    share = 3.0
+    share = 3.2
     unit = "command lines"
     target = 5000
 

@@ -22,7 +22,7 @@ class Commands(Drawn):
 
     name = "commands"
     lane = "training"
-    share = 2.0
+    share = 1.75
     unit = "commands side by side"
     target = 60
 

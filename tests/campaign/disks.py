@@ -51,7 +51,7 @@ class Disks(Drawn):
 
     name = "disks"
     lane = "training"
-    share = 2.0
+    share = 1.75
     unit = "disks that refuse"
     target = 50
 

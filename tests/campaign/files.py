@@ -46,7 +46,7 @@ class Files(Searched):
 
     name = "files"
     lane = "light"
-    share = 5.5
+    share = 5.2
     unit = "mutated files"
     target = 5000
 

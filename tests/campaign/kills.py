@@ -40,7 +40,7 @@ class Kills(Drawn):
 
     name = "kills"
     lane = "training"
-    share = 14.0
+    share = 9.5
     unit = "kills"
     target = 100
 
