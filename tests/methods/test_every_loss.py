@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,173 +12,26 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import tasks.methods
-from tasks.methods import FGDLoss, MGDLoss, NKDLoss, TFNKDLoss
+from tasks.methods import NKDLoss, TFNKDLoss
 from tasks.methods.crosskd import CrossKDLoss
-from tasks.methods.cwd import ChannelWiseLogitLoss, CWDLoss
 from tasks.methods.dkd import DKDLoss
-from tasks.methods.fgd_ablation import FGDAblationLoss
-from tasks.methods.kd import KDLoss
 from tasks.methods.ld import LDLoss
 from tasks.methods.registry import registered_losses
-from tasks.methods.srrl import SRRLLoss
 from tasks.methods.uskd import USKDLoss
-from tasks.methods.vitkd import ViTKDLoss
 from tasks.methods.wsld import WSLDLoss
 from tests.fake_gpu import FakeGPU
+from tests.methods.cases import LOSSES
+from tests.methods.loss_case import CLASSES, Inputs, tensors
 
-CLASSES = 6
 HEAD_LOSSES = (CrossKDLoss, LDLoss)
 """They take a detector's head, and are tested with it in test_head_losses.py."""
 
-
-@dataclass
-class Inputs:
-    """Arguments of a loss, sorted by whom they come from; a value is a tensor or a list of tensors."""
-
-    student: dict[str, Any]
-    teacher: dict[str, Any] = field(default_factory=dict)
-    rest: dict[str, Any] = field(default_factory=dict)
-
-    def arguments(self) -> dict[str, Any]:
-        return {**self.student, **self.teacher, **self.rest}
-
-    def moved(self, dtype: torch.dtype | None = None, device: str | None = None) -> Inputs:
-        """The same inputs elsewhere: student and teacher as fresh leaves, also of another type."""
-        student, teacher = (
-            {key: _moved(value, dtype, device, leaf=True) for key, value in part.items()}
-            for part in (self.student, self.teacher)
-        )
-        return Inputs(
-            student, teacher, {key: _moved(value, None, device) for key, value in self.rest.items()}
-        )
-
-
-def _moved(value: Any, dtype: torch.dtype | None, device: str | None, leaf: bool = False) -> Any:
-    if isinstance(value, list):
-        return [_moved(item, dtype, device, leaf) for item in value]
-    if isinstance(value, Tensor):
-        return value.detach().to(device=device, dtype=dtype, copy=True).requires_grad_(leaf)
-    return value
-
-
-def tensors(part: dict[str, Any]) -> Iterator[Tensor]:
-    for value in part.values():
-        yield from value if isinstance(value, list) else [value]
-
-
-def feature_maps(images: int, student_channels: int = 4, teacher_channels: int = 6) -> tuple[Tensor, Tensor]:
-    return torch.randn(images, student_channels, 5, 7), torch.randn(images, teacher_channels, 5, 7)
-
-
-def logits(images: int) -> Tensor:
-    return 2 * torch.randn(images, CLASSES)
-
-
-def target(images: int) -> Tensor:
-    return torch.randint(CLASSES, (images,))
-
-
-def fgd_inputs(images: int) -> Inputs:
-    student, teacher = feature_maps(images)
-    boxes = [torch.tensor([[3.0, 4.0, 20.0, 30.0], [10.0, 2.0, 50.0, 12.0]])] + [torch.zeros(0, 4)] * (
-        images - 1
-    )
-    return Inputs(
-        {"student": student}, {"teacher": teacher}, {"boxes": boxes, "image_shapes": [(40, 56)] * images}
-    )
-
-
-def mgd_inputs(images: int) -> Inputs:
-    student, teacher = feature_maps(images)
-    return Inputs(
-        {"student": student}, {"teacher": teacher}, {"keep_mask": torch.rand(images, 1, 5, 7) > 0.5}
-    )
-
-
-def cwd_inputs(images: int) -> Inputs:
-    student, teacher = feature_maps(images)
-    return Inputs({"student": student}, {"teacher": teacher})
-
-
-def srrl_inputs(images: int) -> Inputs:
-    student, teacher = feature_maps(images)
-    return Inputs({"student": student}, {"teacher": teacher, "classifier_weight": torch.randn(CLASSES, 6)})
-
-
-def vitkd_inputs(images: int) -> Inputs:
-    keep = torch.rand(images, 9) > 0.5
-    return Inputs(
-        {"student": [torch.randn(images, 9, 4) for _ in range(3)]},
-        {"teacher": [torch.randn(images, 9, 6) for _ in range(3)]},
-        {"keep_mask": keep},
-    )
-
-
-def logit_inputs(images: int) -> Inputs:
-    pair = {"student_logits": logits(images)}, {"teacher_logits": logits(images)}
-    return Inputs(*pair, {"target": target(images)})
-
-
-def kd_inputs(images: int) -> Inputs:
-    return Inputs({"student_logits": logits(images)}, {"teacher_logits": logits(images)})
-
-
-def segmentation_inputs(images: int) -> Inputs:
-    return Inputs(
-        {"student_logits": torch.randn(images, 3, 5, 7)}, {"teacher_logits": torch.randn(images, 3, 5, 7)}
-    )
-
-
-def tf_nkd_inputs(images: int) -> Inputs:
-    return Inputs({"student_logits": logits(images)}, rest={"target": target(images)})
-
-
-def uskd_inputs(images: int) -> Inputs:
-    student = {"student_logits": logits(images), "mid_feature": torch.randn(images, 4)}
-    return Inputs(student, rest={"target": target(images)})
-
-
-@dataclass(frozen=True)
-class Case:
-    """How to build a loss and its inputs, and the argument that a wrong shape is tried on."""
-
-    module: Callable[[], nn.Module]
-    inputs: Callable[[int], Inputs]
-    compared: tuple[str, str]
-    odd: tuple[int, ...]
-
-
-CASES: dict[type[nn.Module], Case] = {
-    ChannelWiseLogitLoss: Case(
-        ChannelWiseLogitLoss, segmentation_inputs, ("student_logits", "teacher_logits"), (2, 3, 5, 8)
-    ),
-    CWDLoss: Case(
-        lambda: CWDLoss(4, 6, adaptation="linear"), cwd_inputs, ("student", "teacher"), (2, 6, 5, 8)
-    ),
-    DKDLoss: Case(DKDLoss, logit_inputs, ("student_logits", "teacher_logits"), (2, 7)),
-    FGDAblationLoss: Case(
-        lambda: FGDAblationLoss(4, 6, regions="whole", attention="spatial", relation="nonlocal"),
-        fgd_inputs,
-        ("student", "teacher"),
-        (2, 6, 5, 8),
-    ),
-    FGDLoss: Case(lambda: FGDLoss(4, 6), fgd_inputs, ("student", "teacher"), (2, 6, 5, 8)),
-    KDLoss: Case(KDLoss, kd_inputs, ("student_logits", "teacher_logits"), (2, 7)),
-    MGDLoss: Case(lambda: MGDLoss(4, 6), mgd_inputs, ("student", "teacher"), (2, 5, 5, 7)),
-    NKDLoss: Case(NKDLoss, logit_inputs, ("student_logits", "teacher_logits"), (3, 6)),
-    SRRLLoss: Case(lambda: SRRLLoss(4, 6), srrl_inputs, ("student", "teacher"), (1, 6, 5, 7)),
-    TFNKDLoss: Case(TFNKDLoss, tf_nkd_inputs, ("student_logits", "target"), (2, 7)),
-    USKDLoss: Case(lambda: USKDLoss(4, CLASSES), uskd_inputs, ("student_logits", "mid_feature"), (2, 5)),
-    ViTKDLoss: Case(lambda: ViTKDLoss(4, 6), vitkd_inputs, ("student", "teacher"), (2, 8, 6)),
-    WSLDLoss: Case(WSLDLoss, logit_inputs, ("student_logits", "teacher_logits"), (2, 7)),
-}
-
-each_loss = pytest.mark.parametrize("loss", CASES, ids=lambda loss: loss.__name__)
+each_loss = pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.__name__)
 
 
 def build(loss: type[nn.Module], images: int = 2) -> tuple[nn.Module, Inputs]:
     torch.manual_seed(3)
-    case = CASES[loss]
+    case = LOSSES[loss]
     return case.module(), case.inputs(images).moved(torch.float32)
 
 
@@ -194,7 +45,7 @@ def gradients(module: nn.Module, inputs: Inputs) -> list[Tensor]:
 def test_every_registered_loss_is_tested_here_or_with_its_head() -> None:
     folder = Path(tasks.methods.__path__[0])
     built_in = {name: of.loss for name, of in registered_losses().items() if of.file.parent == folder}
-    assert {loss.__name__: loss for loss in (*CASES, *HEAD_LOSSES)} == built_in
+    assert {loss.__name__: loss for loss in (*LOSSES, *HEAD_LOSSES)} == built_in
 
 
 @each_loss
@@ -263,8 +114,8 @@ def _scaled(value: Any, factor: float) -> Any:
 def test_wrong_shapes_are_refused_with_both_shapes(loss: type[nn.Module]) -> None:
     module, inputs = build(loss)
     arguments = inputs.arguments()
-    first, second = CASES[loss].compared
-    wrong = torch.zeros(CASES[loss].odd)
+    first, second = LOSSES[loss].compared
+    wrong = torch.zeros(LOSSES[loss].odd)
     arguments[second] = [wrong] * 3 if isinstance(arguments[second], list) else wrong
     other = next(tensors({first: arguments[first]}))
     with pytest.raises(ValueError, match="do not fit") as refusal:
@@ -315,7 +166,7 @@ def test_the_check_for_synchronisation_notices_one() -> None:
             wait()
 
 
-@each_loss
+@pytest.mark.parametrize("loss", [loss for loss, case in LOSSES.items() if not case.waits])
 def test_no_loss_waits_for_the_device(loss: type[nn.Module]) -> None:
     module, inputs = build(loss)
     with NoSynchronisation():
