@@ -89,6 +89,7 @@ class LossCase:
         compared: two arguments that have to fit each other.
         odd: a shape that the second of them may not have.
         waits: whether the host has to know the value of a tensor, as where boxes are selected.
+        differentiates: whether its forward pass takes a gradient, for which autograd asks for a real device.
     """
 
     module: Callable[[], nn.Module]
@@ -96,3 +97,4 @@ class LossCase:
     compared: tuple[str, str]
     odd: tuple[int, ...]
     waits: bool = False
+    differentiates: bool = False

@@ -1,14 +1,17 @@
-"""Losses on the outputs of a one-stage head, with real heads of mmdet: LD and CrossKD."""
+"""Losses on the outputs of a one-stage head, with real heads of mmdet: LD, CrossKD and GID."""
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
 import mmdet.models  # noqa: F401  (fills the registry)
 import pytest
 import torch
+from mmdet.models.task_modules import MlvlPointGenerator
 from mmdet.structures import DetDataSample
+from mmengine.config import ConfigDict
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
@@ -16,6 +19,7 @@ from torch.nn import functional
 
 from tasks.methods.crosskd import CrossKDLoss, decoded, generalised_iou, restandardised
 from tasks.methods.dense_heads import assign_targets, rows
+from tasks.methods.gid import GIDLoss
 from tasks.methods.ld import LDLoss
 
 CLASSES = 3
@@ -125,6 +129,12 @@ class Scene:
         own, other = self.features
         return (self.student(own), self.teacher(other), self.student, self.data_samples)
 
+    def gid(self) -> tuple[Any, ...]:
+        own, other = self.features
+        outputs = self.student(own), self.teacher(other)
+        shapes = [sample.img_shape for sample in self.data_samples]
+        return (own, other, *outputs, self.student, shapes)
+
 
 def scene(
     kind: str, images: int = 2, boxes: Tensor = BOXES, dtype: torch.dtype = torch.float32, **sizes: Any
@@ -140,6 +150,7 @@ def scene(
 LOSSES = {
     "crosskd-retina": ("retina", CrossKDLoss(), Scene.crosskd),
     "crosskd-gfl": ("gfl", CrossKDLoss(boxes="distribution", box_weight=4.0), Scene.crosskd),
+    "gid": ("retina", GIDLoss(resolution=3), Scene.gid),
     "ld": ("gfl", LDLoss(class_weight=10.0), Scene.ld),
 }
 
@@ -171,7 +182,7 @@ def test_a_batch_without_objects_is_finite(name: str) -> None:
     value.backward()
     assert torch.isfinite(value)
     assert all(leaf.grad is not None and torch.isfinite(leaf.grad).all() for leaf in found.leaves)
-    # LD looks at objects alone, CrossKD at every position.
+    # LD looks at objects alone, CrossKD at every position, and GID at instances of its own.
     assert (value == 0) == (name == "ld")
 
 
@@ -303,3 +314,65 @@ def test_outputs_of_another_width_are_refused_with_both_shapes() -> None:
 def test_an_unknown_way_to_state_boxes_is_refused() -> None:
     with pytest.raises(ValueError, match="boxes 'points' are unknown"):
         CrossKDLoss(boxes="points")  # type: ignore[arg-type]
+
+
+def test_gid_assigns_anchors_to_instances_as_mmdet_assigns_them_to_objects() -> None:
+    found = scene("retina", boxes=torch.tensor([[3.0, 4.0, 24.0, 30.0], [10.0, 2.0, 50.0, 38.0], [0, 0, 9, 7]]))
+    maps = found.student(found.features[0])
+    targets = assign_targets(found.student, maps[0], found.data_samples)
+    anchors = torch.cat([level[0] for level in targets.anchors])
+    expected = torch.cat([level[0] for level in targets.positive])
+    boxes = found.data_samples[0].gt_instances.bboxes
+    assert torch.equal(GIDLoss().assigned(boxes, anchors), expected)
+    # Of more than two anchors, and of the best one of each box.
+    assert expected.sum() > 2
+    assert not GIDLoss().assigned(boxes + 1000, anchors).any()
+
+
+def test_gid_reads_a_head_as_mmdet_predicts_with_it() -> None:
+    """Where the teacher alone is certain, the instances are the detections that its own head would give."""
+    found = scene("retina", images=1)
+    outputs = found.teacher(found.features[1])
+    # A student without a sign of an object.
+    silent = [torch.full_like(level, -30.0) for level in outputs[0]], list(outputs[1])
+    seen: list[Any] = []
+
+    class Watched(GIDLoss):
+        def pooled(self, levels: Any, boxes: Any, strides: Any) -> Tensor:
+            seen.append(boxes[0])
+            return super().pooled(levels, boxes, strides)
+
+    loss = Watched(resolution=3, instances=100, overlap=0.5, smallest_side=0.0)
+    own, other = found.features
+    loss(own, other, silent, outputs, found.student, [(40, 56)])
+    test = {"nms_pre": 3000, "score_thr": 0.0, "nms": {"type": "nms", "iou_threshold": 0.5}}
+    config = ConfigDict(min_bbox_size=0, max_per_img=100, **test)
+    # All classes are one, as in the selection.
+    scores = [level.view(1, 2, CLASSES, *level.shape[-2:]).amax(dim=2) for level in outputs[0]]
+    head_of_one = copy.copy(found.teacher)
+    head_of_one.num_classes = head_of_one.cls_out_channels = 1
+    metas = [{"img_shape": (40, 56), "scale_factor": (1.0, 1.0)}]
+    (expected,) = head_of_one.predict_by_feat(scores, outputs[1], batch_img_metas=metas, cfg=config)
+    large = (expected.bboxes[:, 2:] > expected.bboxes[:, :2]).all(dim=1)
+    assert len(seen[0]) > 10
+    torch.testing.assert_close(seen[0], expected.bboxes[large])
+
+
+def test_gid_without_instances_is_zero_with_gradients_of_zero() -> None:
+    found = scene("retina")
+    value = GIDLoss(smallest_side=1000.0)(*found.gid())
+    value.backward()
+    assert value == 0
+    gradients = [leaf.grad for leaf in (*found.leaves, *found.student.parameters())]
+    assert all(gradient is not None and not gradient.any() for gradient in gradients)
+
+
+@pytest.mark.parametrize("kind", ["distributions", "points"])
+def test_gid_refuses_a_head_that_states_boxes_otherwise(kind: str) -> None:
+    if kind == "distributions":
+        found, problem = scene("gfl"), r"anchors \(\d+, 4\) do not fit"
+    else:
+        found, problem = scene("retina"), "RetinaHead and GIDLoss do not fit"
+        found.student.prior_generator = MlvlPointGenerator(STRIDES)
+    with pytest.raises(ValueError, match=problem):
+        GIDLoss()(*found.gid())

@@ -20,6 +20,10 @@ PAIRS = {
     "ld": ("detection", "gfl-r50", "gfl-r101"),
     "crosskd": ("detection", "retinanet-r50", "retinanet-r101"),
     "crosskd-gfl": ("detection", "gfl-r50", "gfl-r101"),
+    "gid": ("detection", "retinanet-r50", "retinanet-r101"),
+    "skds": ("semantic_segmentation", "pspnet-r18", "pspnet-r101"),
+    "skds-cirkd": ("semantic_segmentation", "deeplabv3-r18", "pspnet-r101"),
+    "cirkd": ("semantic_segmentation", "pspnet-r18", "pspnet-r101"),
 }
 """Method -> task, student, teacher."""
 
@@ -49,7 +53,8 @@ def test_a_method_trains_two_iterations_and_its_gradient_reaches_the_student_alo
     terms = [f"loss_{name}" for name in distiller.losses]
     for term in terms:
         assert torch.isfinite(losses[term]), term
-        assert losses[term] > 0, term
+        # A critic may have either sign.
+        assert losses[term] != 0, term
     sum(losses[term] for term in terms).backward()
     backbone = [of.grad for of in adapter.student.backbone.parameters() if of.grad is not None]
     assert backbone
