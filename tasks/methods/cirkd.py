@@ -14,17 +14,17 @@ from tasks.methods.registry import register_loss
 
 @register_loss("CIRKDMiniBatchLoss", version=1)
 class CIRKDMiniBatchLoss(nn.Module):
-    """Cross-Image Relational KD within a batch: how alike the pixels of two images are, for every pair of images.
+    """Cross-Image Relational KD within a batch: how alike the pixels of any two of its images are.
 
     With ``f_i`` the feature of image ``i``, a row of unit length a position, a row of ``f_i f_j^T / t`` gives
     a distribution over the ``P`` positions of image ``j``, ``p`` of the student and ``q`` of the teacher::
 
         loss = weight * sum_{i, j} sum_rows KL( q || p ) / (N^2 * P)
 
-    An image is paired with itself too, so that a batch of one has a loss. The pairs take ``(N * P)^2`` numbers
-    of memory several times over. Each process of a distributed training pairs its own images, as the released
-    code does. That code averages 4 x 4 positions first where a map has 256 or more on both sides, which the
-    maps of a segmenter of stride 8 have for images of 2048 pixels; this loss does not.
+    An image is paired with itself too, so that a batch of one has a loss. The pairs take ``(N * P)^2``
+    numbers of memory, several times over. Each process of a distributed training pairs its own images, as in
+    the release, whose averaging of maps from 256 x 256 positions on (images of 2048 pixels at stride 8) is
+    left out.
 
     A feature of zeros is equally far from all. The channels of student and teacher need not agree.
 
@@ -95,13 +95,14 @@ class CIRKDMemoryLoss(nn.Module):
 
         loss = pixel_weight * relation(pixels) + region_weight * relation(regions)
 
-    Pixels without a class (an ignored label) neither count nor enter a queue; where all are, the loss is zero.
-    Labels are brought to the size of the map by nearest neighbour.
+    Pixels without a class (an ignored label) neither count nor enter a queue; where none has a class, the
+    loss is zero. Labels are brought to the size of the map by nearest neighbour.
 
     The queues are buffers, updated in place before they are used: no step copies them. They start with random
     features of unit length. Of each image every class stores its region and at most ``stored`` pixels. Pixels
     that reach the end of their queue take its last places, and the next ones its first. In a distributed
-    training each process stores the images of all.
+    training each process stores the images of all. Its batch norm is its own, unless the training
+    synchronises it as the release does.
 
     **The released code stores the wrong pixels**: it draws numbers below the count of a class's pixels, and
     takes them for positions of the map. The first positions of an image thus enter the queues of all of its
@@ -150,7 +151,9 @@ class CIRKDMemoryLoss(nn.Module):
     ) -> None:
         super().__init__()
         if stored > pixels:
-            raise ValueError(f"stored {stored} and pixels {pixels} do not fit: a queue needs room for an image")
+            raise ValueError(
+                f"stored {stored} and pixels {pixels} do not fit: a queue needs room for an image's pixels"
+            )
         self.student_channels = student_channels
         self.teacher_channels = teacher_channels
         self.num_classes = num_classes
@@ -199,8 +202,8 @@ class CIRKDMemoryLoss(nn.Module):
         require_feature_maps(student, teacher, self.student_channels, self.teacher_channels)
         if target.dim() != 3 or len(target) != len(teacher):
             raise ValueError(
-                f"target {tuple(target.shape)} and teacher {tuple(teacher.shape)} do not fit: the target must "
-                "be N x h x w, of the same N"
+                f"target {tuple(target.shape)} and teacher {tuple(teacher.shape)} do not fit: "
+                "the target must be N x h x w, of the same N"
             )
         labels = self.labels(target, teacher.shape[2:])
         keys = unit_length(full_precision(teacher.detach()))
@@ -226,7 +229,7 @@ class CIRKDMemoryLoss(nn.Module):
         Args:
             labels: of the images that are stored, ``N x P``.
         """
-        places = (
+        pixels, regions = (
             torch.randperm(queue.shape[1], device="cpu")[:drawn].to(queue.device, non_blocking=True)
             for queue, drawn in (
                 (self.pixel_queue, self.drawn_pixels),
@@ -241,15 +244,15 @@ class CIRKDMemoryLoss(nn.Module):
         order = torch.rand(members.shape, device="cpu").to(labels.device, non_blocking=True)
         order = order.masked_fill(~members, 2.0)
         stored = order.topk(min(self.stored, labels.shape[1]), dim=2, largest=False).indices
-        return Draws(*places, stored)
+        return Draws(pixels, regions, stored)
 
     @torch.no_grad()
     def store(self, keys: Tensor, labels: Tensor, stored: Tensor) -> None:
         """Writes regions and pixels of a batch into the queues, in place.
 
-        All classes at a time, image by image: an image's entries follow those of the one before. Which classes
-        an image has is never asked; what it has none of overwrites an entry with itself, so that nothing waits
-        for the device.
+        All classes at a time, image by image: an image's entries follow those of the one before. Which
+        classes an image has is never asked, since the host would have to wait for the device: what there is
+        none of overwrites an entry with itself.
 
         Args:
             keys: the teacher's features of unit length, ``N x P x C``.

@@ -181,7 +181,7 @@ def unit_length(features: Tensor, dim: int = 1) -> Tensor:
 
 def nonzero_length(features: Tensor, dim: int = 1) -> Tensor:
     """The length of features along a dimension, which is kept; 1 for a feature of zeros."""
-    length = torch.linalg.vector_norm(features, dim=dim, keepdim=True)
+    length: Tensor = torch.linalg.vector_norm(features, dim=dim, keepdim=True)
     return length.masked_fill(length == 0, 1.0)
 
 

@@ -62,8 +62,8 @@ class GIDLoss(nn.Module):
         loss = feature_weight * feature + relation_weight * relation + class_weight * class + box_weight * box
 
     The relation is zero with fewer than three instances, and everything is zero without any. Two instances of
-    one feature have a distance of ``1e-6`` without a gradient. An instance that overlaps no anchor is assigned
-    to none.
+    one feature have a distance of ``1e-6`` without a gradient. An instance that overlaps no anchor is
+    assigned none.
 
     As in the code that the first author published (the original is not public), the features are compared as
     they are, so both pyramids need the same channels, and ``d`` is the difference of the largest scores. The
@@ -250,7 +250,7 @@ class GIDLoss(nn.Module):
 
     def assigned(self, boxes: Tensor, anchors: Tensor) -> Tensor:
         """The anchors ``A x 4`` that RetinaNet would assign to objects in ``R x 4`` boxes, as booleans."""
-        overlap = box_iou(boxes, anchors)
+        overlap: Tensor = box_iou(boxes, anchors)
         best = (overlap == overlap.amax(dim=1, keepdim=True)) & (overlap > 0)
         return ((overlap >= self.matched_overlap) | best).any(dim=0)
 
@@ -270,9 +270,9 @@ class GIDLoss(nn.Module):
         level_of = _level_of(rois[:, 1:], strides)
         size = (self.resolution, self.resolution)
         parts, places = [], []
-        for level, (features, stride) in enumerate(zip(levels, strides, strict=True)):
+        for level, (of_level, stride) in enumerate(zip(levels, strides, strict=True)):
             places.append((level_of == level).nonzero().squeeze(1))
-            features = full_precision(features)
+            features = full_precision(of_level)
             chosen = rois[places[-1]].to(features.dtype)
             parts.append(roi_align(features, chosen, size, 1 / stride, _SAMPLES, aligned=True))
         return torch.cat(parts)[torch.cat(places).argsort()]

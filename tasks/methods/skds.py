@@ -1,7 +1,8 @@
-"""SKDS: structured knowledge distillation of segmenters, pixels, pairs and the whole (CVPR 2019, TPAMI 2020)."""
+"""SKDS: structured knowledge distillation of segmenters, by pixels, pairs and a critic (CVPR 2019)."""
 
 from __future__ import annotations
 
+import itertools
 from typing import Literal
 
 import torch
@@ -31,10 +32,10 @@ _WINDOW = 2
 
 @register_loss("SKDSPixelLoss", version=1)
 class SKDSPixelLoss(nn.Module):
-    """Structured Knowledge Distillation, pixel-wise term: the teacher's class probabilities at every position.
+    """Structured Knowledge Distillation, pixel-wise term: the teacher's classes at every position.
 
-    With ``z`` and ``v`` the student's and the teacher's ``N x K x H x W`` logits before they are resized to the
-    image, and sums over images and positions::
+    With ``z`` and ``v`` the student's and the teacher's ``N x K x H x W`` logits, before they are resized to
+    the image, and sums over images and positions::
 
         journal:  loss = weight * sum CE( softmax(v), z ) / (H * W)
         cvpr2019: loss = weight * sum KL( softmax(v) || softmax(z) ) / (N * K * H * W)
@@ -94,8 +95,8 @@ class SKDSPixelLoss(nn.Module):
 class SKDSPairLoss(nn.Module):
     """Structured Knowledge Distillation, pair-wise term: which parts of an image are alike.
 
-    With ``a_ij`` the cosine of the features of two nodes ``i`` and ``j`` of an image, for student and teacher,
-    and ``P`` the number of nodes::
+    With ``a_ij`` the cosine of the features of two nodes ``i`` and ``j`` of an image, for student and
+    teacher, and ``P`` the number of nodes::
 
         loss = weight * sum_{images, i, j} ( a^T_ij - a^S_ij )^2 / (N * P^2)
 
@@ -106,8 +107,8 @@ class SKDSPairLoss(nn.Module):
     - ``"cvpr2019"``: every position. A map of ``P`` positions takes ``N * P^2`` numbers of memory.
     - ``"cirkd"``: max-pooled windows of 2 x 2 positions.
 
-    The first adds ``1e-8`` to a length. A feature of zeros, for which the second computes NaN, has the cosine 0
-    with all. The channels of student and teacher need not agree.
+    The first adds ``1e-8`` to a length. A feature of zeros, for which the release of the second computes NaN,
+    has the cosine 0 with all. The channels of student and teacher need not agree.
 
     Source: arXiv:1903.04197 and the code of its authors; the third is the CIRKD release. The default is the
     authors' command for PSPNet; their code has the weight 1 where none is given.
@@ -164,7 +165,7 @@ class SKDSPairLoss(nn.Module):
 
 @register_loss("SKDSHolisticLoss", version=1)
 class SKDSHolisticLoss(nn.Module):
-    """Structured Knowledge Distillation, holistic term: a critic tells the student's class maps from the teacher's.
+    """Structured Knowledge Distillation, holistic term: a critic of class maps, trained along.
 
     With ``D`` the critic, ``z`` and ``v`` the logits of student and teacher, and one uniform number ``a`` an
     image, the student minimises the first and the critic the second::
@@ -247,15 +248,13 @@ class SKDSHolisticLoss(nn.Module):
 
     def critic_term(self, logits: Tensor, taught_logits: Tensor, interpolation: Tensor | None) -> Tensor:
         """The weighted term of the critic; arguments as `forward`, both logits detached."""
-        taught, own = self.critic(taught_logits), self.critic(logits)
+        taught, own = self._scores(taught_logits), self._scores(logits)
         if self.objective == "hinge":
             return self.critic_weight * ((1 - taught).relu().mean() + (1 + own).relu().mean())
         penalty = self.gradient_penalty(logits, taught_logits, interpolation)
         return self.critic_weight * (own.mean() - taught.mean() + self.penalty * penalty)
 
-    def gradient_penalty(
-        self, logits: Tensor, taught_logits: Tensor, interpolation: Tensor | None
-    ) -> Tensor:
+    def gradient_penalty(self, logits: Tensor, taught_logits: Tensor, interpolation: Tensor | None) -> Tensor:
         """How far the critic's gradient between the two is from a length of one, unweighted."""
         if interpolation is None:
             # From the CPU's generator on every device, so that a seed means the same numbers everywhere.
@@ -264,16 +263,20 @@ class SKDSHolisticLoss(nn.Module):
         share = interpolation.to(logits.dtype)
         with torch.enable_grad():
             between = (share * taught_logits + (1 - share) * logits).requires_grad_()
-            (gradient,) = torch.autograd.grad(self.critic(between).sum(), between, create_graph=True)
-            length = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
+            (gradient,) = torch.autograd.grad(self._scores(between).sum(), between, create_graph=True)
+            length: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
             return (length - 1).square().mean()
+
+    def _scores(self, logits: Tensor) -> Tensor:
+        scores: Tensor = self.critic(logits)
+        return scores
 
 
 class Critic(nn.Module):
     """The authors' critic of class maps: four halvings with spectral norm, self-attention after the last two.
 
-    Made for maps of 65 x 65 (crops of 512 x 512 at stride 8), which end as one score. A larger map ends as one
-    a place; a side below 64 is enlarged to 64 first (bilinear), which the original does not take.
+    Made for maps of 65 x 65 (crops of 512 x 512 at stride 8), which end as one score. Larger maps end as
+    several. A side below 64, which the original does not take, is enlarged to 64 first (bilinear).
 
     Source: arXiv:1903.04197, code of its authors, after SAGAN (arXiv:1805.08318).
 
@@ -292,7 +295,7 @@ class Critic(nn.Module):
             nn.Sequential(
                 spectral_norm(nn.Conv2d(taken, given, kernel_size=4, stride=2, padding=1)), nn.LeakyReLU(0.1)
             )
-            for taken, given in zip(widths, widths[1:], strict=False)
+            for taken, given in itertools.pairwise(widths)
         )
         self.attentions = nn.ModuleList(SelfAttention(channels) for channels in widths[3:])
         self.last = nn.Conv2d(widths[-1], 1, kernel_size=4)
@@ -336,7 +339,8 @@ class SelfAttention(nn.Module):
         """Attends within ``N x C x H x W``, whose shape is kept."""
         query, key, value = (layer(feature).flatten(2) for layer in (self.query, self.key, self.value))
         attention = (query.transpose(1, 2) @ key).softmax(dim=2)
-        return self.gamma * (value @ attention.transpose(1, 2)).view_as(feature) + feature
+        attended: Tensor = (value @ attention.transpose(1, 2)).view_as(feature)
+        return self.gamma * attended + feature
 
 
 def _checked(release: Release) -> Release:

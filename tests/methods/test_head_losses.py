@@ -317,7 +317,7 @@ def test_an_unknown_way_to_state_boxes_is_refused() -> None:
 
 
 def test_gid_assigns_anchors_to_instances_as_mmdet_assigns_them_to_objects() -> None:
-    found = scene("retina", boxes=torch.tensor([[3.0, 4.0, 24.0, 30.0], [10.0, 2.0, 50.0, 38.0], [0, 0, 9, 7]]))
+    found = scene("retina", boxes=torch.cat([BOXES, torch.tensor([[0.0, 0.0, 9.0, 7.0]])]))
     maps = found.student(found.features[0])
     targets = assign_targets(found.student, maps[0], found.data_samples)
     anchors = torch.cat([level[0] for level in targets.anchors])
