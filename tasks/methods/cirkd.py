@@ -8,7 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tasks.methods.common import full_precision, no_autocast, require_feature_maps, unit_length
+from tasks.methods.common import (
+    full_precision,
+    no_autocast,
+    process_count,
+    require_feature_maps,
+    unit_length,
+)
 from tasks.methods.registry import register_loss
 
 
@@ -311,9 +317,10 @@ def gathered(tensor: Tensor) -> Tensor:
     Args:
         tensor: ``N x ...``, of one shape in all processes.
     """
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+    processes = process_count()
+    if processes == 1:
         return tensor
-    parts = [torch.empty_like(tensor) for _ in range(torch.distributed.get_world_size())]
+    parts = [torch.empty_like(tensor) for _ in range(processes)]
     torch.distributed.all_gather(parts, tensor.contiguous())
     return torch.cat(parts)
 

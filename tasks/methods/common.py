@@ -167,6 +167,13 @@ def no_autocast(tensor: Tensor) -> torch.autocast:
     return torch.autocast(tensor.device.type, enabled=False)
 
 
+def process_count() -> int:
+    """How many processes train together; each computes the loss of its own images."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return 1
+    return torch.distributed.get_world_size()
+
+
 def unit_length(features: Tensor, dim: int = 1) -> Tensor:
     """Features divided by their length along a dimension; a feature of zeros is left as it is.
 

@@ -15,6 +15,7 @@ from tasks.methods.common import (
     full_precision,
     no_autocast,
     nonzero_length,
+    process_count,
     require_same_shape,
     unit_length,
 )
@@ -41,8 +42,10 @@ class SKDSPixelLoss(nn.Module):
         cvpr2019: loss = weight * sum KL( softmax(v) || softmax(z) ) / (N * K * H * W)
         cirkd:    loss = weight * sum KL( softmax(v) || softmax(z) ) / (N * H * W)
 
-    The first grows with the batch (the authors' has 8 images) and keeps the teacher's entropy, which changes
-    no gradient. The second compares logits up-sampled eightfold (bilinear, corners aligned); ``H`` and ``W``
+    The first grows with the batch, of which the authors' has 8 images. Several processes that train together
+    have the sum over the images of all, as one process would: gradients are averaged over the processes, so
+    that each multiplies its own sum by their number. It keeps the teacher's entropy, which changes no
+    gradient. The second compares logits up-sampled eightfold (bilinear, corners aligned); ``H`` and ``W``
     are those of the larger map.
 
     Source: arXiv:1903.04197 and the code of its authors; the third is the CIRKD release. The default is the
@@ -85,7 +88,7 @@ class SKDSPixelLoss(nn.Module):
         images, classes, height, width = own.shape
         positions = height * width
         if self.release == "journal":
-            return self.weight * -(log_q.exp() * log_p).sum() / positions
+            return self.weight * process_count() * -(log_q.exp() * log_p).sum() / positions
         divergence = functional.kl_div(log_p, log_q, reduction="sum", log_target=True)
         divisor = images * positions * (classes if self.release == "cvpr2019" else 1)
         return self.weight * divergence / divisor

@@ -405,20 +405,34 @@ def test_the_entries_drawn_are_shared_among_the_classes_as_released() -> None:
     assert [loss.drawn_pixels, loss.drawn_regions] == [4096 // 19 + 1, 1024 // 19 + 1] == [216, 54]
 
 
+def pixel_gradient(logits: Tensor, taught: Tensor, release: Release) -> Tensor:
+    leaf = logits.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(SKDSPixelLoss(release)(leaf, taught), leaf)
+    return gradient
+
+
 def one_of_two(rank: int, folder: Path, inputs: tuple[Tensor, ...], draws: Draws) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=2)
     loss = memory()
-    loss(*(of[rank : rank + 1] for of in inputs), draws)
-    torch.save({"pixel": loss.pixel_queue, "region": loss.region_queue}, folder / f"{rank}.pth")
+    own = tuple(of[rank : rank + 1] for of in inputs)
+    loss(*own, draws)
+    found = {"pixel": loss.pixel_queue, "region": loss.region_queue}
+    found |= {release: pixel_gradient(own[0], 2 * own[0], release) for release in RELEASES}
+    torch.save(found, folder / f"{rank}.pth")
     distributed.destroy_process_group()
 
 
-def test_two_processes_store_the_images_of_both(tmp_path: Path) -> None:
+def test_two_processes_store_the_images_of_both_and_have_the_gradients_of_one(tmp_path: Path) -> None:
     loss, inputs = memory(), batch()
     draws = loss.draw(inputs[2].flatten(1))
     spawn(one_of_two, (tmp_path, inputs, draws), nprocs=2)
     loss(*inputs, draws)
-    for rank in (0, 1):
-        found = torch.load(tmp_path / f"{rank}.pth", weights_only=True)
-        torch.testing.assert_close(found, {"pixel": loss.pixel_queue, "region": loss.region_queue})
+    found = [torch.load(tmp_path / f"{rank}.pth", weights_only=True) for rank in (0, 1)]
+    for of_rank in found:
+        torch.testing.assert_close(of_rank["pixel"], loss.pixel_queue)
+        torch.testing.assert_close(of_rank["region"], loss.region_queue)
+    for release in RELEASES:
+        # Gradients are averaged over the processes.
+        both = torch.cat([of_rank[release] for of_rank in found]) / 2
+        torch.testing.assert_close(both, pixel_gradient(inputs[0], 2 * inputs[0], release))
