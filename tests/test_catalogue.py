@@ -238,7 +238,8 @@ def test_a_group_that_no_protocol_has_is_refused_in_the_file_that_names_it(pkd):
 
 def test_a_method_that_no_folder_of_configs_has_is_refused_in_the_recipe(pkd):
     line = edit(pkd / "recipes.yaml", "  method: pearson\n", "  method: pearsen\n")
-    with pytest.raises(SuiteError, match=rf"pkd/recipes\.yaml:{line}: no method 'pearsen' .* did you mean 'pearson'"):
+    says = "no method 'pearsen' .* did you mean 'pearson'"
+    with pytest.raises(SuiteError, match=rf"pkd/recipes\.yaml:{line}: {says}"):
         load_recipes()
 
 

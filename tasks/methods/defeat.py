@@ -21,7 +21,7 @@ from tasks.methods.registry import register_loss
 
 @register_loss("DeFeatLoss", version=1)
 class DeFeatLoss(AdaptedPyramid):
-    """Decoupled Features: the cells of the objects and those of the background, each with a weight of its own.
+    """Decoupled Features: cells of the objects and cells of the background, each with a weight of their own.
 
     A box belongs to one level by its size (`boxes_of_levels`) and covers cells of that level
     (`covered_cells`). With ``A`` the 3x3 convolution of a level, ``m`` its covered cells over the whole

@@ -165,9 +165,10 @@ class FGFISingleMapLoss(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draws small weights, as the release does: normal, the remainder of a division by two, times 1e-4."""
+        """Draws small weights as the release does: normal, modulo two, times 1e-4."""
         with torch.no_grad():
-            self.stu_feature_adap[0].weight.normal_().fmod_(2).mul_(1e-4)
+            weight, _ = self.stu_feature_adap[0].parameters()
+            weight.normal_().fmod_(2).mul_(1e-4)
 
     def forward(self, student: Tensor, teacher: Tensor, boxes: Sequence[Tensor]) -> Tensor:
         """Computes the weighted loss.
@@ -198,8 +199,8 @@ class FGFISingleMapLoss(nn.Module):
             boxes: as for `forward`.
             size: height and width of the map.
         """
-        corners = (_with_last_pixel(of) for of in (padded_boxes(boxes), self.base_anchors))
-        return imitated_cells(*corners, self.stride, size, self.threshold)
+        corners, anchors = (_with_last_pixel(of) for of in (padded_boxes(boxes), self.base_anchors))
+        return imitated_cells(corners, anchors, self.stride, size, self.threshold)
 
 
 def imitated_cells(

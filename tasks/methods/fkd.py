@@ -28,7 +28,7 @@ class FKDLoss(nn.Module):
 
         A_s(X) = P * softmax_positions(mean_c |X| / temperature)
         A_c(X) = C * softmax_c(mean_positions |X| / temperature)
-        M      = (A_s(F) + A_s(T)) / 2 * (A_c(F) + A_c(T)) / 2,  a constant; without A_c for channel_mask=False
+        M      = (A_s(F) + A_s(T)) / 2 * (A_c(F) + A_c(T)) / 2,  a constant; its second factor if channel_mask
 
         feature  = | sqrt(M) * (a(F) - T) |
         channel  = | l(mean_positions F) - mean_positions T |
@@ -83,9 +83,12 @@ class FKDLoss(nn.Module):
                 "channel attentions; give networks of equal width"
             )
         levels, channels = len(pool_strides), teacher_channels
-        inner = inner_channels or [channels // (4 if level < FINE_LEVELS else 2) for level in range(levels)]
+        parts = [4 if level < FINE_LEVELS else 2 for level in range(levels)]
+        inner = inner_channels or [max(1, channels // part) for part in parts]
         if len(inner) != levels:
-            raise ValueError(f"{len(inner)} inner_channels and {levels} pool_strides: give one of each a level")
+            raise ValueError(
+                f"{len(inner)} inner_channels and {levels} pool_strides: give one of each a level"
+            )
         self.channels = channels
         self.alpha = alpha
         self.beta = beta
@@ -163,7 +166,8 @@ class FKDLoss(nn.Module):
     def _root_mask(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Square root of the mask of the feature term; its shape broadcasts to ``N x C x H x W``."""
         (spatial_s, channel_s), (spatial_t, channel_t) = (
-            attentions(*mean_magnitudes(feature.flatten(2)), self.temperature) for feature in (student, teacher)
+            attentions(*mean_magnitudes(feature.flatten(2)), self.temperature)
+            for feature in (student, teacher)
         )
         root = ((spatial_s + spatial_t) / 2).sqrt().view(len(student), 1, *student.shape[2:])
         if self.channel_mask:
@@ -180,8 +184,7 @@ class DotProductNonLocal(nn.Module):
         R(X) = X + BN( W( sum_q (theta(x_p) . phi(x_q)) g(x_q) / P' ) )
 
     Batch norm starts at zero, so that the block starts as the identity. A map that is smaller than the stride
-    is pooled to one position along that side. A single position in a batch of one leaves batch norm nothing
-    to compare, which it refuses in training; here it counts as the mean that it is.
+    is pooled to one position along that side.
 
     Source: arXiv:1711.07971, equation 4 and section 3.3, in the layout of FKD's supplement.
 
@@ -198,7 +201,7 @@ class DotProductNonLocal(nn.Module):
         self.g = nn.Sequential(nn.Conv2d(channels, inner_channels, kernel_size=1))
         self.theta = nn.Conv2d(channels, inner_channels, kernel_size=1)
         self.phi = nn.Sequential(nn.Conv2d(channels, inner_channels, kernel_size=1))
-        norm = nn.BatchNorm2d(channels)
+        norm = _BatchNorm(channels)
         nn.init.zeros_(norm.weight)
         self.W = nn.Sequential(nn.Conv2d(inner_channels, channels, kernel_size=1), norm)
 
@@ -216,17 +219,22 @@ class DotProductNonLocal(nn.Module):
         # The products of keys and values first: those of all pairs of positions are never held.
         products = value @ key.transpose(1, 2) / key.shape[2]
         gathered = (products @ query.flatten(2)).view_as(query)
-        convolution, norm = self.W
-        added = convolution(gathered)
-        if self.training and added.numel() == added.shape[1]:
-            return features + (added - added) * norm.weight[:, None, None] + norm.bias[:, None, None]
-        normalised: Tensor = norm(added)
-        return features + normalised
+        added: Tensor = self.W(gathered)
+        return features + added
 
     def _pooled(self, embedded: Tensor) -> Tensor:
         """Maxima over the squares of positions, ``N x C' x P'``."""
         window = [min(self.stride, extent) for extent in embedded.shape[2:]]
         return functional.max_pool2d(embedded, window).flatten(2)
+
+
+class _BatchNorm(nn.BatchNorm2d):
+    """Batch norm for which a single value is its own mean; the original refuses one in training."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        if self.training and features[:, 0].numel() == 1:
+            return (features - features) * self.weight[:, None, None] + self.bias[:, None, None]
+        return super().forward(features)
 
 
 def _convolutions(levels: int, channels: int, size: int) -> nn.ModuleList:

@@ -68,10 +68,10 @@ class PKDLoss(nn.Module):
         Raises:
             ValueError: if the feature maps do not fit each other.
         """
-        four = student.dim() == teacher.dim() == 4
+        maps = student.dim() == teacher.dim() == 4 and student.shape[:2] == teacher.shape[:2]
         # The release looks at the height alone.
-        resized = four and student.shape[2] != teacher.shape[2]
-        if not (four and student.shape[:2] == teacher.shape[:2] and (resized or student.shape == teacher.shape)):
+        resized = maps and student.shape[2] != teacher.shape[2]
+        if not maps or not (resized or student.shape == teacher.shape):
             raise ValueError(
                 f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)} do not fit: both must be "
                 "N x C x H x W with the same N and C, and of one width where they are of one height"

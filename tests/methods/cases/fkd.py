@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from tasks.methods.fkd import FKDLoss
@@ -38,7 +37,7 @@ def fkd_loss() -> FKDLoss:
     module = FKDLoss(4, 4, pool_strides=(4, 2, 2))
     for blocks in (module.student_non_local, module.teacher_non_local):
         for block in blocks:
-            nn.init.constant_(block.W[1].weight, 0.5)  # type: ignore[union-attr, index, arg-type]
+            nn.init.constant_(block.get_parameter("W.1.weight"), 0.5)
     return module
 
 
