@@ -38,13 +38,13 @@ class FKDLoss(nn.Module):
         loss = sum_levels( alpha * feature + beta * (channel + spatial) + gamma * nonlocal )
 
     The layers belong to one level each. Nothing is divided by the batch size. ``R_t`` is trained too, so that
-    the target of the last term moves. A term that is zero, as where features match exactly, has no gradient;
-    in the release, which takes the square root of a sum of squares, the gradient of the feature term is NaN
-    there.
+    the target of the last term moves. A term that is zero, as where features match exactly, has a gradient of
+    zero; in the release, which takes the square root of a sum of squares, that of the feature term is NaN.
 
-    Source: "Improve object detection with feature-based knowledge distillation" (ICLR 2021), by its
-    supplement. The defaults are the released ones for one-stage detectors; two-stage ones have ``alpha`` and
-    ``gamma`` 7e-5, ``beta`` 4e-3, temperature 0.5 and no channel mask.
+    Source: "Improve object detection with feature-based knowledge distillation" (ICLR 2021), in the form that
+    several public copies of its supplement agree on. The defaults are the released ones for one-stage
+    detectors; two-stage ones have ``alpha`` and ``gamma`` 7e-5, ``beta`` 4e-3, temperature 0.5 and no channel
+    mask.
 
     Args:
         student_channels: channels of the student's maps.
