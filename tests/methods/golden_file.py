@@ -96,6 +96,18 @@ def beside(case: Golden, name: str, other: Golden) -> Golden:
     return Golden(case.module, case.leaves, lambda: run() | {name: other.compute()["loss"]})
 
 
+def pyramids(inputs: GoldenFile) -> tuple[dict[str, Tensor], list[Tensor], list[Tensor]]:
+    """Levels of student and teacher, finest first; before them those of the student by their keys."""
+    levels = range(sum(key.startswith("student/") for key in inputs.arrays))
+    leaves = {f"student/{level}": inputs.leaf(f"student/{level}") for level in levels}
+    return leaves, list(leaves.values()), [inputs.tensor(f"teacher/{level}") for level in levels]
+
+
+def boxes_of_images(inputs: GoldenFile) -> list[Tensor]:
+    """The boxes of each image."""
+    return list(inputs.tensor("boxes").split(inputs.arrays["box_count"].tolist()))
+
+
 STATISTICS = ("running_mean", "running_var")
 
 

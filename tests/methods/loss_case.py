@@ -73,6 +73,24 @@ def feature_inputs(images: int) -> Inputs:
     return Inputs({"student": student}, {"teacher": teacher})
 
 
+def image_boxes(images: int) -> list[Tensor]:
+    """Two boxes in the first image, of 48 x 56 pixels, and none in the others."""
+    two = torch.tensor([[3.0, 4.0, 20.0, 30.0], [10.0, 2.0, 50.0, 12.0]])
+    return [two] + [torch.zeros(0, 4)] * (images - 1)
+
+
+def pyramid_inputs(
+    images: int, student_channels: int, teacher_channels: int, *, boxes: bool = False
+) -> Inputs:
+    """Three levels, of strides 4, 8 and 16 in an image of 48 x 56 pixels."""
+    student, teacher = (
+        [torch.randn(images, channels, *size) for size in ((12, 14), (6, 7), (3, 4))]
+        for channels in (student_channels, teacher_channels)
+    )
+    rest = {"boxes": image_boxes(images), "image_shapes": [(48, 56)] * images} if boxes else {}
+    return Inputs({"student": student}, {"teacher": teacher}, rest)
+
+
 def segmentation_inputs(images: int) -> Inputs:
     return Inputs(
         {"student_logits": torch.randn(images, 3, 5, 7)}, {"teacher_logits": torch.randn(images, 3, 5, 7)}
