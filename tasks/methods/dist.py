@@ -26,7 +26,8 @@ class DISTLoss(nn.Module):
         loss = weight * (beta * inter + gamma * intra)
 
     It is added to the task's own loss. ``intra`` is over the batch of one device. What does not vary has no
-    correlation, ``rho = 0``, and no gradient: in a batch of one ``intra`` is ``temperature^2``.
+    correlation, ``rho = 0``: in a batch of one ``intra`` is ``temperature^2``, without a gradient. Where the
+    teacher varies and the student does not, the gradient is bounded by the 1e-8 alone, as in the release.
 
     Source: arXiv:2205.10536 and the authors' code; the defaults are those of its ImageNet configuration.
 
