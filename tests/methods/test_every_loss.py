@@ -12,17 +12,20 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import tasks.methods
-from tasks.methods import NKDLoss, TFNKDLoss
+from tasks.methods import (
+    LabelSmoothingLoss,
+    LSKDDKDLoss,
+    NKDLoss,
+    TFKDRegularizationLoss,
+    TFNKDLoss,
+    ZipfLoss,
+)
 from tasks.methods.crosskd import CrossKDLoss
 from tasks.methods.dkd import DKDLoss
-from tasks.methods.label_smoothing import LabelSmoothingLoss
 from tasks.methods.ld import LDLoss
-from tasks.methods.lskd import LSKDDKDLoss
 from tasks.methods.registry import registered_losses
-from tasks.methods.tfkd import TFKDRegularizationLoss
 from tasks.methods.uskd import USKDLoss
 from tasks.methods.wsld import WSLDLoss
-from tasks.methods.zipf import ZipfLoss
 from tests.fake_gpu import FakeGPU
 from tests.methods.cases import LOSSES
 from tests.methods.loss_case import CLASSES, Inputs, tensors
