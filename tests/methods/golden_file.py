@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -83,6 +84,24 @@ def with_teacher_logits(
         return simple(loss(**inputs.options(*hyper_parameters)), leaves, *rest)
 
     return build
+
+
+def with_cross_entropy(
+    inputs: GoldenFile, module: nn.Module, ce_weight: float, *rest: Any, parts: bool = True
+) -> Golden:
+    """A loss on logits whose file records the whole objective; with `parts`, its own part beside it."""
+    logits = inputs.leaf("student_logits")
+
+    def run() -> dict[str, Tensor]:
+        own = module(logits, *rest)
+        outputs = {"loss": ce_weight * functional.cross_entropy(logits, inputs.target) + own}
+        if parts:
+            (gradient,) = torch.autograd.grad(own, logits, retain_graph=True)
+            outputs |= {"loss_without_ce": own, "grad_student_logits_without_ce": gradient}
+            outputs["ce_weight"] = logits.new_tensor(ce_weight)
+        return outputs
+
+    return Golden(module, {"student_logits": logits}, run)
 
 
 def simple(module: nn.Module, leaves: dict[str, Tensor], *rest: Any) -> Golden:

@@ -68,6 +68,16 @@ def logit_pair(images: int) -> Inputs:
     return Inputs({"student_logits": logits(images)}, {"teacher_logits": logits(images)})
 
 
+def labelled_inputs(images: int) -> Inputs:
+    return Inputs({"student_logits": logits(images)}, rest={"target": target(images)})
+
+
+def pooled_inputs(images: int, student_channels: int = 4, teacher_channels: int = 6) -> Inputs:
+    return Inputs(
+        {"student": torch.randn(images, student_channels)}, {"teacher": torch.randn(images, teacher_channels)}
+    )
+
+
 def feature_inputs(images: int) -> Inputs:
     student, teacher = feature_maps(images)
     return Inputs({"student": student}, {"teacher": teacher})
@@ -106,6 +116,7 @@ class LossCase:
         inputs: makes its inputs for a number of images.
         compared: two arguments that have to fit each other.
         odd: a shape that the second of them may not have.
+        images: in a batch, where a test does not say it.
         waits: whether the host has to know the value of a tensor, as where boxes are selected.
     """
 
@@ -113,4 +124,5 @@ class LossCase:
     inputs: Callable[[int], Inputs]
     compared: tuple[str, str]
     odd: tuple[int, ...]
+    images: int = 2
     waits: bool = False
