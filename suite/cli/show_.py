@@ -72,7 +72,6 @@ def describe(paper: Paper, claim: Claim) -> Iterator[str]:
             "task": f"{claim.task} on {claim.dataset}",
             "teacher": claim.teacher,
             "student": claim.student,
-            "claimed by": claim.claimed_by,
             "baseline": _with_numbers(claim.baseline),
             "teacher alone": _with_numbers(claim.teacher_claim),
             "recipe": claim.recipe or "none: the number is only quoted",

@@ -10,7 +10,7 @@ from suite.errors import SuiteError, did_you_mean
 from suite.published.claims import Claim, Paper, Source
 from suite.published.datasets import read_dataset_names
 from suite.published.literature import Literature, PairRows, Row, read_literature
-from suite.published.metrics import read_metrics
+from suite.published.metrics import MetricKind, read_metrics
 from suite.published.models import read_models
 from suite.published.names import Known
 from suite.published.recipes import Recipe, read_recipes
@@ -35,8 +35,9 @@ def read_papers(shared: Path, outside: tuple[Path, ...] = ()) -> dict[str, Paper
             f"{shown(shared / 'papers')}: no papers here; restore the folder from the repository"
         )
     roles = read_roles(shared, outside)
+    metrics = read_metrics(shared, outside)
     names: Known = {
-        "metric": read_metrics(shared, outside),
+        "metric": metrics,
         "task": read_tasks(shared, outside),
         "data set": read_dataset_names(shared, outside),
         "role": roles,
@@ -61,7 +62,40 @@ def read_papers(shared: Path, outside: tuple[Path, ...] = ()) -> dict[str, Paper
             *_wrong_recipes(paper, recipes, roles),
         ):
             refuse(path, location, text)
-    return {paper.id: paper for paper in papers.values()}
+    return {paper.id: _with_gains_of_the_literature(paper, taken, metrics) for paper in papers.values()}
+
+
+Taken = Mapping[str, tuple[str, PairRows, Row]]
+"""Id of a row of the literature -> its document, its pair, and the row."""
+
+
+def _with_gains_of_the_literature(paper: Paper, rows: Taken, kinds: Mapping[str, MetricKind]) -> Paper:
+    """The paper, in which numbers taken from the literature gain over the student of their own document.
+
+    The student alone that the paper prints may be another one, and the difference to it nobody's claim.
+    """
+    claims = [_gaining_over(claim, _students_beside(claim, rows), kinds) for claim in paper.claims]
+    return paper.model_copy(update={"claims": claims})
+
+
+def _students_beside(claim: Claim, rows: Taken) -> dict[str, str]:
+    """The student alone as printed beside the rows that a claim takes over, by metric."""
+    found: dict[str, str] = {}
+    for source in claim.sources:
+        if _taken(source, rows):
+            found |= rows[source.row][1].student_metrics
+    return found
+
+
+def _gaining_over(claim: Claim, alone: Mapping[str, str], kinds: Mapping[str, MetricKind]) -> Claim:
+    """A claim with the gains that it has over a student; what is printed as a gain stays."""
+    metrics = dict(claim.metrics)
+    for name, metric in claim.metrics.items():
+        if name in alone and metric.gain is None:
+            decimals = max(metric.decimals, len(alone[name].partition(".")[2]))
+            gain = round(kinds[name].gain(metric.value, float(alone[name])), decimals)
+            metrics[name] = metric.model_copy(update={"gain": gain})
+    return claim.model_copy(update={"metrics": metrics})
 
 
 def _names(paper: Paper, literature: Collection[str]) -> Iterator[tuple[str, str, Location]]:
@@ -199,9 +233,7 @@ def _contradictions(
                 yield (*at, "settings_of"), text
 
 
-def _taken_wrongly(
-    paper: Paper, literature: Literature, rows: Mapping[str, tuple[str, PairRows, Row]]
-) -> Iterator[tuple[Location, str]]:
+def _taken_wrongly(paper: Paper, literature: Literature, rows: Taken) -> Iterator[tuple[Location, str]]:
     """Sources that name a row of the literature and say something else than it."""
     for index, claim in enumerate(paper.claims):
         for position, source in enumerate(claim.sources):

@@ -118,7 +118,8 @@ class Metric(Strict):
     Attributes:
         value: percent.
         decimals: how many were printed.
-        gain: over the student alone, percent points; None where no source prints it.
+        gain: over the student alone, percent points; None where no source prints it. Of a number taken from
+            the literature it is the one over the student of the same document, printed or not.
     """
 
     value: float
@@ -160,7 +161,7 @@ class Claim(Strict):
             a part of the method and is comparable with that claim only if all others are the same.
         upstream_config: path in the official repository.
         sources: every place that prints the claim, the paper first.
-        claimed_by: whose number it is, in words, where the paper itself prints none: there exactly where
+        claimed_by: whose number it is, in words, where the paper itself prints none; written exactly where
             every source is secondary.
         discrepancies: ids of the paper's discrepancies that concern it.
         note: what a reader must know.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from suite.catalogue import Catalogue, current
@@ -155,28 +155,32 @@ def _of(catalogue: Catalogue) -> tuple[tuple[Pair, Value], ...]:
 def published_values(papers: Iterable[Paper], literature: Literature) -> Iterator[tuple[Pair, Value]]:
     """Every published number, with the models that it is about; a model alone lacks the other one.
 
-    What a claim takes over from the literature is a number of the claim, which says whose it is.
+    What a claim takes over from the literature stands once, as its document has it, with the claim's id.
     """
     papers = list(papers)
     claims = {claim.id: claim for paper in papers for claim in paper.claims}
+    rows = {row.row for _, _, row in literature.rows()}
+    taken = {source.row: claim for claim in claims.values() for source in claim.sources if source.row in rows}
     for paper in papers:
         for claim in paper.claims:
             pair = Pair(claim.student or "", claim.teacher or "", claim.dataset)
-            yield from ((pair, value) for value in _of_claim(paper, claim, claims))
+            sources = [source for source in claim.sources if source.row not in taken]
+            yield from ((pair, value) for value in _of_claim(paper, claim, sources, claims))
         for quoted in paper.quoted:
             about = _models_of(paper, quoted, claims)
             if about is not None:
                 yield from ((about, value) for value in _of_quoted(paper, quoted, about))
-    taken = {source.row for claim in claims.values() for source in claim.sources}
-    for key, rows, row in literature.rows():
-        if row.row not in taken:
-            document = literature.documents[key]
-            pair = Pair(rows.student or "", rows.teacher or "", document.dataset)
-            yield from ((pair, value) for value in _of_literature(literature, document, rows, row))
+    for key, block, row in literature.rows():
+        document = literature.documents[key]
+        pair = Pair(block.student or "", block.teacher or "", document.dataset)
+        values = _of_literature(literature, document, block, row, taken.get(row.row))
+        yield from ((pair, value) for value in values)
 
 
-def _of_claim(paper: Paper, claim: Claim, claims: Mapping[str, Claim]) -> Iterator[Value]:
-    """The numbers of a claim: for each metric one for every number that its sources print."""
+def _of_claim(
+    paper: Paper, claim: Claim, own: Sequence[Source], claims: Mapping[str, Claim]
+) -> Iterator[Value]:
+    """The numbers of a claim: for each metric one for every number that its own sources print."""
     provenance: Provenance = "quoted" if claim.role == "rival" or claim.claimed_by else "own"
     for metric, claimed in claim.metrics.items():
         student, teacher = (
@@ -184,7 +188,7 @@ def _of_claim(paper: Paper, claim: Claim, claims: Mapping[str, Claim]) -> Iterat
             for name in (claim.baseline, claim.teacher_claim)
         )
         by_number: dict[str, list[Source]] = {}
-        for source in claim.sources:
+        for source in own:
             if metric in source.printed:
                 by_number.setdefault(source.printed[metric], []).append(source)
         for printed, sources in by_number.items():
@@ -254,14 +258,16 @@ def _of_quoted(paper: Paper, quoted: Quoted, about: Pair) -> Iterator[Value]:
         )
 
 
-def _of_literature(literature: Literature, document: Document, pair: PairRows, row: Row) -> Iterator[Value]:
+def _of_literature(
+    literature: Literature, document: Document, pair: PairRows, row: Row, claim: Claim | None
+) -> Iterator[Value]:
     for metric in dict.fromkeys([*row.metrics, *row.gains]):
         printed, gain = row.metrics.get(metric), row.gains.get(metric)
         student, teacher = pair.student_metrics.get(metric), pair.teacher_metrics.get(metric)
         notes = [note.rstrip(".") for note in (row.note, document.note) if note]
         yield Value(
             row=row.row,
-            claim=None,
+            claim=claim.id if claim else None,
             method=row.method or (STUDENT_ALONE if pair.student else TEACHER_ALONE),
             metric=metric,
             printed=printed,
@@ -273,6 +279,7 @@ def _of_literature(literature: Literature, document: Document, pair: PairRows, r
             provenance=document.whose(row),
             printed_by=document.title,
             source=document.document,
+            claimed_by=claim.claimed_by if claim else None,
             settings=row.settings,
             protocol=document.protocol,
             note=". ".join(notes) or None,

@@ -279,6 +279,17 @@ def test_a_claim_takes_a_number_over_and_says_whose_it_is(baselines):
     assert claim.label == "KD, claimed by the README of KD"
 
 
+def test_a_number_that_is_taken_over_gains_over_the_student_of_its_own_document(baselines):
+    with_claim(baselines)
+    student, claim = (read_papers(baselines)["tiny"].claims[i].metrics["top1"] for i in (1, 0))
+    # The document starts from 69.80, the paper's own student from 69.90.
+    assert (student.value, claim.value, claim.gain) == (69.9, 70.5, 0.7)
+    text = SMALL.replace("metrics: {top1: 70.50},", "metrics: {top1: 70.50}, gains: {top1: 0.75},")
+    (baselines / "literature.yaml").write_text(text, encoding="utf-8")
+    with_claim(baselines, "printed: {top1: 70.50}", "printed: {top1: 70.50}, gains: {top1: 0.75}")
+    assert read_papers(baselines)["tiny"].claims[0].metrics["top1"].gain == 0.75
+
+
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
