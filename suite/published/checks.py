@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from suite.catalogue import CLAIMS, Catalogue
@@ -47,7 +47,7 @@ def read_papers(shared: Path, outside: tuple[Path, ...] = ()) -> dict[str, Paper
         if paper.id != path.parent.name:
             text = f"paper {paper.id!r} stands in folder {path.parent.name!r}; name the folder {paper.id}"
             refuse(path, ("id",), text)
-    literature = read_literature(shared, outside)
+    literature = _literature_of(papers.values(), shared, outside)
     _refuse_duplicates(papers, literature)
     recipes = read_recipes(shared, outside)
     claims = {claim.id: claim for paper in papers.values() for claim in paper.claims}
@@ -74,8 +74,11 @@ def _with_gains_of_the_literature(paper: Paper, rows: Taken, kinds: Mapping[str,
 
     The student alone that the paper prints may be another one, and the difference to it nobody's claim.
     """
-    claims = [_gaining_over(claim, _students_beside(claim, rows), kinds) for claim in paper.claims]
-    return paper.model_copy(update={"claims": claims})
+    beside = [_students_beside(claim, rows) for claim in paper.claims]
+    if not any(beside):
+        return paper
+    pairs = zip(paper.claims, beside, strict=True)
+    return paper.model_copy(update={"claims": [_gaining_over(claim, alone, kinds) for claim, alone in pairs]})
 
 
 def _students_beside(claim: Claim, rows: Taken) -> dict[str, str]:
@@ -116,6 +119,14 @@ def _names(paper: Paper, literature: Collection[str]) -> Iterator[tuple[str, str
     for group in ("protocols", "quoted"):
         for index, entry in enumerate(getattr(paper, group)):
             yield "rows", entry.row, (group, index, "row")
+
+
+def _literature_of(papers: Iterable[Paper], shared: Path, outside: tuple[Path, ...]) -> Literature:
+    """The literature, where a claim may take a number from it; else none, for reading it takes its time."""
+    provenances = {
+        source.provenance for paper in papers for claim in paper.claims for source in claim.sources
+    }
+    return read_literature(shared, outside) if "secondary" in provenances else Literature()
 
 
 def _taken(source: Source, rows: Collection[str]) -> bool:

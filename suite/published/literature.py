@@ -94,7 +94,7 @@ class Document(Strict):
     """A table, README or collection of a third party.
 
     Attributes:
-        title: in a few words, unique where tables name it.
+        title: in a few words.
         document: where it is, with the version that was read.
         dataset: where its numbers were measured.
         provenance: whose runs they are, where a row does not say otherwise.

@@ -160,7 +160,12 @@ def published_values(papers: Iterable[Paper], literature: Literature) -> Iterato
     papers = list(papers)
     claims = {claim.id: claim for paper in papers for claim in paper.claims}
     rows = {row.row for _, _, row in literature.rows()}
-    taken = {source.row: claim for claim in claims.values() for source in claim.sources if source.row in rows}
+    taken = {
+        source.row: claim
+        for claim in claims.values()
+        for source in claim.sources
+        if source.provenance == "secondary" and source.row in rows
+    }
     for paper in papers:
         for claim in paper.claims:
             pair = Pair(claim.student or "", claim.teacher or "", claim.dataset)

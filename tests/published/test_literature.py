@@ -16,6 +16,7 @@ import yaml
 from suite import paths
 from suite.errors import SuiteError
 from suite.published.checks import read_papers
+from suite.published.finding import load_papers
 from suite.published.literature import Document, PairRows, Row, load_literature, read_literature
 from suite.published.models import load_models
 from tests.published.test_refused_claims import MODELS, RECIPES, TINY
@@ -318,8 +319,27 @@ def test_a_claim_cannot_change_the_number_that_it_takes_over(baselines):
 
 
 def test_a_row_of_a_paper_cannot_have_the_id_of_one_of_the_literature(baselines):
-    text = TINY.replace("row: tiny-quote", "row: lit-kd")
-    assert text != TINY
-    (baselines / "papers" / "tiny" / "claims.yaml").write_text(text, encoding="utf-8")
-    with pytest.raises(SuiteError, match="id 'lit-kd' is already in use in the literature; give it another"):
+    with_claim(baselines)
+    path = baselines / "papers" / "tiny" / "claims.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("row: tiny-quote", "row: lit-birds"), "utf-8")
+    with pytest.raises(
+        SuiteError, match="id 'lit-birds' is already in use in the literature; give it another"
+    ):
+        read_papers(baselines)
+
+
+def test_no_row_of_the_papers_has_the_id_of_one_of_the_literature():
+    papers = load_papers().values()
+    sources = (source for paper in papers for claim in paper.claims for source in claim.sources)
+    rows = {source.row for source in sources if source.provenance != "secondary"}
+    rows |= {protocol.row for paper in papers for protocol in paper.protocols}
+    rows |= {quoted.row for paper in papers for quoted in paper.quoted}
+    assert not rows & set(ROWS)
+
+
+def test_papers_without_such_claims_are_read_without_the_literature(baselines):
+    (baselines / "literature.yaml").write_text("documents: 1\n", encoding="utf-8")
+    assert "tiny" in read_papers(baselines)
+    with_claim(baselines)
+    with pytest.raises(SuiteError, match=r"literature\.yaml:1: documents: "):
         read_papers(baselines)
