@@ -127,7 +127,7 @@ def as_text(pair: Pair, ours: Sequence[Ours]) -> Iterator[str]:
             yield f"{find_metric(metric).title} ({find_metric(metric).unit})"
             yield _columns(HEADINGS)
             yield from _table(rows, [entry for entry in own if entry.comparable], sources)
-    yield from _list("Sources", [(f"[{number}]", source) for source, number in sources.items()])
+    yield from _list("Sources", _described(shown, sources))
     yield from _list("Notes", _notes(shown, sources))
     titles = dict.fromkeys(title for value in shown for title in value.discrepancies)
     yield from _list("Sources that contradict each other", [("-", title) for title in titles])
@@ -178,6 +178,22 @@ def _signed(value: Value) -> str | None:
     return value.gain if value.gain.startswith("-") else f"+{value.gain}"
 
 
+def _described(values: Sequence[Value], sources: Mapping[str, int]) -> list[tuple[str, str]]:
+    """The sources by their numbers, each with how its numbers were made and what to know of them."""
+    remarks: dict[str, dict[str, None]] = {source: {} for source in sources}
+    for value in values:
+        said = (text for text in (value.protocol, value.source_note) if text)
+        remarks[value.source].update(dict.fromkeys(said))
+    return [
+        (f"[{sources[source]}]", _sentences(source, *texts) if texts else source)
+        for source, texts in remarks.items()
+    ]
+
+
+def _sentences(*parts: str) -> str:
+    return " ".join(f"{part.rstrip('.')}." for part in parts)
+
+
 def _notes(values: Sequence[Value], sources: Mapping[str, int]) -> list[tuple[str, str]]:
     """What a reader must know, the same words once, with what they are about."""
     about: dict[str, list[str]] = {}
@@ -185,9 +201,9 @@ def _notes(values: Sequence[Value], sources: Mapping[str, int]) -> list[tuple[st
         spread = f"standard deviation {value.spread}" if value.spread else None
         claimed = f"claimed by {value.claimed_by}" if value.claimed_by else None
         settings = ", ".join(f"{name} {setting}" for name, setting in value.settings.items())
-        parts = [part.rstrip(".") for part in (claimed, spread, settings, value.note) if part]
+        parts = [part for part in (claimed, spread, settings, value.note) if part]
         if parts:
-            text = f"{'. '.join(parts)}."
+            text = _sentences(*parts)
             number = value.printed or _signed(value)
             about.setdefault(text, []).append(f"{value.method} {number} [{sources[value.source]}]")
     return [("-", f"{', '.join(dict.fromkeys(names))}: {text}") for text, names in about.items()]

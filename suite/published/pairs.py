@@ -10,6 +10,7 @@ import functools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import get_args
 
 from suite.catalogue import Catalogue, current
 from suite.errors import SuiteError, did_you_mean
@@ -64,7 +65,8 @@ class Value:
         claimed_by: whose number it is, where the claim's own paper prints none.
         settings: hyper-parameters that the document states for it; ``show CLAIM`` tells those of a claim.
         protocol: how it was made, as far as the document says.
-        note: what a reader must know.
+        note: what a reader must know of it.
+        source_note: what a reader must know of all numbers of the document.
         discrepancies: titles of the contradictions that concern it.
     """
 
@@ -85,6 +87,7 @@ class Value:
     settings: Mapping[str, Setting] = field(default_factory=dict)
     protocol: str | None = None
     note: str | None = None
+    source_note: str | None = None
     discrepancies: tuple[str, ...] = ()
 
     @property
@@ -124,7 +127,7 @@ def find_pair(name: str, dataset: str | None = None) -> Pair:
 def values_of(pair: Pair) -> list[Value]:
     """Every published number of a pair and of its two models alone, by method and then value.
 
-    The models alone come first; a number that is a gain only stands behind those of its method.
+    The models alone come first; of equal numbers the method's own, and a gain without a number last.
     """
     return sorted((value for other, value in _all_values() if _concerns(other, value, pair)), key=_order)
 
@@ -137,10 +140,12 @@ def _concerns(other: Pair, value: Value, pair: Pair) -> bool:
     return other == pair
 
 
-def _order(value: Value) -> tuple[int, str, int, float, str]:
+def _order(value: Value) -> tuple[int, str, int, float, int, str]:
     alone = (TEACHER_ALONE, STUDENT_ALONE, value.method).index(value.method)
+    metric = list(load_metrics()).index(value.metric)
     number = math.inf if value.printed is None else float(value.printed)
-    return alone, value.method.casefold(), list(load_metrics()).index(value.metric), number, value.printed_by
+    whose = get_args(Provenance).index(value.provenance)
+    return alone, value.method.casefold(), metric, number, whose, value.printed_by
 
 
 def _all_values() -> tuple[tuple[Pair, Value], ...]:
@@ -269,7 +274,6 @@ def _of_literature(
     for metric in dict.fromkeys([*row.metrics, *row.gains]):
         printed, gain = row.metrics.get(metric), row.gains.get(metric)
         student, teacher = pair.student_metrics.get(metric), pair.teacher_metrics.get(metric)
-        notes = [note.rstrip(".") for note in (row.note, document.note) if note]
         yield Value(
             row=row.row,
             claim=claim.id if claim else None,
@@ -287,7 +291,8 @@ def _of_literature(
             claimed_by=claim.claimed_by if claim else None,
             settings=row.settings,
             protocol=document.protocol,
-            note=". ".join(notes) or None,
+            note=row.note,
+            source_note=document.note,
             discrepancies=tuple(literature.discrepancy(name).title for name in row.discrepancies),
         )
 

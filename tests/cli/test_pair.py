@@ -84,6 +84,10 @@ def test_contradictions_and_notes_of_the_pair_are_told(show):
     assert "DKD on MobileNet: beta 2.0 or 0.5" in words
     assert "MobileNet alone: 68.87, 69.21 or 70.13" in words
     assert "The student is 1.26 above the 68.87 that others start from." in words
+    # What holds of a whole document is told once, with its source.
+    assert words.count("The column of accuracies is headed mIOU there.") == 1
+    assert "(67820dd). The column of accuracies" in words
+    assert "ImageNet/README.md (cede6ea). 100 epochs, 4 x 64 images, learning rate 0.1 divided" in words
 
 
 def test_data_has_every_metric_and_whose_each_number_is(show):

@@ -73,6 +73,10 @@ def test_numbers_are_sorted_by_method_and_then_value_behind_the_models_alone():
     assert alone == sorted(alone, reverse=True)
     keys = [(v.method.casefold(), float(v.printed or "inf")) for v in found if not v.alone]
     assert keys == sorted(keys)
+    same = [
+        v for v in values_of(find_pair("resnet50:mobilenet-v1")) if v.method == "DKD" and v.printed == "72.05"
+    ]
+    assert [value.provenance for value in same] == ["own", "quoted", "quoted"]
     order = list(load_metrics())
     boxes = [v for v in values_of(find_pair("retinanet-x101:retinanet-r50")) if v.method == "FKD"]
     assert [order.index(v.metric) for v in boxes] == sorted(order.index(v.metric) for v in boxes)
