@@ -1,11 +1,12 @@
 """Networks for images of 32 pixels, with which distillation on CIFAR-100 is compared since RepDistiller.
 
-Each ends in feature maps; pooling and classifier are mmpretrain's. What methods compare has a module of its own: a
-stage, and the ReLU that closes it, whose input is the stage before that ReLU. No zoo has these networks: those of
-mmpretrain and timm are for images of 224 pixels, and begin with a stride, round widths otherwise or end in ReLU6.
+Each ends in feature maps; pooling and classifier are mmpretrain's. What methods compare has a module of its
+own: a stage, and the ReLU that closes it, whose input is the stage before that ReLU. No zoo has these
+networks: those of mmpretrain and timm are for images of 224 pixels, begin with a stride, round their widths
+or end in ReLU6.
 
-Source: `models/` of HobbitLong/RepDistiller, commit b84f547, which megvii-research/mdistiller has as well. Importing
-this module registers them.
+Source: `models/` of HobbitLong/RepDistiller, commit b84f547, which megvii-research/mdistiller has as well.
+Importing this module registers them.
 """
 
 from __future__ import annotations
@@ -61,9 +62,9 @@ class _ClosedBottleneck(Bottleneck):
 class CIFARResNet(ResNet_CIFAR):
     """ResNet whose stages can be looked at before their last ReLU.
 
-    Depths of 6n + 2 have three stages of basic blocks (arXiv 1512.03385, section 4.2), with a convolution and batch
-    norm where a shortcut changes size; ResNet-50 has four of bottlenecks. `layer1` and the following are the stages,
-    and `layer1.-1.closing_relu` takes in the first before its last ReLU.
+    Depths of 6n + 2 have three stages of basic blocks (arXiv 1512.03385, section 4.2), with a convolution and
+    batch norm where a shortcut changes size; ResNet-50 has four of bottlenecks. `layer1` and the following
+    are the stages, and `layer1.-1.closing_relu` takes in the first before its last ReLU.
 
     Args:
         depth: 8, 20, 32, 44, 56, 110, or 50.
@@ -91,7 +92,7 @@ class CIFARResNet(ResNet_CIFAR):
 
 
 class _WideBlock(nn.Module):
-    """Batch norm and ReLU before each of two convolutions; both change the shortcut too where it changes width."""
+    """Batch norm and ReLU before each of two convolutions, and before a shortcut that changes the width."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -118,14 +119,14 @@ class _WideBlock(nn.Module):
 class CIFARWideResNet(BaseBackbone):
     """Wide ResNet (arXiv 1605.07146) without dropout.
 
-    `layer1` to `layer3` are the stages, which end in a sum that no batch norm and no ReLU has seen. These follow
-    at the start of the next stage, in `layer2.0.bn1`, `layer3.0.bn1`, and at last in `bn1` and `relu`.
+    `layer1` to `layer3` are the stages, which end in a sum that no batch norm and no ReLU has seen. These
+    follow at the start of the next stage, in `layer2.0.bn1`, `layer3.0.bn1`, and at last in `bn1` and `relu`.
 
     Args:
         depth: 6n + 4 for n blocks a stage.
         stem_channels: of the first convolution.
-        base_channels: of the first stage, 16 times the widening factor; each of the others has twice as many as
-            the one before it.
+        base_channels: of the first stage, 16 times the widening factor; each of the others has twice as many
+            as the one before it.
     """
 
     def __init__(self, depth: int, stem_channels: int = 16, base_channels: int = 16) -> None:
@@ -152,8 +153,8 @@ class CIFARWideResNet(BaseBackbone):
 class CIFARVGG(BaseBackbone):
     """VGG with batch norm (arXiv 1409.1556) and one linear layer behind it.
 
-    `stages.0` to `stages.4` are the stages, each closed by a ReLU (`stages.0.-1.2`). Between them, maps are halved
-    by maximum, but for the last two: these have the same size.
+    `stages.0` to `stages.4` are the stages, each closed by a ReLU (`stages.0.-1.2`). Between them, maps are
+    halved by their maxima, but for the last two: these have the same size.
 
     Args:
         widths: channels of the convolutions, stage by stage.
@@ -201,7 +202,7 @@ class _InvertedResidual(nn.Module):
 class CIFARMobileNetV2(BaseBackbone):
     """MobileNetV2 (arXiv 1801.04381) with ReLU in place of ReLU6, and strides for maps of 2 x 2 at the end.
 
-    Its first block expands as well, by one, and widths are cut to whole numbers and not rounded to multiples of
+    Its first block expands as well, by one, and widths are cut to whole numbers, not rounded to multiples of
     eight. `layers.1`, `layers.2`, `layers.4` and `layers.6` are the last of their size; no ReLU closes them.
 
     Args:
@@ -237,7 +238,7 @@ class CIFARMobileNetV2(BaseBackbone):
 
 
 class _ShuffleV1Block(nn.Module):
-    """Grouped convolutions of 1 x 1 around a depthwise one; where it halves the map, its input is joined on."""
+    """Grouped convolutions around a depthwise one; where it halves the map, its pooled input is joined on."""
 
     def __init__(
         self, in_channels: int, out_channels: int, stride: int, groups: int, first_groups: int
@@ -261,9 +262,10 @@ class _ShuffleV1Block(nn.Module):
 
 
 class _ShuffleV2Block(nn.Module):
-    """Half of the channels pass, the others go through three convolutions; where it halves the map, all do both.
+    """Half of the channels pass, and half go through three convolutions.
 
     What passes has been through a ReLU before, so that the one that closes the block changes nothing of it.
+    Where the map is halved, all channels go both ways, and two convolutions halve what passes.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
@@ -296,8 +298,8 @@ class _ShuffleV2Block(nn.Module):
 class _ShuffleNet(BaseBackbone):
     """A stem of 1 x 1 that keeps the size, and three stages that halve it.
 
-    `layer1` to `layer3` are the stages; `layer1.-1.closing_relu` takes in the first before its last ReLU. Weights
-    start as PyTorch has it.
+    `layer1` to `layer3` are the stages; `layer1.-1.closing_relu` takes in the first before its last ReLU.
+    Weights start as PyTorch has it.
     """
 
     _BLOCKS = (4, 8, 4)
