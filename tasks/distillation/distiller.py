@@ -16,7 +16,8 @@ from suite.contract import BlockedError
 from suite.errors import SuiteError, did_you_mean
 from tasks.distillation.inheriting import Inherited, inherit
 from tasks.distillation.inputs import ModelWord, Side, model_word
-from tasks.distillation.taps import Depth, Feature, Taps, find_module, find_parameter
+from tasks.distillation.probes import observe_loss, signs
+from tasks.distillation.taps import Depth, Feature, Taps, find_module, find_parameter, tensors_of
 from tasks.methods.registry import find_loss
 
 LOSS_KEYS = ("type", "inputs", "arguments", "channels", "each_level", "same_size", "scaled")
@@ -134,6 +135,7 @@ class Distiller(BaseModel):
             self._outside["teacher_taps"] = Taps(teacher, teacher_taps or {}, self._tapped("teacher"))
         self._handed()
         shapes = self.caught(example)
+        self.signs = signs(shapes)
         self.losses = nn.ModuleDict()
         self._terms: list[Term] = []
         for name, loss in method["losses"].items():
@@ -186,6 +188,15 @@ class Distiller(BaseModel):
     def inherits(self) -> bool:
         """Whether the student's neck and head start from the teacher's."""
         return self._inherits
+
+    @property
+    def observed(self) -> dict[str, dict[str, Any]]:
+        """Loss -> how it behaves when it is tried (see `observe_loss`)."""
+        return {
+            term.name: observe_loss(term.module, term.inputs)
+            for term in self._terms
+            if not isinstance(term.module, nn.ModuleList)
+        }
 
     @property
     def tapped(self) -> dict[str, dict[str, str | list[str]]]:
@@ -421,7 +432,7 @@ def _compare_levels(name: str, student: str, teacher: str, shapes: Mapping[str, 
     Raises:
         BlockedError: they have not.
     """
-    ours, theirs = (_tensors_of(shapes[word]) for word in (student, teacher))
+    ours, theirs = (tensors_of(shapes[word]) for word in (student, teacher))
     if len(ours) != len(theirs):
         raise BlockedError(
             f"loss {name!r}: {student} has {len(ours)} levels and {teacher} has {len(theirs)}; "
@@ -439,15 +450,8 @@ def _compare_levels(name: str, student: str, teacher: str, shapes: Mapping[str, 
 
 def _channels(feature: Feature) -> int:
     """Channels of a tapped tensor: dimension 1 of a map or of logits, the last one of tokens."""
-    one = _tensors_of(feature)[0]
+    one = tensors_of(feature)[0]
     return int(one.shape[2] if one.ndim == 3 else one.shape[1])
-
-
-def _tensors_of(feature: Feature) -> list[Tensor]:
-    """The tensors of a feature in order, whatever they are nested in."""
-    if isinstance(feature, Tensor):
-        return [feature]
-    return [tensor for part in feature for tensor in _tensors_of(part)]
 
 
 def _scaled(value: Any, weight: float) -> Any:
