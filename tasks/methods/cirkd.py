@@ -13,9 +13,12 @@ from tasks.methods.common import (
     no_autocast,
     process_count,
     require_feature_maps,
-    unit_length,
+    unit_vectors,
 )
 from tasks.methods.registry import register_loss
+
+_SHORTEST = 1e-12
+"""A feature no longer than this has no direction."""
 
 
 @register_loss("CIRKDMiniBatchLoss", version=1)
@@ -67,7 +70,7 @@ class CIRKDMiniBatchLoss(nn.Module):
     def _over_positions(self, feature: Tensor) -> Tensor:
         """Log-probabilities ``(N * P) x N x P``: of each position, over the positions of each image."""
         images = len(feature)
-        rows = _positions(feature)
+        rows = _positions(feature).flatten(0, 1)
         with no_autocast(rows):
             similarities = rows @ rows.T / self.temperature
         return similarities.view(len(rows), images, -1).log_softmax(dim=2)
@@ -177,7 +180,7 @@ class CIRKDMemoryLoss(nn.Module):
             nn.Conv2d(teacher_channels, teacher_channels, kernel_size=1, bias=False),
         )
         for kind, entries in (("pixel", pixels), ("region", regions)):
-            queue = unit_length(torch.randn(num_classes, entries, teacher_channels), dim=2)
+            queue = unit_vectors(torch.randn(num_classes, entries, teacher_channels), _SHORTEST)
             self.register_buffer(f"{kind}_queue", queue)
             self.register_buffer(f"{kind}_queue_ptr", torch.zeros(num_classes, dtype=torch.long))
 
@@ -212,11 +215,11 @@ class CIRKDMemoryLoss(nn.Module):
                 "the target must be N x h x w, of the same N"
             )
         labels = self.labels(target, teacher.shape[2:])
-        keys = unit_length(full_precision(teacher.detach()))
-        everywhere, of_all = gathered(keys.flatten(2).transpose(1, 2)), gathered(labels)
+        keys = _positions(teacher.detach())
+        everywhere, of_all = gathered(keys), gathered(labels)
         draws = draws or self.draw(of_all)
         self.store(everywhere, of_all, draws.stored)
-        rows, taught_rows = _positions(self.project_head(student)), _positions(keys)
+        rows, taught_rows = _positions(self.project_head(student)).flatten(0, 1), keys.flatten(0, 1)
         counted = self._classes(labels).any(dim=1).flatten()
         queues = {"pixel": (self.pixel_queue, draws.pixels), "region": (self.region_queue, draws.regions)}
         return {
@@ -268,7 +271,7 @@ class CIRKDMemoryLoss(nn.Module):
         members = self._classes(labels)
         counts = members.sum(dim=2)
         with no_autocast(keys):
-            regions = unit_length(members.to(keys.dtype) @ keys, dim=2)
+            regions = unit_vectors(members.to(keys.dtype) @ keys, _SHORTEST)
         one = (counts > 0).long()
         pixels = counts.clamp(max=stored.shape[2])
         for image, positions in enumerate(stored):
@@ -326,5 +329,5 @@ def gathered(tensor: Tensor) -> Tensor:
 
 
 def _positions(feature: Tensor) -> Tensor:
-    """The positions of a map ``N x C x H x W`` as rows of unit length, ``(N * H * W) x C``."""
-    return unit_length(full_precision(feature)).permute(0, 2, 3, 1).flatten(0, 2)
+    """The positions of a map ``N x C x H x W`` as rows of unit length, ``N x (H * W) x C``."""
+    return unit_vectors(full_precision(feature).flatten(2).transpose(1, 2), _SHORTEST)

@@ -230,24 +230,6 @@ def process_count() -> int:
     return torch.distributed.get_world_size()
 
 
-def unit_length(features: Tensor, dim: int = 1) -> Tensor:
-    """Features divided by their length along a dimension; a feature of zeros is left as it is.
-
-    Dividing it by a small number instead would give the same, with a gradient as large as its reciprocal.
-
-    Args:
-        features: any shape.
-        dim: the dimension of a feature's entries.
-    """
-    return features / nonzero_length(features, dim)
-
-
-def nonzero_length(features: Tensor, dim: int = 1) -> Tensor:
-    """The length of features along a dimension, which is kept; 1 for a feature of zeros."""
-    length: Tensor = torch.linalg.vector_norm(features, dim=dim, keepdim=True)
-    return length.masked_fill(length == 0, 1.0)
-
-
 def squared_error(prediction: Tensor, teacher: Tensor) -> Tensor:
     """Sum of squared differences divided by the batch size, in at least float32.
 

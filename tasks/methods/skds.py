@@ -14,10 +14,9 @@ from torch.nn.utils.parametrizations import spectral_norm
 from tasks.methods.common import (
     full_precision,
     no_autocast,
-    nonzero_length,
     process_count,
     require_same_shape,
-    unit_length,
+    unit_vectors,
 )
 from tasks.methods.registry import register_loss
 
@@ -28,6 +27,7 @@ RELEASES: tuple[Release, ...] = ("journal", "cvpr2019", "cirkd")
 
 _UPSAMPLING = 8
 _EPSILON = 1e-8
+_SHORTEST = 1e-12
 _WINDOW = 2
 
 
@@ -157,13 +157,14 @@ class SKDSPairLoss(nn.Module):
             feature = functional.max_pool2d(feature, window, ceil_mode=True)
         elif self.release == "cirkd":
             feature = functional.max_pool2d(feature, _WINDOW, ceil_mode=True)
-        nodes = feature.flatten(2)
+        nodes = feature.flatten(2).transpose(1, 2)
         if self.release == "journal":
-            nodes = nodes / (nonzero_length(nodes).detach() + _EPSILON)
+            length = torch.linalg.vector_norm(nodes, dim=2, keepdim=True).detach()
+            nodes = (nodes / (length + _EPSILON)).masked_fill(length == 0, 0.0)
         else:
-            nodes = unit_length(nodes)
+            nodes = unit_vectors(nodes, _SHORTEST)
         with no_autocast(nodes):
-            return nodes.transpose(1, 2) @ nodes
+            return nodes @ nodes.transpose(1, 2)
 
 
 @register_loss("SKDSHolisticLoss", version=1)
