@@ -104,12 +104,10 @@ class GIDLoss(nn.Module):
         matched_overlap: float = 0.5,
     ) -> None:
         super().__init__()
-        self.weights = {
-            "feature": feature_weight,
-            "relation": relation_weight,
-            "class": class_weight,
-            "box": box_weight,
-        }
+        self.feature_weight = feature_weight
+        self.relation_weight = relation_weight
+        self.class_weight = class_weight
+        self.box_weight = box_weight
         self.relation_beta = relation_beta
         self.box_beta = box_beta
         self.candidates = candidates
@@ -179,7 +177,7 @@ class GIDLoss(nn.Module):
 
     def combine(self, terms: dict[str, Tensor]) -> Tensor:
         """The weighted sum of `terms`."""
-        return torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
+        return torch.stack([getattr(self, f"{name}_weight") * term for name, term in terms.items()]).sum()
 
     def terms(
         self,
