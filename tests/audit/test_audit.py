@@ -11,7 +11,13 @@ from suite.contract import ComposedRecipe
 from suite.planning.composing import compose
 from suite.planning.plan import make_plan
 from suite.published.finding import find_claim, select
-from suite.published.protocols import flatten, learning_rates, load_protocols, read_protocols
+from suite.published.protocols import (
+    flatten,
+    learning_rates,
+    load_protocols,
+    published_training,
+    read_protocols,
+)
 from suite.published.recipes import load_recipes
 from tests.audit.auditing import compared
 
@@ -277,7 +283,61 @@ def test_no_row_of_a_paper_has_an_unexplained_mismatch(paper, monkeypatch, tmp_p
     assert min(len(one.comparisons) for one in outcome) >= 10
 
 
+def weigh_as_two_stage_detectors(recipe):
+    recipe["method"]["losses"]["fkd"]["arguments"] |= {"alpha": 7e-5, "temperature": 0.5}
+
+
+def compare_five_levels(recipe):
+    for side in ("student", "teacher"):
+        modules = recipe[side]["taps"]["neck"]["module"]
+        recipe[side]["taps"]["neck"]["module"] = [*modules, "neck.fpn_convs.4.conv"]
+
+
+def train_the_critic_as_the_student(recipe):
+    del recipe["method"]["config"]["optim_wrapper"]["paramwise_cfg"]
+
+
+FAULTS_OF_RIVALS = {
+    "constants of the other kind of detectors": (
+        "fgd-retinanet-r50-x101-fkd",
+        weigh_as_two_stage_detectors,
+        {"losses.fkd.alpha", "losses.fkd.temperature"},
+    ),
+    "a level that the release leaves out": (
+        "mgd-retinanet-r50-cwd",
+        compare_five_levels,
+        {"taps.student.neck", "taps.teacher.neck", "losses.cwd.levels"},
+    ),
+    "a critic that learns too fast": (
+        "mgd-pspnet-r18-skds",
+        train_the_critic_as_the_student,
+        {"exceptions"},
+    ),
+}
+
+
+@pytest.mark.train
+@pytest.mark.parametrize("fault", FAULTS_OF_RIVALS)
+def test_a_rival_is_held_against_its_own_release(fault, log):
+    claim, change, settings = FAULTS_OF_RIVALS[fault]
+    assert {comparison.setting for comparison in mismatches(compared(log, change, claim))} == settings
+
+
 # What was published
+
+
+def test_every_loss_of_a_rival_of_the_detectors_and_segmenters_has_published_settings():
+    protocols, recipes = load_protocols(), load_recipes()
+    for _, claim in select(role="rival"):
+        if claim.recipe and claim.task != "classification" and claim.method != "FGD":
+            recipe = recipes[claim.recipe]
+            stated = published_training(protocols, claim.recipe, recipe)
+            method = compose(recipe, "paper").method
+            assert method is not None
+            losses = method.losses
+            assert {name.split(".")[1] for name in stated if name.startswith("losses.")} == set(losses), (
+                claim.id
+            )
 
 
 def test_every_model_that_is_trained_has_a_published_protocol():
