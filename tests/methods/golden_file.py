@@ -61,6 +61,7 @@ class Golden:
         compute: gives the outputs under the file's names, `loss` among them.
         loads: whether the recorded parameters are the loss's own, and not the teacher's.
         unrecorded: entries of the state dict that the file leaves out, for they are at their initial values.
+        without_gradient: parameters that the file has, and no gradient of.
     """
 
     module: nn.Module
@@ -68,6 +69,7 @@ class Golden:
     compute: Callable[[], dict[str, Tensor]]
     loads: bool = True
     unrecorded: tuple[str, ...] = ()
+    without_gradient: tuple[str, ...] = ()
 
 
 Builder = Callable[[GoldenFile], Golden]
@@ -88,6 +90,13 @@ def with_teacher_logits(
 def simple(module: nn.Module, leaves: dict[str, Tensor], *rest: Any) -> Golden:
     """A loss that takes the inputs with gradients first, and then the rest."""
     return Golden(module, leaves, lambda: {"loss": module(*leaves.values(), *rest)})
+
+
+def staged(inputs: GoldenFile) -> tuple[dict[str, Tensor], list[Tensor]]:
+    """The features of several stages: the student's as leaves by name, and the teacher's, both in order."""
+    stages = range(sum(key.startswith("student/") for key in inputs.arrays))
+    leaves = {f"student/{stage}": inputs.leaf(f"student/{stage}") for stage in stages}
+    return leaves, [inputs.tensor(f"teacher/{stage}") for stage in stages]
 
 
 def beside(case: Golden, name: str, other: Golden) -> Golden:

@@ -73,6 +73,15 @@ def feature_inputs(images: int) -> Inputs:
     return Inputs({"student": student}, {"teacher": teacher})
 
 
+def stage_inputs(images: int) -> Inputs:
+    """Feature maps after three stages."""
+    sizes = [(8, 10), (4, 5), (2, 3)]
+    student, teacher = (
+        [torch.randn(images, first + stage, *size) for stage, size in enumerate(sizes)] for first in (4, 6)
+    )
+    return Inputs({"student": student}, {"teacher": teacher})
+
+
 def segmentation_inputs(images: int) -> Inputs:
     return Inputs(
         {"student_logits": torch.randn(images, 3, 5, 7)}, {"teacher_logits": torch.randn(images, 3, 5, 7)}

@@ -72,7 +72,8 @@ def test_nothing_flows_into_the_teacher(loss: type[nn.Module]) -> None:
 def test_double_precision_stays_double(loss: type[nn.Module]) -> None:
     module, inputs = build(loss)
     single = module(**inputs.arguments())
-    double = module.double()(**inputs.moved(torch.float64).arguments())
+    # Built anew: a loss with a memory is another one after it has run.
+    double = build(loss)[0].double()(**inputs.moved(torch.float64).arguments())
     assert double.dtype == torch.float64
     torch.testing.assert_close(double.float(), single)
 
@@ -82,7 +83,7 @@ def test_double_precision_stays_double(loss: type[nn.Module]) -> None:
 def test_autocast_keeps_the_sums_in_float32(loss: type[nn.Module], feature_type: torch.dtype) -> None:
     module, inputs = build(loss)
     expected = module(**inputs.arguments())
-    inputs = inputs.moved(feature_type)
+    module, inputs = build(loss)[0], inputs.moved(feature_type)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         value = module(**inputs.arguments())
         value.backward()
@@ -186,7 +187,7 @@ def test_every_loss_stays_on_the_gpu(loss: type[nn.Module]) -> None:
 def test_cuda_under_float16_autocast_agrees_with_the_cpu_and_does_not_wait(loss: type[nn.Module]) -> None:
     module, inputs = build(loss)
     expected = module(**inputs.arguments())
-    module, inputs = module.cuda(), inputs.moved(device="cuda")
+    module, inputs = build(loss)[0].cuda(), inputs.moved(device="cuda")
     with torch.autocast("cuda", dtype=torch.float16), _waiting_is_an_error():
         value = module(**inputs.arguments())
         value.backward()
