@@ -18,6 +18,7 @@ from tasks.methods.ofd import OFDLoss, margin, partial_error
 from tasks.methods.reviewkd import ReviewKDLoss, hierarchical_context_loss
 from tasks.methods.stages import StageNorm
 from tasks.methods.vid import VIDLoss
+from tests.fake_gpu import FakeGPU
 
 
 def maps(channels: int, *size: int, images: int = 2) -> Tensor:
@@ -276,6 +277,13 @@ def test_negatives_are_all_the_images_of_other_classes_and_no_others(replacement
         others = {other for other, label in enumerate(LABELS) if label != LABELS[image]}
         assert set(negatives) == others if replacement else set(negatives) <= others
         assert replacement or len(set(negatives)) == draws
+
+
+@pytest.mark.parametrize("replacement", [True, False], ids=["with", "without"])
+def test_negatives_are_drawn_on_the_gpu_without_waiting_for_it(replacement: bool) -> None:
+    with FakeGPU().in_use():
+        drawn = OtherClasses(LABELS, 3, replacement).draw(torch.arange(2))
+    assert (drawn.device.type, drawn.shape) == ("cuda", (2, 3))
 
 
 def test_negatives_may_repeat_where_a_class_leaves_too_few_others() -> None:

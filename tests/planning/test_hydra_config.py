@@ -159,7 +159,7 @@ def test_a_paper_is_composed_in_the_time_of_a_few_compositions_by_hydra():
         (("epochs=3",), "Could not override 'epochs'; To append to your config use +epochs=3;"),
         (
             ("method=mdg",),
-            "In 'config': Could not find 'method/mdg'; Available options in 'method': crosskd",
+            "In 'config': Could not find 'method/mdg'; Available options in 'method': at",
         ),
         (("method=3",), "Config group override must be a string or a list. Got int;"),
         (("method=fgd,nkd",), "Ambiguous value for argument 'method=fgd,nkd';"),

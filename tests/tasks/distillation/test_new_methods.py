@@ -9,11 +9,20 @@ from suite.contract import load
 from suite.published.recipes import Recipe
 
 RESNETS = ("classification", "resnet18", "resnet34")
+UNLIKE = ("classification", "mobilenet-v1", "resnet50")
 PAIRS = {
     "kd": RESNETS,
     "dkd": RESNETS,
     "wsld": RESNETS,
     "srrl": RESNETS,
+    "at": RESNETS,
+    "crd": RESNETS,
+    "fitnet": UNLIKE,
+    "ofd": RESNETS,
+    "ofd-bottleneck": UNLIKE,
+    "reviewkd": RESNETS,
+    "reviewkd-mobilenet": UNLIKE,
+    "vid": RESNETS,
     "cwd": ("detection", "retinanet-r50", "retinanet-r101"),
     "cwd-logits": ("semantic_segmentation", "pspnet-r18", "pspnet-r101"),
     "cwd-features": ("semantic_segmentation", "pspnet-r18", "pspnet-r101"),
