@@ -32,7 +32,7 @@ CLAIMS = "claims.yaml"
 
 ADDED = (
     *("models.yaml", "metrics.yaml", "tasks.yaml", "roles.yaml", "datasets.yaml"),
-    *("priors.yaml", "weights.yaml", "protocol.yaml"),
+    *("priors.yaml", "weights.yaml", "protocol.yaml", "literature.yaml"),
 )
 """Files of ``baselines/`` that a paper folder may add to, with a file of the same name."""
 

@@ -233,7 +233,8 @@ class ComposedData(Strict):
         prepare: ``package.module:name`` of what makes sure it is there (`DataSource`).
         fingerprint: what has to be there; None for a published data set, which is verified instead.
         overrides: loaders, pipelines and evaluators in the zoo's config.
-        scales: how many times smaller than published the feature maps are, by what is counted.
+        scales: what arguments of losses are multiplied by, where feature maps and boxes are smaller than
+            published, by what is counted.
         images: number of images by part, as published.
     """
 

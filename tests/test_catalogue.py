@@ -60,19 +60,19 @@ def test_a_folder_of_papers_and_a_paper_itself_are_both_taken(pkd, monkeypatch):
     assert papers_folders()[-1] == pkd
     assert conf_folders() == [CONF, pkd / "conf"]
     assert python_files() == [pkd / "loss.py"]
-    assert "pkd" in group_choices("method")
+    assert "pearson" in group_choices("method")
 
 
 def test_no_cache_outlives_a_change_of_the_environment(pkd, monkeypatch):
     assert "pkd" in load_papers()
     monkeypatch.delenv("SUITE_PAPERS")
     assert "pkd" not in load_papers()
-    assert "pkd" not in group_choices("method")
-    assert "pkd" not in load_protocols().names
-    assert not any("pkd" in name for name in load_recipes())
+    assert "pearson" not in group_choices("method")
+    assert "pearson" not in load_protocols().names
+    assert not any("pearson" in name for name in load_recipes())
     monkeypatch.setenv("SUITE_PAPERS", str(pkd))
     assert "pkd" in load_papers()
-    assert "retinanet-r50-pkd-retinanet-x101" in load_recipes()
+    assert "retinanet-r50-pearson-retinanet-x101" in load_recipes()
 
 
 def test_the_option_names_the_folders_while_the_verb_runs(capsys, monkeypatch):
@@ -177,7 +177,7 @@ def test_a_fault_is_told_with_file_and_line(pkd, capsys, fault):
 
 
 def test_a_recipe_of_another_paper_is_not_taken_over(pkd, capsys):
-    line = edit(pkd / "recipes.yaml", "faster-rcnn-r50-pkd-faster-rcnn-r101:", "retinanet-r50:")
+    line = edit(pkd / "recipes.yaml", "faster-rcnn-r50-pearson-faster-rcnn-r101:", "retinanet-r50:")
     says = "recipe 'retinanet-r50' is already in baselines/papers/fgd/recipes.yaml:"
     assert refusal(capsys).startswith(f"{pkd}/recipes.yaml:{line}: {says}")
 
@@ -237,14 +237,15 @@ def test_a_group_that_no_protocol_has_is_refused_in_the_file_that_names_it(pkd):
 
 
 def test_a_method_that_no_folder_of_configs_has_is_refused_in_the_recipe(pkd):
-    line = edit(pkd / "recipes.yaml", "  method: pkd\n", "  method: pkt\n")
-    with pytest.raises(SuiteError, match=rf"pkd/recipes\.yaml:{line}: no method 'pkt' .* did you mean 'pkd'"):
+    line = edit(pkd / "recipes.yaml", "  method: pearson\n", "  method: pearsen\n")
+    says = "no method 'pearsen' .* did you mean 'pearson'"
+    with pytest.raises(SuiteError, match=rf"pkd/recipes\.yaml:{line}: {says}"):
         load_recipes()
 
 
 def test_a_method_file_that_the_suite_has_already_is_refused_with_both_places(pkd):
     method = pkd / "conf" / "method"
-    shutil.move(method / "pkd.yaml", method / "fgd.yaml")
+    shutil.move(method / "pearson.yaml", method / "fgd.yaml")
     with pytest.raises(SuiteError, match=r"pkd/conf/method/fgd\.yaml:1: suite/conf/method/fgd\.yaml is a m"):
         group_choices("method")
 

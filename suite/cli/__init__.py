@@ -19,7 +19,7 @@ from suite.running.ranks import started_by_torchrun
 
 VERBS = {
     "list": "published claims, and the gaps between them",
-    "show": "one claim with its sources, discrepancies and recipe",
+    "show": "one claim with its sources, or one pair of models across the literature",
     "plan": "the runs a selection needs, what they cost, and what a budget buys",
     "data": "published data sets: verify what is here, prepare what a script can",
     "audit": "what a training would really do, held against what was published",

@@ -1,4 +1,4 @@
-"""``show``: everything that is known about one claim."""
+"""``show``: everything that is known about one claim, or about one pair of teacher and student."""
 
 from __future__ import annotations
 
@@ -6,27 +6,58 @@ import argparse
 import textwrap
 from collections.abc import Iterator, Mapping
 
-from suite.errors import SuiteError
+from suite.errors import SuiteError, did_you_mean
 from suite.published.claims import Claim, Paper, Protocol, Quoted, Source
 from suite.published.finding import find_claim
 
 WIDTH = 108
+FORMATS = ("table", "json")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the argument of the verb; that it is there is checked in `run`, whose errors are one line."""
+    """Adds the arguments of the verb. Their values are checked in `run`, whose errors are one line."""
     parser.add_argument("claim", metavar="CLAIM", nargs="?", help="id of a claim, as 'list' has it")
+    parser.add_argument(
+        "--pair",
+        metavar="TEACHER:STUDENT",
+        help="in place of a claim: every published number of this pair, and our own beside them; "
+        "STUDENT alone for methods without a teacher",
+    )
+    parser.add_argument("--dataset", metavar="D", help="of the pair, where it has numbers on several")
+    parser.add_argument("--format", metavar="F", default="table", help="of a pair: table (default) or json")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the claim and returns 0.
+    """Prints the claim or the pair and returns 0.
 
     Raises:
-        SuiteError: no claim was named, or there is none of that name.
+        SuiteError: none or both were named, there is nothing of that name, or a record cannot be read.
     """
+    if args.format not in FORMATS:
+        raise SuiteError(f"unknown format {args.format!r}; {did_you_mean(args.format, FORMATS)}")
+    if args.pair is not None:
+        return _show_pair(args)
+    if args.dataset is not None:
+        raise SuiteError("--dataset chooses among the numbers of a pair; name one with --pair")
     if args.claim is None:
         raise SuiteError("no claim was named; 'python -m suite list' has their ids")
+    if args.format != "table":
+        raise SuiteError("a claim is shown as text; 'python -m suite list --format json' has claims as data")
     print("\n".join(describe(*find_claim(args.claim))))
+    return 0
+
+
+def _show_pair(args: argparse.Namespace) -> int:
+    from suite.cli.pair import as_json, as_text, measured
+    from suite.paths import records_dir
+    from suite.published.pairs import find_pair
+    from suite.store.summaries import read_summaries
+
+    if args.claim is not None:
+        raise SuiteError(f"--pair is shown in place of a claim; leave out {args.claim!r}, or --pair")
+    pair = find_pair(args.pair, args.dataset)
+    ours = measured(pair, read_summaries(records_dir()))
+    print(as_json(pair, ours) if args.format == "json" else "\n".join(as_text(pair, ours)))
     return 0
 
 

@@ -29,6 +29,7 @@ from suite.verdicts import (
     judge_claim,
     judge_gain,
     judge_gain_sign,
+    mean_interval,
     teacher_reason,
 )
 
@@ -52,6 +53,8 @@ COLUMNS: Final[dict[str, str]] = {
     "decimals": "Int64",
     "reproduced": "float64",  # mean over the seeds
     "sd": "float64",  # sample sd over the seeds; missing for one seed
+    "mean_lower": "float64",  # 90 % interval of the mean; without a prior there is none below three seeds
+    "mean_upper": "float64",
     "n": "Int64",
     "seeds": "string",
     "repetitions": "Int64",  # finished runs that measured the very same once more (--again); not in the mean
@@ -69,6 +72,7 @@ COLUMNS: Final[dict[str, str]] = {
     "runs_needed": "Int64",
     "reason": "string",  # why there is no number verdict
     "claimed_gain": "float64",
+    "student_claimed": "float64",  # the student trained alone, as published
     "student_mean": "float64",  # our own student trained alone
     "student_n": "Int64",
     "gain": "float64",
@@ -228,6 +232,8 @@ def _claim_rows(
             "claimed": metric.value,
             "decimals": metric.decimals,
             "claimed_gain": _claimed_gain(claim, name, known),
+            "teacher_claimed": _claimed_beside(claim.teacher_claim, name, known),
+            "student_claimed": _claimed_beside(claim.baseline, name, known),
         }
         yield row | (_measured_columns(claim, name, known, variant) if claim.judged else {"status": "quoted"})
 
@@ -275,6 +281,12 @@ def _claimed_gain(claim: Claim, name: MetricName, known: _Known) -> float | None
     return round(gain, max(metric.decimals, baseline.decimals))
 
 
+def _claimed_beside(claim: str | None, name: MetricName, known: _Known) -> float | None:
+    """What is claimed of the teacher or the student alone that a claim names."""
+    metric = known.claimed(claim).get(name)
+    return None if metric is None else metric.value
+
+
 def _measured_columns(
     claim: Claim, name: MetricName, known: _Known, variant: tuple[str, ...] = ()
 ) -> dict[str, Any]:
@@ -289,6 +301,7 @@ def _measured_columns(
     columns |= {
         "reproduced": own.mean(name),
         "sd": statistics.stdev(values) if len(values) > 1 else None,
+        **_mean_interval(claim, name, own),
         "n": len(values) or None,
         "seeds": " ".join(str(seed) for seed in own.by_seed(name)) or None,
         "departures": _joined(own.departures),
@@ -309,14 +322,19 @@ def _measured_columns(
     )
 
 
+def _mean_interval(claim: Claim, name: MetricName, own: Measured) -> dict[str, float]:
+    """The interval of the mean; the prior is that of the published data and counts on no other."""
+    prior = find_prior(claim.dataset, name) if own.comparable else None
+    ends = mean_interval(list(own.by_seed(name).values()), prior.sigma0 if prior else None)
+    return dict(zip(("mean_lower", "mean_upper"), ends, strict=True)) if ends else {}
+
+
 def _columns_beside(
     claim: Claim, name: MetricName, known: _Known, variant: tuple[str, ...]
 ) -> dict[str, Any]:
     """The teacher and the student alone of a distilled student, which may be there before it is."""
     student = known.arm(claim, "student", variant)
-    claimed = known.claimed(claim.teacher_claim).get(name)
     return {
-        "teacher_claimed": None if claimed is None else claimed.value,
         "teacher_measured": known.teacher(claim, variant).mean(name),
         "student_mean": student.mean(name),
         "student_n": len(student.by_seed(name)) or None,

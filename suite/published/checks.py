@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from suite.catalogue import CLAIMS, Catalogue
 from suite.errors import SuiteError, did_you_mean
-from suite.published.claims import Claim, Paper
+from suite.published.claims import Claim, Paper, Source
 from suite.published.datasets import read_dataset_names
-from suite.published.metrics import read_metrics
+from suite.published.literature import Literature, PairRows, Row, read_literature
+from suite.published.metrics import MetricKind, read_metrics
 from suite.published.models import read_models
 from suite.published.names import Known
 from suite.published.recipes import Recipe, read_recipes
@@ -34,8 +35,9 @@ def read_papers(shared: Path, outside: tuple[Path, ...] = ()) -> dict[str, Paper
             f"{shown(shared / 'papers')}: no papers here; restore the folder from the repository"
         )
     roles = read_roles(shared, outside)
+    metrics = read_metrics(shared, outside)
     names: Known = {
-        "metric": read_metrics(shared, outside),
+        "metric": metrics,
         "task": read_tasks(shared, outside),
         "data set": read_dataset_names(shared, outside),
         "role": roles,
@@ -45,38 +47,100 @@ def read_papers(shared: Path, outside: tuple[Path, ...] = ()) -> dict[str, Paper
         if paper.id != path.parent.name:
             text = f"paper {paper.id!r} stands in folder {path.parent.name!r}; name the folder {paper.id}"
             refuse(path, ("id",), text)
-    _refuse_duplicates(papers)
+    literature = _literature_of(papers.values(), shared, outside)
+    _refuse_duplicates(papers, literature)
     recipes = read_recipes(shared, outside)
     claims = {claim.id: claim for paper in papers.values() for claim in paper.claims}
     known = {"model": set(read_models(shared, outside)), "recipe": set(recipes), "claim": set(claims)}
+    taken = {row.row: (document, pair, row) for document, pair, row in literature.rows()}
     for path, paper in papers.items():
-        _refuse_dangling(path, paper, known)
+        _refuse_dangling(path, paper, known, set(taken))
         for location, text in (
             *_contradictions(paper, claims, roles),
+            *_taken_wrongly(paper, literature, taken),
+            *_without_a_dataset(paper),
             *_wrong_recipes(paper, recipes, roles),
         ):
             refuse(path, location, text)
-    return {paper.id: paper for paper in papers.values()}
+    return {paper.id: _with_gains_of_the_literature(paper, taken, metrics) for paper in papers.values()}
 
 
-def _names(paper: Paper) -> Iterator[tuple[str, str, Location]]:
-    """Everything that has to be unique: kind, name, and where it stands."""
+Taken = Mapping[str, tuple[str, PairRows, Row]]
+"""Id of a row of the literature -> its document, its pair, and the row."""
+
+
+def _with_gains_of_the_literature(paper: Paper, rows: Taken, kinds: Mapping[str, MetricKind]) -> Paper:
+    """The paper, in which numbers taken from the literature gain over the student of their own document.
+
+    The student alone that the paper prints may be another one, and the difference to it nobody's claim.
+    """
+    beside = [_students_beside(claim, rows) for claim in paper.claims]
+    if not any(beside):
+        return paper
+    pairs = zip(paper.claims, beside, strict=True)
+    return paper.model_copy(update={"claims": [_gaining_over(claim, alone, kinds) for claim, alone in pairs]})
+
+
+def _students_beside(claim: Claim, rows: Taken) -> dict[str, str]:
+    """The student alone as printed beside the rows that a claim takes over, by metric."""
+    found: dict[str, str] = {}
+    for source in claim.sources:
+        if _taken(source, rows):
+            found |= rows[source.row][1].student_metrics
+    return found
+
+
+def _gaining_over(claim: Claim, alone: Mapping[str, str], kinds: Mapping[str, MetricKind]) -> Claim:
+    """A claim with the gains that it has over a student; what is printed as a gain stays."""
+    metrics = dict(claim.metrics)
+    for name, metric in claim.metrics.items():
+        if name in alone and metric.gain is None:
+            decimals = max(metric.decimals, len(alone[name].partition(".")[2]))
+            gain = round(kinds[name].gain(metric.value, float(alone[name])), decimals)
+            metrics[name] = metric.model_copy(update={"gain": gain})
+    return claim.model_copy(update={"metrics": metrics})
+
+
+def _names(paper: Paper, literature: Collection[str]) -> Iterator[tuple[str, str, Location]]:
+    """Everything that has to be unique: kind, name, and where it stands.
+
+    Args:
+        paper: one paper.
+        literature: ids of the rows of the literature, which claims may take over.
+    """
     yield "papers", paper.id, ("id",)
     for group in ("tables", "claims", "discrepancies"):
         for index, entry in enumerate(getattr(paper, group)):
             yield group, entry.id, (group, index, "id")
     for index, claim in enumerate(paper.claims):
         for position, source in enumerate(claim.sources):
-            yield "rows", source.row, ("claims", index, "sources", position, "row")
+            if not _taken(source, literature):
+                yield "rows", source.row, ("claims", index, "sources", position, "row")
     for group in ("protocols", "quoted"):
         for index, entry in enumerate(getattr(paper, group)):
             yield "rows", entry.row, (group, index, "row")
 
 
-def _refuse_duplicates(papers: dict[Path, Paper]) -> None:
+def _literature_of(papers: Iterable[Paper], shared: Path, outside: tuple[Path, ...]) -> Literature:
+    """The literature, where a claim may take a number from it; else none, for reading it takes its time."""
+    provenances = {
+        source.provenance for paper in papers for claim in paper.claims for source in claim.sources
+    }
+    return read_literature(shared, outside) if "secondary" in provenances else Literature()
+
+
+def _taken(source: Source, rows: Collection[str]) -> bool:
+    """Whether a source is a row of the literature that a claim takes over, and no row of its own."""
+    return source.provenance == "secondary" and source.row in rows
+
+
+def _refuse_duplicates(papers: dict[Path, Paper], literature: Literature) -> None:
     seen: dict[tuple[str, str], tuple[Path, Location]] = {}
+    rows = {row.row for _, _, row in literature.rows()}
     for path, paper in papers.items():
-        for kind, name, location in _names(paper):
+        for kind, name, location in _names(paper, rows):
+            if kind == "rows" and name in rows:
+                refuse(path, location, f"id {name!r} is already in use in the literature; give it another")
             if (kind, name) in seen:
                 first, place = seen[kind, name]
                 where = f"{shown(first)}:{line_of(first, place)}"
@@ -88,8 +152,8 @@ def _refuse_duplicates(papers: dict[Path, Paper]) -> None:
             seen[kind, name] = (path, location)
 
 
-def _references(paper: Paper) -> Iterator[tuple[str, str | None, Location]]:
-    """Everything that has to exist: kind, name, and where it is named."""
+def _references(paper: Paper, literature: Collection[str]) -> Iterator[tuple[str, str | None, Location]]:
+    """Everything that has to exist: kind, name, and where it is named; `literature` as for `_names`."""
     for i, claim in enumerate(paper.claims):
         at: Location = ("claims", i)
         yield "model", claim.teacher, (*at, "teacher")
@@ -99,7 +163,8 @@ def _references(paper: Paper) -> Iterator[tuple[str, str | None, Location]]:
         yield "recipe", claim.recipe, (*at, "recipe")
         yield "claim", claim.settings_of, (*at, "settings_of")
         for j, source in enumerate(claim.sources):
-            yield "table", source.table, (*at, "sources", j, "table")
+            if not _taken(source, literature):
+                yield "table", source.table, (*at, "sources", j, "table")
             yield "version", source.version, (*at, "sources", j, "version")
     for i, protocol in enumerate(paper.protocols):
         yield "table", protocol.table, ("protocols", i, "table")
@@ -108,6 +173,9 @@ def _references(paper: Paper) -> Iterator[tuple[str, str | None, Location]]:
     for i, quoted in enumerate(paper.quoted):
         yield "table", quoted.table, ("quoted", i, "table")
         yield "claim", quoted.about, ("quoted", i, "about")
+        if quoted.models:
+            yield "model", quoted.models.teacher, ("quoted", i, "models", "teacher")
+            yield "model", quoted.models.student, ("quoted", i, "models", "student")
     for i, gap in enumerate(paper.gaps):
         yield "table", gap.table, ("gaps", i, "table")
     for group in ("claims", "protocols", "quoted"):
@@ -116,7 +184,9 @@ def _references(paper: Paper) -> Iterator[tuple[str, str | None, Location]]:
                 yield "discrepancy", name, (group, i, "discrepancies", j)
 
 
-def _refuse_dangling(path: Path, paper: Paper, everywhere: dict[str, set[str]]) -> None:
+def _refuse_dangling(
+    path: Path, paper: Paper, everywhere: dict[str, set[str]], literature: Collection[str]
+) -> None:
     known = {
         **everywhere,
         "table": {table.id for table in paper.tables},
@@ -124,7 +194,7 @@ def _refuse_dangling(path: Path, paper: Paper, everywhere: dict[str, set[str]]) 
         "discrepancy": {discrepancy.id for discrepancy in paper.discrepancies},
     }
     named: set[str] = set()
-    for kind, name, location in _references(paper):
+    for kind, name, location in _references(paper, literature):
         if name is not None and name not in known[kind]:
             close = f"{did_you_mean(name, known[kind])}, or " if known[kind] else ""
             refuse(path, location, f"there is no {kind} {name!r}; {close}add it")
@@ -172,6 +242,36 @@ def _contradictions(
             lenders = (own.id for own in paper.claims if roles[own.role].own and _lends_settings(own, claim))
             if claim.settings_of not in lenders:
                 yield (*at, "settings_of"), text
+
+
+def _taken_wrongly(paper: Paper, literature: Literature, rows: Taken) -> Iterator[tuple[Location, str]]:
+    """Sources that name a row of the literature and say something else than it."""
+    for index, claim in enumerate(paper.claims):
+        for position, source in enumerate(claim.sources):
+            if not _taken(source, rows):
+                continue
+            at: Location = ("claims", index, "sources", position)
+            name, pair, row = rows[source.row]
+            if source.table != name:
+                yield (*at, "table"), f"row {row.row!r} is of {name!r}; name that as the table"
+            about = (pair.teacher, pair.student, literature.documents[name].dataset)
+            if about != (claim.teacher, claim.student, claim.dataset):
+                yield (
+                    (*at, "row"),
+                    f"row {row.row!r} is not about the models of {claim.id!r}; name another row",
+                )
+            if (source.printed, source.gains) != (row.metrics, row.gains):
+                yield (*at, "row"), f"row {row.row!r} of the literature has other numbers; write those"
+
+
+def _without_a_dataset(paper: Paper) -> Iterator[tuple[Location, str]]:
+    """Quoted numbers with models whose table does not tell the data set."""
+    for index, quoted in enumerate(paper.quoted):
+        if quoted.models and len(paper.table(quoted.table).datasets) != 1:
+            text = (
+                f"table {quoted.table!r} has several data sets; say with 'about' what {quoted.row!r} concerns"
+            )
+            yield ("quoted", index, "models"), text
 
 
 def _lends_settings(own: Claim, to: Claim) -> bool:

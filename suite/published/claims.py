@@ -94,7 +94,9 @@ class Source(Strict):
         row: id of the row, unique over all papers.
         table: id of its table.
         provenance: seen in the paper (text or abstract), in the official README, or, as a number of the
-            paper or of its author, in a thread of the official repository that the author answered.
+            paper or of its author, in a thread of the official repository that the author answered; or
+            `secondary`, in a document of somebody else: a table of the paper's own folder, or a row of the
+            literature (`suite.published.literature`), whose document then is the table.
         where: the place in words.
         version: which version of the document (a key of `Paper.versions`).
         printed: the numbers that this place prints, which may differ from those of the claim.
@@ -103,7 +105,7 @@ class Source(Strict):
 
     row: str
     table: str
-    provenance: Literal["paper", "readme", "thread"]
+    provenance: Literal["paper", "readme", "thread", "secondary"]
     where: str
     version: str | None = None
     printed: Numbers = {}
@@ -116,7 +118,8 @@ class Metric(Strict):
     Attributes:
         value: percent.
         decimals: how many were printed.
-        gain: over the student alone, percent points; None where no source prints it.
+        gain: over the student alone, percent points; None where no source prints it. Of a number taken from
+            the literature it is the one over the student of the same document, printed or not.
     """
 
     value: float
@@ -158,6 +161,8 @@ class Claim(Strict):
             a part of the method and is comparable with that claim only if all others are the same.
         upstream_config: path in the official repository.
         sources: every place that prints the claim, the paper first.
+        claimed_by: whose number it is, in words, where the paper itself prints none; written exactly where
+            every source is secondary.
         discrepancies: ids of the paper's discrepancies that concern it.
         note: what a reader must know.
     """
@@ -178,6 +183,7 @@ class Claim(Strict):
     settings_of: str | None = None
     upstream_config: str | None = None
     sources: list[Source]
+    claimed_by: str | None = None
     discrepancies: list[str] = []
     note: str | None = None
 
@@ -197,8 +203,9 @@ class Claim(Strict):
 
     @property
     def label(self) -> str:
-        """The method in words, also where there is none."""
-        return self.method or f"{'student' if self.student else 'teacher'} alone"
+        """The method in words, also where there is none; with who claims the number, if not the paper."""
+        method = self.method or f"{'student' if self.student else 'teacher'} alone"
+        return f"{method}, claimed by {self.claimed_by}" if self.claimed_by else method
 
     @model_validator(mode="before")
     @classmethod
@@ -229,6 +236,15 @@ class Claim(Strict):
         for part in role.requires:
             if getattr(self, part) is None:
                 raise ValueError(f"claim {self.id!r} names no {part}; add it")
+        return self
+
+    @model_validator(mode="after")
+    def _says_who_claims_it(self) -> Claim:
+        foreign = all(source.provenance == "secondary" for source in self.sources)
+        if foreign and self.claimed_by is None:
+            raise ValueError(f"claim {self.id!r} is printed by others alone; say in 'claimed_by' whose it is")
+        if self.claimed_by is not None and not foreign:
+            raise ValueError(f"claim {self.id!r} is printed by its own paper; leave out 'claimed_by'")
         return self
 
     @model_validator(mode="after")
@@ -289,6 +305,18 @@ class Protocol(Strict):
     note: str | None = None
 
 
+class Models(Strict):
+    """The models that a number is about.
+
+    Attributes:
+        teacher: model id; None where a student learns without one.
+        student: model id; None for a teacher alone.
+    """
+
+    teacher: str | None = None
+    student: str | None = None
+
+
 class Quoted(Strict):
     """A number that somebody else printed. Never judged.
 
@@ -297,6 +325,8 @@ class Quoted(Strict):
         table: id of its table.
         kind: another method's number, a run of somebody else, or a claim as others quote it.
         about: id of the claim that it concerns.
+        models: the models that it is about, where it concerns no claim; its data set is then that of its
+            table.
         method: as the source names it; None for a model trained alone.
         teacher: in words.
         student: in words.
@@ -315,6 +345,7 @@ class Quoted(Strict):
     table: str
     kind: Literal["rival", "reproduction", "quotation"]
     about: str | None = None
+    models: Models | None = None
     method: str | None = None
     teacher: str | None = None
     student: str | None = None
@@ -327,6 +358,12 @@ class Quoted(Strict):
     source: str | None = None
     discrepancies: list[str] = []
     note: str | None = None
+
+    @model_validator(mode="after")
+    def _is_about_one_thing(self) -> Quoted:
+        if self.about and self.models:
+            raise ValueError(f"row {self.row!r} is about {self.about!r} and its models; leave out 'models'")
+        return self
 
 
 class Discrepancy(Strict):

@@ -28,6 +28,7 @@ class Role(Strict):
         excludes: what it must not name.
         own: whether it is a result that the paper presents as its own: a pair of the sign tests, and a row of
             the summary.
+        ranked: whether it is ranked among the methods on its teacher and student.
         turn: when a budget considers it, the lowest first.
     """
 
@@ -37,6 +38,7 @@ class Role(Strict):
     requires: list[Part]
     excludes: list[Part] = []
     own: bool = False
+    ranked: bool = False
     turn: NonNegativeInt
 
     @property

@@ -39,12 +39,14 @@ class Grid:
         lines: its rows.
         title: one line above it; what is seen of it while it is folded.
         folded: whether a reader has to open it.
+        note: one line below it.
     """
 
     headings: tuple[str, ...]
     lines: tuple[Line, ...]
     title: str = ""
     folded: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,8 @@ class Page:
         title: heading.
         paragraphs: how to read it; on embedded data the first sentence says that they are.
         caption: what was run, the sign test over pairs, and how far the teachers are ahead.
-        sections: one for each published table with claims; then what stands beside deviations, results by
-            class, numbers of others, and what the runs were made with.
+        sections: one for each published table with claims; then own results beside their rivals, what stands
+            beside deviations, results by class, numbers of others, and what the runs were made with.
         shared_departures: departures that every finished row has.
         footnotes: texts; footnote n is entry n - 1.
         commands: what makes these numbers.

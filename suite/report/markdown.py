@@ -46,14 +46,20 @@ def _blocks(page: Page) -> Iterator[str]:
 def _open(grid: Grid) -> Iterator[str]:
     if grid.title:
         yield f"{_text(grid.title)}\n"
-    yield from _table(grid)
+    yield from _table_and_note(grid)
 
 
 def _folded(grid: Grid) -> Iterator[str]:
     # The empty line that ends the summary lets the table inside be read as Markdown.
     yield f"<details><summary>{_text(grid.title)}</summary>\n"
-    yield from _table(grid)
+    yield from _table_and_note(grid)
     yield "</details>\n"
+
+
+def _table_and_note(grid: Grid) -> Iterator[str]:
+    yield from _table(grid)
+    if grid.note:
+        yield f"{_text(grid.note)}\n"
 
 
 def _table(grid: Grid) -> Iterator[str]:

@@ -34,6 +34,7 @@ from suite.report.cells import (
     yes_no,
 )
 from suite.report.layout import Grid, Line, Page, Section
+from suite.report.rivals import rival_sections
 from suite.report.tables import PublishedTables
 from suite.report.variants import variant_sections
 from suite.store.summaries import Evidence
@@ -124,6 +125,7 @@ def build_page(paper: Paper, frame: pd.DataFrame, records: Iterable[Evidence], p
 
 def _chapters(paper: Paper, rows: Sequence[Row], arms: Arms, used: Sequence[Evidence]) -> Iterator[Section]:
     """What follows the published tables; a chapter with nothing in it is left out."""
+    yield from rival_sections(rows)
     judged = [row for row in rows if row["origin"] == "claim"]
     details = tuple(_detail(row) for row in judged if row["verdict"] in {*DEVIATIONS, INCONCLUSIVE})
     if details:

@@ -10,6 +10,7 @@ import torch
 from mmpretrain.datasets import CIFAR10
 from torch import Tensor
 
+import tasks.networks.cifar  # noqa: F401  (registers its networks with mmpretrain)
 from suite.contract import EffectiveProtocol, StoredClass
 from tasks.adapters.base import MMAdapter
 

@@ -80,7 +80,8 @@ class _WithStubData(MMAdapter):
 
     def _example(self) -> Tensor:
         side = _SIDES[self.scope]
-        return torch.zeros(1, 3, side, side)
+        # Of both signs, so that a feature in front of a ReLU has both too.
+        return torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
 
     def _check_test_images(self) -> None:
         """There are none."""

@@ -16,7 +16,8 @@ from suite.contract import BlockedError
 from suite.errors import SuiteError, did_you_mean
 from tasks.distillation.inheriting import Inherited, inherit
 from tasks.distillation.inputs import ModelWord, Side, model_word
-from tasks.distillation.taps import Depth, Feature, Taps, find_module, find_parameter
+from tasks.distillation.probes import observe_loss, signs
+from tasks.distillation.taps import Depth, Feature, Taps, find_module, find_parameter, tensors_of
 from tasks.methods.registry import find_loss
 
 LOSS_KEYS = (
@@ -142,6 +143,7 @@ class Distiller(BaseModel):
             self._outside["teacher_taps"] = Taps(teacher, teacher_taps or {}, self._tapped("teacher"))
         self._handed()
         shapes = self.caught(example)
+        self.signs = signs(shapes)
         self.losses = nn.ModuleDict()
         self._terms: list[Term] = []
         for name, loss in method["losses"].items():
@@ -194,6 +196,15 @@ class Distiller(BaseModel):
     def inherits(self) -> bool:
         """Whether the student's neck and head start from the teacher's."""
         return self._inherits
+
+    @property
+    def observed(self) -> dict[str, dict[str, Any]]:
+        """Loss -> how it behaves when it is tried (see `observe_loss`)."""
+        return {
+            term.name: observe_loss(term.module, term.inputs)
+            for term in self._terms
+            if not isinstance(term.module, nn.ModuleList)
+        }
 
     @property
     def tapped(self) -> dict[str, dict[str, str | list[str]]]:
@@ -425,7 +436,7 @@ def _compare_levels(name: str, student: str, teacher: str, shapes: Mapping[str, 
     Raises:
         BlockedError: they have not.
     """
-    ours, theirs = (_tensors_of(shapes[word]) for word in (student, teacher))
+    ours, theirs = (tensors_of(shapes[word]) for word in (student, teacher))
     if len(ours) != len(theirs):
         raise BlockedError(
             f"loss {name!r}: {student} has {len(ours)} levels and {teacher} has {len(theirs)}; "
@@ -461,7 +472,7 @@ def _check_measured(name: str, loss: Mapping[str, Any], shapes: Mapping[str, Fea
                         f"loss {name!r}: {what} of {argument!r} are those of a module or parameter "
                         f"{word!r}; name a tap, an output or an input"
                     )
-                if what == "sizes" and _tensors_of(shapes[word])[0].ndim != 4:
+                if what == "sizes" and tensors_of(shapes[word])[0].ndim != 4:
                     raise BlockedError(
                         f"loss {name!r}: sizes of {argument!r} are those of {word!r}, which is no map; name "
                         "one of N x C x H x W"
@@ -475,10 +486,10 @@ def _measured(loss: Mapping[str, Any], shapes: Mapping[str, Feature]) -> dict[st
         if isinstance(words, str):
             found[argument] = _channels(shapes[words])
         else:
-            tensors = [tensor for word in words for tensor in _tensors_of(shapes[word])]
+            tensors = [tensor for word in words for tensor in tensors_of(shapes[word])]
             found[argument] = [_channels(tensor) for tensor in tensors]
     for argument, word in loss.get("sizes", {}).items():
-        found[argument] = int(_tensors_of(shapes[word])[0].shape[2])
+        found[argument] = int(tensors_of(shapes[word])[0].shape[2])
     return found
 
 
@@ -488,15 +499,8 @@ def _listed(words: str | Sequence[str]) -> Sequence[str]:
 
 def _channels(feature: Feature) -> int:
     """Channels of a tapped tensor: dimension 1 of a map or of logits, the last one of tokens."""
-    one = _tensors_of(feature)[0]
+    one = tensors_of(feature)[0]
     return int(one.shape[2] if one.ndim == 3 else one.shape[1])
-
-
-def _tensors_of(feature: Feature) -> list[Tensor]:
-    """The tensors of a feature in order, whatever they are nested in."""
-    if isinstance(feature, Tensor):
-        return [feature]
-    return [tensor for part in feature for tensor in _tensors_of(part)]
 
 
 def _scaled(value: Any, weight: float) -> Any:

@@ -292,3 +292,10 @@ def _tensors(value: Any, keep: Callable[[Tensor], Tensor]) -> Feature | None:
     if not found:
         return None
     return found[0] if len(found) == 1 else found
+
+
+def tensors_of(feature: Feature) -> list[Tensor]:
+    """The tensors of a feature in order, whatever they are nested in."""
+    if isinstance(feature, Tensor):
+        return [feature]
+    return [tensor for part in feature for tensor in tensors_of(part)]

@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 def require_same_shape(student: Tensor, teacher: Tensor, layout: str) -> None:
@@ -24,6 +25,23 @@ def require_same_shape(student: Tensor, teacher: Tensor, layout: str) -> None:
         raise ValueError(
             f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)} do not fit: "
             f"both must be {layout} and of one shape"
+        )
+
+
+def require_same_batch(student: Tensor, teacher: Tensor) -> None:
+    """Refuses features of which one has other images than the other; all axes but the first may differ.
+
+    Args:
+        student: the student's feature, ``N x ...``.
+        teacher: the teacher's feature, ``N x ...``.
+
+    Raises:
+        ValueError: if the two differ in ``N``, or either has no second axis.
+    """
+    if min(student.dim(), teacher.dim()) < 2 or len(student) != len(teacher):
+        raise ValueError(
+            f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)} do not fit: "
+            "both must be N x ... with the same N"
         )
 
 
@@ -148,6 +166,44 @@ def other_log_softmax(logits: Tensor, excluded: Tensor) -> Tensor:
         ``N x K`` log-probabilities, zero at the excluded classes.
     """
     return logits.masked_fill(excluded, -math.inf).log_softmax(dim=1).masked_fill(excluded, 0.0)
+
+
+def kl_divergence(log_q: Tensor, log_p: Tensor) -> Tensor:
+    """Mean over the batch of ``KL(q || p)``, from log-probabilities ``N x M``."""
+    return functional.kl_div(log_p, log_q, reduction="batchmean", log_target=True)
+
+
+def softened_divergence(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+    """``temperature^2 * mean KL(q || p)`` of the softmax over the temperature, in at least float32.
+
+    Plain distillation with the teacher's entropy taken off: zero for equal distributions. The factor keeps
+    gradients comparable between temperatures (arXiv:1503.02531, section 2).
+
+    Args:
+        student_logits: logits of ``p``, ``N x K``.
+        teacher_logits: logits of ``q``, ``N x K``; detached.
+        temperature: softens both distributions.
+
+    Returns:
+        A scalar.
+    """
+    student, teacher = full_precision(student_logits), full_precision(teacher_logits.detach())
+    log_q, log_p = ((logits / temperature).log_softmax(dim=1) for logits in (teacher, student))
+    return temperature**2 * kl_divergence(log_q, log_p)
+
+
+def unit_vectors(vectors: Tensor, shortest: float) -> Tensor:
+    """Scales vectors to length one; those no longer than `shortest` become zero and have no gradient.
+
+    Dividing by a length that is only kept from zero would give them a gradient of one over that bound.
+
+    Args:
+        vectors: ``... x C``.
+        shortest: length up to which a vector has no direction.
+    """
+    squared = vectors.square().sum(dim=-1, keepdim=True)
+    length = squared.clamp(min=shortest**2).sqrt()
+    return (vectors / length).masked_fill(squared <= shortest**2, 0.0)
 
 
 def full_precision(tensor: Tensor) -> Tensor:

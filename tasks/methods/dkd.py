@@ -6,11 +6,11 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from tasks.methods.common import (
     class_mask,
     full_precision,
+    kl_divergence,
     other_log_softmax,
     require_same_shape,
     require_target,
@@ -68,10 +68,12 @@ class DKDLoss(nn.Module):
         label = target_class(target)
         is_target = class_mask(label, student)
 
-        target_part = _divergence(
+        target_part = kl_divergence(
             _target_or_not(teacher, label, is_target), _target_or_not(student, label, is_target)
         )
-        other_part = _divergence(other_log_softmax(teacher, is_target), other_log_softmax(student, is_target))
+        other_part = kl_divergence(
+            other_log_softmax(teacher, is_target), other_log_softmax(student, is_target)
+        )
         return self.temperature**2 * (self.alpha * target_part + self.beta * other_part)
 
 
@@ -89,8 +91,3 @@ def _target_or_not(logits: Tensor, label: Tensor, is_target: Tensor) -> Tensor:
     log_p = logits.log_softmax(dim=1)
     others = log_p.masked_fill(is_target, -math.inf).logsumexp(dim=1, keepdim=True)
     return torch.cat([log_p.gather(1, label), others], dim=1)
-
-
-def _divergence(log_q: Tensor, log_p: Tensor) -> Tensor:
-    """Mean over the batch of ``KL(q || p)``, from log-probabilities ``N x M``."""
-    return functional.kl_div(log_p, log_q, reduction="batchmean", log_target=True)

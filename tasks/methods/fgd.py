@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
 from tasks.methods.common import channel_alignment, full_precision, no_autocast, require_feature_maps
+from tasks.methods.pyramids import padded_boxes, require_boxes
 from tasks.methods.reductions import attention_pool, mean_magnitudes, pair_sums
 from tasks.methods.registry import register_loss
 
@@ -174,7 +173,7 @@ class FGDLoss(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Refuses what does not fit; gives both feature maps as ``N x C x P``, in at least float32."""
         require_feature_maps(student, teacher, self.student_channels, self.teacher_channels)
-        _require_boxes(boxes, image_shapes, len(teacher))
+        require_boxes(boxes, len(teacher), image_shapes)
         if self.align is not None:
             student = self.align(student)
         student = full_precision(student).flatten(2)
@@ -222,8 +221,7 @@ def box_masks(
         whose boxes cover every cell.
     """
     height, width = size
-    # No comparison with NaN is true, so the padding covers no cell.
-    padded = pad_sequence([full_precision(box) for box in boxes], batch_first=True, padding_value=math.nan)
+    padded = padded_boxes(boxes)
     # Not blocking: an ordinary copy to the device would make the host wait for it.
     shapes = torch.tensor(image_shapes, dtype=padded.dtype).to(padded.device, non_blocking=True)
     in_rows, rows = _covered_cells(padded[..., 1::2], shapes[:, 0], height)
@@ -260,20 +258,6 @@ def _covered_cells(ends: Tensor, image_extent: Tensor, cells: int) -> tuple[Tens
     cell = torch.arange(cells, dtype=ends.dtype, device=ends.device)
     inside = (first.unsqueeze(2) <= cell) & (cell <= last.unsqueeze(2))
     return inside, last - first + 1
-
-
-def _require_boxes(boxes: Sequence[Tensor], image_shapes: Sequence[tuple[int, int]], images: int) -> None:
-    """Refuses boxes and image shapes that are not one an image."""
-    if not len(boxes) == len(image_shapes) == images:
-        raise ValueError(
-            f"{images} images, {len(boxes)} box tensors and {len(image_shapes)} image shapes do not fit: "
-            "give one n x 4 box tensor and one (height, width) an image"
-        )
-    for index, box in enumerate(boxes):
-        if box.dim() != 2 or box.shape[1] != 4:
-            raise ValueError(
-                f"boxes of image {index} have shape {tuple(box.shape)}: give n x 4, and 0 x 4 for no boxes"
-            )
 
 
 def attentions(

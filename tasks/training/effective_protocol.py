@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from tasks.distillation.distiller import Distiller
+from tasks.distillation.probes import mode_of
 from tasks.networks.synchronised import SyncBatchNormOnCPU
 from tasks.training.initial_weights import pretrained_parts
 
@@ -324,14 +325,17 @@ def _distillation(distiller: Distiller) -> dict[str, Any]:
         name: {**_loss(loss[0]), "levels": len(loss)} if isinstance(loss, nn.ModuleList) else _loss(loss)
         for name, loss in distiller.losses.items()
     }
+    for name, behaviour in distiller.observed.items():
+        losses[name] |= {"observed": behaviour} if behaviour else {}
     described: dict[str, Any] = {
         "task_loss_weight": distiller.task_loss_weight,
         "losses": losses,
         "taps": distiller.tapped,
+        "signs": distiller.signs,
         "inherits": distiller.inherits,
     }
     if distiller.teacher is not None:
-        described["teacher"] = describe_model(distiller.teacher)
+        described["teacher"] = {**describe_model(distiller.teacher), "mode": mode_of(distiller.teacher)}
     if distiller.inherited is not None:
         described["inherited"] = {
             "tensors": len(distiller.inherited.copied),

@@ -1,14 +1,11 @@
 """The audit holds what was built against what was published; planted faults are found."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from suite.audit.compare import Comparison, audit, audit_plan, mismatches
-from suite.audit.dry_run import dry_run
+from suite.audit.compare import audit_plan, mismatches
 from suite.cli import main
 from suite.contract import ComposedRecipe
 from suite.planning.composing import compose
@@ -16,28 +13,7 @@ from suite.planning.plan import make_plan
 from suite.published.finding import find_claim, select
 from suite.published.protocols import flatten, learning_rates, load_protocols, read_protocols
 from suite.published.recipes import load_recipes
-
-CLAIM = "fgd-retinanet-r50-r101"
-
-
-@pytest.fixture(scope="module")
-def log(tmp_path_factory):
-    return tmp_path_factory.mktemp("audit") / "log"
-
-
-Change = Callable[[dict[str, Any]], None]
-"""Changes a composed recipe as plain data."""
-
-
-def compared(
-    log: Path, change: Change = lambda recipe: None, claim: str = CLAIM, overrides: tuple[str, ...] = ()
-) -> list[Comparison]:
-    """What an audit says of a claim's distilled run whose recipe was changed behind its back."""
-    found = find_claim(claim)[1]
-    plain = compose(load_recipes()[str(found.recipe)], "paper", overrides).model_dump()
-    change(plain)
-    recipe = ComposedRecipe.model_validate(plain)
-    return audit(found, "distilled", recipe, dry_run(recipe, log))
+from tests.audit.auditing import compared
 
 
 @pytest.mark.train

@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 
 from suite.cost import Estimator, run_costs
+from suite.planning.composing import compose
 from suite.planning.plan import Run
+from suite.published.recipes import load_recipes
 from tests.cost.conftest import COCO, IMAGENET, plan_of, record_of, runs_of
 
 
@@ -60,9 +62,9 @@ def test_iterations_count_the_images_of_every_device():
 
 
 def test_the_hours_of_a_model_that_nobody_has_timed_are_unknown_with_and_without_a_method():
-    costs = run_costs(plan_of("nkd-resnet18-cifar-uskd"), [])
+    costs = run_costs(plan_of("nkd-shufflenet-v2-uskd"), [])
     said = {(cost.hours, cost.basis, cost.source) for cost in costs.values()}
-    assert said == {(None, "unknown", "no published training step of resnet18-cifar")}
+    assert said == {(None, "unknown", "no published training step of shufflenet-v2")}
 
 
 def test_a_step_that_was_measured_is_multiplied_by_the_images_of_the_models_own_data():
@@ -103,3 +105,18 @@ def test_nothing_is_said_of_embedded_trainings_that_nobody_has_recorded():
     (cost,) = run_costs(plan_of("nkd-resnet18-student", profile="smoke"), []).values()
     assert (cost.hours, cost.basis) == (None, "unknown")
     assert cost.source == "no finished run of resnet18 in this profile on a CPU"
+
+
+def test_a_verdict_on_cifar_100_costs_less_than_any_other():
+    plan = plan_of("nkd-resnet18-student")
+    (run,) = plan.runs.values()
+    hours: dict[str, dict[str, float]] = {"cifar100": {}, "others": {}}
+    for name, recipe in load_recipes().items():
+        composed = compose(recipe, "paper")
+        cost = Estimator([]).cost(replace(run, recipe=composed), plan)
+        if recipe.method is None and cost.hours:
+            hours[composed.data.name if composed.data.name in hours else "others"][name] = cost.hours
+    assert len(hours["cifar100"]) == 18
+    assert max(hours["cifar100"].values()) < min(hours["others"].values())
+    # 28 minutes for 200 epochs of the network that the others are held against.
+    assert hours["cifar100"]["resnet20"] == pytest.approx(28 / 60 * 240 / 200, rel=1e-4)

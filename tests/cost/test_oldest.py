@@ -37,7 +37,8 @@ def test_what_does_not_fit_is_passed_over_and_what_was_never_measured_is_left(co
 
 
 def test_a_claim_of_unknown_cost_is_passed_over():
-    cost = priced(plan_of("nkd-resnet18-cifar-uskd", OLD))
+    cost = priced(plan_of("nkd-shufflenet-v2-uskd", OLD))
     unknown = [row.claim for row in cost.claims if row.cost.unknown]
+    assert unknown == ["nkd-shufflenet-v2-uskd"]
     measured = dict.fromkeys([*unknown, OLD], "2026-11-01T10:00:00+00:00")
     assert set(choose_oldest(cost, measured, 10**6)).isdisjoint(unknown)

@@ -10,7 +10,7 @@ import pytest
 from suite.evidence.frame import COLUMNS, build_frame, rows_of
 from suite.published.finding import load_papers
 from suite.published.priors import find_prior
-from suite.verdicts import judge_absolute, judge_gain, judge_gain_sign
+from suite.verdicts import judge_absolute, judge_gain, judge_gain_sign, mean_interval
 
 STUDENT, DISTILLED = [69.9, 70.1, 70.0], [71.0, 71.4, 71.1]
 
@@ -54,6 +54,16 @@ def test_the_claimed_gain_is_the_printed_one_or_the_difference_of_printed_number
     assert row_of(frame, "tiny-none")["claimed_gain"] is None
 
 
+def test_what_is_claimed_of_teacher_and_student_stands_beside_every_claim_that_names_them(paper):
+    frame = build_frame([paper], [], "mini")
+    for claim in ("tiny-kd", "tiny-rival"):
+        row = row_of(frame, claim)
+        assert (row["teacher_claimed"], row["student_claimed"]) == (73.62, 69.9)
+    # The teacher's top-5 accuracy is not claimed, and this claim names neither.
+    assert row_of(frame, "tiny-kd", "top5")["teacher_claimed"] is None
+    assert row_of(frame, "tiny-none")["student_claimed"] is None
+
+
 def test_rivals_and_numbers_of_others_are_quoted_and_never_judged(paper, record):
     frame = build_frame([paper], [record("tiny-rival", "distilled", 0, top1=60.0, profile="paper")], "paper")
     assert row_of(frame, "tiny-rival")["status"] == "quoted"
@@ -92,6 +102,19 @@ def test_two_seeds_leave_the_gain_unclear_and_say_why(paper, pair_records):
     row = row_of(build_frame([paper], pair_records(STUDENT[:2], DISTILLED[:2]), "mini"), "tiny-kd")
     assert (row["gain_verdict"], row["gain_reason"]) == ("GAIN_UNCLEAR", "fewer than three seeds")
     assert row["gain"] == pytest.approx(1.2)
+
+
+def test_the_mean_has_the_interval_of_its_runs_and_on_published_data_of_the_prior_too(paper, pair_records):
+    embedded = row_of(build_frame([paper], pair_records(STUDENT, DISTILLED), "mini"), "tiny-kd")
+    assert (embedded["mean_lower"], embedded["mean_upper"]) == pytest.approx(mean_interval(DISTILLED))
+    two = row_of(build_frame([paper], pair_records(STUDENT[:2], DISTILLED[:2]), "mini"), "tiny-kd")
+    assert (two["mean_lower"], two["mean_upper"]) == (None, None)
+    records = pair_records(STUDENT, DISTILLED, profile="paper")
+    published = row_of(build_frame([paper], records, "paper"), "tiny-kd")
+    prior = find_prior("imagenet-1k", "top1")
+    assert prior is not None
+    expected = mean_interval(DISTILLED, prior.sigma0)
+    assert (published["mean_lower"], published["mean_upper"]) == pytest.approx(expected)
 
 
 def test_records_of_another_profile_do_not_count(paper, pair_records):

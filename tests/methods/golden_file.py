@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -87,22 +88,45 @@ def with_teacher_logits(
     return build
 
 
+def with_cross_entropy(
+    inputs: GoldenFile, module: nn.Module, ce_weight: float, *rest: Any, parts: bool = True
+) -> Golden:
+    """A loss on logits whose file records the whole objective; with `parts`, its own part beside it."""
+    logits = inputs.leaf("student_logits")
+
+    def run() -> dict[str, Tensor]:
+        own = module(logits, *rest)
+        outputs = {"loss": ce_weight * functional.cross_entropy(logits, inputs.target) + own}
+        if parts:
+            (gradient,) = torch.autograd.grad(own, logits, retain_graph=True)
+            outputs |= {"loss_without_ce": own, "grad_student_logits_without_ce": gradient}
+            outputs["ce_weight"] = logits.new_tensor(ce_weight)
+        return outputs
+
+    return Golden(module, {"student_logits": logits}, run)
+
+
 def simple(module: nn.Module, leaves: dict[str, Tensor], *rest: Any) -> Golden:
     """A loss that takes the inputs with gradients first, and then the rest."""
     return Golden(module, leaves, lambda: {"loss": module(*leaves.values(), *rest)})
-
-
-def staged(inputs: GoldenFile) -> tuple[dict[str, Tensor], list[Tensor]]:
-    """The features of several stages: the student's as leaves by name, and the teacher's, both in order."""
-    stages = range(sum(key.startswith("student/") for key in inputs.arrays))
-    leaves = {f"student/{stage}": inputs.leaf(f"student/{stage}") for stage in stages}
-    return leaves, [inputs.tensor(f"teacher/{stage}") for stage in stages]
 
 
 def beside(case: Golden, name: str, other: Golden) -> Golden:
     """A case with the loss of another beside its own."""
     run = case.compute
     return Golden(case.module, case.leaves, lambda: run() | {name: other.compute()["loss"]})
+
+
+def pyramids(inputs: GoldenFile) -> tuple[dict[str, Tensor], list[Tensor], list[Tensor]]:
+    """Levels of student and teacher, finest first; before them those of the student by their keys."""
+    levels = range(sum(key.startswith("student/") for key in inputs.arrays))
+    leaves = {f"student/{level}": inputs.leaf(f"student/{level}") for level in levels}
+    return leaves, list(leaves.values()), [inputs.tensor(f"teacher/{level}") for level in levels]
+
+
+def boxes_of_images(inputs: GoldenFile) -> list[Tensor]:
+    """The boxes of each image."""
+    return list(inputs.tensor("boxes").split(inputs.arrays["box_count"].tolist()))
 
 
 STATISTICS = ("running_mean", "running_var")

@@ -68,6 +68,16 @@ def logit_pair(images: int) -> Inputs:
     return Inputs({"student_logits": logits(images)}, {"teacher_logits": logits(images)})
 
 
+def labelled_inputs(images: int) -> Inputs:
+    return Inputs({"student_logits": logits(images)}, rest={"target": target(images)})
+
+
+def pooled_inputs(images: int, student_channels: int = 4, teacher_channels: int = 6) -> Inputs:
+    return Inputs(
+        {"student": torch.randn(images, student_channels)}, {"teacher": torch.randn(images, teacher_channels)}
+    )
+
+
 def feature_inputs(images: int) -> Inputs:
     student, teacher = feature_maps(images)
     return Inputs({"student": student}, {"teacher": teacher})
@@ -80,6 +90,24 @@ def stage_inputs(images: int) -> Inputs:
         [torch.randn(images, first + stage, *size) for stage, size in enumerate(sizes)] for first in (4, 6)
     )
     return Inputs({"student": student}, {"teacher": teacher})
+
+
+def image_boxes(images: int) -> list[Tensor]:
+    """Two boxes in the first image, of 48 x 56 pixels, and none in the others."""
+    two = torch.tensor([[3.0, 4.0, 20.0, 30.0], [10.0, 2.0, 50.0, 12.0]])
+    return [two] + [torch.zeros(0, 4)] * (images - 1)
+
+
+def pyramid_inputs(
+    images: int, student_channels: int, teacher_channels: int, *, boxes: bool = False
+) -> Inputs:
+    """Three levels, of strides 4, 8 and 16 in an image of 48 x 56 pixels."""
+    student, teacher = (
+        [torch.randn(images, channels, *size) for size in ((12, 14), (6, 7), (3, 4))]
+        for channels in (student_channels, teacher_channels)
+    )
+    rest = {"boxes": image_boxes(images), "image_shapes": [(48, 56)] * images} if boxes else {}
+    return Inputs({"student": student}, {"teacher": teacher}, rest)
 
 
 def segmentation_inputs(images: int) -> Inputs:
@@ -97,6 +125,7 @@ class LossCase:
         inputs: makes its inputs for a number of images.
         compared: two arguments that have to fit each other.
         odd: a shape that the second of them may not have.
+        images: in a batch, where a test does not say it.
         waits: whether the host has to know the value of a tensor, as where boxes are selected.
     """
 
@@ -104,4 +133,5 @@ class LossCase:
     inputs: Callable[[int], Inputs]
     compared: tuple[str, str]
     odd: tuple[int, ...]
+    images: int = 2
     waits: bool = False

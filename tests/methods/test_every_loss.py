@@ -12,7 +12,14 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import tasks.methods
-from tasks.methods import NKDLoss, TFNKDLoss
+from tasks.methods import (
+    LabelSmoothingLoss,
+    LSKDDKDLoss,
+    NKDLoss,
+    TFKDRegularizationLoss,
+    TFNKDLoss,
+    ZipfLoss,
+)
 from tasks.methods.crosskd import CrossKDLoss
 from tasks.methods.dkd import DKDLoss
 from tasks.methods.ld import LDLoss
@@ -26,13 +33,25 @@ from tests.methods.loss_case import CLASSES, Inputs, tensors
 HEAD_LOSSES = (CrossKDLoss, LDLoss)
 """They take a detector's head, and are tested with it in test_head_losses.py."""
 
+LABELLED_LOSSES = (
+    DKDLoss,
+    LabelSmoothingLoss,
+    LSKDDKDLoss,
+    NKDLoss,
+    TFKDRegularizationLoss,
+    TFNKDLoss,
+    WSLDLoss,
+    ZipfLoss,
+)
+"""They take a target, an index or a soft label."""
+
 each_loss = pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.__name__)
 
 
-def build(loss: type[nn.Module], images: int = 2) -> tuple[nn.Module, Inputs]:
+def build(loss: type[nn.Module], images: int | None = None) -> tuple[nn.Module, Inputs]:
     torch.manual_seed(3)
     case = LOSSES[loss]
-    return case.module(), case.inputs(images).moved(torch.float32)
+    return case.module(), case.inputs(images or case.images).moved(torch.float32)
 
 
 def gradients(module: nn.Module, inputs: Inputs) -> list[Tensor]:
@@ -125,7 +144,7 @@ def test_wrong_shapes_are_refused_with_both_shapes(loss: type[nn.Module]) -> Non
     assert str(tuple(wrong.shape)) in str(refusal.value)
 
 
-@pytest.mark.parametrize("loss", [DKDLoss, NKDLoss, TFNKDLoss, WSLDLoss])
+@pytest.mark.parametrize("loss", LABELLED_LOSSES)
 def test_soft_labels_that_are_one_hot_count_as_indices(loss: type[nn.Module]) -> None:
     module, inputs = build(loss)
     by_index = module(**inputs.arguments())
@@ -133,7 +152,7 @@ def test_soft_labels_that_are_one_hot_count_as_indices(loss: type[nn.Module]) ->
     torch.testing.assert_close(module(**inputs.arguments()), by_index)
 
 
-@pytest.mark.parametrize("loss", [DKDLoss, NKDLoss, TFNKDLoss, USKDLoss, WSLDLoss])
+@pytest.mark.parametrize("loss", [*LABELLED_LOSSES, USKDLoss])
 def test_targets_that_are_neither_indices_nor_soft_labels_are_refused(loss: type[nn.Module]) -> None:
     module, inputs = build(loss)
     for wrong in (torch.zeros(2), torch.zeros(3, dtype=torch.long), torch.zeros(2, 1, dtype=torch.long)):

@@ -16,8 +16,9 @@ import pytest
 from suite import paths
 from suite.catalogue import papers_folders
 from suite.errors import SuiteError
-from suite.published.claims import Claim, Paper, Protocol, Quoted
+from suite.published.claims import Claim, Paper, Protocol, Quoted, Source
 from suite.published.finding import find_claim, find_paper, load_papers, select
+from suite.published.literature import load_literature
 from suite.published.models import load_models
 from suite.published.roles import load_roles
 
@@ -61,6 +62,13 @@ def facts() -> dict[str, list[dict[str, str]]]:
 
 
 FACTS = facts()
+TAKEN = {row.row for _, _, row in load_literature().rows()}
+"""Rows of the literature, which claims may take over; they have a transcript of their own."""
+
+
+def own_sources(claim: Claim) -> list[Source]:
+    """The sources of a claim that are rows of its paper's transcript."""
+    return [source for source in claim.sources if source.row not in TAKEN]
 
 
 def numbers_of_facts(row: str) -> dict[str, float]:
@@ -84,7 +92,9 @@ def numbers_of_baselines() -> dict[str, dict[str, float]]:
     """The same of every row that claims and quoted numbers name."""
     rows: dict[str, dict[str, float]] = {}
     for paper in load_papers().values():
-        groups = [(s.row, {"": s.printed, "gain:": s.gains}) for claim in paper.claims for s in claim.sources]
+        groups = [
+            (s.row, {"": s.printed, "gain:": s.gains}) for claim in paper.claims for s in own_sources(claim)
+        ]
         groups += [(protocol.row, {}) for protocol in paper.protocols]
         for q in paper.quoted:
             beside = {"teacher:": q.teacher_metrics, "student:": q.student_metrics}
@@ -97,7 +107,9 @@ def numbers_of_baselines() -> dict[str, dict[str, float]]:
 
 
 def claims_by_row() -> dict[str, Claim]:
-    return {s.row: claim for paper in load_papers().values() for claim in paper.claims for s in claim.sources}
+    return {
+        s.row: claim for paper in load_papers().values() for claim in paper.claims for s in own_sources(claim)
+    }
 
 
 def others(paper: Paper) -> list[Protocol | Quoted]:
@@ -134,7 +146,7 @@ def test_every_row_of_the_source_files_is_accounted_for_exactly_once():
         row
         for paper in load_papers().values()
         for row in (
-            *(source.row for claim in paper.claims for source in claim.sources),
+            *(source.row for claim in paper.claims for source in own_sources(claim)),
             *(protocol.row for protocol in paper.protocols),
             *(quoted.row for quoted in paper.quoted),
         )
@@ -152,12 +164,12 @@ def test_rows_become_claims_protocols_or_quoted_numbers_by_their_provenance():
     for row, (line, *_) in FACTS.items():
         if line["provenance"] == "config" or line["table"] in hyperparameters:
             assert protocols[row].provenance == line["provenance"]
-        elif line["provenance"] == "secondary" and row not in IN_THREADS:
-            assert row in quoted
+        elif row in quoted:
+            assert line["provenance"] == "secondary", row
+            assert row not in IN_THREADS
         else:
             source = next(source for source in claimed[row].sources if source.row == row)
-            seen_in_a_thread = line["provenance"] == "secondary"
-            assert source.provenance == ("thread" if seen_in_a_thread else line["provenance"])
+            assert source.provenance == ("thread" if row in IN_THREADS else line["provenance"]), row
     for row in IN_THREADS:
         paper = find_paper(FACTS[row][0]["file"])
         assert f"{paper.code} issue" in paper.table(FACTS[row][0]["table"]).source, row
@@ -197,7 +209,7 @@ def test_teacher_accuracies_printed_beside_claims_are_those_of_the_teacher_claim
 def test_tables_roles_and_config_paths_equal_the_source():
     claimed = claims_by_row()
     for paper in load_papers().values():
-        sources = [(source.row, source.table) for claim in paper.claims for source in claim.sources]
+        sources = [(source.row, source.table) for claim in paper.claims for source in own_sources(claim)]
         for name, table in [*sources, *((row.row, row.table) for row in others(paper))]:
             assert (paper.id, table) == (FACTS[name][0]["file"], FACTS[name][0]["table"]), name
         for row in others(paper):
@@ -209,7 +221,7 @@ def test_tables_roles_and_config_paths_equal_the_source():
         assert claim.role == FACTS[name][0]["role"], name
         assert FACTS[name][0]["upstream_config"] in {"", claim.upstream_config}, name
     for _, claim in select():
-        released = {FACTS[source.row][0]["upstream_config"] for source in claim.sources} - {""}
+        released = {FACTS[source.row][0]["upstream_config"] for source in own_sources(claim)} - {""}
         assert released == ({claim.upstream_config} if claim.upstream_config else set())
 
 
@@ -222,7 +234,8 @@ def test_hyperparameters_equal_the_source():
                 quoted.row
             )
         for claim in paper.claims:
-            stated = [of_documents(source.row) for source in claim.sources if source.row != README_OF_PSPNET]
+            rows = [source.row for source in own_sources(claim) if source.row != README_OF_PSPNET]
+            stated = [of_documents(row) for row in rows]
             assert claim.hyperparameters == {key: value for row in stated for key, value in row.items()}, (
                 claim.id
             )
@@ -425,10 +438,11 @@ def test_every_incomplete_table_is_explained_by_a_gap():
 
 def test_every_table_and_every_version_is_used():
     for paper in load_papers().values():
-        sources = [source for claim in paper.claims for source in claim.sources]
+        sources = [source for claim in paper.claims for source in own_sources(claim)]
         tables = {source.table for source in sources} | {row.table for row in others(paper)}
         assert {table.id for table in paper.tables} == tables
-        assert set(paper.versions) == {source.version for source in sources}
+        own = [source for source in sources if source.provenance != "secondary"]
+        assert set(paper.versions) == {source.version for source in own}
 
 
 def test_released_configs_apply_to_the_claims_that_name_them():
@@ -529,5 +543,5 @@ def test_selections_narrow_each_other():
     wanted = ["mgd-resnet18", "nkd-resnet18-nkd"]
     assert [claim.id for _, claim in select(claims=wanted)] == wanted
     assert [claim.id for _, claim in select(paper="mgd", claims=wanted)] == wanted[:1]
-    assert select(paper="mgd", role="rival") == []
+    assert select(paper="mgd", table="mgd-fig5-mask-ratio", role="rival") == []
     assert {claim.role for role in load_roles() for _, claim in select(role=role)} == set(load_roles())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -76,6 +77,14 @@ def test_a_broken_file_is_refused_at_its_line(baselines, fault):
     path.write_text(broken, encoding="utf-8")
     line = max(number for number, text in enumerate(broken.splitlines(), 1) if fault["at"] in text)
     assert refusal(baselines).startswith(f"papers/tiny/claims.yaml:{line}: {fault['says'].format(file=path)}")
+
+
+def test_a_quoted_row_with_models_needs_a_table_that_tells_the_data_set(baselines):
+    several = TINY.replace("datasets: [imagenet-1k]", "datasets: [imagenet-1k, cifar-100]")
+    text = several.replace("about: tiny-distilled, method", "models: {student: small}, method")
+    (baselines / "papers" / "tiny" / "claims.yaml").write_text(text, encoding="utf-8")
+    says = "table 'tiny-t1' has several data sets; say with 'about' what 'tiny-quote' concerns"
+    assert re.match(rf"papers/tiny/claims\.yaml:\d+: {says}", refusal(baselines))
 
 
 def test_ids_are_unique_over_all_papers(baselines):

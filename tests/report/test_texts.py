@@ -125,11 +125,12 @@ def test_every_footnote_that_is_referred_to_exists_and_the_other_way_round(paper
     assert used
 
 
-def test_sections_are_the_published_tables_that_print_a_claim(paper):
+def test_sections_are_the_published_tables_that_print_a_claim_then_rivals_and_others(paper):
     text = make_report(paper, []).text("markdown")
     assert re.findall(r"^## (.*)$", text, re.MULTILINE) == [
         "Table 1: Students of ResNet-34",
         "With a \\| in its title",
+        "Ours beside its rivals on the same pair",
         "Numbers of others",
     ]
     assert "Source: the paper; more rows of it exist than are known here." in text

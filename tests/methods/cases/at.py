@@ -5,14 +5,14 @@ from __future__ import annotations
 from torch import nn
 
 from tasks.methods.at import ATLoss
-from tests.methods.golden_file import Builder, Golden, GoldenFile, staged
+from tests.methods.golden_file import Builder, Golden, GoldenFile, pyramids
 from tests.methods.loss_case import LossCase, stage_inputs
 
 
 def _at(inputs: GoldenFile) -> Golden:
-    leaves, teacher = staged(inputs)
+    leaves, student, teacher = pyramids(inputs)
     module = ATLoss(inputs.number("weight"))
-    return Golden(module, leaves, lambda: {"loss": module(list(leaves.values()), teacher)})
+    return Golden(module, leaves, lambda: {"loss": module(student, teacher)})
 
 
 def _at_paper_equation(inputs: GoldenFile) -> Golden:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tasks.methods.ofd import OFDLoss, margin, partial_error
-from tests.methods.golden_file import Builder, Golden, GoldenFile, staged
+from tests.methods.golden_file import Builder, Golden, GoldenFile, pyramids
 from tests.methods.loss_case import Inputs, LossCase, stage_inputs
 
 
@@ -25,8 +25,7 @@ class WithNorms(nn.Module):
 
 
 def _ofd(inputs: GoldenFile) -> Golden:
-    leaves, teacher = staged(inputs)
-    student = list(leaves.values())
+    leaves, student, teacher = pyramids(inputs)
     norms = [
         inputs.tensor(f"teacher_bn_{name}/{stage}")
         for stage in range(len(teacher))

@@ -1,18 +1,28 @@
-"""PKD, whose loss is in the folder of a paper outside of baselines/."""
+"""PKD."""
 
 from __future__ import annotations
 
-from suite.catalogue import import_path
-from suite.paths import ROOT
-from tasks.methods.registry import find_loss
+import torch
+from torch import nn
+
+from tasks.methods.pkd import PKDLoss
 from tests.methods.golden_file import Builder, Golden, GoldenFile, simple
+from tests.methods.loss_case import Inputs, LossCase
 
 
 def _pkd(inputs: GoldenFile) -> Golden:
-    import_path(ROOT / "tests" / "papers" / "pkd" / "loss.py")
     options = [key for key in ("weight", "resize", "epsilon") if key in inputs]
-    module = find_loss("PearsonLoss")(**inputs.options(*options))
+    module = PKDLoss(**inputs.options(*options))
     return simple(module, {"student": inputs.leaf("student")}, inputs.tensor("teacher"))
 
 
+def pkd_inputs(images: int) -> Inputs:
+    """Maps of unequal size."""
+    return Inputs({"student": torch.randn(images, 4, 5, 7)}, {"teacher": torch.randn(images, 4, 3, 4)})
+
+
 GOLDEN: dict[str, Builder] = {"pkd": _pkd}
+
+LOSSES: dict[type[nn.Module], LossCase] = {
+    PKDLoss: LossCase(PKDLoss, pkd_inputs, ("student", "teacher"), (2, 3, 5, 7)),
+}

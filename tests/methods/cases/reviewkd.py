@@ -6,13 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from tasks.methods.reviewkd import ReviewKDLoss, hierarchical_context_loss
-from tests.methods.golden_file import Builder, Golden, GoldenFile, staged
+from tests.methods.golden_file import Builder, Golden, GoldenFile, pyramids
 from tests.methods.loss_case import Inputs, LossCase, stage_inputs
 
 
 def _reviewkd(inputs: GoldenFile) -> Golden:
-    leaves, teacher = staged(inputs)
-    student = list(leaves.values())
+    leaves, student, teacher = pyramids(inputs)
     own, other = (inputs.tensor(key).tolist() for key in ("in_channels", "out_channels"))
     module = ReviewKDLoss(own, other, inputs.number("weight"), inputs.number("mid_channel"))
 
@@ -26,10 +25,10 @@ def _reviewkd(inputs: GoldenFile) -> Golden:
 
 
 def _reviewkd_hcl(inputs: GoldenFile) -> Golden:
-    leaves, teacher = staged(inputs)
+    leaves, student, teacher = pyramids(inputs)
 
     def compute() -> dict[str, Tensor]:
-        pairs = zip(leaves.values(), teacher, strict=True)
+        pairs = zip(student, teacher, strict=True)
         return {"loss": torch.stack([hierarchical_context_loss(*pair) for pair in pairs]).sum()}
 
     return Golden(nn.Module(), leaves, compute)

@@ -6,6 +6,7 @@ import os
 import pickle
 
 import pytest
+import torch
 from mmpretrain.datasets import CIFAR100
 
 from suite.contract import BlockedError
@@ -15,7 +16,10 @@ from tasks.adapters.classification import ClassificationAdapter
 from tests.datasets.conftest import cifar_files
 
 USKD = load_recipes()["resnet18-cifar-uskd"]
+OF_240_EPOCHS = load_recipes()["shufflenet-v2-cifar"]
 TWO_BATCHES = 32
+MEAN, STD = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
+"""Of pixels between 0 and 1, in dataset/cifar100.py of HobbitLong/RepDistiller."""
 
 
 @pytest.fixture
@@ -34,8 +38,8 @@ def cifar_job(make_job, tmp_path, monkeypatch):
     for part in ("train", "test"):
         monkeypatch.setattr(CIFAR100, f"{part}_list", [[part, md5[f"{CIFAR100.base_folder}/{part}"]]])
 
-    def make(*overrides):
-        return dataclasses.replace(make_job(USKD, *overrides, profile="paper"), data_dir=tmp_path)
+    def make(*overrides, recipe=USKD):
+        return dataclasses.replace(make_job(recipe, *overrides, profile="paper"), data_dir=tmp_path)
 
     return make
 
@@ -67,6 +71,25 @@ def test_two_iterations_at_full_width_train_on_the_publishers_files_and_are_scor
     score = adapter.evaluate()
     assert score.keys() == {"top1"}
     assert 0 <= score["top1"] <= 100
+
+
+def test_a_network_of_the_common_protocol_trains_on_them_with_pixels_scaled_as_released(cifar_job):
+    adapter = ClassificationAdapter(
+        cifar_job("student.published.config.train_cfg.max_epochs=1", recipe=OF_240_EPOCHS)
+    )
+    adapter.fingerprint()
+    adapter.build()
+    protocol = adapter.describe().settings
+    assert (protocol["iterations"], protocol["batch_size"], protocol["devices"]) == (1, 64, 1)
+    # One black pixel, as the transform of the release gives it: minus the mean over the standard deviation.
+    preprocessor = adapter.student.data_preprocessor
+    black = preprocessor({"inputs": [torch.zeros(3, 32, 32)]})["inputs"][0, :, 0, 0]
+    released = [-mean / std for mean, std in zip(MEAN, STD, strict=True)]
+    assert black.tolist() == pytest.approx(released, rel=1e-5)
+    before = adapter.student.backbone.conv1[0].weight.clone()
+    adapter.fit()
+    assert (adapter.student.backbone.conv1[0].weight != before).any()
+    assert adapter.evaluate().keys() == {"top1"}
 
 
 def test_the_network_gets_red_first(cifar_job):

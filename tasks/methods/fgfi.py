@@ -1,0 +1,243 @@
+"""FGFI: imitation of the teacher's features around the objects (CVPR 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import box_iou
+
+from tasks.methods.common import full_precision, require_feature_maps
+from tasks.methods.pyramids import (
+    AdaptedPyramid,
+    boxes_of_levels,
+    mean_error_within,
+    padded_boxes,
+    require_boxes,
+    require_strides,
+)
+from tasks.methods.registry import register_loss
+
+BOXES_AT_ONCE = 8
+"""Boxes of an image that are compared with all anchors at once: bounds the memory of a crowded image."""
+
+
+@register_loss("FGFILoss", version=1)
+class FGFILoss(AdaptedPyramid):
+    """Fine-grained Feature Imitation on a feature pyramid.
+
+    A box belongs to one level by its size (`boxes_of_levels`). An anchor of that level is imitated for it
+    where their IoU is larger than ``threshold`` times the largest IoU that the box has with any anchor of
+    the level, and a cell where one of its anchors is imitated for any box. With ``A`` the 3x3 convolution of
+    a level, ``m`` its cells that are imitated, over the whole batch, and ``C`` the teacher's channels::
+
+        loss = weight * mean_levels( sum m * (A(F) - T)^2 / max(1, 2 * C * sum m) )
+
+    A level without an imitated cell is zero, and so is a batch without any box. Anchors that reach over the
+    border of the image take part.
+
+    Source: arXiv:1906.03609, which has one map (`FGFISingleMapLoss`) and divides by ``2 * sum m`` alone. The
+    pyramid, the mean over its levels and the divisor are those of the comparison in the release of
+    arXiv:2103.14475, and so are the defaults, made for Faster R-CNN on VOC. No release has a weight for COCO.
+
+    Args:
+        student_channels: channels of the student's maps.
+        teacher_channels: channels of the teacher's maps.
+        weight: weight of the loss.
+        strides: pixels from one cell to the next, of each level, finest first; one level for each.
+        anchor_scale: side of an anchor over its stride.
+        anchor_ratios: heights of a cell's anchors over their widths.
+        threshold: share of the largest IoU of a box that makes an anchor imitated.
+        finest_scale: sides of boxes from which on the levels are dealt out, in pixels.
+    """
+
+    def __init__(
+        self,
+        student_channels: int,
+        teacher_channels: int,
+        weight: float = 3.0,
+        strides: Sequence[int] = (4, 8, 16, 32, 64),
+        anchor_scale: float = 8.0,
+        anchor_ratios: Sequence[float] = (0.5, 1.0, 2.0),
+        threshold: float = 0.5,
+        finest_scale: float = 56.0,
+    ) -> None:
+        super().__init__(student_channels, teacher_channels, len(strides))
+        self.weight = weight
+        self.strides = tuple(strides)
+        self.threshold = threshold
+        self.finest_scale = finest_scale
+        anchors = [_centred_anchors(anchor_scale * stride, anchor_ratios) for stride in strides]
+        self.base_anchors: Tensor
+        self.register_buffer("base_anchors", torch.tensor(anchors), persistent=False)
+
+    def forward(
+        self,
+        student: Sequence[Tensor],
+        teacher: Sequence[Tensor],
+        boxes: Sequence[Tensor],
+        image_shapes: Sequence[tuple[int, int]],
+    ) -> Tensor:
+        """Computes the weighted loss of all levels.
+
+        Args:
+            student: the student's feature maps, ``N x student_channels x H x W``, finest first.
+            teacher: the teacher's, ``N x teacher_channels x H x W``; detached.
+            boxes: for each image the annotated boxes, ``n x 4`` as ``x0, y0, x1, y1`` in input pixels, on
+                the device of the feature maps; ``n`` may be zero.
+            image_shapes: for each image its height and width in input pixels, before padding.
+
+        Returns:
+            A scalar.
+
+        Raises:
+            ValueError: if the pyramids do not fit this module or each other, boxes or image shapes are not
+                one an image, or the maps with these strides are smaller than the images.
+        """
+        errors = self.cell_errors(student, teacher)
+        require_boxes(boxes, len(errors[0]), image_shapes)
+        require_strides(teacher, self.strides, image_shapes)
+        masks = self.masks(boxes, [(level.shape[1], level.shape[2]) for level in errors])
+        terms = [
+            mean_error_within(error, mask, self.teacher_channels)
+            for error, mask in zip(errors, masks, strict=True)
+        ]
+        return self.weight * torch.stack(terms).mean()
+
+    def masks(self, boxes: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
+        """The cells that are imitated.
+
+        Args:
+            boxes: as for `forward`.
+            sizes: height and width of each level.
+
+        Returns:
+            ``N x H x W`` booleans of each level.
+        """
+        dealt = boxes_of_levels(padded_boxes(boxes), len(sizes), self.finest_scale)
+        levels = zip(dealt, self.base_anchors, self.strides, sizes, strict=True)
+        return [imitated_cells(*level, self.threshold) for level in levels]
+
+
+@register_loss("FGFISingleMapLoss", version=1)
+class FGFISingleMapLoss(nn.Module):
+    """Fine-grained Feature Imitation on a single feature map, as its authors released it.
+
+    As `FGFILoss` on one map that takes all boxes, with ``A`` a 3x3 convolution and a ReLU::
+
+        loss = weight * sum m * (A(F) - T)^2 / max(1, 2 * sum m)
+
+    Widths and heights of boxes and anchors count both ends, ``x1 - x0 + 1``. A batch without any box is zero,
+    where the release divides by zero. There, nothing is imitated in the first 400 iterations.
+
+    Source: arXiv:1906.03609; the defaults are those of the release for VGG networks on VOC.
+
+    Args:
+        student_channels: channels of the student's map.
+        teacher_channels: channels of the teacher's map.
+        base_anchors: the anchors of the first cell, each ``x0, y0, x1, y1`` in pixels.
+        stride: pixels from one cell to the next.
+        weight: weight of the loss.
+        threshold: share of the largest IoU of a box that makes an anchor imitated.
+    """
+
+    def __init__(
+        self,
+        student_channels: int,
+        teacher_channels: int,
+        base_anchors: Sequence[Sequence[float]],
+        stride: int = 16,
+        weight: float = 0.01,
+        threshold: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.student_channels = student_channels
+        self.teacher_channels = teacher_channels
+        self.stride = stride
+        self.weight = weight
+        self.threshold = threshold
+        self.stu_feature_adap = nn.Sequential(
+            nn.Conv2d(student_channels, teacher_channels, kernel_size=3, padding=1), nn.ReLU()
+        )
+        self.base_anchors: Tensor
+        self.register_buffer("base_anchors", torch.tensor(base_anchors).float(), persistent=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draws small weights as the release does: normal, modulo two, times 1e-4."""
+        with torch.no_grad():
+            weight, _ = self.stu_feature_adap[0].parameters()
+            weight.normal_().fmod_(2).mul_(1e-4)
+
+    def forward(self, student: Tensor, teacher: Tensor, boxes: Sequence[Tensor]) -> Tensor:
+        """Computes the weighted loss.
+
+        Args:
+            student: the student's feature map, ``N x student_channels x H x W``.
+            teacher: the teacher's feature map, ``N x teacher_channels x H x W``; detached.
+            boxes: for each image the annotated boxes, ``n x 4`` as ``x0, y0, x1, y1`` in input pixels, on
+                the device of the feature maps; ``n`` may be zero.
+
+        Returns:
+            A scalar.
+
+        Raises:
+            ValueError: if the feature maps do not fit this module or each other, or boxes are not one
+                tensor an image.
+        """
+        require_feature_maps(student, teacher, self.student_channels, self.teacher_channels)
+        require_boxes(boxes, len(teacher))
+        difference = full_precision(self.stu_feature_adap(student)) - full_precision(teacher.detach())
+        mask = self.mask(boxes, (teacher.shape[2], teacher.shape[3]))
+        return self.weight * mean_error_within(difference.square().sum(dim=1), mask, channels=1)
+
+    def mask(self, boxes: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+        """The cells that are imitated, ``N x H x W`` booleans.
+
+        Args:
+            boxes: as for `forward`.
+            size: height and width of the map.
+        """
+        corners, anchors = (_with_last_pixel(of) for of in (padded_boxes(boxes), self.base_anchors))
+        return imitated_cells(corners, anchors, self.stride, size, self.threshold)
+
+
+def imitated_cells(
+    boxes: Tensor, base_anchors: Tensor, stride: float, size: tuple[int, int], threshold: float
+) -> Tensor:
+    """The cells of a map that have an anchor whose IoU with a box is close to the largest of that box.
+
+    Args:
+        boxes: ``N x B x 4`` as ``x0, y0, x1, y1``; one that is NaN has no anchors.
+        base_anchors: anchors of the first cell, ``A x 4``.
+        stride: of the map.
+        size: height ``H`` and width ``W`` of the map.
+        threshold: an anchor counts where its IoU is larger than this times the largest.
+
+    Returns:
+        ``N x H x W`` booleans.
+    """
+    height, width = size
+    rows, columns = (
+        torch.arange(cells, dtype=boxes.dtype, device=boxes.device) * stride for cells in (height, width)
+    )
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
+    shifts = torch.stack([x, y, x, y], dim=2)
+    anchors = (shifts.unsqueeze(2) + base_anchors.to(boxes)).flatten(0, 2)
+    imitated = torch.zeros(len(boxes), len(anchors), dtype=torch.bool, device=boxes.device)
+    for block in boxes.split(BOXES_AT_ONCE, dim=1):
+        overlaps = box_iou(block.flatten(0, 1), anchors).unflatten(0, block.shape[:2])
+        imitated |= (overlaps > threshold * overlaps.amax(dim=2, keepdim=True)).any(dim=1)
+    return imitated.view(len(boxes), height, width, -1).any(dim=3)
+
+
+def _centred_anchors(side: float, ratios: Sequence[float]) -> list[list[float]]:
+    """Anchors around the origin of one area, by their ratios of height to width."""
+    sizes = [(side / ratio**0.5, side * ratio**0.5) for ratio in ratios]
+    return [[-width / 2, -height / 2, width / 2, height / 2] for width, height in sizes]
+
+
+def _with_last_pixel(corners: Tensor) -> Tensor:
+    """Boxes ``... x 4`` whose last pixels count, as ones that end behind them."""
+    return torch.cat([corners[..., :2], corners[..., 2:] + 1], dim=-1)
