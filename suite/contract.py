@@ -121,11 +121,13 @@ class Tap(Strict):
         module: dotted path of the module, or of several (levels of a pyramid).
         pooling: what is made of its tensor before a loss sees it (`tasks.distillation.taps`).
         side: whether the module's output is taken, or its input.
+        calls: which calls of a module that runs several times in one pass: all, or the last one alone.
     """
 
     module: str | list[str]
     pooling: str = "none"
     side: Literal["output", "input"] = "output"
+    calls: Literal["all", "last"] = "all"
 
 
 class ComposedModel(Strict):
@@ -155,7 +157,10 @@ class ComposedLoss(Strict):
         type: the name that the loss is registered under.
         inputs: what it takes, in the order of its arguments (`tasks.distillation`).
         arguments: hyper-parameters.
-        channels: argument -> input whose channels it takes.
+        channels: argument -> input whose channels it takes; of several inputs it takes a list, with the
+            channels of every tensor of each.
+        sizes: argument -> input whose height it takes.
+        data: argument -> what the task offers of the whole training data set.
         each_level: whether there is one loss for every level of its inputs, and their sum counts.
         same_size: whether the maps of student and teacher that it takes must agree in number and size; a
             check before the training, which changes no number.
@@ -165,7 +170,9 @@ class ComposedLoss(Strict):
     type: str
     inputs: list[str]
     arguments: dict[str, Any] = {}
-    channels: dict[str, str] = {}
+    channels: dict[str, str | list[str]] = {}
+    sizes: dict[str, str] = {}
+    data: dict[str, str] = {}
     each_level: bool = False
     same_size: bool = True
     scaled: dict[str, str] = {}

@@ -79,10 +79,20 @@ def _is_count(value: object) -> bool:
 def _training(recipe: Mapping[str, Any]) -> str:
     """What the duration of a training depends on."""
     method = recipe["method"] or {}
-    parts = {key: recipe[key] for key in ("profile", "student", "teacher", "schedule")}
-    # What makes the data ready may move to another module.
-    parts["data"] = {key: value for key, value in recipe["data"].items() if key != "prepare"}
+    # What a method may look at, and by what its weights are scaled, takes no time; what makes the data ready
+    # may move to another module.
+    parts = {
+        "profile": recipe["profile"],
+        "schedule": recipe["schedule"],
+        "student": _without(recipe["student"], "taps"),
+        "teacher": _without(recipe["teacher"], "taps"),
+        "data": _without(recipe["data"], "prepare", "scales"),
+    }
     return json.dumps([canonical(parts), method.get("name"), method.get("config")], sort_keys=True)
+
+
+def _without(part: Mapping[str, Any] | None, *keys: str) -> dict[str, Any] | None:
+    return None if part is None else {key: value for key, value in part.items() if key not in keys}
 
 
 def _width(record: Record) -> int:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from suite.catalogue import Catalogue, conf_folders, current
 from suite.contract import ComposedRecipe, Departure, Resources
-from suite.errors import SuiteError, printable
+from suite.errors import SuiteError, did_you_mean, printable
 from suite.planning.composed_config import ComposedConfig, ProfileConfig
 from suite.planning.overrides import Override, parse_overrides
 from suite.published.models import load_models
@@ -237,15 +237,27 @@ def _of_resources(resources: Resources, published_devices: int) -> Iterator[Depa
 
 
 def _scaled_weights(found: ComposedConfig) -> Iterator[Departure]:
-    """The departure of a method whose loss weights follow the size of the feature maps."""
-    losses = found.method.losses.values() if found.method else ()
-    if found.data.scales is not None and any(loss.scaled for loss in losses):
-        yield Departure(
-            kind="method",
-            setting="losses",
-            ours="loss weights multiplied for smaller feature maps",
-            declared_by="data.scales",
-        )
+    """The departure of a method some of whose arguments follow the size of maps and boxes.
+
+    Raises:
+        SuiteError: an argument follows what the data do not tell the size of.
+    """
+    losses = found.method.losses if found.method else {}
+    if found.data.scales is None or not any(loss.scaled for loss in losses.values()):
+        return
+    for name, loss in losses.items():
+        for argument, kind in loss.scaled.items():
+            if kind not in found.data.scales:
+                raise SuiteError(
+                    f"loss {name!r} scales {argument!r} by {kind!r}, which data {found.data.name!r} do not "
+                    f"have: {did_you_mean(kind, found.data.scales)}"
+                )
+    yield Departure(
+        kind="method",
+        setting="losses",
+        ours="loss weights multiplied for smaller feature maps",
+        declared_by="data.scales",
+    )
 
 
 def _of_override(override: Override) -> Iterator[Departure]:

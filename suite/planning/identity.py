@@ -60,7 +60,9 @@ class LossIdentity(Strict):
         version: raised by its author when its numbers change.
         inputs: what it takes, with taps as the modules that they stand for.
         arguments: hyper-parameters, after scaling.
-        channels: argument -> input whose channels it takes.
+        channels: argument -> input whose channels it takes, or inputs.
+        sizes: argument -> input whose height it takes.
+        data: argument -> what it takes of the whole training data set.
         each_level: whether there is one for each level.
     """
 
@@ -68,7 +70,9 @@ class LossIdentity(Strict):
     version: PositiveInt
     inputs: list[str]
     arguments: dict[str, Any] = {}
-    channels: dict[str, str] = {}
+    channels: dict[str, str | list[str]] = {}
+    sizes: dict[str, str] = {}
+    data: dict[str, str] = {}
     each_level: bool = False
 
 
@@ -244,7 +248,14 @@ def _loss(
         version=versions[loss.type],
         inputs=[_resolved(word, sides) for word in loss.inputs],
         arguments=canonical(arguments),
-        channels={name: _resolved(word, sides) for name, word in sorted(loss.channels.items())},
+        channels={
+            name: _resolved(words, sides)
+            if isinstance(words, str)
+            else [_resolved(word, sides) for word in words]
+            for name, words in sorted(loss.channels.items())
+        },
+        sizes={name: _resolved(word, sides) for name, word in sorted(loss.sizes.items())},
+        data=dict(sorted(loss.data.items())),
         each_level=loss.each_level,
     )
 
@@ -257,7 +268,8 @@ def _resolved(word: str, sides: Mapping[str, ComposedModel | None]) -> str:
     if tap is None:
         return word
     pooled = "" if tap.pooling == "none" else f" {tap.pooling}"
-    return f"{side}.{tap.side}:{'|'.join(modules_of(tap))}{pooled}"
+    last = "" if tap.calls == "all" else " last call"
+    return f"{side}.{tap.side}:{'|'.join(modules_of(tap))}{pooled}{last}"
 
 
 def canonical(value: Any) -> Any:

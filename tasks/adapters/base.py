@@ -69,6 +69,11 @@ class MMAdapter(Adapter):
         """
         return {"sample_index": sample_index, "data_samples": lambda data_samples: data_samples}
 
+    @property
+    def training_data(self) -> Mapping[str, Callable[[Any], Any]]:
+        """What losses may be built from: its name -> how it is read from the whole training data set."""
+        return {}
+
     def features(self, model: BaseModel, inputs: Tensor, depth: Depth) -> Any:
         """Runs a model as deep as its taps need: backbone and neck, or all that needs no annotations."""
         return model.extract_feat(inputs) if depth == "neck" else model(inputs, mode="tensor")
@@ -113,6 +118,7 @@ class MMAdapter(Adapter):
                 teacher_taps=plain_taps(recipe.teacher) if recipe.teacher else None,
                 scales=recipe.data.scales,
                 progress=self._progress_of_training(config),
+                training_data=self._training_data(config),
             )
         self._started_from = self._initialise(model)
         self.runner = self._runner(config, model)
@@ -165,6 +171,14 @@ class MMAdapter(Adapter):
         progress = {"iteration": lambda: int(self.runner.iter)}
         by_epoch = config.train_cfg.get("by_epoch", config.train_cfg.get("type") != "IterBasedTrainLoop")
         return progress | ({"epoch": lambda: int(self.runner.epoch)} if by_epoch else {})
+
+    def _training_data(self, config: Config) -> dict[str, Callable[[], Any]]:
+        """What losses may be built from, by name; the data set is built for the one that asks."""
+
+        def reader(read: Callable[[Any], Any]) -> Callable[[], Any]:
+            return lambda: read(_innermost_of(DATASETS.build(config.train_dataloader.dataset)))
+
+        return {name: reader(read) for name, read in self.training_data.items()}
 
     def _test_set(self, config: Config) -> Any:
         return DATASETS.build(config.test_dataloader.dataset)
@@ -411,6 +425,11 @@ def _innermost(part: str, dataset: Any) -> Iterator[tuple[str, Any]]:
         yield part, dataset
 
 
+def _innermost_of(dataset: Any) -> Any:
+    """The data set that others are wrapped around, as built; the first of those that are joined."""
+    return next(_innermost("train", dataset))[1]
+
+
 def _make_way(config: Any, layer: Mapping[str, Any]) -> None:
     """Removes what is None where a layer has settings: mmengine refuses to merge those into it."""
     for key, settings in layer.items():
@@ -433,6 +452,6 @@ def _with_data_root(overrides: Any, root: str) -> Any:
 def plain_taps(model: ComposedModel) -> dict[str, dict[str, Any]]:
     """The taps of a model as the distiller takes them."""
     return {
-        name: {"module": tap.module, "pooling": tap.pooling, "side": tap.side}
+        name: {"module": tap.module, "pooling": tap.pooling, "side": tap.side, "calls": tap.calls}
         for name, tap in model.taps.items()
     }

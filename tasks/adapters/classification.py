@@ -26,6 +26,11 @@ class ClassificationAdapter(MMAdapter):
         """`target`: the labels of a batch; and what every task offers."""
         return {**super().annotations, "target": self.target}
 
+    @property
+    def training_data(self) -> Mapping[str, Callable[[Any], Any]]:
+        """`training_labels`: the class index of every image, in the order of `sample_index`."""
+        return {"training_labels": lambda dataset: dataset.get_gt_labels()}
+
     def describe(self) -> EffectiveProtocol:
         """The effective protocol, read back from the built objects."""
         protocol = super().describe()

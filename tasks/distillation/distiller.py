@@ -20,7 +20,10 @@ from tasks.distillation.probes import observe_loss, signs
 from tasks.distillation.taps import Depth, Feature, Taps, find_module, find_parameter, tensors_of
 from tasks.methods.registry import find_loss
 
-LOSS_KEYS = ("type", "inputs", "arguments", "channels", "each_level", "same_size", "scaled")
+LOSS_KEYS = (
+    *("type", "inputs", "arguments", "channels", "sizes", "data"),
+    *("each_level", "same_size", "scaled"),
+)
 """What a method file may say of a loss."""
 
 
@@ -88,6 +91,7 @@ class Distiller(BaseModel):
         teacher_taps: Mapping[str, Any] | None = None,
         scales: Mapping[str, float] | None = None,
         progress: Mapping[str, Callable[[], int]] | None = None,
+        training_data: Mapping[str, Callable[[], Any]] | None = None,
     ) -> None:
         """Builds the losses for the shapes that the taps really give.
 
@@ -97,9 +101,11 @@ class Distiller(BaseModel):
             method: composed method: `task_loss_weight`, `inherit` (whether the student starts from the
                 teacher's neck and head) and `losses`, each with `type` (registered name), `inputs` (words,
                 see above, in the order of the arguments of its `forward`), `arguments`, `channels` (argument
-                of the loss -> word whose channels it takes), `each_level` (one loss for every level of the
-                taps, summed), `same_size` (false for a loss that takes a student's and a teacher's maps of
-                different number or size) and `scaled` (argument -> key of `scales` it is multiplied with).
+                of the loss -> word whose channels it takes, or words, for a list of the channels of all
+                their tensors), `sizes` (likewise the height of a map), `data` (argument -> name in
+                `training_data`), `each_level` (one loss for every level of the taps, summed), `same_size`
+                (false for a loss that takes a student's and a teacher's maps of different number or size)
+                and `scaled` (argument -> key of `scales` it is multiplied with).
             example: one batch as the student's data preprocessor gives it.
             features: runs a model on a batch, as deep as it is asked to.
             annotations: name -> what it is in a batch of data samples: class indices, boxes, ...
@@ -107,6 +113,8 @@ class Distiller(BaseModel):
             teacher_taps: the teacher's taps.
             scales: factors of loss weights, where the feature maps are smaller than the published ones.
             progress: name (`epoch`, `iteration`) -> how far the training is.
+            training_data: name -> what the training data say of all samples, for losses that are built from
+                it.
 
         Raises:
             BlockedError: an input is unknown, names a module or parameter that is not there or a tap that
@@ -142,7 +150,7 @@ class Distiller(BaseModel):
             features_of = [word for word in loss["inputs"] if word in shapes]
             if loss.get("same_size", True):
                 _check_levels(name, features_of, shapes)
-            module = _build_loss(name, loss, shapes, scales or {}, features_of)
+            module = _build_loss(name, loss, shapes, scales or {}, features_of, training_data or {})
             levels = frozenset(features_of if isinstance(module, nn.ModuleList) else ())
             self.losses[name] = module
             self._terms.append(Term(name, module, tuple(loss["inputs"]), levels))
@@ -160,7 +168,7 @@ class Distiller(BaseModel):
             for key in loss:
                 if key not in LOSS_KEYS:
                     raise BlockedError(f"loss {name!r}: no key {key!r}: {did_you_mean(key, LOSS_KEYS)}")
-            for text in (*loss["inputs"], *loss.get("channels", {}).values()):
+            for text in (*loss["inputs"], *_measured_words(loss)):
                 if word := model_word(text):
                     words[text] = word
                 elif text not in others:
@@ -325,6 +333,7 @@ def _build_loss(
     shapes: Mapping[str, Feature],
     scales: Mapping[str, float],
     features: Sequence[str],
+    training_data: Mapping[str, Callable[[], Any]],
 ) -> nn.Module:
     """The loss module of one entry of a method; with `each_level`, one module a level.
 
@@ -334,27 +343,25 @@ def _build_loss(
         shapes: what the taps gave for the example, by word.
         scales: factors of loss weights.
         features: of its inputs those in `shapes`.
+        training_data: what the training data say of all samples, by name.
     """
     arguments = dict(loss.get("arguments", {}))
     for argument, scale in loss.get("scaled", {}).items():
         if argument not in arguments:
             raise BlockedError(f"loss {name!r}: scaled {argument!r}: {did_you_mean(argument, arguments)}")
         arguments[argument] *= scales.get(scale, 1.0)
-    sources = loss.get("channels", {})
-    for argument, word in sources.items():
-        if word not in shapes:
-            raise BlockedError(
-                f"loss {name!r}: channels of {argument!r} are those of a module or parameter "
-                f"{word!r}; name a tap, an output or an input"
-            )
+    for argument, source in loss.get("data", {}).items():
+        if source not in training_data:
+            raise BlockedError(f"loss {name!r}: no data {source!r}: {did_you_mean(source, training_data)}")
+        arguments[argument] = training_data[source]()
+    words = _measured_words(loss)
+    _check_measured(name, loss, shapes)
     try:
         kind = find_loss(loss["type"])
         if not loss.get("each_level", False):
-            channels = {argument: _channels(shapes[word]) for argument, word in sources.items()}
-            return _checked(name, kind(**arguments, **channels), loss["inputs"])
+            return _checked(name, kind(**arguments, **_measured(loss, shapes)), loss["inputs"])
         counts = {
-            word: len(shapes[word]) if isinstance(shapes[word], list) else 1
-            for word in (*features, *sources.values())
+            word: len(shapes[word]) if isinstance(shapes[word], list) else 1 for word in (*features, *words)
         }
         if not counts or len(set(counts.values())) > 1 or not isinstance(shapes[next(iter(counts))], list):
             found = ", ".join(f"{word} has {count}" for word, count in counts.items()) or "it has none"
@@ -365,10 +372,7 @@ def _build_loss(
         return nn.ModuleList(
             _checked(
                 name,
-                kind(
-                    **arguments,
-                    **{argument: _channels(shapes[word][level]) for argument, word in sources.items()},
-                ),
+                kind(**arguments, **_measured(loss, {word: shapes[word][level] for word in words})),
                 loss["inputs"],
             )
             for level in range(len(shapes[features[0]]))
@@ -446,6 +450,51 @@ def _compare_levels(name: str, student: str, teacher: str, shapes: Mapping[str, 
                 f"{sizes[1]}; tap modules of the same stride, or say same_size: false of a loss that takes "
                 "them"
             )
+
+
+def _measured_words(loss: Mapping[str, Any]) -> list[str]:
+    """The inputs whose channels or sizes a loss is built for."""
+    channels = [_listed(words) for words in loss.get("channels", {}).values()]
+    return [*(word for words in channels for word in words), *loss.get("sizes", {}).values()]
+
+
+def _check_measured(name: str, loss: Mapping[str, Any], shapes: Mapping[str, Feature]) -> None:
+    """Makes sure that channels and sizes are asked for of features that have them.
+
+    Raises:
+        BlockedError: they are not; says of what.
+    """
+    for what in ("channels", "sizes"):
+        for argument, words in loss.get(what, {}).items():
+            for word in _listed(words):
+                if word not in shapes:
+                    raise BlockedError(
+                        f"loss {name!r}: {what} of {argument!r} are those of a module or parameter "
+                        f"{word!r}; name a tap, an output or an input"
+                    )
+                if what == "sizes" and tensors_of(shapes[word])[0].ndim != 4:
+                    raise BlockedError(
+                        f"loss {name!r}: sizes of {argument!r} are those of {word!r}, which is no map; name "
+                        "one of N x C x H x W"
+                    )
+
+
+def _measured(loss: Mapping[str, Any], shapes: Mapping[str, Feature]) -> dict[str, int | list[int]]:
+    """The arguments of a loss that are channels or sizes of features."""
+    found: dict[str, int | list[int]] = {}
+    for argument, words in loss.get("channels", {}).items():
+        if isinstance(words, str):
+            found[argument] = _channels(shapes[words])
+        else:
+            tensors = [tensor for word in words for tensor in tensors_of(shapes[word])]
+            found[argument] = [_channels(tensor) for tensor in tensors]
+    for argument, word in loss.get("sizes", {}).items():
+        found[argument] = int(tensors_of(shapes[word])[0].shape[2])
+    return found
+
+
+def _listed(words: str | Sequence[str]) -> Sequence[str]:
+    return [words] if isinstance(words, str) else words
 
 
 def _channels(feature: Feature) -> int:

@@ -125,9 +125,10 @@ class Taps:
     """Catches what named modules take in or give out, in the forward passes that it is told to listen to.
 
     A module that runs several times in one pass (the shared head of a one-stage detector runs once a level)
-    gives a list with one entry a call, in order. An output that is a tuple or a list gives a list of its
-    tensors, and a single tensor where it holds but one. Layers of the zoos overwrite their input in place
-    (most ReLUs): a tap in front of one keeps a copy of what was there.
+    gives a list with one entry a call, in order, or the last call alone where its tap says so (the ReLU that
+    a residual block runs behind each of its convolutions). An output that is a tuple or a list gives a list
+    of its tensors, and a single tensor where it holds but one. Layers of the zoos overwrite their input in
+    place (most ReLUs): a tap in front of one keeps a copy of what was there.
     """
 
     def __init__(self, model: nn.Module, taps: Mapping[str, Any], wanted: Sequence[str]) -> None:
@@ -135,14 +136,15 @@ class Taps:
 
         Args:
             model: the model to listen to; it is not edited.
-            taps: tap name -> `{module: path or list of paths, side: output or input, pooling: name}`; the
-                last two may be left out. The input of a module is its first positional argument.
+            taps: tap name -> `{module: path or list of paths, side: output or input, pooling: name, calls:
+                all or last}`; all but the first may be left out. The input of a module is its first
+                positional argument.
             wanted: taps to listen to: names of `taps`, or `output:<path>` and `input:<path>` for modules that
                 no tap names.
 
         Raises:
             BlockedError: a wanted tap is not declared for the model, names no module, or has an unknown key,
-                side or pooling.
+                side, pooling or choice of calls.
         """
         self._model = type(model).__name__
         self._places: dict[str, list[_Place]] = {}
@@ -160,7 +162,12 @@ class Taps:
                 "it in suite/conf/model, or name a module as output:PATH"
             )
         tap: Mapping[str, Any] = taps[name]
-        offered = {"module": None, "side": ("output", "input"), "pooling": tuple(POOLINGS)}
+        offered = {
+            "module": None,
+            "side": ("output", "input"),
+            "pooling": tuple(POOLINGS),
+            "calls": ("all", "last"),
+        }
         for key, value in tap.items():
             if key not in offered:
                 raise BlockedError(f"tap {name!r}: no key {key!r}: {did_you_mean(key, offered)}")
@@ -173,17 +180,17 @@ class Taps:
         self.paths[name] = paths
         if not isinstance(paths, str):
             self._lists.add(name)
-        pooling = tap.get("pooling", "none")
+        pooling, calls = tap.get("pooling", "none"), tap.get("calls", "all")
         self._places[name] = [_Place(path) for path in ([paths] if isinstance(paths, str) else paths)]
         for place in self._places[name]:
             module = find_module(model, place.path)
-            catch = self._catcher(name, place, pooling)
+            catch = self._catcher(name, place, pooling, only_last=calls == "last")
             if tap.get("side", "output") == "input":
                 module.register_forward_pre_hook(lambda _, inputs, catch=catch: catch(inputs[:1]))
             else:
                 module.register_forward_hook(lambda _, __, output, catch=catch: catch(output))
 
-    def _catcher(self, name: str, place: _Place, pooling: str) -> Callable[[Any], None]:
+    def _catcher(self, name: str, place: _Place, pooling: str, only_last: bool) -> Callable[[Any], None]:
         pool = POOLINGS[pooling]
 
         def keep(tensor: Tensor) -> Tensor:
@@ -193,6 +200,8 @@ class Taps:
         def catch(value: Any) -> None:
             if not self._listening:
                 return
+            if only_last:
+                place.clear()
             found = _tensors(value, keep)
             if found is None:
                 raise BlockedError(

@@ -8,19 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from tasks.methods.common import full_precision, require_same_shape
-from tasks.methods.pyramids import (
-    AdaptedPyramid,
-    boxes_of_levels,
-    mean_error_within,
-    padded_boxes,
-    require_boxes,
-    require_strides,
-)
+from tasks.methods.pyramids import BoxPyramidLoss, mean_over_levels
 from tasks.methods.registry import register_loss
 
 
 @register_loss("DeFeatLoss", version=1)
-class DeFeatLoss(AdaptedPyramid):
+class DeFeatLoss(BoxPyramidLoss):
     """Decoupled Features: cells of the objects and cells of the background, each with a weight of their own.
 
     A box belongs to one level by its size (`boxes_of_levels`) and covers cells of that level
@@ -55,62 +48,19 @@ class DeFeatLoss(AdaptedPyramid):
         strides: Sequence[int] = (4, 8, 16, 32, 64),
         finest_scale: float = 56.0,
     ) -> None:
-        super().__init__(student_channels, teacher_channels, len(strides))
+        super().__init__(student_channels, teacher_channels, strides, finest_scale)
         self.foreground_weight = foreground_weight
         self.background_weight = background_weight
-        self.strides = tuple(strides)
-        self.finest_scale = finest_scale
 
-    def forward(
-        self,
-        student: Sequence[Tensor],
-        teacher: Sequence[Tensor],
-        boxes: Sequence[Tensor],
-        image_shapes: Sequence[tuple[int, int]],
-    ) -> Tensor:
-        """Computes the weighted loss of all levels.
+    def selected(self, boxes: Tensor, level: int, size: tuple[int, int]) -> Tensor:
+        """The cells that are covered by a box (see `BoxPyramidLoss.selected`)."""
+        return covered_cells(boxes, self.strides[level], size)
 
-        Args:
-            student: the student's feature maps, ``N x student_channels x H x W``, finest first.
-            teacher: the teacher's, ``N x teacher_channels x H x W``; detached.
-            boxes: for each image the annotated boxes, ``n x 4`` as ``x0, y0, x1, y1`` in input pixels, on
-                the device of the feature maps; ``n`` may be zero.
-            image_shapes: for each image its height and width in input pixels, before padding.
-
-        Returns:
-            A scalar.
-
-        Raises:
-            ValueError: if the pyramids do not fit this module or each other, boxes or image shapes are not
-                one an image, or the maps with these strides are smaller than the images.
-        """
-        errors = self.cell_errors(student, teacher)
-        require_boxes(boxes, len(errors[0]), image_shapes)
-        require_strides(teacher, self.strides, image_shapes)
-        masks = self.masks(boxes, [(level.shape[1], level.shape[2]) for level in errors])
-        foreground, background = (
-            torch.stack(
-                [
-                    mean_error_within(error, mask, self.teacher_channels)
-                    for error, mask in zip(errors, of_part, strict=True)
-                ]
-            ).mean()
-            for of_part in (masks, [~mask for mask in masks])
-        )
+    def combined(self, errors: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:
+        """Weighted means over the cells of the objects and of the background."""
+        foreground = mean_over_levels(errors, masks, self.teacher_channels)
+        background = mean_over_levels(errors, [~mask for mask in masks], self.teacher_channels)
         return self.foreground_weight * foreground + self.background_weight * background
-
-    def masks(self, boxes: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
-        """The cells that are covered by the boxes of their level.
-
-        Args:
-            boxes: as for `forward`.
-            sizes: height and width of each level.
-
-        Returns:
-            ``N x H x W`` booleans of each level.
-        """
-        dealt = boxes_of_levels(padded_boxes(boxes), len(sizes), self.finest_scale)
-        return [covered_cells(*level) for level in zip(dealt, self.strides, sizes, strict=True)]
 
 
 @register_loss("DeFeatHeadLoss", version=1)

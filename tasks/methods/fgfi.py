@@ -10,12 +10,11 @@ from torchvision.ops import box_iou
 
 from tasks.methods.common import full_precision, require_feature_maps
 from tasks.methods.pyramids import (
-    AdaptedPyramid,
-    boxes_of_levels,
+    BoxPyramidLoss,
     mean_error_within,
+    mean_over_levels,
     padded_boxes,
     require_boxes,
-    require_strides,
 )
 from tasks.methods.registry import register_loss
 
@@ -24,7 +23,7 @@ BOXES_AT_ONCE = 8
 
 
 @register_loss("FGFILoss", version=1)
-class FGFILoss(AdaptedPyramid):
+class FGFILoss(BoxPyramidLoss):
     """Fine-grained Feature Imitation on a feature pyramid.
 
     A box belongs to one level by its size (`boxes_of_levels`). An anchor of that level is imitated for it
@@ -63,61 +62,20 @@ class FGFILoss(AdaptedPyramid):
         threshold: float = 0.5,
         finest_scale: float = 56.0,
     ) -> None:
-        super().__init__(student_channels, teacher_channels, len(strides))
+        super().__init__(student_channels, teacher_channels, strides, finest_scale)
         self.weight = weight
-        self.strides = tuple(strides)
         self.threshold = threshold
-        self.finest_scale = finest_scale
         anchors = [_centred_anchors(anchor_scale * stride, anchor_ratios) for stride in strides]
         self.base_anchors: Tensor
         self.register_buffer("base_anchors", torch.tensor(anchors), persistent=False)
 
-    def forward(
-        self,
-        student: Sequence[Tensor],
-        teacher: Sequence[Tensor],
-        boxes: Sequence[Tensor],
-        image_shapes: Sequence[tuple[int, int]],
-    ) -> Tensor:
-        """Computes the weighted loss of all levels.
+    def selected(self, boxes: Tensor, level: int, size: tuple[int, int]) -> Tensor:
+        """The cells that are imitated (see `BoxPyramidLoss.selected`)."""
+        return imitated_cells(boxes, self.base_anchors[level], self.strides[level], size, self.threshold)
 
-        Args:
-            student: the student's feature maps, ``N x student_channels x H x W``, finest first.
-            teacher: the teacher's, ``N x teacher_channels x H x W``; detached.
-            boxes: for each image the annotated boxes, ``n x 4`` as ``x0, y0, x1, y1`` in input pixels, on
-                the device of the feature maps; ``n`` may be zero.
-            image_shapes: for each image its height and width in input pixels, before padding.
-
-        Returns:
-            A scalar.
-
-        Raises:
-            ValueError: if the pyramids do not fit this module or each other, boxes or image shapes are not
-                one an image, or the maps with these strides are smaller than the images.
-        """
-        errors = self.cell_errors(student, teacher)
-        require_boxes(boxes, len(errors[0]), image_shapes)
-        require_strides(teacher, self.strides, image_shapes)
-        masks = self.masks(boxes, [(level.shape[1], level.shape[2]) for level in errors])
-        terms = [
-            mean_error_within(error, mask, self.teacher_channels)
-            for error, mask in zip(errors, masks, strict=True)
-        ]
-        return self.weight * torch.stack(terms).mean()
-
-    def masks(self, boxes: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
-        """The cells that are imitated.
-
-        Args:
-            boxes: as for `forward`.
-            sizes: height and width of each level.
-
-        Returns:
-            ``N x H x W`` booleans of each level.
-        """
-        dealt = boxes_of_levels(padded_boxes(boxes), len(sizes), self.finest_scale)
-        levels = zip(dealt, self.base_anchors, self.strides, sizes, strict=True)
-        return [imitated_cells(*level, self.threshold) for level in levels]
+    def combined(self, errors: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:
+        """The weighted mean over the imitated cells."""
+        return self.weight * mean_over_levels(errors, masks, self.teacher_channels)
 
 
 @register_loss("FGFISingleMapLoss", version=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
@@ -134,41 +135,112 @@ def mean_error_within(cells: Tensor, mask: Tensor, channels: int) -> Tensor:
     return (cells * mask).sum() / (2 * channels * mask.sum()).clamp(min=1)
 
 
-class AdaptedPyramid(nn.Module):
-    """A student's pyramid beside a teacher's, each level through a 3x3 convolution of its own.
+class BoxPyramidLoss(nn.Module):
+    """Base of losses on the cells of a pyramid that annotated boxes select.
+
+    Each level of the student passes a 3x3 convolution of its own. A subclass says which cells the boxes of a
+    level select (`selected`), and what is made of the squared errors of the cells (`combined`).
 
     Args:
         student_channels: channels of the student's maps.
         teacher_channels: channels of the teacher's maps.
-        levels: number of levels.
+        strides: pixels from one cell to the next, of each level, finest first; one level for each.
+        finest_scale: sides of boxes from which on the levels are dealt out, in pixels.
     """
 
-    def __init__(self, student_channels: int, teacher_channels: int, levels: int) -> None:
+    def __init__(
+        self, student_channels: int, teacher_channels: int, strides: Sequence[int], finest_scale: float
+    ) -> None:
         super().__init__()
         self.student_channels = student_channels
         self.teacher_channels = teacher_channels
+        self.strides = tuple(strides)
+        self.finest_scale = finest_scale
         # In a sequence of one, as the released checkpoints name them.
         self.neck_adapt = nn.ModuleList(
             nn.Sequential(nn.Conv2d(student_channels, teacher_channels, kernel_size=3, padding=1))
-            for _ in range(levels)
+            for _ in strides
         )
 
-    def cell_errors(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> list[Tensor]:
-        """Squared differences of the cells, summed over the channels.
+    def selected(self, boxes: Tensor, level: int, size: tuple[int, int]) -> Tensor:
+        """The cells that the boxes of a level select.
 
         Args:
-            student: ``N x student_channels x H x W`` of each level.
-            teacher: ``N x teacher_channels x H x W`` of each level; detached.
+            boxes: ``N x B x 4`` in input pixels, or NaN.
+            level: index of the level.
+            size: its height and width.
 
         Returns:
-            ``N x H x W`` of each level, in at least float32.
+            ``N x H x W`` booleans.
+        """
+        raise NotImplementedError
+
+    def combined(self, errors: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:
+        """The weighted loss, a scalar.
+
+        Args:
+            errors: squared error of each cell, summed over the channels, ``N x H x W`` of each level.
+            masks: the selected cells, of the same shapes.
+        """
+        raise NotImplementedError
+
+    def forward(
+        self,
+        student: Sequence[Tensor],
+        teacher: Sequence[Tensor],
+        boxes: Sequence[Tensor],
+        image_shapes: Sequence[tuple[int, int]],
+    ) -> Tensor:
+        """Computes the weighted loss of all levels.
+
+        Args:
+            student: the student's feature maps, ``N x student_channels x H x W``, finest first.
+            teacher: the teacher's, ``N x teacher_channels x H x W``; detached.
+            boxes: for each image the annotated boxes, ``n x 4`` as ``x0, y0, x1, y1`` in input pixels, on
+                the device of the feature maps; ``n`` may be zero.
+            image_shapes: for each image its height and width in input pixels, before padding.
+
+        Returns:
+            A scalar.
 
         Raises:
-            ValueError: if the pyramids do not fit this module or each other.
+            ValueError: if the pyramids do not fit this module or each other, boxes or image shapes are not
+                one an image, or the maps with these strides are smaller than the images.
         """
         channels = self.student_channels, self.teacher_channels
         require_levels(student, teacher, len(self.neck_adapt), channels)
-        return [
+        require_boxes(boxes, len(student[0]), image_shapes)
+        require_strides(teacher, self.strides, image_shapes)
+        errors = [
             (full_precision(adapt(own)) - full_precision(other.detach())).square().sum(dim=1)
             for adapt, own, other in zip(self.neck_adapt, student, teacher, strict=True)
         ]
+        return self.combined(errors, self.masks(boxes, [(e.shape[1], e.shape[2]) for e in errors]))
+
+    def masks(self, boxes: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
+        """The selected cells of all levels.
+
+        Args:
+            boxes: as for `forward`.
+            sizes: height and width of each level.
+
+        Returns:
+            ``N x H x W`` booleans of each level.
+        """
+        dealt = boxes_of_levels(padded_boxes(boxes), len(sizes), self.finest_scale)
+        return [
+            self.selected(of_level, level, size)
+            for level, (of_level, size) in enumerate(zip(dealt, sizes, strict=True))
+        ]
+
+
+def mean_over_levels(errors: Sequence[Tensor], masks: Sequence[Tensor], channels: int) -> Tensor:
+    """Mean over the levels of `mean_error_within`.
+
+    Args:
+        errors: squared error of each cell, summed over the channels, ``N x H x W`` of each level.
+        masks: booleans of the same shapes.
+        channels: how many channels the errors were summed over.
+    """
+    pairs = zip(errors, masks, strict=True)
+    return torch.stack([mean_error_within(error, mask, channels) for error, mask in pairs]).mean()

@@ -218,11 +218,13 @@ def test_list_takes_at_most_one_fifth_longer_than_importing_pandas_pydantic_and_
 
     def seconds(*words: str) -> float:
         """Processor time, which what runs beside it changes least."""
-        times = []
-        for _ in range(4):
-            before = used()
-            subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, check=True)
-            times.append(used() - before)
-        return min(times)
+        before = used()
+        subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, check=True)
+        return used() - before
 
-    assert seconds("-m", "suite", "list") <= 1.2 * seconds("-c", "import pandas, pydantic, yaml")
+    # In turns, so that a busy machine is busy for both.
+    pairs = [
+        (seconds("-m", "suite", "list"), seconds("-c", "import pandas, pydantic, yaml")) for _ in range(5)
+    ]
+    ours, imports = (min(times) for times in zip(*pairs, strict=True))
+    assert ours <= 1.2 * imports

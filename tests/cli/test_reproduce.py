@@ -248,7 +248,7 @@ def test_a_truncated_record_stops_every_verb_with_one_line_before_anything_chang
         (
             "papers/mgd/recipes.yaml",
             "student: resnet34}",
-            "student: resnet43}",
+            "student: resnet34x}",
             "did you mean 'resnet34'",
         ),
         ("papers/mgd/recipes.yaml", "resnet18-mgd-resnet34:", "resnet18-mgd-34:", "there is no recipe"),

@@ -40,7 +40,8 @@ def compute(name: str, arrays: Arrays, dtype: torch.dtype) -> dict[str, Tensor]:
     gradients = {f"grad_{key}": leaf.grad for key, leaf in case.leaves.items()}
     gradients |= {f"grad/{key}": parameter.grad for key, parameter in case.module.named_parameters()}
     # Batch norm that the file says nothing of has its initial values, and no gradient on record.
-    recorded = {key: of for key, of in gradients.items() if key.removeprefix("grad/") not in case.unrecorded}
+    left_out = (*case.unrecorded, *case.without_gradient)
+    recorded = {key: of for key, of in gradients.items() if key.removeprefix("grad/") not in left_out}
     outputs = {key: value.detach() for key, value in found.items()} | buffers
     return outputs | {key: torch.zeros(()) if of is None else of for key, of in recorded.items()}
 

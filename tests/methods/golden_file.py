@@ -62,6 +62,7 @@ class Golden:
         compute: gives the outputs under the file's names, `loss` among them.
         loads: whether the recorded parameters are the loss's own, and not the teacher's.
         unrecorded: entries of the state dict that the file leaves out, for they are at their initial values.
+        without_gradient: parameters that the file has, and no gradient of.
     """
 
     module: nn.Module
@@ -69,6 +70,7 @@ class Golden:
     compute: Callable[[], dict[str, Tensor]]
     loads: bool = True
     unrecorded: tuple[str, ...] = ()
+    without_gradient: tuple[str, ...] = ()
 
 
 Builder = Callable[[GoldenFile], Golden]

@@ -83,6 +83,15 @@ def feature_inputs(images: int) -> Inputs:
     return Inputs({"student": student}, {"teacher": teacher})
 
 
+def stage_inputs(images: int) -> Inputs:
+    """Feature maps after three stages."""
+    sizes = [(8, 10), (4, 5), (2, 3)]
+    student, teacher = (
+        [torch.randn(images, first + stage, *size) for stage, size in enumerate(sizes)] for first in (4, 6)
+    )
+    return Inputs({"student": student}, {"teacher": teacher})
+
+
 def image_boxes(images: int) -> list[Tensor]:
     """Two boxes in the first image, of 48 x 56 pixels, and none in the others."""
     two = torch.tensor([[3.0, 4.0, 20.0, 30.0], [10.0, 2.0, 50.0, 12.0]])

@@ -1,9 +1,12 @@
-"""ViTKD, which has no golden file, against its formula reckoned token by token."""
+"""ViTKD beside its golden files: its formula reckoned token by token with other settings, and its mask."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -100,6 +103,23 @@ def test_the_mask_drawn_drops_the_same_number_of_tokens_in_each_image() -> None:
     keep = trained(3, mask_ratio=0.7).draw_keep_mask(torch.zeros(3, 196, 5))
     assert keep.sum(dim=1).tolist() == [int(196 * (1 - 0.7))] * 3
     assert not torch.equal(keep[0], keep[1])
+
+
+@pytest.fixture
+def double_by_default() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.usefixtures("double_by_default")
+@pytest.mark.parametrize("name", ["vitkd", "vitkd_align", "vitkd_batch_of_1"])
+def test_the_mask_is_the_released_one_from_the_same_seed(name: str) -> None:
+    with np.load(Path(__file__).parents[1] / "golden" / f"{name}.npz") as arrays:
+        keep, seed = torch.from_numpy(arrays["keep_mask"]), int(arrays["cpu_seed"])
+    loss = trained(3, mask_ratio=0.5)
+    torch.manual_seed(seed)
+    assert torch.equal(loss.draw_keep_mask(torch.zeros(*keep.shape, 5)), keep.bool())
 
 
 def test_without_a_mask_one_is_drawn() -> None:

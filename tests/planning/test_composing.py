@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from pydantic import ValidationError
 
 from suite import paths
 from suite.contract import ComposedMethod, ComposedRecipe
 from suite.datasets import read_published
 from suite.errors import SuiteError
-from suite.paths import CONF
 from suite.planning.composing import compose
 from suite.published.claims import Claim, Paper
 from suite.published.finding import select
@@ -87,20 +85,19 @@ def test_a_teacher_is_trained_on_its_own_task_whatever_its_student_does():
         trained_alone(recipe, "resnet81")
 
 
-def test_every_scale_that_a_method_asks_for_is_one_of_embedded_data():
-    # An unknown one would count as 1.
-    read = {path: yaml.safe_load(path.read_text(encoding="utf-8")) for path in CONF.glob("*/**/*.yaml")}
-    losses = [loss for config in read.values() for loss in (config.get("losses") or {}).values()]
-    asked = {kind for loss in losses for kind in loss.get("scaled", {}).values()}
-    offered = [set(config["scales"]) for config in read.values() if "scales" in config]
-    assert asked >= {"map", "root_of_map"}
-    assert asked <= set().union(*offered)
+def test_a_scale_that_the_data_do_not_have_is_refused_by_name_and_published_data_have_none():
+    override = "method.losses.mgd.scaled={alpha: maps}"
+    recipe = RECIPES["retinanet-r50-mgd-retinanet-x101"]
+    with pytest.raises(SuiteError, match=r"loss 'mgd' scales 'alpha' by 'maps', .* did you mean 'map'"):
+        compose(recipe, "mini", (override,))
+    assert compose(recipe, "paper", (override,)).method is not None
 
 
 def test_data_that_shrink_the_feature_maps_say_how_many_times_and_others_do_not():
-    assert compose(RECIPES["retinanet-r50"], "mini").data.scales.keys() >= {"channels", "positions", "map"}
-    embedded = compose(RECIPES["resnet18"], "mini").data
-    assert (embedded.scales, embedded.images) == ({}, {})
+    for recipe in ("resnet18", "retinanet-r50"):
+        embedded = compose(RECIPES[recipe], "mini").data
+        assert embedded.scales.keys() >= {"channels", "positions", "map"}
+        assert embedded.images == {}
     # A published data set says how many images it has.
     for recipe in ("resnet18", "retinanet-r50"):
         data = compose(RECIPES[recipe], "paper").data

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -141,16 +143,22 @@ def test_a_paper_is_composed_in_the_time_of_a_few_compositions_by_hydra():
     lines = [lines for lines in EVERY["mini"] if "task=detection" in lines]
     assert len(lines) > 40
     hydra_config._composer.cache_clear()
-    start = time.process_time()
-    for each in lines:
-        fast(each)
-    together = time.process_time() - start
-    by_hydra = []
-    for each in lines[::12]:
+
+    def seconds(*work: Callable[[], object]) -> float:
         start = time.process_time()
-        slow(each)
-        by_hydra.append(time.process_time() - start)
-    assert together < 15 * min(by_hydra)
+        for each in work:
+            each()
+        return time.process_time() - start
+
+    # What the tests before have left in memory is none of its business.
+    gc.collect()
+    gc.disable()
+    try:
+        together = seconds(*(functools.partial(fast, each) for each in lines))
+        by_hydra = min(seconds(functools.partial(slow, each)) for each in lines[::12])
+    finally:
+        gc.enable()
+    assert together < 15 * by_hydra
 
 
 @pytest.mark.parametrize(
@@ -159,7 +167,7 @@ def test_a_paper_is_composed_in_the_time_of_a_few_compositions_by_hydra():
         (("epochs=3",), "Could not override 'epochs'; To append to your config use +epochs=3;"),
         (
             ("method=mdg",),
-            "In 'config': Could not find 'method/mdg'; Available options in 'method': crosskd",
+            "In 'config': Could not find 'method/mdg'; Available options in 'method': at",
         ),
         (("method=3",), "Config group override must be a string or a list. Got int;"),
         (("method=fgd,nkd",), "Ambiguous value for argument 'method=fgd,nkd';"),
@@ -265,7 +273,7 @@ def test_a_folder_is_seen_by_those_who_name_it_only(outside, tmp_path):
     lines = ("profile=mini", "task=detection", "model@student=retinanet-r50", "method=own")
     assert compose_config(lines, folders=(CONF, outside))["method"]["title"] == "Own"
     assert compose_config(lines, folders=(CONF, other))["method"]["title"] == "Other"
-    with pytest.raises(SuiteError, match="Could not find 'method/own'; Available options in 'method': cross"):
+    with pytest.raises(SuiteError, match="Could not find 'method/own'; Available options in 'method': at"):
         compose_config(lines)
 
 

@@ -15,8 +15,11 @@ import pytest
 
 from suite.paths import ROOT
 from suite.planning import versions
+from suite.planning.composing import compose
+from suite.planning.identity import LossIdentity, identify
 from suite.planning.plan import Plan, Run, make_plan
 from suite.published.finding import find_claim
+from suite.published.recipes import Recipe
 
 GOLDEN = Path(__file__).with_name("golden_ids.json")
 
@@ -214,7 +217,6 @@ def test_what_is_scaled_counts_by_its_value_and_a_tap_that_no_loss_reads_does_no
     recipe = run.recipe
     more = {**recipe.student.taps, "unused": next(iter(recipe.student.taps.values()))}
     widened = recipe.model_copy(update={"student": recipe.student.model_copy(update={"taps": more})})
-    from suite.planning.identity import identify
 
     def id_of(composed: object) -> str:
         return identify(
@@ -234,3 +236,26 @@ def test_declarations_of_losses_are_read_without_importing_them():
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
     assert versions.loss_versions()["FGDLoss"] == 1
+
+
+def test_what_a_loss_is_built_for_counts_by_the_modules_that_its_taps_stand_for():
+    def loss_of(method: str) -> LossIdentity:
+        recipe = Recipe(task="classification", student="resnet18", teacher="resnet34", method=method)
+        identity = identify(
+            compose(recipe, "mini"),
+            seed=0,
+            adapter_version=1,
+            loss_versions=versions.loss_versions(),
+            releases=RELEASES,
+        )
+        assert identity.method is not None
+        (loss,) = identity.method.losses
+        return loss
+
+    stages = "|".join(f"backbone.layer{stage}.-1.relu" for stage in (1, 2, 3, 4))
+    ofd = loss_of("ofd")
+    assert ofd.inputs[0] == f"student.input:{stages} last call"
+    assert ofd.channels["student_channels"] == [ofd.inputs[0]]
+    assert loss_of("fitnet").sizes["teacher_size"] == "teacher.output:backbone.layer2"
+    assert loss_of("crd").data == {"labels": "training_labels"}
+    assert not loss_of("kd").model_dump(exclude_defaults=True).keys() & {"channels", "sizes", "data"}

@@ -132,7 +132,8 @@ def test_both_models_alone_stand_beside_a_pair_whoever_measured_them():
         "74.87",
     ]
     found = values_of(find_pair("retinanet-x101:retinanet-r50"))
-    assert {v.row for v in found if v.method == TEACHER_ALONE} == {
+    # A paper from outside may have its own number of the teacher.
+    assert {v.row for v in found if v.method == TEACHER_ALONE} >= {
         "mgd-fig1-teacher",
         "fgd-zoo-retina-x101-1x",
     }

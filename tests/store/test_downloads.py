@@ -145,7 +145,7 @@ def test_a_message_says_how_to_get_the_weights_of_a_model():
     ("old", "new", "below", "text"),
     [
         ("schedule: 100 epochs", "schedul: 100 epochs", 4, "unknown key 'schedul'; did you mean 'schedule'"),
-        ("resnet34:", "resnet43:", 0, "no model 'resnet43' in models.yaml; did you mean 'resnet34'"),
+        ("resnet34:", "resnet34x:", 0, "no model 'resnet34x' in models.yaml; did you mean 'resnet34'"),
         ("-f257d4e6.pth", ".pth", 2, "address: "),
         ("  accuracy: {top1: 73.62, top5: 91.59}\n", "", 0, "resnet34: needs address and accuracy"),
         ("{top1: 73.62", "{top2: 73.62", 5, "unknown metric 'top2'; did you mean"),

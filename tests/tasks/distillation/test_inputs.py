@@ -90,7 +90,12 @@ TAPS = {
 
 
 def distiller(
-    *inputs: str, features: Any = None, taps: Any = None, student: Any = None, **loss: Any
+    *inputs: str,
+    features: Any = None,
+    taps: Any = None,
+    student: Any = None,
+    training_data: Any = None,
+    **loss: Any,
 ) -> Distiller:
     torch.manual_seed(0)
     method = {
@@ -108,6 +113,7 @@ def distiller(
         teacher=Network(5),
         teacher_taps=TAPS,
         progress={"epoch": lambda: 2, "iteration": lambda: 31},
+        training_data=training_data or {"labels": lambda: [0, 1]},
     )
 
 
@@ -144,6 +150,21 @@ def test_a_shared_head_gives_an_entry_a_call_in_order() -> None:
     assert shapes(predicted) == [(2, 2, 8, 8), (2, 2, 4, 4)]
     # Beside the maps the head returns their widths, which are no tensors.
     assert all(torch.equal(one, other) for one, other in zip(whole, predicted, strict=True))
+
+
+def test_of_a_module_that_runs_several_times_a_tap_may_take_the_last_call() -> None:
+    taps = {
+        "before": {"module": ["bbox_head.relu"], "side": "input", "calls": "last"},
+        "behind": {"module": "bbox_head.relu", "calls": "last"},
+    }
+    model, (before, behind, every) = given(
+        "student.before", "student.behind", "student.output:bbox_head.conv", taps=taps
+    )
+    assert torch.equal(before[0], every[-1])
+    assert torch.equal(behind, every[-1].relu())
+    # So it is in every pass.
+    model(torch.randn(2, 3, 8, 8), SAMPLES, mode="loss")
+    assert shapes(list(seen(model).given[:2])) == [[(2, 6, 4, 4)], (2, 6, 4, 4)]
 
 
 def test_a_tap_in_front_of_a_layer_that_works_in_place_keeps_what_was_there() -> None:
@@ -253,6 +274,25 @@ def test_channels_may_come_from_any_feature_and_losses_may_be_one_a_level() -> N
     ]
 
 
+def test_a_loss_may_be_built_for_the_channels_of_all_stages_and_the_height_of_a_map() -> None:
+    model = distiller(
+        *("student.neck", "student.pooled", "teacher.neck"),
+        channels={"channels": ["student.neck", "student.pooled"]},
+        sizes={"scale": "teacher.neck"},
+    )
+    assert seen(model).channels == [6, 6, 4]
+    assert seen(model).scale == 8
+
+
+def test_a_loss_may_be_built_from_the_whole_training_data() -> None:
+    def read_others() -> Any:
+        pytest.fail("what no loss asks for was read, which may take long")
+
+    offered = {"labels": lambda: [4, 2], "others": read_others}
+    model = distiller("student.neck", data={"channels": "labels"}, training_data=offered)
+    assert seen(model).channels == [4, 2]
+
+
 def test_a_copy_has_weights_of_its_own_and_shares_what_is_around_the_student() -> None:
     model = distiller("student.neck", "teacher.neck", "epoch")
     copied = copy.deepcopy(model)
@@ -291,9 +331,10 @@ def test_what_cannot_be_had_is_refused_by_name_in_one_line(word: str) -> None:
 
 
 BROKEN_TAPS = {
-    r"tap 'neck': no key 'form': known: module, pooling, side": {"module": "neck", "form": "pooled"},
+    r"tap 'neck': no key 'form': known: calls, module, pooling, side": {"module": "neck", "form": "pooled"},
     r"tap 'neck': no pooling 'poled': did you mean 'pooled'": {"module": "neck", "pooling": "poled"},
     r"tap 'neck': no side 'inputs': did you mean 'input'": {"module": "neck", "side": "inputs"},
+    r"tap 'neck': no calls 'lats': did you mean 'last'": {"module": "neck", "calls": "lats"},
     r"module 'bbox_head\.conv' of Network ran 2 times in one pass; a tap of several modules": {
         "module": ["bbox_head.conv", "bbox_head.predict"]
     },
@@ -322,6 +363,13 @@ BROKEN_LOSSES: dict[str, dict[str, Any]] = {
     r"loss 'seen': channels of 'channels' .* 'teacher\.module:neck'": {
         "channels": {"channels": "teacher.module:neck"}
     },
+    r"loss 'seen': channels of 'channels' .* 'teacher\.module:bbox_head'": {
+        "channels": {"channels": ["student.neck", "teacher.module:bbox_head"]}
+    },
+    r"loss 'seen': sizes of 'scale' are those of 'student\.pooled', which is no map": {
+        "sizes": {"scale": "student.pooled"}
+    },
+    r"loss 'seen': no data 'label': did you mean 'labels'": {"data": {"channels": "label"}},
     r"loss 'seen': no input 'studnt\.neck': .*begins with 'student\.' or 'teacher\.'": {
         "channels": {"channels": "studnt.neck"}
     },

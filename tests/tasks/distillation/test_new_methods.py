@@ -10,12 +10,21 @@ from suite.contract import load
 from suite.published.recipes import Recipe
 
 RESNETS = ("classification", "resnet18", "resnet34")
+UNLIKE = ("classification", "mobilenet-v1", "resnet50")
 ALONE = ("classification", "resnet18", None)
 PAIRS = {
     "kd": RESNETS,
     "dkd": RESNETS,
     "wsld": RESNETS,
     "srrl": RESNETS,
+    "at": RESNETS,
+    "crd": RESNETS,
+    "fitnet": UNLIKE,
+    "ofd": RESNETS,
+    "ofd-bottleneck": UNLIKE,
+    "reviewkd": RESNETS,
+    "reviewkd-mobilenet": UNLIKE,
+    "vid": RESNETS,
     "rkd": RESNETS,
     "sp": RESNETS,
     "pkt": RESNETS,

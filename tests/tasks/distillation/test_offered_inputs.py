@@ -7,6 +7,7 @@ import torch
 from mmdet.datasets.transforms import PackDetInputs
 from mmengine.hooks import Hook
 from mmengine.registry import init_default_scope
+from torch import nn
 
 import tests.tasks.distillation.seen  # noqa: F401  (registers the losses)
 from suite.contract import BlockedError, load
@@ -112,6 +113,49 @@ def test_annotations_of_a_task_are_those_of_the_batch(task, build):
         shape = (images,) if task == "classification" else (images, *batch["inputs"].shape[-2:])
         assert found["target"].shape == shape
         assert found["target"].dtype == torch.int64
+
+
+def test_training_labels_are_the_targets_in_the_order_of_the_sample_index(build):
+    labels = looks_at("sample_index", "target").replace(
+        "inputs:", "data: {channels: training_labels}, inputs:"
+    )
+    adapter = build("classification", labels)
+    model = adapter.runner.model
+    batch = model.data_preprocessor(next(iter(adapter.runner.train_loop.dataloader)), True)
+    model(**batch, mode="loss")
+    index, target = seen(adapter)
+    found = model.losses["seen"].channels
+    assert len(found) == len(adapter.runner.train_dataloader.dataset)
+    assert found[index].tolist() == target.tolist()
+    assert len(set(found.tolist())) > 1
+
+
+@pytest.mark.parametrize(("student", "teacher"), [("resnet18", "resnet34"), ("mobilenet-v1", "resnet50")])
+def test_stages_of_networks_are_those_before_the_relu_behind_it(student, teacher, build):
+    words = [f"{side}.{tap}" for side in ("student", "teacher") for tap in ("stages", "stages_before_relu")]
+    adapter = build(
+        "classification", looks_at(*words, "student.hint", "teacher.hint"), student=student, teacher=teacher
+    )
+    model = adapter.runner.model
+    for layer in model.student.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            # The zoo begins with the last one of a block at zero, so that nothing is below zero behind it.
+            nn.init.ones_(layer.weight)
+    batch = model.data_preprocessor(next(iter(adapter.runner.train_loop.dataloader)), True)
+    model(**batch, mode="loss")
+    *stages, own_hint, other_hint = seen(adapter)
+    for behind, before in (stages[:2], stages[2:]):
+        assert len(behind) == len(before) == 4
+        for one, other in zip(behind, before, strict=True):
+            assert other.min() < 0
+            # timm's ReLU of embedded networks ends at 6.
+            highest = 6.0 if student == "mobilenet-v1" and behind is stages[0] else None
+            assert torch.equal(one, other.clamp(0, highest))
+    for own, other in zip(stages[0], stages[2], strict=True):
+        # On images of 32 pixels the published sizes are not to be had, but their ratios.
+        assert other.shape[2] in (own.shape[2], own.shape[2] // 4)
+    assert torch.equal(own_hint, stages[0][1])
+    assert torch.equal(other_hint, stages[2][1])
 
 
 REFUSED = [

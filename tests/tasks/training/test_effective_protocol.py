@@ -6,7 +6,7 @@ from suite.audit.dry_run import dry_run
 from suite.contract import load
 from suite.datasets import read_published
 from suite.planning.composing import compose
-from suite.published.recipes import load_recipes
+from suite.published.recipes import Recipe, load_recipes
 from tasks.training.effective_protocol import read_protocol
 
 
@@ -79,6 +79,12 @@ def test_a_run_that_is_built_leaves_its_recipe_as_it_was(tmp_path):
     before = recipe.model_dump_json()
     dry_run(recipe, tmp_path / "log")
     assert recipe.model_dump_json() == before
+
+
+def test_a_loss_that_is_built_from_the_training_labels_needs_none_of_them_to_be_described(tmp_path):
+    recipe = Recipe(task="classification", student="resnet18", teacher="resnet34", method="crd")
+    protocol = dry_run(compose(recipe, "paper"), tmp_path / "log")
+    assert protocol.at("global_batch") == 256
 
 
 def test_a_published_data_set_has_as_many_images_in_its_recipes_as_in_its_description():

@@ -1,0 +1,325 @@
+"""CRD: contrastive representation distillation (ICLR 2020)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn import functional
+
+from tasks.methods.common import full_precision, no_autocast
+from tasks.methods.registry import register_loss
+
+EPSILON = 1e-7
+"""Keeps the logarithms of the released code finite."""
+
+
+@register_loss("CRDLoss", version=1)
+class CRDLoss(nn.Module):
+    """Contrastive Representation Distillation: an image is told from those of other classes.
+
+    With ``s`` and ``t`` trained linear embeddings of the student's and the teacher's pooled feature, scaled
+    to length one, ``U`` and ``V`` memories of the embeddings of all ``n`` training images, student's and
+    teacher's, ``k = 0`` the image itself and ``k = 1..K`` images of other classes, drawn anew in each step::
+
+        e_nk = exp( <s_n, V_k> / temperature ) / Z                      c = K / n
+        side = -1/N sum_n [ log( e_n0 / (e_n0 + c + 1e-7) ) + sum_{k>0} log( c / (e_nk + c + 1e-7) ) ]
+
+        loss = weight * (side of s with V, plus side of t with U)
+
+    ``Z`` is ``n`` times the mean of the exponentials of the first batch, and stays so; nothing flows through
+    it. After the forward pass the rows of the batch are moved towards its embeddings::
+
+        U_n = unit( momentum * U_n + (1 - momentum) * s_n ),   V_n likewise with t_n
+
+    The negatives are drawn by the loss, where the released code has its data set draw them. An image that is
+    twice in one batch is left with either of its embeddings. In a training on several devices all memories
+    get the rows of all devices, and so stay the same.
+
+    Source: arXiv:1910.10699 and the code in RepDistiller, whose defaults these are. It has nothing for
+    ImageNet; mdistiller draws with replacement there, and takes the same settings otherwise.
+
+    Args:
+        student_channels: width of the student's pooled feature.
+        teacher_channels: width of the teacher's.
+        labels: the class of every training image, in the order of ``sample_index``.
+        negatives: ``K``.
+        replacement: whether an image may be drawn twice for another. Without, as on CIFAR-100, it is still
+            allowed where some class leaves fewer than ``K`` others.
+        width: of the embeddings.
+        temperature: divides the products.
+        momentum: share of a memory's row that stays.
+        weight: weight of the loss.
+
+    Raises:
+        ValueError: if the training images are of fewer than two classes, so that there are no negatives, or
+            none are asked for.
+    """
+
+    def __init__(
+        self,
+        student_channels: int,
+        teacher_channels: int,
+        labels: Sequence[int],
+        negatives: int = 16384,
+        replacement: bool = True,
+        width: int = 128,
+        temperature: float = 0.07,
+        momentum: float = 0.5,
+        weight: float = 0.8,
+    ) -> None:
+        super().__init__()
+        self.channels = (student_channels, teacher_channels)
+        self.weight = weight
+        self.embed_s = UnitEmbedding(student_channels, width)
+        self.embed_t = UnitEmbedding(teacher_channels, width)
+        self.contrast = ContrastMemory(len(labels), width, negatives, temperature, momentum)
+        self.sampler = OtherClasses(labels, negatives, replacement)
+
+    def forward(
+        self,
+        student: Tensor,
+        teacher: Tensor,
+        sample_index: Tensor,
+        contrast_index: Tensor | None = None,
+    ) -> Tensor:
+        """Computes the weighted loss, and moves the memories.
+
+        Args:
+            student: the student's pooled feature, ``N x student_channels``.
+            teacher: the teacher's pooled feature, ``N x teacher_channels``; detached.
+            sample_index: ``N`` indices of the images in the training data set.
+            contrast_index: ``N x (1 + K)`` indices, the image's own first; drawn when not given.
+
+        Returns:
+            A scalar.
+
+        Raises:
+            ValueError: if the features do not fit this module or each other.
+        """
+        own, other = self.channels
+        images = len(student)
+        if student.shape != (images, own) or teacher.shape != (images, other):
+            raise ValueError(
+                f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)} do not fit: this loss "
+                f"takes pooled features, N x {own} and N x {other} with the same N"
+            )
+        if contrast_index is None:
+            contrast_index = torch.cat([sample_index[:, None], self.sampler.draw(sample_index)], dim=1)
+        with no_autocast(student):
+            embeddings = self.embed_s(student), self.embed_t(teacher.detach())
+            sides: Tensor = self.contrast(*embeddings, sample_index, contrast_index)
+        return self.weight * sides
+
+
+class UnitEmbedding(nn.Module):
+    """A linear embedding of length one; a feature that is embedded as zero stays zero.
+
+    Args:
+        channels: width of the feature.
+        width: of the embedding.
+    """
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(channels, width)
+
+    def forward(self, feature: Tensor) -> Tensor:
+        """Embeds ``N x channels`` as ``N x width``, in at least float32."""
+        embedded: Tensor = self.linear(full_precision(feature).to(self.linear.weight.dtype))
+        return functional.normalize(embedded, dim=1)
+
+
+class ContrastMemory(nn.Module):
+    """The embeddings of all training images by student and teacher, as buffers.
+
+    Attributes:
+        params: ``[K, temperature, Z of the student's side, Z of the teacher's, momentum]``; a ``Z`` is -1
+            until the first batch. The first two and the last are there for released checkpoints.
+        memory_v1: the student's embeddings, ``n x width``.
+        memory_v2: the teacher's.
+
+    Args:
+        images: ``n``.
+        width: of an embedding.
+        negatives: ``K``.
+        temperature: divides the products.
+        momentum: share of a row that stays.
+    """
+
+    params: Tensor
+    memory_v1: Tensor
+    memory_v2: Tensor
+
+    def __init__(self, images: int, width: int, negatives: int, temperature: float, momentum: float) -> None:
+        super().__init__()
+        self.temperature = temperature
+        self.momentum = momentum
+        self.register_buffer("params", torch.tensor([negatives, temperature, -1.0, -1.0, momentum]))
+        bound = 1 / math.sqrt(width / 3)
+        for name in ("memory_v1", "memory_v2"):
+            self.register_buffer(name, torch.empty(images, width).uniform_(-bound, bound))
+
+    def forward(
+        self, student: Tensor, teacher: Tensor, sample_index: Tensor, contrast_index: Tensor
+    ) -> Tensor:
+        """The two sides together, unweighted; moves the rows of the batch afterwards.
+
+        Args:
+            student: the student's embeddings, ``N x width``.
+            teacher: the teacher's.
+            sample_index: ``N`` indices.
+            contrast_index: ``N x (1 + K)`` indices, the image's own first.
+
+        Returns:
+            A scalar.
+        """
+        sides = [
+            self._side(student, self.memory_v2, contrast_index, self.params[2]),
+            self._side(teacher, self.memory_v1, contrast_index, self.params[3]),
+        ]
+        index = _of_all_processes(sample_index)
+        self._move(self.memory_v1, _of_all_processes(student.detach()), index)
+        self._move(self.memory_v2, _of_all_processes(teacher.detach()), index)
+        return torch.stack(sides).sum()
+
+    def _side(self, embedding: Tensor, memory: Tensor, chosen: Tensor, constant: Tensor) -> Tensor:
+        """One side of the loss; its gradient is taken at once, since the memory moves before a backward pass.
+
+        The products with the whole memory are ``N x n`` numbers, where a copy of the chosen rows would be
+        ``N x (1 + K) x width`` of them.
+
+        Args:
+            embedding: ``N x width``.
+            memory: of the other network, ``n x width``.
+            chosen: ``N x (1 + K)`` indices.
+            constant: ``Z``, set in place where it is below zero.
+        """
+        rows = embedding.detach()
+        products = rows @ memory.T
+        images, total = products.shape
+        ratio = (chosen.shape[1] - 1) / total
+        exponentials = (products.gather(1, chosen) / self.temperature).exp()
+        first = _mean_of_all_processes(exponentials.mean() * total)
+        constant.copy_(torch.where(constant < 0, first, constant))
+        likelihood = exponentials / constant
+        sums = likelihood + (ratio + EPSILON)
+        own = likelihood[:, 0].log() - sums[:, 0].log()
+        others = math.log(ratio) - sums[:, 1:].log()
+        value = -(own.sum() + others.sum()) / images
+        slopes = likelihood / sums
+        slopes[:, 0] -= 1
+        slopes /= images * self.temperature
+        gradient = torch.zeros_like(products).scatter_add_(1, chosen, slopes) @ memory
+        return _with_gradient(embedding, value, gradient)
+
+    @torch.no_grad()
+    def _move(self, memory: Tensor, embeddings: Tensor, index: Tensor) -> None:
+        """Moves the rows at some indices towards embeddings, in place."""
+        rows = self.momentum * memory[index] + (1 - self.momentum) * embeddings
+        memory.index_copy_(0, index, functional.normalize(rows, dim=1).to(memory.dtype))
+
+
+class OtherClasses(nn.Module):
+    """Draws for an image others that are not of its class.
+
+    Sorted by class, the images of one class stand together; the others are those before and behind them.
+
+    Args:
+        labels: the class of every image.
+        negatives: how many are drawn for one.
+        replacement: whether one may be drawn twice; it may in any case where there are too few.
+
+    Raises:
+        ValueError: if there are fewer than two classes, or no negatives are asked for.
+    """
+
+    order: Tensor
+    begins: Tensor
+    ends: Tensor
+
+    def __init__(self, labels: Sequence[int], negatives: int, replacement: bool) -> None:
+        super().__init__()
+        classes = np.asarray(labels)
+        order = classes.argsort(kind="stable")
+        begins, ends = (np.searchsorted(classes[order], classes, side=side) for side in ("left", "right"))
+        others = len(classes) - int((ends - begins).max(initial=0))
+        if not others:
+            raise ValueError(
+                f"{len(classes)} training images of fewer than two classes do not fit: this loss takes "
+                "negatives from other classes"
+            )
+        if negatives < 1:
+            raise ValueError(f"negatives must be at least 1, got {negatives}")
+        self.negatives = negatives
+        self.replacement = replacement or others < negatives
+        for name, values in (("order", order), ("begins", begins), ("ends", ends)):
+            self.register_buffer(name, torch.tensor(values, dtype=torch.long), persistent=False)
+
+    def draw(self, index: Tensor) -> Tensor:
+        """Draws on the device of the indices.
+
+        Args:
+            index: ``N`` indices of images.
+
+        Returns:
+            ``N x negatives`` indices.
+        """
+        begins, ends = self.begins[index, None], self.ends[index, None]
+        total = len(self.order)
+        if self.replacement:
+            bits = torch.randint(2**62, (len(index), self.negatives), device=index.device)
+            places = bits % (total - (ends - begins))
+            places = torch.where(places < begins, places, places + (ends - begins))
+        else:
+            everywhere = torch.arange(total, device=index.device)
+            own = (everywhere >= begins) & (everywhere < ends)
+            draws = torch.rand(len(index), total, device=index.device).masked_fill(own, -1.0)
+            places = draws.topk(self.negatives, dim=1, sorted=False).indices
+        return self.order[places]
+
+
+class _GivenGradient(torch.autograd.Function):
+    """A value whose gradient is known."""
+
+    @staticmethod
+    def forward(context: Any, argument: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
+        context.save_for_backward(gradient)
+        return value.clone()
+
+    @staticmethod
+    def backward(context: Any, *outer: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = context.saved_tensors
+        return outer[0] * gradient, None, None
+
+
+def _with_gradient(argument: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
+    """A scalar as a function of an argument, with the gradient that it has there."""
+    found: Tensor = _GivenGradient.apply(argument, value, gradient)
+    return found
+
+
+def _processes() -> int:
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
+def _of_all_processes(rows: Tensor) -> Tensor:
+    """The rows of all processes that train together, one process after the other."""
+    if _processes() == 1:
+        return rows
+    found = [torch.empty_like(rows) for _ in range(_processes())]
+    distributed.all_gather(found, rows.contiguous())
+    return torch.cat(found)
+
+
+def _mean_of_all_processes(number: Tensor) -> Tensor:
+    """The mean of a scalar over all processes that train together."""
+    if _processes() > 1:
+        number = number.clone()
+        distributed.all_reduce(number)
+        number /= _processes()
+    return number
