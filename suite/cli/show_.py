@@ -76,6 +76,7 @@ def describe(paper: Paper, claim: Claim) -> Iterator[str]:
             "teacher alone": _with_numbers(claim.teacher_claim),
             "recipe": claim.recipe or "none: the number is only quoted",
             "settings": _whose_settings(claim),
+            "unreleased": claim.unreleased,
             "upstream config": claim.upstream_config,
             "note": claim.note,
         }

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BeforeValidator, ValidationInfo, model_validator
 
@@ -40,6 +40,9 @@ def _as_setting(value: Any) -> Any:
 Setting = bool | int | float | str
 Settings = dict[str, Annotated[Setting, BeforeValidator(_as_setting)]]
 """Hyper-parameters by the name that their source gives them."""
+
+UNRELEASED: Final = "settings unreleased"
+"""Mark of a row whose recipe has to take settings that no release states."""
 
 Document = Literal["paper", "released_config"]
 """Where hyper-parameters of a claim are stated."""
@@ -159,6 +162,8 @@ class Claim(Strict):
             takes the claim's own.
         settings_of: claim id whose hyper-parameters the recipe takes, for a row that varies one of them or
             a part of the method and is comparable with that claim only if all others are the same.
+        unreleased: which settings of the method no release states for this row, and what the recipe takes
+            for them, in words; None where all are stated. Every table marks such a row.
         upstream_config: path in the official repository.
         sources: every place that prints the claim, the paper first.
         claimed_by: whose number it is, in words, where the paper itself prints none; written exactly where
@@ -181,6 +186,7 @@ class Claim(Strict):
     hyperparameters: dict[Document, Settings] = {}
     follows: Document | None = None
     settings_of: str | None = None
+    unreleased: str | None = None
     upstream_config: str | None = None
     sources: list[Source]
     claimed_by: str | None = None
@@ -203,9 +209,14 @@ class Claim(Strict):
 
     @property
     def label(self) -> str:
-        """The method in words, also where there is none; with who claims the number, if not the paper."""
+        """The method in words, also where there is none.
+
+        With who claims the number, if not the paper, and a mark where its settings were not released.
+        """
         method = self.method or f"{'student' if self.student else 'teacher'} alone"
-        return f"{method}, claimed by {self.claimed_by}" if self.claimed_by else method
+        claimed_by = f"claimed by {self.claimed_by}" if self.claimed_by else None
+        mark = UNRELEASED if self.unreleased else None
+        return ", ".join(part for part in (method, claimed_by, mark) if part)
 
     @model_validator(mode="before")
     @classmethod
@@ -250,6 +261,10 @@ class Claim(Strict):
     @model_validator(mode="after")
     def _says_whose_settings_it_follows(self, info: ValidationInfo) -> Claim:
         made_here = self.judged and _role(self.role, info).distilled
+        if self.unreleased and not made_here:
+            raise ValueError(
+                f"claim {self.id!r} ({self.role}) is not distilled here; leave out what is unreleased"
+            )
         if (self.follows or self.settings_of) and not made_here:
             raise ValueError(
                 f"claim {self.id!r} ({self.role}) is not distilled here; leave out whose settings"

@@ -18,7 +18,7 @@ from suite.contract import Arm
 from suite.errors import printable
 from suite.evidence.frame import rows_of
 from suite.evidence.gathered import Arms, Measured, measured_arms
-from suite.published.claims import Claim, Paper
+from suite.published.claims import UNRELEASED, Claim, Paper
 from suite.report.caption import captions
 from suite.report.cells import (
     NOTHING,
@@ -69,7 +69,18 @@ DETAIL_HEADINGS: Final = (
     "best of k",
     "runs needed",
 )
+UNRELEASED_HEADINGS: Final = (
+    "claim",
+    "method",
+    "teacher → student",
+    "what no release states, and what is taken",
+)
 OTHERS_HEADINGS: Final = ("about", "kind", "method", "teacher → student", "numbers", "gains", "source")
+
+_UNRELEASED_REMARK: Final = (
+    f"The tables mark these rows as '{UNRELEASED}'. That such a number is not reached may be the fault of "
+    "the settings that were taken."
+)
 
 BY_CLASS: Final = "IoU"
 """What is shown class by class, as `suite.store.records.Record.per_class` names it."""
@@ -126,6 +137,11 @@ def build_page(paper: Paper, frame: pd.DataFrame, records: Iterable[Evidence], p
 def _chapters(paper: Paper, rows: Sequence[Row], arms: Arms, used: Sequence[Evidence]) -> Iterator[Section]:
     """What follows the published tables; a chapter with nothing in it is left out."""
     yield from rival_sections(rows)
+    unreleased = tuple(_unreleased(paper.claims))
+    if unreleased:
+        yield Section(
+            "Settings that no release states", (Grid(UNRELEASED_HEADINGS, unreleased),), _UNRELEASED_REMARK
+        )
     judged = [row for row in rows if row["origin"] == "claim"]
     details = tuple(_detail(row) for row in judged if row["verdict"] in {*DEVIATIONS, INCONCLUSIVE})
     if details:
@@ -141,6 +157,14 @@ def _chapters(paper: Paper, rows: Sequence[Row], arms: Arms, used: Sequence[Evid
     facts = tuple(Line(fact) for fact in environment(used))
     if facts:
         yield Section("Environment of the runs", (Grid(("what", "values"), facts),))
+
+
+def _unreleased(claims: Iterable[Claim]) -> Iterator[Line]:
+    """One line for each claim whose recipe takes settings that no release states."""
+    for claim in claims:
+        if claim.unreleased:
+            pair = f"{claim.teacher} → {claim.student}" if claim.teacher else str(claim.student)
+            yield Line((claim.id, claim.method or NOTHING, pair, claim.unreleased))
 
 
 def _class_grids(claims: Iterable[Claim], arms: Arms) -> Iterator[Grid]:

@@ -51,6 +51,12 @@ _AS_PRINTED: Final = "Columns as printed, each cell claimed / reproduced ± sd o
 _VERDICTS: Final = "Verdicts:"
 _FURTHER: Final = "Further metrics, measured and without a noise prior to judge their numbers by"
 
+ELSEWHERE: Final = "On the same pairs, claimed by others"
+_ELSEWHERE_REMARK: Final = (
+    "Source: documents of others, which 'python -m suite show CLAIM' names. The claimed gain is that over "
+    "the student alone of the same document."
+)
+
 Printed = dict[str, dict[MetricName, str | None]]
 """Claim -> metric -> the number as one table prints it, None where it prints the gain alone."""
 
@@ -74,7 +80,7 @@ class PublishedTables:
         self.shared_departures = tuple(sorted(set.intersection(*finished))) if finished else ()
 
     def sections(self) -> Iterator[Section]:
-        """One section for each published table that prints a claim."""
+        """One section for each published table that prints a claim, then one for claims of others alone."""
         for table in self._paper.tables:
             printed = _printed(self._paper.claims, table)
             rows = [row for row in self._rows if row["metric"] in printed.get(row["claim"], ())]
@@ -85,6 +91,9 @@ class PublishedTables:
                     grids=tuple(self._grids(rows, printed)),
                     remark=f"Source: {table.source}{more}.",
                 )
+        elsewhere = _printed_elsewhere(self._paper)
+        if rows := [row for row in self._rows if row["claim"] in elsewhere]:
+            yield Section(ELSEWHERE, tuple(self._grids(rows, elsewhere)), _ELSEWHERE_REMARK)
 
     def footnotes(self) -> tuple[str, ...]:
         """The texts that the lines refer to; ask after the sections."""
@@ -153,6 +162,16 @@ def _printed(claims: Iterable[Claim], table: Table) -> Printed:
                 numbers = found.setdefault(claim.id, dict.fromkeys(source.gains))
                 numbers.update(source.printed)
     return found
+
+
+def _printed_elsewhere(paper: Paper) -> Printed:
+    """The numbers of the claims that no table of the paper prints."""
+    own = {table.id for table in paper.tables}
+    return {
+        claim.id: {name: str(metric) for name, metric in claim.metrics.items()}
+        for claim in paper.claims
+        if own.isdisjoint(source.table for source in claim.sources)
+    }
 
 
 def _as_printed(rows: Sequence[Row], printed: Printed) -> Grid:

@@ -10,8 +10,10 @@ import re
 import pytest
 
 from suite.evidence.frame import COLUMNS
+from suite.published.claims import Paper
 from suite.report import make_report
 from suite.report.page import environment
+from suite.report.tables import ELSEWHERE
 from suite.store.records import Record
 
 STUDENT, DISTILLED = [69.9, 70.1, 70.0], [71.0, 71.4, 71.1]
@@ -134,6 +136,40 @@ def test_sections_are_the_published_tables_that_print_a_claim_then_rivals_and_ot
         "Numbers of others",
     ]
     assert "Source: the paper; more rows of it exist than are known here." in text
+
+
+UNRELEASED = "The weight; taken is that of another network."
+
+
+def with_claims(paper: Paper, **changed: dict[str, object]) -> Paper:
+    """The paper with some of its claims changed: id, with `_` for `-`, -> fields."""
+    fields = {name.replace("_", "-"): new for name, new in changed.items()}
+    claims = [claim.model_copy(update=fields.get(claim.id, {})) for claim in paper.claims]
+    return paper.model_copy(update={"claims": claims})
+
+
+def test_rows_whose_settings_no_release_states_are_marked_in_every_table_and_listed(paper):
+    marked = with_claims(paper, tiny_rival={"unreleased": UNRELEASED, "recipe": "tiny-rival"})
+    text = make_report(marked, []).text("markdown")
+    assert "## Settings that no release states" in text
+    assert ["tiny-rival", "Rival", "resnet34 → resnet18", UNRELEASED] in table_rows(text, "tiny-rival")
+    assert cells_by_heading(text, "tiny-rival")["method"] == "Rival, settings unreleased"
+    beside_rivals = [row for row in table_rows(text, "top1") if row[-1] == "tiny-rival"]
+    assert [row[1] for row in beside_rivals] == ["Rival, settings unreleased"]
+    unmarked = make_report(paper, []).text("markdown")
+    assert "unreleased" not in unmarked
+    assert "no release states" not in unmarked
+
+
+def test_a_claim_that_no_table_of_the_paper_prints_stands_among_those_of_others(paper):
+    (rival,) = (claim for claim in paper.claims if claim.id == "tiny-rival")
+    source = rival.sources[0].model_copy(update={"table": "somewhere-else", "provenance": "secondary"})
+    changed: dict[str, object] = {"sources": [source], "claimed_by": "its authors", "recipe": "tiny-rival"}
+    report = make_report(with_claims(paper, tiny_rival=changed), [])
+    found = {section.title: section for section in report.page.sections}
+    (line,) = found[ELSEWHERE].grids[0].lines
+    assert line.cells[:2] == ("tiny-rival", "Rival, claimed by its authors")
+    assert ELSEWHERE not in {section.title for section in make_report(paper, []).page.sections}
 
 
 def test_metrics_without_a_prior_stand_apart_once_they_are_measured(paper, record):
