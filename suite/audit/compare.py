@@ -90,7 +90,8 @@ def audit(claim: Claim, arm: Arm, recipe: ComposedRecipe, protocol: EffectivePro
     """
     protocols = load_protocols()
     stated = published(claim, arm, recipe)
-    departures = [entry for entry in protocols.departures if recipe.student.name in entry.models]
+    method = recipe.method.name if recipe.method else None
+    departures = [entry for entry in protocols.departures if entry.concerns(recipe.student.name, method)]
     return [_compare(name, entry, protocol, recipe, departures) for name, entry in stated.items()]
 
 
@@ -136,7 +137,8 @@ def _accepted(name: str, effective: Any, recipe: ComposedRecipe, known: list[Kno
     declares. Resources declare their values, and only those are accepted.
     """
     for departure in known:
-        if any(name == setting or name.startswith(f"{setting}.") for setting in departure.settings):
+        named = any(name == setting or name.startswith(f"{setting}.") for setting in departure.settings)
+        if named and _same(*_of_departure(departure, name, effective)):
             return departure.why
     if not recipe.comparable:
         return f"profile {recipe.profile}"
@@ -144,6 +146,14 @@ def _accepted(name: str, effective: Any, recipe: ComposedRecipe, known: list[Kno
         if declared.covers(name) and _is_what_was_declared(declared, effective):
             return f"declared by {declared.declared_by}"
     return None
+
+
+def _of_departure(departure: KnownDeparture, name: str, effective: Any) -> tuple[Any, Any, float, float]:
+    """What a known departure says is done instead, what is done, and how close they have to be."""
+    ours = departure.ours.get(name, effective)
+    if name == "learning_rates" and name in departure.ours:
+        return learning_rates(ours, len(effective)), effective, *_CLOSE_RATE
+    return ours, effective, *_CLOSE
 
 
 def _is_what_was_declared(departure: Departure, effective: Any) -> bool:

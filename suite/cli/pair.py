@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from suite.published.metrics import find_metric, load_metrics
-from suite.published.pairs import Pair, Value, values_of
+from suite.published.pairs import Pair, Value, pair_of, values_of
 
 if TYPE_CHECKING:
     from suite.store.summaries import Evidence
@@ -79,9 +79,7 @@ def measured(pair: Pair, records: Sequence[Evidence]) -> list[Ours]:
     about = {
         claim.id
         for claim in claims_by_id().values()
-        if claim.judged
-        and claim.kind.distilled
-        and Pair(claim.student or "", claim.teacher or "", claim.dataset) == pair
+        if claim.judged and claim.kind.distilled and pair_of(claim) == pair
     }
     frames = {profile: build_frame(load_papers().values(), records, profile) for profile in PROFILES}
     return [

@@ -145,9 +145,9 @@ def chance_to_show(claim: Claim, seeds: int) -> tuple[float, str]:
 
 
 def _gain(claim: Claim, metric: MetricName) -> float | None:
-    """The gain as printed, or else the difference to the student alone."""
+    """The gain as printed, or else the difference to the student alone, if it is the paper's own number."""
     claimed = claim.metrics[metric]
-    if claimed.gain is not None or claim.baseline is None:
+    if claimed.gain is not None or claim.baseline is None or claim.claimed_by is not None:
         return claimed.gain
     alone = find_claim(claim.baseline)[1].metrics.get(metric)
     return None if alone is None else find_metric(metric).gain(claimed.value, alone.value)

@@ -271,10 +271,14 @@ def _quoted_rows(paper: Paper, quoted: Quoted) -> Iterator[dict[str, Any]]:
 
 
 def _claimed_gain(claim: Claim, name: MetricName, known: _Known) -> float | None:
-    """The gain as printed, or else the difference of the two printed numbers."""
+    """The gain as printed, or else the difference of the two printed numbers.
+
+    A number that others alone print does not gain over the student of the paper: the difference of the two is
+    nobody's claim.
+    """
     metric = claim.metrics[name]
     baseline = known.claimed(claim.baseline).get(name)
-    if metric.gain is not None or baseline is None:
+    if metric.gain is not None or baseline is None or claim.claimed_by is not None:
         return metric.gain
     # Binary differences of printed decimals carry noise; the digits they can have are those printed.
     gain = find_metric(name).gain(metric.value, baseline.value)

@@ -62,23 +62,31 @@ def read_papers(shared: Path, outside: tuple[Path, ...] = ()) -> dict[str, Paper
             *_wrong_recipes(paper, recipes, roles),
         ):
             refuse(path, location, text)
-    return {paper.id: _with_gains_of_the_literature(paper, taken, metrics) for paper in papers.values()}
+    return {paper.id: _with_the_literature(paper, literature, taken, metrics) for paper in papers.values()}
 
 
 Taken = Mapping[str, tuple[str, PairRows, Row]]
 """Id of a row of the literature -> its document, its pair, and the row."""
 
 
-def _with_gains_of_the_literature(paper: Paper, rows: Taken, kinds: Mapping[str, MetricKind]) -> Paper:
-    """The paper, in which numbers taken from the literature gain over the student of their own document.
+def _with_the_literature(
+    paper: Paper, literature: Literature, rows: Taken, kinds: Mapping[str, MetricKind]
+) -> Paper:
+    """The paper, whose claims have what the literature says of the numbers that they take from it.
 
-    The student alone that the paper prints may be another one, and the difference to it nobody's claim.
+    They gain over the student of their own document: the one that the paper prints may be another, and the
+    difference to it nobody's claim. And the discrepancies of their rows are theirs.
     """
-    beside = [_students_beside(claim, rows) for claim in paper.claims]
-    if not any(beside):
-        return paper
-    pairs = zip(paper.claims, beside, strict=True)
-    return paper.model_copy(update={"claims": [_gaining_over(claim, alone, kinds) for claim, alone in pairs]})
+    claims: list[Claim] = []
+    named: dict[str, None] = {}
+    for claim in paper.claims:
+        found = [rows[source.row][2] for source in claim.sources if _taken(source, rows)]
+        more = dict.fromkeys(name for row in found for name in row.discrepancies)
+        named |= more
+        whole = claim.model_copy(update={"discrepancies": [*claim.discrepancies, *more]})
+        claims.append(_gaining_over(whole, _students_beside(claim, rows), kinds))
+    contradictions = [*paper.discrepancies, *(literature.discrepancy(name) for name in named)]
+    return paper.model_copy(update={"claims": claims, "discrepancies": contradictions})
 
 
 def _students_beside(claim: Claim, rows: Taken) -> dict[str, str]:
@@ -255,7 +263,9 @@ def _taken_wrongly(paper: Paper, literature: Literature, rows: Taken) -> Iterato
             if source.table != name:
                 yield (*at, "table"), f"row {row.row!r} is of {name!r}; name that as the table"
             about = (pair.teacher, pair.student, literature.documents[name].dataset)
-            if about != (claim.teacher, claim.student, claim.dataset):
+            # Documents name no teacher where a network is its own.
+            teacher = claim.teacher if pair.teacher or claim.teacher != claim.student else None
+            if about != (teacher, claim.student, claim.dataset):
                 yield (
                     (*at, "row"),
                     f"row {row.row!r} is not about the models of {claim.id!r}; name another row",

@@ -96,6 +96,12 @@ class Value:
         return self.method in (STUDENT_ALONE, TEACHER_ALONE)
 
 
+def pair_of(claim: Claim) -> Pair:
+    """What a claim is about. A network that was its own teacher stands among the methods without one."""
+    teacher = None if claim.teacher == claim.student else claim.teacher
+    return Pair(claim.student or "", teacher or "", claim.dataset)
+
+
 def known_pairs() -> list[Pair]:
     """Every pair with a number of a distilled student, by student, teacher and data set."""
     return sorted({pair for pair, value in _all_values() if not value.alone})
@@ -173,7 +179,7 @@ def published_values(papers: Iterable[Paper], literature: Literature) -> Iterato
     }
     for paper in papers:
         for claim in paper.claims:
-            pair = Pair(claim.student or "", claim.teacher or "", claim.dataset)
+            pair = pair_of(claim)
             sources = [source for source in claim.sources if source.row not in taken]
             yield from ((pair, value) for value in _of_claim(paper, claim, sources, claims))
         for quoted in paper.quoted:
@@ -234,8 +240,7 @@ def _documents(paper: Paper, claim: Claim, sources: Iterable[Source]) -> str:
 def _models_of(paper: Paper, quoted: Quoted, claims: Mapping[str, Claim]) -> Pair | None:
     """What a quoted number is about; None where its row does not tell a pair."""
     if quoted.about is not None:
-        claim = claims[quoted.about]
-        return Pair(claim.student or "", claim.teacher or "", claim.dataset)
+        return pair_of(claims[quoted.about])
     if quoted.models is None:
         return None
     (dataset,) = paper.table(quoted.table).datasets

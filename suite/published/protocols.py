@@ -101,13 +101,29 @@ class KnownDeparture(Strict):
 
     Attributes:
         models: students it concerns.
+        methods: names of the methods that it concerns; of all trainings of these students without any.
         settings: flat names; one stands for all that begin with it.
+        ours: flat name -> what is done instead; a run that does something else is no such departure. Of
+            settings that are not here it may be anything.
         why: what is done instead, and why that is accepted.
     """
 
     models: list[str]
+    methods: list[str] = []
     settings: list[str]
+    ours: dict[str, Any] = {}
     why: str
+
+    @model_validator(mode="after")
+    def _has_values_of_its_settings(self) -> KnownDeparture:
+        for name in self.ours:
+            if name not in self.settings:
+                raise ValueError(f"{name!r} is not among the settings of this departure; add it to them")
+        return self
+
+    def concerns(self, student: str, method: str | None) -> bool:
+        """Whether a training is one of those that it is about."""
+        return student in self.models and (not self.methods or method in self.methods)
 
 
 class Protocols(Strict):

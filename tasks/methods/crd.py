@@ -74,6 +74,11 @@ class CRDLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.channels = (student_channels, teacher_channels)
+        self.negatives = negatives
+        self.replacement = replacement
+        self.width = width
+        self.temperature = temperature
+        self.momentum = momentum
         self.weight = weight
         self.embed_s = UnitEmbedding(student_channels, width)
         self.embed_t = UnitEmbedding(teacher_channels, width)

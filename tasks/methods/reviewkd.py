@@ -64,6 +64,7 @@ class ReviewKDLoss(nn.Module):
             )
         self.channels = list(zip(student_channels, teacher_channels, strict=True))
         self.weight = weight
+        self.mid_channels = mid_channels
         self.warm_up = warm_up
         # The released name, from deep to shallow.
         self.abfs = nn.ModuleList(

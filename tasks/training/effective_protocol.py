@@ -107,6 +107,7 @@ def _optimisation(wrapper: OptimWrapper, model: nn.Module) -> dict[str, Any]:
         "optimizer": type(optimizer).__name__,
         "learning_rate": defaults["lr"],
         "momentum": defaults.get("momentum"),
+        "nesterov": defaults.get("nesterov"),
         "betas": defaults.get("betas"),
         "weight_decay": defaults["weight_decay"],
         "exceptions": _exceptions(optimizer, model),

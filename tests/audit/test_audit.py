@@ -8,6 +8,7 @@ import pytest
 from suite.audit.compare import audit_plan, mismatches
 from suite.cli import main
 from suite.contract import ComposedRecipe
+from suite.errors import SuiteError
 from suite.planning.composing import compose
 from suite.planning.plan import make_plan
 from suite.published.finding import find_claim, select
@@ -197,6 +198,88 @@ def test_a_departure_excuses_the_setting_that_it_names_with_the_value_it_declare
 
 
 @pytest.mark.train
+def test_a_teacher_that_a_release_has_in_training_mode_is_a_listed_departure_of_that_method_alone(log):
+    found = {one.setting: one for one in compared(log, claim="nkd-mobilenet-v1-ofd")}
+    mode = found["teacher.mode"]
+    assert (mode.published, mode.effective, mode.verdict) == ("training", "evaluation", "departure")
+    assert "issue 37" in mode.source
+    assert mismatches(found.values()) == []
+    assert {name for name, one in found.items() if one.verdict == "departure"} == {"teacher.mode"}
+    (entry,) = [
+        entry
+        for entry in load_protocols().departures
+        if "teacher.mode" in entry.settings and entry.concerns("mobilenet-v1", "ofd-bottleneck")
+    ]
+    assert not entry.concerns("mobilenet-v1", "nkd")
+    assert not entry.concerns("mobilenet-v1", None)
+
+
+@pytest.mark.train
+def test_a_listed_departure_excuses_what_it_says_is_done_and_nothing_else(log):
+    claim = "nkd-mobilenet-v1-dkd"
+    faithful = {one.setting: one.verdict for one in compared(log, claim=claim)}
+    assert {faithful["global_batch"], faithful["learning_rate"]} == {"departure"}
+    assert "mismatch" not in faithful.values()
+    halved = mismatches(compared(log, halve_the_batch, claim))
+    assert {one.setting for one in halved} == {"batch_size", "global_batch"}
+
+
+@pytest.mark.train
+def test_a_schedule_is_excused_where_it_is_the_one_that_the_departure_states(log):
+    claim = "nkd-resnet18-cifar-tfkd-reg"
+    assert mismatches(compared(log, claim=claim)) == []
+
+    def decay_earlier(recipe):
+        recipe["schedule"]["param_scheduler"] = {"milestones": [50, 120, 160]}
+
+    assert [one.setting for one in mismatches(compared(log, decay_earlier, claim))] == ["learning_rates"]
+
+
+@pytest.mark.train
+@pytest.mark.parametrize(
+    ("claim", "arguments", "settings"),
+    [
+        pytest.param(
+            "nkd-mobilenet-v1-dkd", {"beta": 0.5}, {"losses.dkd.beta"}, id="the beta of another repository"
+        ),
+        pytest.param(
+            "nkd-mobilenet-v1-reviewkd",
+            {"weight": 1.0, "mid_channels": 512},
+            {"losses.reviewkd.weight", "losses.reviewkd.mid_channels"},
+            id="the weight and width of another pair",
+        ),
+        pytest.param(
+            "nkd-resnet18-crd",
+            {"replacement": False},
+            {"losses.crd.replacement"},
+            id="draws of CIFAR-100",
+        ),
+        pytest.param(
+            "nkd-resnet18-dist",
+            {"temperature": 4.0},
+            {"losses.dist.temperature"},
+            id="the temperature of CIFAR-100",
+        ),
+    ],
+)
+def test_settings_of_a_rival_that_are_those_of_another_run_are_found(log, claim, arguments, settings):
+    def change(recipe):
+        (loss,) = recipe["method"]["losses"].values()
+        loss["arguments"] |= arguments
+
+    assert {one.setting for one in mismatches(compared(log, change, claim))} == settings
+
+
+@pytest.mark.train
+def test_an_optimiser_without_the_nesterov_momentum_of_a_release_is_found(log):
+    def keep_the_optimiser_of_the_student(recipe):
+        del recipe["method"]["config"]
+
+    found = compared(log, keep_the_optimiser_of_the_student, "nkd-resnet18-dist")
+    assert {one.setting for one in mismatches(found)} == {"nesterov"}
+
+
+@pytest.mark.train
 def test_an_override_is_a_departure_of_its_own_setting_and_hides_no_fault_elsewhere(log):
     override = "method.losses.fgd.arguments.alpha=0.5"
     found = {comparison.setting: comparison for comparison in compared(log, overrides=(override,))}
@@ -363,6 +446,23 @@ def test_a_group_that_is_not_there_is_refused_with_file_and_line(tmp_path):
     path.write_text("groups:\n  one: {source: here, settings: {}}\nmodels:\n  net: [two]\n", encoding="utf-8")
     with pytest.raises(Exception, match=r"protocol\.yaml:4: no group 'two'"):
         read_protocols(tmp_path)
+
+
+def test_a_departure_that_says_what_is_done_of_a_setting_that_it_does_not_name_is_refused(tmp_path):
+    path = tmp_path / "protocol.yaml"
+    path.write_text(
+        "departures:\n  - {models: [net], settings: [epochs], ours: {batch: 1}, why: so}\n", encoding="utf-8"
+    )
+    says = r"protocol\.yaml:2: .*'batch' is not among the settings of this departure; add it to them"
+    with pytest.raises(SuiteError, match=says):
+        read_protocols(tmp_path)
+
+
+def test_departures_name_students_and_methods_that_there_are():
+    methods = {recipe.method for recipe in load_recipes().values()}
+    for entry in load_protocols().departures:
+        assert set(entry.models) <= {recipe.student for recipe in load_recipes().values()}
+        assert set(entry.methods) - {"ofd"} <= methods
 
 
 def test_settings_are_flattened_and_what_is_compared_as_one_stays_whole():

@@ -176,7 +176,8 @@ def test_embedded_trainings_are_paid_in_core_hours_of_the_reference_records(fold
 def test_the_plan_names_what_is_left_out(folders, capsys):
     from suite.published.finding import select
 
-    rivals = [claim.id for _, claim in select("nkd") if claim.role == "rival"]
+    rivals = [claim.id for _, claim in select("fgd") if not claim.judged]
+    assert rivals
     assert main(["plan", "--claim", *rivals, "--profile", "smoke"]) == 0
     out = capsys.readouterr().out
     assert f"Claims left out: {len(rivals)}, quoted only: no recipe makes its number." in out

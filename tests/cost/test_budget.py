@@ -8,6 +8,7 @@ import pytest
 
 from suite.cost import chance_to_show, choose
 from suite.published.finding import find_claim, load_papers, select
+from suite.published.roles import find_role
 from tests.cost.conftest import plan_of, priced
 
 ROLES = {claim.id: claim.role for paper in load_papers().values() for claim in paper.claims}
@@ -48,7 +49,7 @@ def test_a_budget_buys_own_results_first_and_never_more_than_there_is():
         paid = sum(choice.hours or 0 for choice in picked)
         assert paid == pytest.approx(sum(cost.runs[run_id].hours or 0 for run_id in bought))
         assert paid <= budget
-        turns = [["ours", "ablation", "baseline"].index(ROLES[choice.claim]) for choice in picked]
+        turns = [find_role(ROLES[choice.claim]).turn for choice in picked]
         assert turns == sorted(turns)
     assert len(picked) == len(choices)
     # Self-distillation shows its gain in the fewest hours; the student it shares makes the next ones cheaper.
@@ -57,6 +58,25 @@ def test_a_budget_buys_own_results_first_and_never_more_than_there_is():
         "the paper's own result; its published gain of 0.89 top1 is 5.2 times the"
     )
     assert "1 of 2 trainings finished or paid for already" in picked[1].reason
+
+
+def test_the_cheapest_verdicts_are_those_of_the_240_epochs_on_cifar_100():
+    cost = priced(plan_of(*(claim.id for _, claim in select("nkd") if claim.judged)))
+    hours = {row.claim: [cost.runs[run_id].hours for run_id in row.runs] for row in cost.claims}
+    known = {claim: sum(map(float, filter(None, runs))) for claim, runs in hours.items() if None not in runs}
+    datasets = [find_claim(claim)[1].dataset for claim in sorted(known, key=lambda claim: known[claim])]
+    assert set(datasets[:20]) == {"cifar-100"}
+    assert {"nkd-vgg8-student", "nkd-resnet20-student", "nkd-vgg8-vgg13-kd"} <= known.keys()
+    for budget, first in ((1, "nkd-vgg8-student"), (2, "nkd-vgg8-vgg13-kd")):
+        picked = [choice.claim for choice in choose(cost, budget, seeds=1) if choice.picked]
+        assert picked[0] == first
+        assert {find_claim(claim)[1].dataset for claim in picked} == {"cifar-100"}
+
+
+def test_a_number_of_others_shows_no_gain_over_a_student_that_they_do_not_print():
+    claim = find_claim("nkd-resnet18-kd")[1]
+    assert claim.baseline == "nkd-resnet18-student"
+    assert chance_to_show(claim, 3) == (0.0, "no source prints a gain that could show")
 
 
 def test_a_larger_gain_is_picked_before_a_smaller_one_at_the_same_cost():

@@ -144,7 +144,7 @@ def test_another_teacher_makes_another_student():
 
 def test_what_is_not_trained_says_why():
     left_out = make_plan([claim for _, claim in select()], "smoke", 1).left_out
-    rival = next(claim.id for _, claim in select(role="rival") if not claim.judged)
+    rival = next(claim.id for _, claim in select() if not claim.judged)
     assert left_out[rival] == "quoted only: no recipe makes its number"
     empty = make_plan([claim for _, claim in select(claims=[rival])], "smoke", 1)
     assert empty.runs == {}

@@ -282,6 +282,29 @@ def test_a_claim_takes_a_number_over_and_says_whose_it_is(baselines):
     assert claim.label == "KD, claimed by the README of KD"
 
 
+def test_a_claim_has_the_discrepancies_of_the_rows_that_it_takes(baselines):
+    assert [found.id for found in read_papers(baselines)["tiny"].discrepancies] == ["two-alphas"]
+    with_claim(baselines)
+    paper = read_papers(baselines)["tiny"]
+    assert paper.claims[0].discrepancies == ["two"]
+    assert paper.discrepancy("two").text == "Both."
+    assert paper.claims_with("two") == paper.claims[:1]
+
+
+def test_a_network_that_is_its_own_teacher_may_have_none_in_its_document(baselines):
+    path = baselines / "papers" / "tiny" / "recipes.yaml"
+    path.write_text(RECIPES.replace("teacher: large", "teacher: small"), encoding="utf-8")
+    text = SMALL.replace("teacher: large\n        student: small", "student: small")
+    assert text != SMALL
+    (baselines / "literature.yaml").write_text(text, encoding="utf-8")
+    with_claim(baselines, "    teacher: large\n", "    teacher: small\n")
+    claims = (baselines / "papers" / "tiny" / "claims.yaml").read_text("utf-8")
+    claims = claims.replace("    recipe: small-tiny-large\n", "")
+    (baselines / "papers" / "tiny" / "claims.yaml").write_text(claims, encoding="utf-8")
+    claim = read_papers(baselines)["tiny"].claims[0]
+    assert (claim.teacher, claim.student) == ("small", "small")
+
+
 def test_a_number_that_is_taken_over_gains_over_the_student_of_its_own_document(baselines):
     with_claim(baselines)
     student, claim = (read_papers(baselines)["tiny"].claims[i].metrics["top1"] for i in (1, 0))

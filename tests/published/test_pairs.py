@@ -18,14 +18,10 @@ from suite.published.pairs import (
     Value,
     find_pair,
     known_pairs,
+    pair_of,
     published_values,
     values_of,
 )
-
-
-def pair_of(claim: Claim) -> Pair:
-    return Pair(claim.student or "", claim.teacher or "", claim.dataset)
-
 
 JUDGED = sorted({pair_of(claim) for _, claim in select() if claim.judged and claim.kind.distilled})
 
