@@ -7,7 +7,9 @@ that steer a terminal) is found before anything is made of the file.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import gc
 import re
 import stat
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -163,9 +165,11 @@ def yaml_in(text: str, path: Path, loader: type) -> Any:
             the line.
     """
     try:
-        for line, problem in _faults(text, loader):
-            raise SuiteError(f"{shown(path)}:{line}: {problem}; fix that line")
-        return yaml.load(text, Loader=loader)
+        # What is read makes many small objects and no cycles.
+        with _no_garbage_collection():
+            for line, problem in _faults(text, loader):
+                raise SuiteError(f"{shown(path)}:{line}: {problem}; fix that line")
+            return yaml.load(text, Loader=loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{shown(path)}:{mark.line + 1}" if mark else shown(path)
@@ -176,6 +180,17 @@ def yaml_in(text: str, path: Path, loader: type) -> Any:
         raise SuiteError(f"{shown(path)}:{before.count(10) + 1}: {problem}; fix that line") from None
     except (yaml.YAMLError, ValueError) as error:
         raise SuiteError(f"{shown(path)}: {one_line(error)}; fix that file") from None
+
+
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def read_text(path: Path) -> str:
