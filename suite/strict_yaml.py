@@ -92,14 +92,11 @@ class _Loader(LineErrors, _SafeLoader):
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> Iterator[dict[Any, Any]]:
-    seen: set[str] = set()
-    for key, _ in node.value:
-        name = str(key.value)
-        if name in seen:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key {name!r} stands here twice", key.start_mark
-            )
-        seen.add(name)
+    names = [str(key.value) for key, _ in node.value]
+    if len(set(names)) < len(names):
+        index = next(index for index, name in enumerate(names) if name in names[:index])
+        mark = node.value[index][0].start_mark
+        raise yaml.constructor.ConstructorError(None, None, f"key {names[index]!r} stands here twice", mark)
     yield from loader.construct_yaml_map(node)
 
 
@@ -228,34 +225,50 @@ def _faults(text: str, loader: type) -> Iterator[tuple[int, str]]:
     sizes: dict[str, int] = {}
     # Of every list and mapping that is open: its anchor, and how many values it holds so far.
     still_open: list[tuple[str | None, int]] = [(None, 0)]
-    for event in yaml.parse(text, Loader=loader):
-        line = event.start_mark.line + 1 if event.start_mark else 1
-        if isinstance(event, yaml.AliasEvent):
-            if event.anchor not in sizes and any(name == event.anchor for name, _ in still_open):
-                yield line, f"*{event.anchor} stands inside of what it names"
-            added = sizes.get(str(event.anchor), 1)
-        elif isinstance(event, yaml.CollectionStartEvent | yaml.ScalarEvent):
-            if problem := _wrong_tag(event) or _wrong_text(event):
-                yield line, problem
-            added = 1
-            if isinstance(event, yaml.CollectionStartEvent):
-                still_open.append((event.anchor, 0))
-                # The name is free again for what it names now.
-                sizes.pop(event.anchor or "", None)
-                if len(still_open) > DEEPEST:
-                    yield line, f"lists and mappings are nested in more than {DEEPEST} levels"
-            elif event.anchor:
+    for event in _events(text, loader):
+        kind = type(event)
+        problem, added = None, 1
+        if kind is yaml.ScalarEvent:
+            problem = _wrong_tag(event) or _wrong_text(event)
+            if event.anchor:
                 sizes[event.anchor] = 1
-        elif isinstance(event, yaml.CollectionEndEvent):
+        elif kind in _OPENS:
+            problem = _wrong_tag(event)
+            still_open.append((event.anchor, 0))
+            # The name is free again for what it names now.
+            sizes.pop(event.anchor or "", None)
+            if len(still_open) > DEEPEST:
+                problem = problem or f"lists and mappings are nested in more than {DEEPEST} levels"
+        elif kind in _CLOSES:
             anchor, added = still_open.pop()
             if anchor:
                 sizes[anchor] = added
+        elif kind is yaml.AliasEvent:
+            if event.anchor not in sizes and any(name == event.anchor for name, _ in still_open):
+                problem = f"*{event.anchor} stands inside of what it names"
+            added = sizes.get(str(event.anchor), 1)
         else:
             continue
         anchor, values = still_open[-1]
         still_open[-1] = (anchor, values + added)
         if values + added > MOST:
-            yield line, f"there are more than {MOST:,} values, aliases written out"
+            problem = problem or f"there are more than {MOST:,} values, aliases written out"
+        if problem:
+            yield event.start_mark.line + 1 if event.start_mark else 1, problem
+
+
+_OPENS = (yaml.SequenceStartEvent, yaml.MappingStartEvent)
+_CLOSES = (yaml.SequenceEndEvent, yaml.MappingEndEvent)
+
+
+def _events(text: str, loader: Any) -> Iterator[Any]:
+    """The events of a text, without the questions that `yaml.parse` asks before each."""
+    events = loader(text)
+    try:
+        while not isinstance(event := events.get_event(), yaml.StreamEndEvent):
+            yield event
+    finally:
+        events.dispose()
 
 
 def _wrong_tag(event: yaml.CollectionStartEvent | yaml.ScalarEvent) -> str | None:

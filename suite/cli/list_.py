@@ -136,6 +136,7 @@ def _write_csv(chosen: Selection) -> None:
 
 def _print_tables(papers: list[Paper], chosen: Selection) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     console = verb_console()
     for paper in papers:
@@ -149,7 +150,9 @@ def _print_tables(papers: list[Paper], chosen: Selection) -> None:
         for claim in claims:
             models = [claim.label, claim.teacher or "", claim.student or ""]
             counts = [str(len(claim.sources)), str(len(claim.discrepancies) or "")]
-            table.add_row(claim.id, claim.role, *models, numbers(claim), *counts)
+            cells = [claim.id, claim.role, *models, numbers(claim), *counts]
+            # Texts as they are: a string would be searched for markup, twice.
+            table.add_row(*(Text(cell) for cell in cells))
         console.print(table)
         console.print()
     roles = Counter(claim.role for _, claim in chosen)
