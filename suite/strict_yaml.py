@@ -12,7 +12,7 @@ import functools
 import gc
 import re
 import stat
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_args
 
@@ -22,11 +22,7 @@ from pydantic_core import ErrorDetails
 
 from suite.errors import SuiteError, did_you_mean, one_line, printable
 from suite.paths import ROOT
-
-try:
-    from yaml import CSafeLoader as _SafeLoader
-except ImportError:  # PyYAML without libyaml reads the same, only slower
-    from yaml import SafeLoader as _SafeLoader  # type: ignore[assignment]
+from suite.yaml_objects import Fault, Words, objects, sound_events
 
 Location = tuple[str | int, ...]
 """Keys and indices from the top of a file down to a value, as pydantic reports them."""
@@ -34,89 +30,7 @@ Location = tuple[str | int, ...]
 LARGEST = 4 * 2**20
 """Bytes of a file that people edit; published facts have a hundredth of it."""
 
-DEEPEST = 40
-"""Levels that lists and mappings may be nested; published facts have eight."""
-
-MOST = 200_000
-"""Values of a file once every alias is written out; published facts have a tenth of it."""
-
-_CORE = "tag:yaml.org,2002:"
-_KINDS = {
-    "map": yaml.MappingStartEvent,
-    "seq": yaml.SequenceStartEvent,
-    **dict.fromkeys(("str", "int", "float", "bool", "null"), yaml.ScalarEvent),
-}
-"""The tags that a file may write, without their prefix -> what they may stand before."""
-
 Model = TypeVar("Model", bound=BaseModel)
-
-
-class Number(float):
-    """A number that remembers how it was written: ``69.90`` is 69.9 with two decimals.
-
-    Attributes:
-        text: the number as it stands in the file.
-    """
-
-    __slots__ = ("text",)
-    text: str
-
-    def __new__(cls, text: str) -> Number:
-        """Reads the number from its text."""
-        number = super().__new__(cls, text)
-        number.text = text
-        return number
-
-
-class LineErrors:
-    """For loaders: whatever cannot be made of a word (``!!int x``, a number of 5,000 digits) has its line."""
-
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        """What a node stands for.
-
-        Raises:
-            MarkedYAMLError: nothing can be made of it.
-        """
-        try:
-            return super().construct_object(node, deep)  # type: ignore[misc]  # of the loader beside it
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            if not isinstance(node, yaml.ScalarNode):
-                raise
-            kind = str(node.tag).rpartition(":")[2]
-            problem = f"{printable(repr(node.value), 60)} is no {kind} ({type(error).__name__})"
-            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
-
-
-class _Loader(LineErrors, _SafeLoader):
-    """YAML 1.1 without its traps: a key may stand once, ``5e-4`` is a number, and a date is a word."""
-
-
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> Iterator[dict[Any, Any]]:
-    names = [str(key.value) for key, _ in node.value]
-    if len(set(names)) < len(names):
-        index = next(index for index, name in enumerate(names) if name in names[:index])
-        mark = node.value[index][0].start_mark
-        raise yaml.constructor.ConstructorError(None, None, f"key {names[index]!r} stands here twice", mark)
-    yield from loader.construct_yaml_map(node)
-
-
-def _number(loader: _Loader, node: yaml.ScalarNode) -> float:
-    text = node.value
-    # What float() does not read (.inf, 1:30.5) keeps the value that YAML gives it.
-    return Number(text) if re.fullmatch(r"[-+.\deE]+", text) else loader.construct_yaml_float(node)
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != f"{_CORE}timestamp"]
-    for first, resolvers in _Loader.yaml_implicit_resolvers.items()
-}
-_Loader.add_constructor(f"{_CORE}map", _mapping)
-_Loader.add_constructor(f"{_CORE}float", _number)
-_Loader.add_implicit_resolver(
-    f"{_CORE}float",
-    re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$"),
-    list("-+.0123456789"),
-)
 
 
 def read_yaml(path: Path) -> Any:
@@ -132,7 +46,7 @@ def read_yaml(path: Path) -> Any:
 
 @functools.lru_cache(maxsize=256)
 def _content(path: Path, state: tuple[int, int]) -> Any:
-    return yaml_in(read_text(path), path, _Loader)
+    return _read(read_text(path), path, objects)
 
 
 def state_of(path: Path) -> tuple[int, int]:
@@ -161,12 +75,28 @@ def yaml_in(text: str, path: Path, loader: type) -> Any:
             aliases written out, tags of types that no file here has, characters that steer a terminal. Names
             the line.
     """
+    return _read(text, path, lambda text: _checked(text, loader))
+
+
+def _checked(text: str, loader: type) -> Any:
+    """What a loader of PyYAML makes of a text that asks for no more than a file may."""
+    for _ in sound_events(loader(text)):
+        pass
+    return yaml.load(text, Loader=loader)
+
+
+def _read(text: str, path: Path, read: Callable[[str], Any]) -> Any:
+    """What a text says; whatever is wrong with it is one line with its place.
+
+    Raises:
+        SuiteError: as `yaml_in`.
+    """
     try:
         # What is read makes many small objects and no cycles.
         with _no_garbage_collection():
-            for line, problem in _faults(text, loader):
-                raise SuiteError(f"{shown(path)}:{line}: {problem}; fix that line")
-            return yaml.load(text, Loader=loader)
+            return read(text)
+    except Fault as fault:
+        raise SuiteError(f"{shown(path)}:{fault.line}: {fault}; fix that line") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{shown(path)}:{mark.line + 1}" if mark else shown(path)
@@ -218,77 +148,6 @@ def _unreadable(path: Path, error: OSError) -> SuiteError:
     if isinstance(error, FileNotFoundError):
         return SuiteError(f"{shown(path)}: there is no such file; restore it from the repository")
     return SuiteError(f"{shown(path)}: cannot be read ({error.strerror}); make it a file that can")
-
-
-def _faults(text: str, loader: type) -> Iterator[tuple[int, str]]:
-    """What no file may ask for, line and problem: found event by event, without recursion."""
-    sizes: dict[str, int] = {}
-    # Of every list and mapping that is open: its anchor, and how many values it holds so far.
-    still_open: list[tuple[str | None, int]] = [(None, 0)]
-    for event in _events(text, loader):
-        kind = type(event)
-        problem, added = None, 1
-        if kind is yaml.ScalarEvent:
-            problem = _wrong_tag(event) or _wrong_text(event)
-            if event.anchor:
-                sizes[event.anchor] = 1
-        elif kind in _OPENS:
-            problem = _wrong_tag(event)
-            still_open.append((event.anchor, 0))
-            # The name is free again for what it names now.
-            sizes.pop(event.anchor or "", None)
-            if len(still_open) > DEEPEST:
-                problem = problem or f"lists and mappings are nested in more than {DEEPEST} levels"
-        elif kind in _CLOSES:
-            anchor, added = still_open.pop()
-            if anchor:
-                sizes[anchor] = added
-        elif kind is yaml.AliasEvent:
-            if event.anchor not in sizes and any(name == event.anchor for name, _ in still_open):
-                problem = f"*{event.anchor} stands inside of what it names"
-            added = sizes.get(str(event.anchor), 1)
-        else:
-            continue
-        anchor, values = still_open[-1]
-        still_open[-1] = (anchor, values + added)
-        if values + added > MOST:
-            problem = problem or f"there are more than {MOST:,} values, aliases written out"
-        if problem:
-            yield event.start_mark.line + 1 if event.start_mark else 1, problem
-
-
-_OPENS = (yaml.SequenceStartEvent, yaml.MappingStartEvent)
-_CLOSES = (yaml.SequenceEndEvent, yaml.MappingEndEvent)
-
-
-def _events(text: str, loader: Any) -> Iterator[Any]:
-    """The events of a text, without the questions that `yaml.parse` asks before each."""
-    events = loader(text)
-    try:
-        while not isinstance(event := events.get_event(), yaml.StreamEndEvent):
-            yield event
-    finally:
-        events.dispose()
-
-
-def _wrong_tag(event: yaml.CollectionStartEvent | yaml.ScalarEvent) -> str | None:
-    """A tag of YAML's own that the suite does not read, or that stands before something else."""
-    tag = str(event.tag or "")
-    if not tag.startswith(_CORE):
-        return None
-    kind = tag.removeprefix(_CORE)
-    if kind not in _KINDS:
-        return f"the tag !!{kind} is not read here"
-    return None if isinstance(event, _KINDS[kind]) else f"the tag !!{kind} stands before something else"
-
-
-def _wrong_text(event: yaml.CollectionStartEvent | yaml.ScalarEvent) -> str | None:
-    """A word with a character that is not seen, or steers a terminal."""
-    if not isinstance(event, yaml.ScalarEvent) or event.value.isprintable():
-        return None
-    wrong = re.sub(r"[\n\t\xa0\u2000-\u200a\u202f\u205f\u3000]", "", event.value)
-    hidden = next((letter for letter in wrong if not letter.isprintable()), None)
-    return None if hidden is None else f"the character {printable(hidden)} cannot be printed"
 
 
 def parse(model: type[Model], path: Path, known: Mapping[str, Collection[str]] | None = None) -> Model:
@@ -351,7 +210,7 @@ def line_of(path: Path, location: Location) -> int:
 
 def way_to(path: Path, location: Location) -> tuple[int, int]:
     """How much of a location there is in a file: number of steps, and the line of the last one, from 1."""
-    node = yaml.compose(read_text(path), Loader=_Loader)
+    node = yaml.compose(read_text(path), Loader=Words)
     line, steps = 1, 0
     for step in location:
         if isinstance(node, yaml.MappingNode):

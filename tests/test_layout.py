@@ -13,7 +13,7 @@ from suite.paths import ROOT
 
 SUITE = (
     ("errors", "strict", "paths", "verdicts"),
-    ("catalogue", "contract", "settings", "strict_yaml", "environment"),
+    ("catalogue", "contract", "settings", "strict_yaml", "yaml_objects", "environment"),
     ("published",),
     ("planning",),
     ("store",),

@@ -10,7 +10,8 @@ import pytest
 from pydantic import BaseModel, ConfigDict, RootModel, field_validator
 
 from suite.errors import SuiteError
-from suite.strict_yaml import Number, line_of, parse, read_yaml, refuse, shown
+from suite.strict_yaml import line_of, parse, read_yaml, refuse, shown
+from suite.yaml_objects import Number
 
 
 class Loss(BaseModel):

@@ -23,7 +23,8 @@ from omegaconf.grammar.gen.OmegaConfGrammarParser import OmegaConfGrammarParser
 from omegaconf.grammar_parser import parse as parse_interpolation
 
 from suite.errors import SuiteError, one_line
-from suite.strict_yaml import LineErrors, Location, read_text, refuse, shown, yaml_in
+from suite.strict_yaml import Location, read_text, refuse, shown, yaml_in
+from suite.yaml_objects import LineErrors
 
 
 class ConfigFiles(ConfigRepository):

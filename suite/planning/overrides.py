@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from suite.contract import Arm
 from suite.errors import SuiteError, did_you_mean, printable
 from suite.published.recipes import Recipe, group_choices
-from suite.strict_yaml import DEEPEST
+from suite.yaml_objects import DEEPEST
 
 _SHAPE = re.compile(
     r"^(?P<prefix>\+{1,2}|~)?(?P<key>[A-Za-z_][\w./-]*(?:@[A-Za-z_][\w.]*)?)(?:=(?P<value>.*))?$", re.DOTALL

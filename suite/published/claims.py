@@ -21,7 +21,7 @@ from pydantic import BeforeValidator, ValidationInfo, model_validator
 from suite.published.names import DatasetName, MetricAtSetting, MetricName, RoleName, TaskName
 from suite.published.roles import Role, find_role, load_roles
 from suite.strict import Strict
-from suite.strict_yaml import Number
+from suite.yaml_objects import Number
 
 TableKind = Literal[
     "paper_table", "headline", "paper_table_partial", "paper_table_secondary", "paper_figure_partial",
