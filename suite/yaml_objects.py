@@ -238,7 +238,7 @@ class _Objects:
             self._put(closed.content, event, closed.mark)
         elif kind is yaml.AliasEvent:
             if event.anchor not in self._named:
-                raise _error(f"found undefined alias {event.anchor!r}", event.start_mark)
+                raise _error("found undefined alias", event.start_mark)
             self._put(self._named[event.anchor], event)
         elif kind is yaml.DocumentStartEvent and self.document:
             raise _error("but found another document", event.start_mark)
