@@ -16,7 +16,7 @@ from tests.fake_gpu import WAITS, FakeGPU
 _BY_THE_HEAD = "the student's head assigns the targets, and mmdet waits for the device there"
 LEFT_OUT = {
     **dict.fromkeys(("crosskd", "crosskd-gfl", "gid", "ld"), _BY_THE_HEAD),
-    "skds": "its critic's penalty is a gradient taken in the forward pass, for which a device has to be there",
+    "skds": "its critic takes a gradient in the forward pass, for which a device has to be there",
 }
 """Methods that cannot be tried without a GPU, and why."""
 
