@@ -11,14 +11,11 @@ from torch.nn import functional
 from tasks.methods.common import (
     full_precision,
     no_autocast,
-    process_count,
     require_feature_maps,
     unit_vectors,
 )
+from tasks.methods.processes import gathered
 from tasks.methods.registry import register_loss
-
-_SHORTEST = 1e-12
-"""A feature no longer than this has no direction."""
 
 
 @register_loss("CIRKDMiniBatchLoss", version=1)
@@ -180,7 +177,7 @@ class CIRKDMemoryLoss(nn.Module):
             nn.Conv2d(teacher_channels, teacher_channels, kernel_size=1, bias=False),
         )
         for kind, entries in (("pixel", pixels), ("region", regions)):
-            queue = unit_vectors(torch.randn(num_classes, entries, teacher_channels), _SHORTEST)
+            queue = unit_vectors(torch.randn(num_classes, entries, teacher_channels))
             self.register_buffer(f"{kind}_queue", queue)
             self.register_buffer(f"{kind}_queue_ptr", torch.zeros(num_classes, dtype=torch.long))
 
@@ -271,7 +268,7 @@ class CIRKDMemoryLoss(nn.Module):
         members = self._classes(labels)
         counts = members.sum(dim=2)
         with no_autocast(keys):
-            regions = unit_vectors(members.to(keys.dtype) @ keys, _SHORTEST)
+            regions = unit_vectors(members.to(keys.dtype) @ keys)
         one = (counts > 0).long()
         pixels = counts.clamp(max=stored.shape[2])
         for image, positions in enumerate(stored):
@@ -314,20 +311,6 @@ class CIRKDMemoryLoss(nn.Module):
         return (divergence * counted).sum() / counted.sum().clamp(min=1)
 
 
-def gathered(tensor: Tensor) -> Tensor:
-    """A batch joined over the processes that train together, without a gradient; itself in a training of one.
-
-    Args:
-        tensor: ``N x ...``, of one shape in all processes.
-    """
-    processes = process_count()
-    if processes == 1:
-        return tensor
-    parts = [torch.empty_like(tensor) for _ in range(processes)]
-    torch.distributed.all_gather(parts, tensor.contiguous())
-    return torch.cat(parts)
-
-
 def _positions(feature: Tensor) -> Tensor:
     """The positions of a map ``N x C x H x W`` as rows of unit length, ``N x (H * W) x C``."""
-    return unit_vectors(full_precision(feature).flatten(2).transpose(1, 2), _SHORTEST)
+    return unit_vectors(full_precision(feature).flatten(2).transpose(1, 2))

@@ -192,14 +192,15 @@ def softened_divergence(student_logits: Tensor, teacher_logits: Tensor, temperat
     return temperature**2 * kl_divergence(log_q, log_p)
 
 
-def unit_vectors(vectors: Tensor, shortest: float) -> Tensor:
+def unit_vectors(vectors: Tensor, shortest: float = 1e-12) -> Tensor:
     """Scales vectors to length one; those no longer than `shortest` become zero and have no gradient.
 
     Dividing by a length that is only kept from zero would give them a gradient of one over that bound.
 
     Args:
         vectors: ``... x C``.
-        shortest: length up to which a vector has no direction.
+        shortest: length up to which a vector has no direction; by default that of the released codes, which
+            divide by a length of at least as much.
     """
     squared = vectors.square().sum(dim=-1, keepdim=True)
     length = squared.clamp(min=shortest**2).sqrt()
@@ -221,13 +222,6 @@ def no_autocast(tensor: Tensor) -> torch.autocast:
         tensor: any tensor of the device concerned.
     """
     return torch.autocast(tensor.device.type, enabled=False)
-
-
-def process_count() -> int:
-    """How many processes train together; each computes the loss of its own images."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return 1
-    return torch.distributed.get_world_size()
 
 
 def squared_error(prediction: Tensor, teacher: Tensor) -> Tensor:

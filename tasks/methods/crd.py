@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from tasks.methods.common import full_precision, no_autocast
+from tasks.methods.processes import gathered, mean_over_processes
 from tasks.methods.registry import register_loss
 
 EPSILON = 1e-7
@@ -187,9 +188,9 @@ class ContrastMemory(nn.Module):
             self._side(student, self.memory_v2, contrast_index, self.params[2]),
             self._side(teacher, self.memory_v1, contrast_index, self.params[3]),
         ]
-        index = _of_all_processes(sample_index)
-        self._move(self.memory_v1, _of_all_processes(student.detach()), index)
-        self._move(self.memory_v2, _of_all_processes(teacher.detach()), index)
+        index = gathered(sample_index)
+        self._move(self.memory_v1, gathered(student.detach()), index)
+        self._move(self.memory_v2, gathered(teacher.detach()), index)
         return torch.stack(sides).sum()
 
     def _side(self, embedding: Tensor, memory: Tensor, chosen: Tensor, constant: Tensor) -> Tensor:
@@ -209,7 +210,7 @@ class ContrastMemory(nn.Module):
         images, total = products.shape
         ratio = (chosen.shape[1] - 1) / total
         exponentials = (products.gather(1, chosen) / self.temperature).exp()
-        first = _mean_of_all_processes(exponentials.mean() * total)
+        first = mean_over_processes(exponentials.mean() * total)
         constant.copy_(torch.where(constant < 0, first, constant))
         likelihood = exponentials / constant
         sums = likelihood + (ratio + EPSILON)
@@ -306,25 +307,3 @@ def _with_gradient(argument: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
     """A scalar as a function of an argument, with the gradient that it has there."""
     found: Tensor = _GivenGradient.apply(argument, value, gradient)
     return found
-
-
-def _processes() -> int:
-    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
-
-
-def _of_all_processes(rows: Tensor) -> Tensor:
-    """The rows of all processes that train together, one process after the other."""
-    if _processes() == 1:
-        return rows
-    found = [torch.empty_like(rows) for _ in range(_processes())]
-    distributed.all_gather(found, rows.contiguous())
-    return torch.cat(found)
-
-
-def _mean_of_all_processes(number: Tensor) -> Tensor:
-    """The mean of a scalar over all processes that train together."""
-    if _processes() > 1:
-        number = number.clone()
-        distributed.all_reduce(number)
-        number /= _processes()
-    return number

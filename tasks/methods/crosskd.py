@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tasks.methods.common import full_precision, require_same_shape
-from tasks.methods.dense_heads import EPSILON, assign_targets, mean_over_processes, rows
+from tasks.methods.dense_heads import EPSILON, assign_targets, rows
+from tasks.methods.processes import mean_over_processes
 from tasks.methods.registry import register_loss
 
 LAYERS = {"deltas": ("retina_cls", "retina_reg"), "distribution": ("gfl_cls", "gfl_reg")}

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tasks.methods.processes import mean_over_processes
+
 EPSILON = torch.finfo(torch.float32).eps
 """mmdet adds it to every number that a loss is averaged by, in double precision too."""
 
@@ -63,15 +65,6 @@ def assign_targets(head: Any, maps: Sequence[Tensor], data_samples: Sequence[Any
     if begins_with_anchors:
         count = mean_over_processes(torch.tensor(count, device=maps[0].device)).item()
     return Targets(list(of_levels), positive, list(weights), count)
-
-
-def mean_over_processes(value: Tensor) -> Tensor:
-    """A number averaged over the processes that train together; itself in a training of one."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return value
-    mean = value / torch.distributed.get_world_size()
-    torch.distributed.all_reduce(mean)
-    return mean
 
 
 def rows(maps: Tensor, width: int) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -14,20 +14,18 @@ from torch.nn.utils.parametrizations import spectral_norm
 from tasks.methods.common import (
     full_precision,
     no_autocast,
-    process_count,
     require_same_shape,
     unit_vectors,
 )
+from tasks.methods.processes import process_count
 from tasks.methods.registry import register_loss
 
 Release = Literal["journal", "cvpr2019", "cirkd"]
 """Whose arithmetic: the authors' repository today, its branch of 2019, or CIRKD's comparison."""
-
-RELEASES: tuple[Release, ...] = ("journal", "cvpr2019", "cirkd")
+RELEASES: tuple[Release, ...] = get_args(Release)
 
 _UPSAMPLING = 8
 _EPSILON = 1e-8
-_SHORTEST = 1e-12
 _WINDOW = 2
 
 
@@ -162,7 +160,7 @@ class SKDSPairLoss(nn.Module):
             length = torch.linalg.vector_norm(nodes, dim=2, keepdim=True).detach()
             nodes = (nodes / (length + _EPSILON)).masked_fill(length == 0, 0.0)
         else:
-            nodes = unit_vectors(nodes, _SHORTEST)
+            nodes = unit_vectors(nodes)
         with no_autocast(nodes):
             return nodes @ nodes.transpose(1, 2)
 

@@ -7,9 +7,6 @@ from torch import Tensor, nn
 from tasks.methods.common import full_precision, no_autocast, require_same_batch, unit_vectors
 from tasks.methods.registry import register_loss
 
-# Length up to which a row counts as zero, as in the compared code.
-ZERO = 1e-12
-
 
 @register_loss("SPLoss", version=1)
 class SPLoss(nn.Module):
@@ -55,4 +52,4 @@ def _similarities(feature: Tensor) -> Tensor:
     """``N x N`` products of the images' features, each row of length one."""
     rows = full_precision(feature).flatten(1)
     with no_autocast(rows):
-        return unit_vectors(rows @ rows.T, ZERO)
+        return unit_vectors(rows @ rows.T)
