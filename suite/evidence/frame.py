@@ -280,9 +280,7 @@ def _claimed_gain(claim: Claim, name: MetricName, known: _Known) -> float | None
     baseline = known.claimed(claim.baseline).get(name)
     if metric.gain is not None or baseline is None or claim.claimed_by is not None:
         return metric.gain
-    # Binary differences of printed decimals carry noise; the digits they can have are those printed.
-    gain = find_metric(name).gain(metric.value, baseline.value)
-    return round(gain, max(metric.decimals, baseline.decimals))
+    return float(find_metric(name).printed_gain(str(metric), str(baseline)))
 
 
 def _claimed_beside(claim: str | None, name: MetricName, known: _Known) -> float | None:

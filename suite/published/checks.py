@@ -7,7 +7,7 @@ from pathlib import Path
 
 from suite.catalogue import CLAIMS, Catalogue
 from suite.errors import SuiteError, did_you_mean
-from suite.published.claims import Claim, Paper, Source
+from suite.published.claims import Claim, Metric, Paper
 from suite.published.datasets import read_dataset_names
 from suite.published.literature import Literature, PairRows, Row, read_literature
 from suite.published.metrics import MetricKind, read_metrics
@@ -77,36 +77,38 @@ def _with_the_literature(
     They gain over the student of their own document: the one that the paper prints may be another, and the
     difference to it nobody's claim. And the discrepancies of their rows are theirs.
     """
-    claims: list[Claim] = []
-    named: dict[str, None] = {}
-    for claim in paper.claims:
-        found = [rows[source.row][2] for source in claim.sources if _taken(source, rows)]
-        more = dict.fromkeys(name for row in found for name in row.discrepancies)
-        named |= more
-        whole = claim.model_copy(update={"discrepancies": [*claim.discrepancies, *more]})
-        claims.append(_gaining_over(whole, _students_beside(claim, rows), kinds))
+    claims = [_with_its_rows(claim, rows, kinds) for claim in paper.claims]
+    own = {discrepancy.id for discrepancy in paper.discrepancies}
+    named = dict.fromkeys(name for claim in claims for name in claim.discrepancies if name not in own)
     contradictions = [*paper.discrepancies, *(literature.discrepancy(name) for name in named)]
     return paper.model_copy(update={"claims": claims, "discrepancies": contradictions})
 
 
-def _students_beside(claim: Claim, rows: Taken) -> dict[str, str]:
-    """The student alone as printed beside the rows that a claim takes over, by metric."""
-    found: dict[str, str] = {}
-    for source in claim.sources:
-        if _taken(source, rows):
-            found |= rows[source.row][1].student_metrics
-    return found
+def _with_its_rows(claim: Claim, rows: Taken, kinds: Mapping[str, MetricKind]) -> Claim:
+    """A claim with what stands beside the rows that it takes over; any other as it is."""
+    found = [rows[source.row][1:] for source in claim.sources if source.is_one_of(rows)]
+    if not found:
+        return claim
+    alone = {name: number for pair, _ in found for name, number in pair.student_metrics.items()}
+    more = dict.fromkeys(name for _, row in found for name in row.discrepancies)
+    return claim.model_copy(
+        update={
+            "metrics": _gaining_over(claim, alone, kinds),
+            "discrepancies": [*claim.discrepancies, *more],
+        }
+    )
 
 
-def _gaining_over(claim: Claim, alone: Mapping[str, str], kinds: Mapping[str, MetricKind]) -> Claim:
-    """A claim with the gains that it has over a student; what is printed as a gain stays."""
-    metrics = dict(claim.metrics)
-    for name, metric in claim.metrics.items():
-        if name in alone and metric.gain is None:
-            decimals = max(metric.decimals, len(alone[name].partition(".")[2]))
-            gain = round(kinds[name].gain(metric.value, float(alone[name])), decimals)
-            metrics[name] = metric.model_copy(update={"gain": gain})
-    return claim.model_copy(update={"metrics": metrics})
+def _gaining_over(
+    claim: Claim, alone: Mapping[str, str], kinds: Mapping[str, MetricKind]
+) -> dict[str, Metric]:
+    """The metrics of a claim with the gains that it has over a student; what is printed as a gain stays."""
+    return {
+        name: metric
+        if metric.gain is not None or name not in alone
+        else metric.model_copy(update={"gain": float(kinds[name].printed_gain(str(metric), alone[name]))})
+        for name, metric in claim.metrics.items()
+    }
 
 
 def _names(paper: Paper, literature: Collection[str]) -> Iterator[tuple[str, str, Location]]:
@@ -122,7 +124,7 @@ def _names(paper: Paper, literature: Collection[str]) -> Iterator[tuple[str, str
             yield group, entry.id, (group, index, "id")
     for index, claim in enumerate(paper.claims):
         for position, source in enumerate(claim.sources):
-            if not _taken(source, literature):
+            if not source.is_one_of(literature):
                 yield "rows", source.row, ("claims", index, "sources", position, "row")
     for group in ("protocols", "quoted"):
         for index, entry in enumerate(getattr(paper, group)):
@@ -135,11 +137,6 @@ def _literature_of(papers: Iterable[Paper], shared: Path, outside: tuple[Path, .
         source.provenance for paper in papers for claim in paper.claims for source in claim.sources
     }
     return read_literature(shared, outside) if "secondary" in provenances else Literature()
-
-
-def _taken(source: Source, rows: Collection[str]) -> bool:
-    """Whether a source is a row of the literature that a claim takes over, and no row of its own."""
-    return source.provenance == "secondary" and source.row in rows
 
 
 def _refuse_duplicates(papers: dict[Path, Paper], literature: Literature) -> None:
@@ -171,7 +168,7 @@ def _references(paper: Paper, literature: Collection[str]) -> Iterator[tuple[str
         yield "recipe", claim.recipe, (*at, "recipe")
         yield "claim", claim.settings_of, (*at, "settings_of")
         for j, source in enumerate(claim.sources):
-            if not _taken(source, literature):
+            if not source.is_one_of(literature):
                 yield "table", source.table, (*at, "sources", j, "table")
             yield "version", source.version, (*at, "sources", j, "version")
     for i, protocol in enumerate(paper.protocols):
@@ -256,7 +253,7 @@ def _taken_wrongly(paper: Paper, literature: Literature, rows: Taken) -> Iterato
     """Sources that name a row of the literature and say something else than it."""
     for index, claim in enumerate(paper.claims):
         for position, source in enumerate(claim.sources):
-            if not _taken(source, rows):
+            if not source.is_one_of(rows):
                 continue
             at: Location = ("claims", index, "sources", position)
             name, pair, row = rows[source.row]

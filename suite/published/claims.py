@@ -13,7 +13,7 @@ number that no source prints, or a reference that points nowhere.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BeforeValidator, ValidationInfo, model_validator
@@ -113,6 +113,14 @@ class Source(Strict):
     version: str | None = None
     printed: Numbers = {}
     gains: Numbers = {}
+
+    def is_one_of(self, literature: Collection[str]) -> bool:
+        """Whether it is a row of the literature that a claim takes over, and no row of its own.
+
+        Args:
+            literature: ids of the rows of the literature.
+        """
+        return self.provenance == "secondary" and self.row in literature
 
 
 class Metric(Strict):

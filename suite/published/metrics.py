@@ -38,6 +38,14 @@ class MetricKind(Strict):
         """How much better a value is than that of the student alone, in points of the unit."""
         return self.sign * (value - alone)
 
+    def printed_gain(self, value: str, alone: str) -> str:
+        """The gain of one printed number over another, with the digits that it can have.
+
+        Binary differences of printed decimals carry noise; the digits are those of the longer of the two.
+        """
+        decimals = max(len(text.partition(".")[2]) for text in (value, alone))
+        return f"{self.gain(float(value), float(alone)):.{decimals}f}"
+
 
 class _Metrics(RootModel[dict[str, MetricKind]]):
     """One file of metrics."""

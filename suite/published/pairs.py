@@ -172,10 +172,7 @@ def published_values(papers: Iterable[Paper], literature: Literature) -> Iterato
     claims = {claim.id: claim for paper in papers for claim in paper.claims}
     rows = {row.row for _, _, row in literature.rows()}
     taken = {
-        source.row: claim
-        for claim in claims.values()
-        for source in claim.sources
-        if source.provenance == "secondary" and source.row in rows
+        source.row: claim for claim in claims.values() for source in claim.sources if source.is_one_of(rows)
     }
     for paper in papers:
         for claim in paper.claims:
@@ -303,8 +300,7 @@ def _of_literature(
 
 
 def _difference(metric: MetricName, printed: str | None, alone: str | None) -> str | None:
-    """The gain of a printed number over a printed student alone, with the digits that both have."""
+    """The gain of a printed number over a printed student alone, where both are there."""
     if printed is None or alone is None:
         return None
-    decimals = max(len(text.partition(".")[2]) for text in (printed, alone))
-    return f"{find_metric(metric).gain(float(printed), float(alone)):.{decimals}f}"
+    return find_metric(metric).printed_gain(printed, alone)
