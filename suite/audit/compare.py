@@ -121,10 +121,8 @@ def _compare(
     departures: list[KnownDeparture],
 ) -> Comparison:
     effective = protocol.at(name)
-    expected = stated.value
-    if name == "learning_rates":
-        expected = [round(rate, 6) for rate in learning_rates(expected, len(effective))]
-    same = _same(expected, effective, *(_CLOSE_RATE if name == "learning_rates" else _CLOSE))
+    expected = _expected(name, stated.value, effective)
+    same = _agree(name, expected, effective)
     why = None if same else _accepted(name, effective, recipe, departures)
     verdict: Verdict = "match" if same else "departure" if why else "mismatch"
     return Comparison(name, expected, effective, verdict, f"{stated.source}; {why}" if why else stated.source)
@@ -138,7 +136,8 @@ def _accepted(name: str, effective: Any, recipe: ComposedRecipe, known: list[Kno
     """
     for departure in known:
         named = any(name == setting or name.startswith(f"{setting}.") for setting in departure.settings)
-        if named and _same(*_of_departure(departure, name, effective)):
+        ours = _expected(name, departure.ours[name], effective) if name in departure.ours else effective
+        if named and _agree(name, ours, effective):
             return departure.why
     if not recipe.comparable:
         return f"profile {recipe.profile}"
@@ -148,12 +147,15 @@ def _accepted(name: str, effective: Any, recipe: ComposedRecipe, known: list[Kno
     return None
 
 
-def _of_departure(departure: KnownDeparture, name: str, effective: Any) -> tuple[Any, Any, float, float]:
-    """What a known departure says is done instead, what is done, and how close they have to be."""
-    ours = departure.ours.get(name, effective)
-    if name == "learning_rates" and name in departure.ours:
-        return learning_rates(ours, len(effective)), effective, *_CLOSE_RATE
-    return ours, effective, *_CLOSE
+def _expected(name: str, stated: Any, effective: Any) -> Any:
+    """A stated value in the form in which a run reads it back: the shape of a schedule as its rates."""
+    if name != "learning_rates":
+        return stated
+    return [round(rate, 6) for rate in learning_rates(stated, len(effective))]
+
+
+def _agree(name: str, expected: Any, effective: Any) -> bool:
+    return _same(expected, effective, *(_CLOSE_RATE if name == "learning_rates" else _CLOSE))
 
 
 def _is_what_was_declared(departure: Departure, effective: Any) -> bool:
