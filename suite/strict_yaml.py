@@ -7,9 +7,8 @@ that steer a terminal) is found before anything is made of the file.
 
 from __future__ import annotations
 
-import contextlib
+import collections
 import functools
-import gc
 import re
 import stat
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -80,8 +79,11 @@ def yaml_in(text: str, path: Path, loader: type) -> Any:
 
 def _checked(text: str, loader: type) -> Any:
     """What a loader of PyYAML makes of a text that asks for no more than a file may."""
-    for _ in sound_events(loader(text)):
-        pass
+    events = loader(text)
+    try:
+        collections.deque(sound_events(events), maxlen=0)
+    finally:
+        events.dispose()
     return yaml.load(text, Loader=loader)
 
 
@@ -92,9 +94,7 @@ def _read(text: str, path: Path, read: Callable[[str], Any]) -> Any:
         SuiteError: as `yaml_in`.
     """
     try:
-        # What is read makes many small objects and no cycles.
-        with _no_garbage_collection():
-            return read(text)
+        return read(text)
     except Fault as fault:
         raise SuiteError(f"{shown(path)}:{fault.line}: {fault}; fix that line") from None
     except yaml.MarkedYAMLError as error:
@@ -107,17 +107,6 @@ def _read(text: str, path: Path, read: Callable[[str], Any]) -> Any:
         raise SuiteError(f"{shown(path)}:{before.count(10) + 1}: {problem}; fix that line") from None
     except (yaml.YAMLError, ValueError) as error:
         raise SuiteError(f"{shown(path)}: {one_line(error)}; fix that file") from None
-
-
-@contextlib.contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def read_text(path: Path) -> str:
