@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tasks.methods.common import full_precision
+from tasks.methods.common import full_precision, require_choice
 from tasks.methods.registry import register_loss
 from tasks.methods.stages import (
     pooled_to_smaller,
@@ -49,8 +49,7 @@ class ATLoss(nn.Module):
         self, weight: float = 1000.0, distance: Literal["mean_square", "euclidean"] = "mean_square"
     ) -> None:
         super().__init__()
-        if distance not in ("mean_square", "euclidean"):
-            raise ValueError(f"distance {distance!r} is unknown: use 'mean_square' or 'euclidean'")
+        require_choice("distance", distance, ("mean_square", "euclidean"))
         self.weight = weight
         self.distance = distance
 

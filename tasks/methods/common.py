@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+
+def require_choice(name: str, chosen: str, known: Sequence[str]) -> None:
+    """Refuses a word that is none of those that an argument takes.
+
+    Raises:
+        ValueError: it is not; names what may be used.
+    """
+    if chosen not in known:
+        raise ValueError(f"{name} {chosen!r} is unknown: use {' or '.join(map(repr, known))}")
 
 
 def require_same_shape(student: Tensor, teacher: Tensor, layout: str) -> None:

@@ -10,6 +10,7 @@ from torch.nn import functional
 from tasks.methods.common import (
     channel_alignment,
     full_precision,
+    require_choice,
     require_feature_maps,
     require_same_shape,
 )
@@ -104,13 +105,9 @@ class CWDLoss(nn.Module):
         divergence: Literal["kl", "cross_entropy"] = "kl",
     ) -> None:
         super().__init__()
-        for name, chosen, known in (
-            ("adaptation", adaptation, ("align", "linear")),
-            ("divisor", divisor, ("teacher", "student")),
-            ("divergence", divergence, ("kl", "cross_entropy")),
-        ):
-            if chosen not in known:
-                raise ValueError(f"{name} {chosen!r} is unknown: use {known[0]!r} or {known[1]!r}")
+        require_choice("adaptation", adaptation, ("align", "linear"))
+        require_choice("divisor", divisor, ("teacher", "student"))
+        require_choice("divergence", divergence, ("kl", "cross_entropy"))
         self.student_channels = student_channels
         self.teacher_channels = teacher_channels
         self.weight = weight

@@ -7,7 +7,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from tasks.methods.common import channel_alignment, generation_block, require_feature_maps, squared_error
+from tasks.methods.common import (
+    channel_alignment,
+    generation_block,
+    require_choice,
+    require_feature_maps,
+    squared_error,
+)
 from tasks.methods.registry import register_loss
 
 
@@ -46,8 +52,7 @@ class MGDLoss(nn.Module):
         masking: Literal["spatial", "channel"] = "spatial",
     ) -> None:
         super().__init__()
-        if masking not in ("spatial", "channel"):
-            raise ValueError(f"masking {masking!r} is unknown: use 'spatial' or 'channel'")
+        require_choice("masking", masking, ("spatial", "channel"))
         if not 0 <= mask_ratio <= 1:
             raise ValueError(f"mask_ratio {mask_ratio} is no probability: use a number from 0 to 1")
         self.student_channels = student_channels

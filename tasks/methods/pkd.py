@@ -8,10 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tasks.methods.common import full_precision
+from tasks.methods.common import full_precision, require_choice
 from tasks.methods.registry import register_loss
-
-SIDES = ("student", "teacher")
 
 
 @register_loss("PKDLoss", version=1)
@@ -48,8 +46,7 @@ class PKDLoss(nn.Module):
         self, weight: float = 6.0, resize: Literal["student", "teacher"] = "student", epsilon: float = 1e-6
     ) -> None:
         super().__init__()
-        if resize not in SIDES:
-            raise ValueError(f"resize {resize!r} is unknown: use 'student' or 'teacher'")
+        require_choice("resize", resize, ("student", "teacher"))
         self.weight = weight
         self.resize = resize
         self.epsilon = epsilon

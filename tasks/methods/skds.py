@@ -14,6 +14,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from tasks.methods.common import (
     full_precision,
     no_autocast,
+    require_choice,
     require_same_shape,
     unit_vectors,
 )
@@ -211,8 +212,7 @@ class SKDSHolisticLoss(nn.Module):
         critic: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        if objective not in ("wgan-gp", "hinge"):
-            raise ValueError(f"objective {objective!r} is unknown: use 'wgan-gp' or 'hinge'")
+        require_choice("objective", objective, ("wgan-gp", "hinge"))
         self.weight = weight
         self.critic_weight = critic_weight
         self.penalty = penalty
