@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -211,7 +212,19 @@ print([name for name in heavy if name in sys.modules], file=sys.stderr)
 
 
 @pytest.mark.slow
-def test_list_takes_at_most_one_fifth_longer_than_importing_pandas_pydantic_and_yaml():
+def test_list_takes_at_most_one_fifth_longer_than_pandas_pydantic_and_the_same_yaml():
+    # PyYAML's fastest loader stands for reading: the files grow with the claims, and so may the time.
+    reading = """
+import pandas, pydantic, yaml
+from pathlib import Path
+files = [*Path("baselines").rglob("claims.yaml"), Path("baselines/literature.yaml")]
+assert len(files) >= 4
+for file in files:
+    yaml.load(file.read_bytes(), yaml.CSafeLoader)
+"""
+    # Threads that spin while they wait would count as processor time of whoever starts them.
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
     def used() -> float:
         children = resource.getrusage(resource.RUSAGE_CHILDREN)
         return children.ru_utime + children.ru_stime
@@ -219,12 +232,11 @@ def test_list_takes_at_most_one_fifth_longer_than_importing_pandas_pydantic_and_
     def seconds(*words: str) -> float:
         """Processor time, which what runs beside it changes least."""
         before = used()
-        subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, check=True)
+        command = [sys.executable, *words]
+        subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True)
         return used() - before
 
     # In turns, so that a busy machine is busy for both.
-    pairs = [
-        (seconds("-m", "suite", "list"), seconds("-c", "import pandas, pydantic, yaml")) for _ in range(5)
-    ]
-    ours, imports = (min(times) for times in zip(*pairs, strict=True))
-    assert ours <= 1.2 * imports
+    pairs = [(seconds("-m", "suite", "list"), seconds("-c", reading)) for _ in range(5)]
+    ours, theirs = (min(times) for times in zip(*pairs, strict=True))
+    assert ours <= 1.2 * theirs
