@@ -13,7 +13,7 @@ from typing import Any, Final
 import pandas as pd
 
 from suite.contract import Arm
-from suite.evidence.gathered import Arms, Measured, mean_of, measured_arms
+from suite.evidence.gathered import Arms, Measured, measured_arms
 from suite.planning.overrides import part_of_variant
 from suite.published.claims import Claim, Metric, Paper, Quoted
 from suite.published.metrics import find_metric
@@ -30,6 +30,7 @@ from suite.verdicts import (
     judge_gain,
     judge_gain_sign,
     mean_interval,
+    mean_of,
     teacher_reason,
 )
 
