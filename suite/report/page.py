@@ -16,6 +16,7 @@ import pandas as pd
 from suite.catalogue import current
 from suite.contract import Arm
 from suite.errors import printable
+from suite.evidence.control import students_alone
 from suite.evidence.embedded_noise import embedded_noise
 from suite.evidence.frame import rows_of
 from suite.evidence.gathered import Arms, Measured, measured_arms
@@ -35,6 +36,7 @@ from suite.report.cells import (
     verdict_cell,
     yes_no,
 )
+from suite.report.control import study_sections
 from suite.report.layout import Grid, Line, Page, Section
 from suite.report.rivals import rival_sections
 from suite.report.shared_noise import TITLE as NOISE_TITLE
@@ -143,7 +145,9 @@ def build_page(paper: Paper, frame: pd.DataFrame, records: Iterable[Evidence], p
 def _chapters(paper: Paper, rows: Sequence[Row], arms: Arms, used: Sequence[Evidence]) -> Iterator[Section]:
     """What follows the published tables; a chapter with nothing in it is left out."""
     yield from rival_sections(rows)
-    yield from noise_sections(paper.claims, embedded_noise(claims_by_id().values(), arms))
+    published = claims_by_id().values()
+    yield from noise_sections(paper.claims, embedded_noise(published, arms))
+    yield from study_sections(students_alone(published, arms), rows)
     unreleased = tuple(_unreleased(paper.claims))
     if unreleased:
         yield Section(
