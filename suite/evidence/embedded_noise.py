@@ -6,7 +6,7 @@ verdict wherever it is read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -72,9 +72,7 @@ def embedded_noise(claims: Iterable[Claim], arms: Arms) -> dict[Kind, KindNoise]
     return found
 
 
-def _rows_of(
-    claim: Claim, arms: Mapping[tuple[str, str, tuple[str, ...]], Measured]
-) -> Iterator[tuple[MetricName, str, Pairs]]:
+def _rows_of(claim: Claim, arms: Arms) -> Iterator[tuple[MetricName, str, Pairs]]:
     """Metric, name of the pair of series, and pairs of a claim on embedded data."""
     if not (claim.judged and claim.kind.distilled):
         return

@@ -7,7 +7,7 @@ from typing import Final
 
 from suite.evidence.control import SEEDS, NullComparison, StudentAlone, false_alarms, null_comparisons
 from suite.evidence.power import Power, power_of, spreads
-from suite.report.cells import NOTHING, Row, interval, many, p_value, percent, signed
+from suite.report.cells import Row, interval, many, p_value, percent, signed
 from suite.report.layout import Grid, Line, Section
 from suite.verdicts import GAIN, GAIN_UNCLEAR, LOSS, NO_CHANGE
 
@@ -92,7 +92,7 @@ def _comparison(comparison: NullComparison) -> Line:
     over = " over ".join(" ".join(map(str, seeds)) for seeds in comparison.seeds)
     gain = f"{signed(judged.gain)} ({interval(judged.lower, judged.upper, sign='+')})"
     task = student.task.replace("_", " ")
-    return Line((student.name, task, over, student.metric, gain, judged.verdict or NOTHING))
+    return Line((student.name, task, over, student.metric, gain, judged.verdict))
 
 
 def _alarms(comparisons: Sequence[NullComparison]) -> str:

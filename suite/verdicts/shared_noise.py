@@ -161,15 +161,16 @@ def judge_with(
         raise ValueError(f"level must lie between 0 and 1, got {level!r}")
     n = len(differences)
     gain = mean_of(differences) if differences else None
-    prior = (noise.prior_sd, noise.prior_df) if noise else (None, None)
+    prior_sd, prior_df = (noise.prior_sd, noise.prior_df) if noise else (None, None)
     if noise is None or gain is None or n < 2:
-        return PooledGain(GAIN_UNCLEAR, gain, None, None, None, *prior, None, n)
+        return PooledGain(GAIN_UNCLEAR, gain, None, None, None, prior_sd, prior_df, None, n)
     variance = max(sum_of_squares(differences) / (n - 1), noise.least_variance)
     sd = math.sqrt(_shrunken(variance, n - 1, noise))
     df = min(noise.prior_df + n - 1, noise.total_df)
     reach = t_quantile((1 + level) / 2, df) * sd / math.sqrt(n)
     lower, upper = gain - reach, gain + reach
-    return PooledGain(_verdict(lower, upper, margin), gain, lower, upper, sd, *prior, df, n)
+    verdict = _verdict(lower, upper, margin)
+    return PooledGain(verdict, gain, lower, upper, sd, prior_sd, prior_df, df, n)
 
 
 def pairing_correlation(rows: Mapping[str, Collection[tuple[float, float]]]) -> float | None:
