@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from suite.evidence.embedded_noise import embedded_noise
@@ -36,7 +38,7 @@ def gains(claim: str) -> list[float]:
     return [distilled - alone for distilled, alone in zip(METHODS[claim], ALONE, strict=True)]
 
 
-def judged(frame) -> dict[str, dict]:
+def judged(frame) -> dict[str, dict[str, Any]]:
     return {row["claim"]: row for row in rows_of(frame) if row["gain"] is not None}
 
 

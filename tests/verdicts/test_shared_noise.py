@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from scipy import optimize, special, stats
 
+from suite import verdicts
 from suite.verdicts import (
     judge_gain_sign,
-    judge_gains_together,
     judge_with,
     pairing_correlation,
-    shared_noise,
 )
 
 ROWS = {"a": [1.0, 2.0, 3.0], "b": [-0.2, 0.1, 0.4], "c": [2.0, 4.0, 9.0]}
+
+
+def judge_gains_together(*arguments: Any) -> Any:
+    """The verdicts, whose numbers are there unless a test says that they are not."""
+    return verdicts.judge_gains_together(*arguments)
+
+
+def shared_noise(rows: Any) -> Any:
+    """The noise, which is there unless a test says that it is not."""
+    return verdicts.shared_noise(rows)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +40,7 @@ ROWS = {"a": [1.0, 2.0, 3.0], "b": [-0.2, 0.1, 0.4], "c": [2.0, 4.0, 9.0]}
     ],
 )
 def test_worked_example_to_the_last_printed_digit(name, sd, gain, half_width, verdict):
-    judged = judge_gains_together(ROWS, margin=1.0)[name]
+    judged = judge_gains_together(ROWS, 1.0)[name]
     assert judged.verdict == verdict
     assert f"{judged.sd:.4f}" == sd
     assert f"{judged.gain:.2f}" == gain
@@ -91,7 +101,7 @@ def test_two_rows_are_pooled_however_much_they_differ():
 
 def test_a_row_alone_has_its_own_t_interval():
     differences = [0.5, 2.0, 1.0]
-    alone = judge_gains_together({"a": differences}, margin=0.0)["a"]
+    alone = judge_gains_together({"a": differences}, 0.0)["a"]
     paired = judge_gain_sign(dict(enumerate(differences)), dict.fromkeys(range(3), 0.0))
     assert (alone.lower, alone.upper) == pytest.approx((paired.lower, paired.upper))
     assert alone.verdict == paired.verdict
@@ -119,7 +129,7 @@ def test_an_interval_that_ends_at_the_margin_lies_within_it():
 
 def test_rows_that_do_not_scatter_at_all_are_their_means():
     rows = {"same": [0.0, 0.0, 0.0], "better": [2.0, 2.0, 2.0], "other": [0.5, 0.5, 0.5]}
-    judged = judge_gains_together(rows, margin=1.0)
+    judged = judge_gains_together(rows, 1.0)
     assert {name: found.verdict for name, found in judged.items()} == {
         "same": "NO_CHANGE",
         "better": "GAIN",
@@ -143,7 +153,8 @@ def test_no_rows_are_no_verdicts():
 def test_a_row_may_be_judged_with_the_noise_of_others():
     noise = shared_noise(ROWS)
     assert judge_with(noise, ROWS["b"], 1.0) == judge_gains_together(ROWS, 1.0)["b"]
-    assert judge_with(noise, [4.0, 4.1, 4.2], 1.0).sd < 0.7518
+    calm: Any = judge_with(noise, [4.0, 4.1, 4.2], 1.0)
+    assert calm.sd < 0.7518
 
 
 @pytest.mark.parametrize(
