@@ -8,7 +8,7 @@ import importlib
 import itertools
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,16 @@ from mmengine.runner import BaseLoop
 from torch import Tensor
 
 import tasks.networks.architectures  # noqa: F401  (registers its networks with timm)
-from suite.contract import Adapter, BlockedError, ComposedModel, EffectiveProtocol, StoredClass, load
+from suite.contract import (
+    Adapter,
+    BlockedError,
+    ComposedModel,
+    EffectiveProtocol,
+    MethodSeen,
+    Scalars,
+    StoredClass,
+    load,
+)
 from suite.published.weights import how_to_get
 from suite.store.files import replacing
 from tasks.distillation.distiller import Distiller
@@ -45,6 +54,7 @@ from tasks.training.own_config import contradictions
 from tasks.training.resources import fit_to_resources, share_batch
 from tasks.training.resume_points import ResumePoints
 from tasks.training.runner import ResumingRunner, UnfitResumePointError
+from tasks.training.scalars import ScalarsHook
 from tasks.training.weights import load_all_weights, non_finite_weights
 
 _RUNNERS = itertools.count(1)
@@ -260,6 +270,7 @@ class MMAdapter(Adapter):
                 torch.distributed.init_process_group("gloo")
             config.model_wrapper_cfg = {"type": "MMDistributedDataParallel", "device_ids": None}
         self._progress = ProgressHook(self.job.progress)
+        self._scalars = ScalarsHook()
         # The zoo's own hooks (averaged weights, switches of the pipeline) go with published schedules.
         published = self.job.recipe.scale == "published"
         hooks = [
@@ -267,6 +278,7 @@ class MMAdapter(Adapter):
             EpochSeedHook(self.job.seed),
             ResumePointHook(self.job.stops),
             FiniteLossHook(),
+            self._scalars,
             self._progress,
         ]
         settings = {key: config.get(key) for key in _RUNNER_KEYS}
@@ -362,6 +374,14 @@ class MMAdapter(Adapter):
             Percent by metric name.
         """
         return {name: float(found[key]) for key, name in self.metrics.items() if key in found}
+
+    def scalars(self) -> Sequence[Scalars]:
+        """The series of the training; see `Adapter.scalars`."""
+        return self._scalars.lines
+
+    def method_seen(self) -> MethodSeen | None:
+        """What was seen of the method; see `Adapter.method_seen`."""
+        return self._scalars.seen
 
     def save(self, path: Path) -> None:
         """Writes the student's state dict; see `Adapter.save`."""
