@@ -71,6 +71,7 @@ class RunRequest:
         slot: the place that it has on this machine, where a launcher gave it one.
         stops: asked at every step whether the run is to leave a resume point and stop.
         rank: which of the processes that execute the run together this is.
+        log_to: where else the training is logged.
     """
 
     run: Run
@@ -83,6 +84,7 @@ class RunRequest:
     slot: str | None = None
     stops: Callable[[], bool] = never
     rank: Rank = ALONE
+    log_to: str | None = None
 
     @classmethod
     def of(
@@ -106,6 +108,7 @@ class RunRequest:
             slot=slot,
             stops=stops,
             rank=rank,
+            log_to=order.log_to,
         )
 
 
@@ -386,6 +389,7 @@ def _train_and_score(request: RunRequest, folder: RunFolder, tell: Tell, outcome
         progress=lambda step: tell(Training(step)),
         tell=lambda text: _tell(text, tell),
         stops=request.stops,
+        log_to=request.log_to,
     )
     adapter: Adapter = load(request.run.recipe.adapter)(job)
     outcome.provenance["data_fingerprint"] = adapter.fingerprint()

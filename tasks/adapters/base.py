@@ -6,6 +6,7 @@ import contextlib
 import copy
 import importlib
 import itertools
+import os
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -50,6 +51,7 @@ from tasks.training.hooks import (
     seed_everything,
 )
 from tasks.training.initial_weights import initialise
+from tasks.training.logs import warnings_alone
 from tasks.training.own_config import contradictions
 from tasks.training.resources import fit_to_resources, share_batch
 from tasks.training.resume_points import ResumePoints
@@ -59,6 +61,17 @@ from tasks.training.weights import load_all_weights, non_finite_weights
 
 _RUNNERS = itertools.count(1)
 """Numbers the runners of this process."""
+
+
+LOGGERS = {
+    "tensorboard": "TensorboardVisBackend",
+    "mlflow": "MLflowVisBackend",
+    "wandb": "WandbVisBackend",
+}
+"""Where a training may be logged to -> the backend of mmengine that does so."""
+
+PROJECT = "distillation-reproducibility"
+"""Under which name runs are gathered there."""
 
 
 class MMAdapter(Adapter):
@@ -130,10 +143,12 @@ class MMAdapter(Adapter):
                 progress=self._progress_of_training(config),
                 training_data=self._training_data(config),
             )
-        self._started_from = self._initialise(model)
+        with warnings_alone():
+            self._started_from = self._initialise(model)
         self.runner = self._runner(config, model)
         self.runner._train_loop = self.runner.build_train_loop(self.runner._train_loop)
-        self.runner.optim_wrapper = self.runner.build_optim_wrapper(self.runner.optim_wrapper)
+        with warnings_alone():
+            self.runner.optim_wrapper = self.runner.build_optim_wrapper(self.runner.optim_wrapper)
         if self.runner.param_schedulers:
             self.runner.param_schedulers = self.runner.build_param_scheduler(self.runner.param_schedulers)
 
@@ -256,7 +271,7 @@ class MMAdapter(Adapter):
         # Only the last epoch is scored, by the test loop: nothing is ever chosen by a test score.
         config.val_dataloader = config.val_cfg = config.val_evaluator = None
         config.default_hooks.checkpoint = None
-        config.visualizer = {"type": "Visualizer", "_scope_": "mmengine", "vis_backends": []}
+        config.visualizer = {"type": "Visualizer", "_scope_": "mmengine", "vis_backends": self._backends()}
         config.randomness = {"seed": self.job.seed}
         config.work_dir = str(run_dir)
         config.resume, config.load_from = False, None
@@ -286,6 +301,24 @@ class MMAdapter(Adapter):
         runner = ResumingRunner(model=model, custom_hooks=hooks, cfg=config, **settings)
         runner.points = ResumePoints(run_dir, self._training(), self.job.tell, writes=not runner.rank)
         return runner
+
+    def _backends(self) -> list[dict[str, Any]]:
+        """The configs of mmengine's backends that the training is logged to."""
+        if self.job.log_to is None:
+            return []
+        # Their own words for the run and for what it is one of.
+        run = self.job.run_dir.name
+        named: dict[str, dict[str, Any]] = {
+            "tensorboard": {},
+            # Left to itself it would log into the run's folder whatever server the user has.
+            "mlflow": {
+                "exp_name": PROJECT,
+                "run_name": run,
+                "tracking_uri": os.environ.get("MLFLOW_TRACKING_URI"),
+            },
+            "wandb": {"init_kwargs": {"project": PROJECT, "name": run}},
+        }
+        return [{"type": LOGGERS[self.job.log_to], "_scope_": "mmengine", **named[self.job.log_to]}]
 
     def _training(self) -> str:
         """What a resume point is one of: the run, and the very weights that teach it."""
