@@ -312,7 +312,8 @@ class Distiller(BaseModel):
         if mode != "loss":
             return self.student(inputs, data_samples, mode=mode)
         taps: Taps = self._outside["student_taps"]
-        iteration = self._progress["iteration"]() if "iteration" in self._progress else None
+        count = self._progress.get("iteration")
+        iteration = count() if count else -1
         looks = iteration in self.seen.looked_at
         with taps.listening(tracing=looks):
             own = self.student(inputs, data_samples, mode="loss")

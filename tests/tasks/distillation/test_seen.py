@@ -114,10 +114,9 @@ def test_weights_and_random_state_are_the_same_with_the_look_and_without(name, d
     assert {gradient.iteration for gradient in seen.gradients} == {1, 2}
     assert all(gradient.method > 0 < gradient.task for gradient in seen.gradients)
     assert seen.steps == 2
-    assert {tap.partition(".")[0] for tap, times in seen.fired.items() if times == 2} == {
-        "student",
-        "teacher",
-    }
+    # A tap of several levels fires once for each.
+    assert all(times >= 2 and times % 2 == 0 for times in seen.fired.values())
+    assert {tap.partition(".")[0] for tap in seen.fired} == {"student", "teacher"}
 
 
 @pytest.mark.slow
