@@ -164,7 +164,7 @@ def test_a_series_that_is_another_or_missing_is_found_and_other_times_are_none(t
         content = json.dumps(line).encode()
         digest = hashlib.sha256(content).hexdigest()
         write_record(store, f"{'0' * 16}-01", scalars_sha256=digest)
-        path = store / f"{'0' * 16}-{digest[:12]}.scalars.jsonl"
+        path: Path = store / f"{'0' * 16}-{digest[:12]}.scalars.jsonl"
         path.write_bytes(content)
         return path
 
