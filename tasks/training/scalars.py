@@ -96,7 +96,7 @@ class ScalarsHook(Hook):
             Scalars(
                 iteration=iteration,
                 epoch=None if runner.counts_iterations else runner.epoch + 1,
-                learning_rate=float(rates.get("base_lr", rates["lr"])[0]),
+                learning_rate=_ten_digits(rates.get("base_lr", rates["lr"])[0]),
                 memory_mib=round(_peak_memory(), 1),
                 **self._since.means(),
             )
@@ -148,13 +148,18 @@ class _Window:
         return {"steps": self._steps, "seconds": self._seconds, "losses": dict(self._losses)}
 
     def means(self) -> dict[str, Any]:
-        """The fields of a line that are means; ten digits are more than float32 has."""
-        losses = {name: float(f"{total / self._steps:.10g}") for name, total in self._losses.items()}
+        """The fields of a line that are means."""
+        losses = {name: _ten_digits(total / self._steps) for name, total in self._losses.items()}
         return {
             "loss": losses.pop("loss"),
             "losses": losses,
             "seconds_per_step": round(self._seconds / self._steps, 6),
         }
+
+
+def _ten_digits(value: float) -> float:
+    """More than float32 has, and short to write."""
+    return float(f"{value:.10g}")
 
 
 def losses_of(outputs: Mapping[str, Any], methods: Collection[str]) -> dict[str, float]:
