@@ -6,7 +6,6 @@ import contextlib
 import copy
 import importlib
 import itertools
-import os
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,6 +38,7 @@ from tasks.distillation.distiller import Distiller
 from tasks.distillation.sample_index import asks_for_sample_index, carry_sample_index, sample_index
 from tasks.distillation.taps import Depth
 from tasks.networks.synchronised import synchronise_on_cpu
+from tasks.training.backends import backend
 from tasks.training.effective_protocol import is_synchronised, read_protocol
 from tasks.training.hooks import (
     EnoughStepsError,
@@ -61,17 +61,6 @@ from tasks.training.weights import load_all_weights, non_finite_weights
 
 _RUNNERS = itertools.count(1)
 """Numbers the runners of this process."""
-
-
-LOGGERS = {
-    "tensorboard": "TensorboardVisBackend",
-    "mlflow": "MLflowVisBackend",
-    "wandb": "WandbVisBackend",
-}
-"""Where a training may be logged to -> the backend of mmengine that does so."""
-
-PROJECT = "distillation-reproducibility"
-"""Under which name runs are gathered there."""
 
 
 class MMAdapter(Adapter):
@@ -271,7 +260,9 @@ class MMAdapter(Adapter):
         # Only the last epoch is scored, by the test loop: nothing is ever chosen by a test score.
         config.val_dataloader = config.val_cfg = config.val_evaluator = None
         config.default_hooks.checkpoint = None
-        config.visualizer = {"type": "Visualizer", "_scope_": "mmengine", "vis_backends": self._backends()}
+        config.visualizer = {"type": "Visualizer", "_scope_": "mmengine", "vis_backends": []}
+        if self.job.log_to:
+            config.visualizer["vis_backends"].append(backend(self.job.log_to, run_dir))
         config.randomness = {"seed": self.job.seed}
         config.work_dir = str(run_dir)
         config.resume, config.load_from = False, None
@@ -301,24 +292,6 @@ class MMAdapter(Adapter):
         runner = ResumingRunner(model=model, custom_hooks=hooks, cfg=config, **settings)
         runner.points = ResumePoints(run_dir, self._training(), self.job.tell, writes=not runner.rank)
         return runner
-
-    def _backends(self) -> list[dict[str, Any]]:
-        """The configs of mmengine's backends that the training is logged to."""
-        if self.job.log_to is None:
-            return []
-        # Their own words for the run and for what it is one of.
-        run = self.job.run_dir.name
-        named: dict[str, dict[str, Any]] = {
-            "tensorboard": {},
-            # Left to itself it would log into the run's folder whatever server the user has.
-            "mlflow": {
-                "exp_name": PROJECT,
-                "run_name": run,
-                "tracking_uri": os.environ.get("MLFLOW_TRACKING_URI"),
-            },
-            "wandb": {"init_kwargs": {"project": PROJECT, "name": run}},
-        }
-        return [{"type": LOGGERS[self.job.log_to], "_scope_": "mmengine", **named[self.job.log_to]}]
 
     def _training(self) -> str:
         """What a resume point is one of: the run, and the very weights that teach it."""
