@@ -357,6 +357,59 @@ class Step:
     iteration: int = 0
 
 
+class Scalars(Strict):
+    """A line of the series that a training leaves: means over the iterations since the line before it.
+
+    Attributes:
+        iteration: the last of these iterations, counted from 1.
+        epoch: the epoch that it is in, from 1; None for a training that is counted in iterations.
+        learning_rate: with which that iteration stepped; where parts of the network have their own, the
+            optimiser's first group counts.
+        loss: what was minimised, of one process where several train together.
+        losses: the terms that it is the sum of, each with its weight applied.
+        seconds_per_step: with the loading of the batch, and without what happens between epochs.
+        memory_mib: the peak so far, of the GPU where there is one, else of the process.
+    """
+
+    iteration: int = Field(ge=1)
+    epoch: int | None = None
+    learning_rate: float
+    loss: float
+    losses: dict[Name, float]
+    seconds_per_step: float
+    memory_mib: float
+
+
+class TapGradient(Strict):
+    """How hard the task and the method pull at a tap of the student, in one iteration.
+
+    Attributes:
+        iteration: counted from 1.
+        tap: the tap's word, `student.<tap>`.
+        task: norm of the gradient of the task's own losses with respect to what the tap caught.
+        method: the same of the losses of the method together.
+    """
+
+    iteration: int = Field(ge=1)
+    tap: Line
+    task: float
+    method: float
+
+
+class MethodSeen(Strict):
+    """What was seen of a method while it trained a student.
+
+    Attributes:
+        steps: how many iterations were made.
+        fired: tap -> how often the modules that it listens to ran in them.
+        gradients: at a few fixed iterations, of every tap of the student that gradients pass.
+    """
+
+    steps: int
+    fired: dict[Line, int]
+    gradients: list[TapGradient]
+
+
 def _tell_nobody(step: Step) -> None:
     """Takes progress to nowhere; a function of the module, so that a job can be handed to another process."""
 
@@ -387,6 +440,7 @@ class Job:
         progress: called as the run goes on.
         tell: called with a line that the user has to see.
         stops: asked at every step whether to leave a resume point and stop.
+        log_to: where else the training is logged (`suite.running.loggers`); nowhere else unless named.
     """
 
     recipe: ComposedRecipe
@@ -400,6 +454,7 @@ class Job:
     progress: Callable[[Step], None] = _tell_nobody
     tell: Callable[[str], None] = _print_line
     stops: Callable[[], bool] = never
+    log_to: str | None = None
 
 
 class Adapter(ABC):
@@ -503,6 +558,18 @@ class Adapter(ABC):
     def skipped(self) -> dict[str, int]:
         """After `fit`: what is wrong with data that were left out -> how often."""
         return {}
+
+    def scalars(self) -> Sequence[Scalars]:
+        """During or after `fit`: the series from the first iteration to the latest, whole or empty.
+
+        A training that was stopped or killed and resumed has the series of one that never was, but for times
+        and memory.
+        """
+        return ()
+
+    def method_seen(self) -> MethodSeen | None:
+        """After `fit`: what was seen of the method; None without one, or where the task does not look."""
+        return None
 
     @abstractmethod
     def save(self, path: Path) -> None:

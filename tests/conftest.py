@@ -15,11 +15,13 @@ from typing import Any
 
 import pytest
 
+from suite.contract import Scalars
 from suite.environment import host_facts
 from suite.paths import ROOT
 from suite.store.ownership import owned
 from suite.store.records import Record, read_record
 from suite.store.run_folders import RunFolder
+from suite.store.scalars import read_scalars
 from tests import lanes
 
 
@@ -152,8 +154,16 @@ class CommandLine:
 
     @property
     def record_bytes(self) -> dict[str, bytes]:
-        """Every file of the record store, to see whether anything was touched."""
-        return {path.name: path.read_bytes() for path in sorted(self._store.iterdir())}
+        """Every record file of the store, to see whether anything was touched."""
+        return {path.name: path.read_bytes() for path in sorted(self._store.glob("*.json"))}
+
+    def scalars(self, name: str) -> list[Scalars]:
+        """The series that a record names.
+
+        Args:
+            name: of the record's file, without suffix.
+        """
+        return read_scalars(self._store, self.records[name])
 
     @property
     def _store(self) -> Path:

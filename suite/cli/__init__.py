@@ -32,7 +32,7 @@ VERBS = {
     "report": "tables of claimed against reproduced numbers",
     "compare": "what moved between two commits, two series, or two stores",
     "nightly": "measure again every night, keep the history, and say what has changed",
-    "archive": "the record store as a whole: write records of older layouts anew",
+    "archive": "the record store as a whole: check it, or write records of older layouts anew",
     "doctor": "what is installed and present, and how to close each gap",
 }
 """Verb -> one line of help.

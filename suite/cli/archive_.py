@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-ACTIONS = ("upgrade",)
+ACTIONS = ("check", "upgrade")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     parser.add_argument(
-        "action", choices=ACTIONS, help="upgrade: write records of older layouts in the layout of today"
+        "action",
+        choices=ACTIONS,
+        help="check: read every record and hold its scalars against its digest; upgrade: write records of "
+        "older layouts in the layout of today",
     )
     parser.add_argument(
         "--records", metavar="DIR", type=Path, help="a record store (default: records in the results folder)"
@@ -19,18 +22,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Checks a store, or brings it into the layout of today.
+
+    Raises:
+        SuiteError: a record cannot be read, scalars are missing or altered, or a file is in the way.
+    """
+    from suite.paths import records_dir
+
+    folder = args.records or records_dir()
+    return _check(folder) if args.action == "check" else _upgrade(folder)
+
+
+def _check(folder: Path) -> int:
+    """Reads every record of a store, and the scalars that belong to it."""
+    from suite.errors import SuiteError
+    from suite.store.records import read_all
+    from suite.store.scalars import faults_of_scalars
+
+    records = read_all(folder)
+    if fault := faults_of_scalars(folder, records):
+        raise SuiteError(fault)
+    kept = sum(record.scalars_sha256 is not None for record in records)
+    print(f"{folder}: {len(records)} records, {kept} of them with scalars: all can be read, none is altered.")
+    return 0
+
+
+def _upgrade(folder: Path) -> int:
     """Writes every record of an older layout anew, and moves the weights of its run along.
 
     The files of the older layout end in ``former/`` beside the records.
-
-    Raises:
-        SuiteError: a record cannot be read, or a file is in the way.
     """
-    from suite.paths import records_dir, work_dir
+    from suite.paths import work_dir
     from suite.store.records import rewrite_older
     from suite.store.run_folders import RunFolder
 
-    folder = args.records or records_dir()
     written = rewrite_older(folder)
     moved = 0
     for record in written:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 
@@ -22,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes the reports and prints their paths.
+    """Writes the reports and prints their paths; says so where scalars of their runs are missing or altered.
 
     Returns:
         0, or with ``--strict`` 3 when a verdict of a written report contradicts its claim.
@@ -40,13 +41,14 @@ def _write(args: argparse.Namespace) -> bool:
     from suite.published.finding import find_paper, load_papers
     from suite.published.recipes import check_profile
     from suite.report import DEFAULT_FORMATS, DEFAULT_PROFILE, make_report, recorded_profiles
+    from suite.store.scalars import faults_of_scalars
     from suite.store.summaries import read_summaries
 
     papers = [find_paper(args.paper)] if args.paper else list(load_papers().values())
     records = read_summaries(records_dir())
     folder = args.output or results_dir()
     formats = [args.format] if args.format else DEFAULT_FORMATS
-    deviates = False
+    deviates, reported = False, set()
     for paper in papers:
         profiles = (
             [check_profile(args.profile)]
@@ -62,4 +64,8 @@ def _write(args: argparse.Namespace) -> bool:
                     f"cannot write to {folder} ({error.strerror}); name another folder with --output"
                 ) from None
             deviates = deviates or report.deviates
+            reported.add(profile)
+    looked_at = [record for record in records if record.profile in reported]
+    if fault := faults_of_scalars(records_dir(), looked_at):
+        print(f"suite: {fault}", file=sys.stderr)
     return deviates

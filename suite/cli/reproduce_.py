@@ -23,6 +23,7 @@ LAUNCHERS = ("local", "torchrun", "slurm")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     from suite.cli.selection import add_budget, add_jobs, add_selection
+    from suite.running.loggers import PACKAGES
 
     add_selection(parser)
     parser.add_argument(
@@ -44,6 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--again", action="store_true", help="measure the same once more, as the next repetition of each run"
     )
+    parser.add_argument(
+        "--log-to", metavar="NAME", help=f"log trainings there too: {', '.join(PACKAGES)}; installed by you"
+    )
     parser.add_argument("--strict", action="store_true", help="exit with status 3 when a verdict deviates")
 
 
@@ -57,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         interrupted.
 
     Raises:
-        SuiteError: the selection, the profile, the device or an override is wrong, what trains is not
+        SuiteError: the selection, the profile, the device or an override is wrong, what trains or logs is not
             installed, a record is damaged, or there is no room to write; its exit status is 1 where a run was
             lost to that.
     """
@@ -71,8 +75,10 @@ def run(args: argparse.Namespace) -> int:
     from suite.planning.plan import make_plan
     from suite.published.finding import select
     from suite.running.launchers.slurm import SlurmLauncher
+    from suite.running.loggers import check_logger
     from suite.store.records import read_all
 
+    check_logger(args.log_to)
     cluster = _checked_cluster(args)
     selects = bool(args.paper or args.table or args.claim)
     if args.all and selects:
@@ -119,7 +125,7 @@ def _execute(args: argparse.Namespace, plan: Plan, claims: Sequence[Claim], laun
     def rewrite() -> None:
         _rewrite_reports(papers, args.profile)
 
-    engine = Engine(plan, command_of(args), launcher, Progress(), rewrite)
+    engine = Engine(plan, command_of(args), launcher, Progress(), rewrite, args.log_to)
     try:
         outcome = engine.execute(waits=not args.detach)
     except KeyboardInterrupt:

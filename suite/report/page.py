@@ -83,6 +83,7 @@ UNRELEASED_HEADINGS: Final = (
     "teacher → student",
     "what no release states, and what is taken",
 )
+INERT_HEADINGS: Final = ("claim", "seed", "what shows that the method did not act")
 OTHERS_HEADINGS: Final = ("about", "kind", "method", "teacher → student", "numbers", "gains", "source")
 
 _UNRELEASED_REMARK: Final = (
@@ -157,6 +158,9 @@ def _chapters(paper: Paper, rows: Sequence[Row], arms: Arms, used: Sequence[Evid
     details = tuple(_detail(row) for row in judged if row["verdict"] in {*DEVIATIONS, INCONCLUSIVE})
     if details:
         yield Section("Deviations and undecided rows", (Grid(DETAIL_HEADINGS, details),))
+    inert = tuple(_inert(paper.claims, arms))
+    if inert:
+        yield Section("Runs whose method did not act", (Grid(INERT_HEADINGS, inert),))
     yield from variant_sections(rows)
     classes = tuple(_class_grids(paper.claims, arms))
     if classes:
@@ -176,6 +180,16 @@ def _unreleased(claims: Iterable[Claim]) -> Iterator[Line]:
         if claim.unreleased:
             pair = f"{claim.teacher} → {claim.student}" if claim.teacher else str(claim.student)
             yield Line((claim.id, claim.method or NOTHING, pair, claim.unreleased))
+
+
+def _inert(claims: Iterable[Claim], arms: Arms) -> Iterator[Line]:
+    """One line for each distilled run of a claim, or of a variant of it, whose method did not act."""
+    ids = {claim.id for claim in claims}
+    for (claim, arm, variant), measured in sorted(arms.items(), key=lambda entry: entry[0]):
+        if arm == "distilled" and claim in ids:
+            for run in measured.finished:
+                if run.inert:
+                    yield Line((" ".join((claim, *variant)), str(run.seed), "; ".join(run.inert)))
 
 
 def _class_grids(claims: Iterable[Claim], arms: Arms) -> Iterator[Grid]:

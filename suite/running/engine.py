@@ -70,6 +70,7 @@ class Engine:
         launcher: Launcher,
         progress: Progress,
         on_record: Callable[[], None],
+        log_to: str | None = None,
     ) -> None:
         """Prepares; nothing is started yet.
 
@@ -79,11 +80,13 @@ class Engine:
             launcher: what starts them.
             progress: shows how far things are.
             on_record: called after every run that was recorded.
+            log_to: where else the runs are logged (`suite.running.loggers`).
         """
         self.plan = plan
         self.launcher = launcher
         self.progress = progress
         self.on_record = on_record
+        self.log_to = log_to
         self.outcome = Outcome()
         code = git_state()
         self._provenance = Provenance(
@@ -158,7 +161,9 @@ class Engine:
             self._took(run, adopted)
             return
         folder = self._folder(run.run_id)
-        order = Order.of(run, self.launcher.device, self.launcher.beside, self._provenance)
+        order = Order.of(
+            run, self.launcher.device, self.launcher.beside, self._provenance, log_to=self.log_to
+        )
         try:
             write_order(folder, order)
             handle = self.launcher.start(order)

@@ -17,7 +17,7 @@ from suite.store.files import write
 from suite.store.plain_files import NotAPlainFileError, content_of
 from suite.store.records import Provenance
 from suite.store.run_folders import RunFolder
-from suite.strict import Line, RunId, Strict, first_fault
+from suite.strict import Line, Name, RunId, Strict, first_fault
 
 _LARGEST = 16 * 2**20
 """Bytes; an order takes about 10,000."""
@@ -48,6 +48,7 @@ class Order(Strict):
         beside: how many runs share the cores of the machine that executes it.
         provenance: code and command of whoever ordered it.
         title: one line for the log: what is run, and by which command.
+        log_to: where else it is logged (`suite.running.loggers`).
     """
 
     schema_version: Literal[1] = 1
@@ -63,9 +64,12 @@ class Order(Strict):
     beside: PositiveInt = 1
     provenance: Provenance
     title: Line
+    log_to: Name | None = None
 
     @classmethod
-    def of(cls, run: Run, device: str, beside: int, provenance: Provenance) -> Order:
+    def of(
+        cls, run: Run, device: str, beside: int, provenance: Provenance, log_to: str | None = None
+    ) -> Order:
         """The order of a run."""
         return cls(
             **{name: getattr(run, name) for name in _OF_RUN},
@@ -73,6 +77,7 @@ class Order(Strict):
             beside=beside,
             provenance=provenance,
             title=f"{run.label} ({provenance.command})",
+            log_to=log_to,
         )
 
     @property

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from multiprocessing.connection import Connection
@@ -23,6 +23,8 @@ from suite.contract import (
     ComposedRecipe,
     EffectiveProtocol,
     Job,
+    MethodSeen,
+    Scalars,
     StoppedError,
     load,
     never,
@@ -45,8 +47,9 @@ from suite.store.downloads import cached
 from suite.store.files import sha256_of
 from suite.store.ownership import Owner, Ownership, TakenOverError, owned, this_process
 from suite.store.plain_files import append_to, fault_of, refuse_link
-from suite.store.records import Provenance, Record, TaughtBy, read_for_run, write_record
+from suite.store.records import Distillation, Provenance, Record, TaughtBy, read_for_run, write_record
 from suite.store.run_folders import RunFolder, lead_to
+from suite.store.scalars import shares_of, write_scalars
 from suite.verdicts import teacher_reason
 
 Tell = Callable[[RunEvent], None]
@@ -68,6 +71,7 @@ class RunRequest:
         slot: the place that it has on this machine, where a launcher gave it one.
         stops: asked at every step whether the run is to leave a resume point and stop.
         rank: which of the processes that execute the run together this is.
+        log_to: where else the training is logged.
     """
 
     run: Run
@@ -80,6 +84,7 @@ class RunRequest:
     slot: str | None = None
     stops: Callable[[], bool] = never
     rank: Rank = ALONE
+    log_to: str | None = None
 
     @classmethod
     def of(
@@ -103,6 +108,7 @@ class RunRequest:
             slot=slot,
             stops=stops,
             rank=rank,
+            log_to=order.log_to,
         )
 
 
@@ -235,14 +241,27 @@ def _execute_owned(
         tell(event)
 
     journal.state("running")
-    record = _train(request, folder, tell_step, ownership)
+    outcome = _train(request, folder, tell_step, ownership)
+    record = outcome.record(request)
     # A finished run is trained again for its lost weights only. On another machine they may come out as
     # others: then a record of their own tells what those are worth that teach from now on.
     again = finished and record.status == "finished" and _weights_of(record) == _weights_of(finished)
     ownership.check()
-    ending = _ending(record if again else write_record(request.records, record))
+    ending = _ending(record if again else _keep(request, record, outcome.scalars, tell))
     journal.state("ended")
     return ending
+
+
+def _keep(request: RunRequest, record: Record, scalars: Sequence[Scalars], tell: Tell) -> Record:
+    """Records a run together with its scalars; a full disk may have no room for these alone."""
+    if scalars:
+        try:
+            sha256 = write_scalars(request.records, record.run_id, scalars)
+        except OSError as error:
+            _tell(f"its scalars are not kept ({one_line(error)})", tell)
+        else:
+            record = record.model_copy(update={"scalars_sha256": sha256})
+    return write_record(request.records, record)
 
 
 def _weights_of(record: Record) -> str | None:
@@ -253,8 +272,8 @@ def _ending(record: Record) -> Ended:
     return Ended(record.status, record.metrics, record.error)
 
 
-def _train(request: RunRequest, folder: RunFolder, tell: Tell, ownership: Ownership) -> Record:
-    """Trains and scores; whatever goes wrong becomes a record that says so.
+def _train(request: RunRequest, folder: RunFolder, tell: Tell, ownership: Ownership) -> _Outcome:
+    """Trains and scores; whatever goes wrong becomes an outcome that says so.
 
     Raises:
         TakenOverError: another process executes the run by now.
@@ -275,7 +294,7 @@ def _train(request: RunRequest, folder: RunFolder, tell: Tell, ownership: Owners
     if outcome.error is not None and request.rank.size > 1:
         time.sleep(SECONDS_FOR_OTHERS)
     outcome.timings["wall"] = time.monotonic() - started
-    return outcome.record(request)
+    return outcome
 
 
 class _Outcome:
@@ -291,6 +310,14 @@ class _Outcome:
         self.per_class: dict[str, dict[str, float]] = {}
         self.skipped: dict[str, int] = {}
         self.released: dict[Path, str] = {}
+        self.adapter: Adapter | None = None
+        self.teacher_scored: Mapping[str, float] = {}
+        self.distillation: Distillation | None = None
+
+    @property
+    def scalars(self) -> Sequence[Scalars]:
+        """The series as far as the training came."""
+        return self.adapter.scalars() if self.adapter else ()
 
     def record(self, request: RunRequest) -> Record:
         """The record of the run as it stands."""
@@ -303,6 +330,7 @@ class _Outcome:
             skipped=self.skipped,
             protocol=dict(self.protocol.settings),
             timings={name: round(value, 4) for name, value in self.timings.items()},
+            distillation=self.distillation if self.status == "finished" else None,
             error=self.error,
         )
 
@@ -312,6 +340,9 @@ def _measure(
 ) -> None:
     adapter = _train_and_score(request, folder, tell, outcome)
     outcome.per_class = adapter.per_class()
+    outcome.distillation = _distillation(request, adapter.method_seen(), outcome)
+    if outcome.distillation and (faults := outcome.distillation.faults):
+        _tell(f"the method did not act: {'; '.join(faults)}", tell)
     _check_metrics(outcome.metrics)
     ownership.check()
     if request.run.checkpoint is None:
@@ -321,6 +352,20 @@ def _measure(
     # Of a file of others what was scored, and not what has become of it since.
     outcome.provenance["weights_sha256"] = outcome.released.get(folder.weights) or sha256_of(folder.weights)
     outcome.timings["peak_memory_mib"] = _peak_memory(str(outcome.provenance["device"]))
+
+
+def _distillation(request: RunRequest, seen: MethodSeen | None, outcome: _Outcome) -> Distillation | None:
+    """What shows that the method of a run acted; None where nothing was seen of one."""
+    method = request.run.recipe.method
+    if seen is None or method is None:
+        return None
+    return Distillation(
+        steps=seen.steps,
+        fired=seen.fired,
+        shares=shares_of(outcome.scalars, [f"loss_{name}" for name in method.losses]),
+        gradients=seen.gradients,
+        teacher=dict(outcome.teacher_scored),
+    )
 
 
 def _train_and_score(request: RunRequest, folder: RunFolder, tell: Tell, outcome: _Outcome) -> Adapter:
@@ -344,6 +389,7 @@ def _train_and_score(request: RunRequest, folder: RunFolder, tell: Tell, outcome
         progress=lambda step: tell(Training(step)),
         tell=lambda text: _tell(text, tell),
         stops=request.stops,
+        log_to=request.log_to,
     )
     adapter: Adapter = load(request.run.recipe.adapter)(job)
     outcome.provenance["data_fingerprint"] = adapter.fingerprint()
@@ -356,6 +402,7 @@ def _train_and_score(request: RunRequest, folder: RunFolder, tell: Tell, outcome
         _check_devices(request.run, outcome.protocol)
         _check_protocol(request.run, outcome.protocol)
         hold_classes(request.run.recipe.data, adapter.classes())
+        outcome.adapter = adapter
         outcome.timings |= adapter.fit()
         outcome.skipped = adapter.skipped()
         if not request.rank.follows:
@@ -547,27 +594,30 @@ def _teacher_weights(request: RunRequest, outcome: _Outcome) -> dict[Path, str]:
             f"{path} of the teacher's run {request.run.teacher} is missing, or no file of weights; delete "
             "what is there, and the same command makes the teacher again"
         )
-    _check_teacher(request, found)
+    outcome.teacher_scored = _score_of_teacher(request, found)
     outcome.provenance["teacher"] = TaughtBy(run_id=request.run.teacher, weights_sha256=found)
     return {path: found}
 
 
-def _check_teacher(request: RunRequest, sha256: str) -> None:
-    """Makes sure that the weights that are to teach are those that were scored.
+def _score_of_teacher(request: RunRequest, sha256: str) -> Mapping[str, float]:
+    """What the weights that are to teach have scored, as their records say.
 
     Raises:
         BlockedError: no finished record of the teacher's run knows them.
     """
     assert request.run.teacher is not None
-    recorded = [
-        record for record in read_for_run(request.records, request.run.teacher) if record.status == "finished"
+    scored = [
+        record.metrics
+        for record in read_for_run(request.records, request.run.teacher)
+        if record.status == "finished" and _weights_of(record) == sha256
     ]
-    if sha256 not in {_weights_of(record) for record in recorded}:
+    if not scored:
         path = RunFolder(request.work, request.run.teacher).weights
         raise BlockedError(
             f"{path} of the teacher's run {request.run.teacher} is not what its records have scored (SHA-256 "
             f"{sha256[:12]}...); delete that file, and the same command makes the teacher again"
         )
+    return scored[0]
 
 
 def _device(wanted: str) -> str:

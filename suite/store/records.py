@@ -23,7 +23,7 @@ from pydantic import (
     field_validator,
 )
 
-from suite.contract import Arm, Departure, ServedClaim
+from suite.contract import Arm, Departure, ServedClaim, TapGradient
 from suite.errors import SuiteError, one_line, printable
 from suite.store.files import begun, create, write
 from suite.store.plain_files import NotAPlainFileError, content_of
@@ -32,6 +32,9 @@ from suite.strict import Line, Name, RunId, Sha256, Strict, first_fault
 
 SCHEMA_VERSION = 3
 """Version of a record's layout; older files are upgraded as they are read (`suite.store.upgrades`)."""
+
+_ADDED = ("scalars_sha256", "distillation")
+"""Fields that records of this schema have not always had: one that lacks them is written without."""
 
 Status = Literal["finished", "failed", "blocked"]
 
@@ -100,6 +103,37 @@ class Provenance(Strict):
     weights_sha256: Sha256 | None = None
 
 
+class Distillation(Strict):
+    """What shows that a method acted on the training of a student.
+
+    Attributes:
+        steps: iterations of the training.
+        fired: tap -> how often the modules that it listens to ran in them.
+        shares: loss of the method -> its share of the total loss over the first, the middle and the last
+            tenth of the training (`suite.store.scalars.shares_of`).
+        gradients: at a few fixed iterations and every tap of the student, the norm of the method's gradient
+            and that of the task's.
+        teacher: what the checkpoint that taught had scored itself; nothing where nobody knows.
+    """
+
+    steps: NonNegativeInt
+    fired: dict[Line, NonNegativeInt] = {}
+    shares: dict[Name, tuple[float, float, float]] = {}
+    gradients: list[TapGradient] = []
+    teacher: dict[Name, float] = {}
+
+    @property
+    def faults(self) -> list[str]:
+        """Where the method did not act, in words; empty where it did."""
+        silent = [tap for tap, times in self.fired.items() if not times]
+        idle = [name for name, shares in self.shares.items() if not any(shares)]
+        found = [f"tap {tap} never fired" for tap in silent]
+        found += [f"{name} has no share in the total loss" for name in idle]
+        if self.gradients and not any(gradient.method for gradient in self.gradients):
+            found.append("the gradient of the method is zero at every tap of the student")
+        return found
+
+
 class Choices(NamedTuple):
     """What a run was made of, by name; None where a record does not say.
 
@@ -164,6 +198,8 @@ class Record(BaseModel):
         departures: known differences from the published protocol.
         provenance: code, packages, host, device, data, teacher.
         timings: seconds (`wall`, `train`, `evaluation`, `seconds_per_step`) and `peak_memory_mib`.
+        scalars_sha256: of the file of its scalars (`suite.store.scalars`); None where it left none.
+        distillation: what shows that the method acted; None where nothing was distilled, or nobody looked.
         error: why it failed or is blocked; one line.
         finished_at: UTC time in ISO 8601.
     """
@@ -193,6 +229,8 @@ class Record(BaseModel):
     departures: list[Departure] = []
     provenance: Provenance = Provenance()
     timings: dict[Name, float] = {}
+    scalars_sha256: Sha256 | None = None
+    distillation: Distillation | None = None
     error: Line | None = None
     finished_at: str = Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[0-9.+:Z-]{0,16}$")
 
@@ -212,6 +250,11 @@ class Record(BaseModel):
             for key in ("student", "teacher", "method")
         )
         return Choices(self.recipe.get("task"), student, teacher, method, self.recipe.get("teacher_seed"))
+
+    @property
+    def inert(self) -> list[str]:
+        """Where its method did not act, in words; see `Distillation.faults`."""
+        return self.distillation.faults if self.distillation else []
 
     @property
     def weights_sha256(self) -> str | None:
@@ -452,7 +495,8 @@ def _create_the_same(path: Path, content: bytes, former: str) -> None:
 
 
 def _as_bytes(record: Record) -> bytes:
-    return (record.model_dump_json(indent=1) + "\n").encode()
+    absent = {name for name in _ADDED if getattr(record, name) is None}
+    return (record.model_dump_json(indent=1, exclude=absent) + "\n").encode()
 
 
 @contextlib.contextmanager

@@ -40,7 +40,7 @@ INDEX: Final = ".summaries"
 WORTH_AN_INDEX: Final = 1000
 """Records that are read for want of a summary before the index is written anew: a quarter of a second."""
 
-_FORMAT: Final = [1, SCHEMA_VERSION, __version__]
+_FORMAT: Final = [2, SCHEMA_VERSION, __version__]
 """What an index begins with; raise the first number when a summary changes, or how it is made."""
 
 _SETTLED_NS: Final = 2 * 10**9
@@ -77,6 +77,8 @@ class Summary:
     finished_at: str
     weights_sha256: str | None
     taught_by: str | None
+    scalars_sha256: str | None
+    inert: Sequence[str]
     claims: Sequence[ServedClaim]
     departures: Sequence[Departure]
     environment: Mapping[str, str]

@@ -8,7 +8,7 @@ import importlib
 import itertools
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,23 @@ from mmengine.runner import BaseLoop
 from torch import Tensor
 
 import tasks.networks.architectures  # noqa: F401  (registers its networks with timm)
-from suite.contract import Adapter, BlockedError, ComposedModel, EffectiveProtocol, StoredClass, load
+from suite.contract import (
+    Adapter,
+    BlockedError,
+    ComposedModel,
+    EffectiveProtocol,
+    MethodSeen,
+    Scalars,
+    StoredClass,
+    load,
+)
 from suite.published.weights import how_to_get
 from suite.store.files import replacing
 from tasks.distillation.distiller import Distiller
 from tasks.distillation.sample_index import asks_for_sample_index, carry_sample_index, sample_index
 from tasks.distillation.taps import Depth
 from tasks.networks.synchronised import synchronise_on_cpu
+from tasks.training.backends import backend
 from tasks.training.effective_protocol import is_synchronised, read_protocol
 from tasks.training.hooks import (
     EnoughStepsError,
@@ -41,10 +51,12 @@ from tasks.training.hooks import (
     seed_everything,
 )
 from tasks.training.initial_weights import initialise
+from tasks.training.logs import warnings_alone
 from tasks.training.own_config import contradictions
 from tasks.training.resources import fit_to_resources, share_batch
 from tasks.training.resume_points import ResumePoints
 from tasks.training.runner import ResumingRunner, UnfitResumePointError
+from tasks.training.scalars import ScalarsHook
 from tasks.training.weights import load_all_weights, non_finite_weights
 
 _RUNNERS = itertools.count(1)
@@ -120,10 +132,12 @@ class MMAdapter(Adapter):
                 progress=self._progress_of_training(config),
                 training_data=self._training_data(config),
             )
-        self._started_from = self._initialise(model)
+        with warnings_alone():
+            self._started_from = self._initialise(model)
         self.runner = self._runner(config, model)
         self.runner._train_loop = self.runner.build_train_loop(self.runner._train_loop)
-        self.runner.optim_wrapper = self.runner.build_optim_wrapper(self.runner.optim_wrapper)
+        with warnings_alone():
+            self.runner.optim_wrapper = self.runner.build_optim_wrapper(self.runner.optim_wrapper)
         if self.runner.param_schedulers:
             self.runner.param_schedulers = self.runner.build_param_scheduler(self.runner.param_schedulers)
 
@@ -247,6 +261,8 @@ class MMAdapter(Adapter):
         config.val_dataloader = config.val_cfg = config.val_evaluator = None
         config.default_hooks.checkpoint = None
         config.visualizer = {"type": "Visualizer", "_scope_": "mmengine", "vis_backends": []}
+        if self.job.log_to:
+            config.visualizer["vis_backends"].append(backend(self.job.log_to, run_dir))
         config.randomness = {"seed": self.job.seed}
         config.work_dir = str(run_dir)
         config.resume, config.load_from = False, None
@@ -260,6 +276,7 @@ class MMAdapter(Adapter):
                 torch.distributed.init_process_group("gloo")
             config.model_wrapper_cfg = {"type": "MMDistributedDataParallel", "device_ids": None}
         self._progress = ProgressHook(self.job.progress)
+        self._scalars = ScalarsHook()
         # The zoo's own hooks (averaged weights, switches of the pipeline) go with published schedules.
         published = self.job.recipe.scale == "published"
         hooks = [
@@ -267,6 +284,7 @@ class MMAdapter(Adapter):
             EpochSeedHook(self.job.seed),
             ResumePointHook(self.job.stops),
             FiniteLossHook(),
+            self._scalars,
             self._progress,
         ]
         settings = {key: config.get(key) for key in _RUNNER_KEYS}
@@ -362,6 +380,14 @@ class MMAdapter(Adapter):
             Percent by metric name.
         """
         return {name: float(found[key]) for key, name in self.metrics.items() if key in found}
+
+    def scalars(self) -> Sequence[Scalars]:
+        """The series of the training; see `Adapter.scalars`."""
+        return self._scalars.lines
+
+    def method_seen(self) -> MethodSeen | None:
+        """What was seen of the method; see `Adapter.method_seen`."""
+        return self._scalars.seen
 
     def save(self, path: Path) -> None:
         """Writes the student's state dict; see `Adapter.save`."""

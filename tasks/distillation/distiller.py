@@ -17,6 +17,7 @@ from tasks.distillation.inheriting import Inherited, inherit
 from tasks.distillation.inputs import ModelWord, Side, model_word
 from tasks.distillation.loss_building import build_loss, check_levels, check_task_weight, measured_words
 from tasks.distillation.probes import observe_loss, signs
+from tasks.distillation.seen import Seen
 from tasks.distillation.taps import Depth, Feature, Taps, find_module, find_parameter
 
 LOSS_KEYS = (
@@ -129,7 +130,7 @@ class Distiller(BaseModel):
         self._progress = progress or {}
         self._inherits = bool(method.get("inherit", False))
         self.inherited: Inherited | None = None
-        self._outside: dict[str, Any] = {"teacher": None}
+        self._outside: dict[str, Any] = {"teacher": None, "seen": Seen()}
         self._words = self._read_words(method["losses"])
         if teacher is None and (
             self._inherits or any(word.side == "teacher" for word in self._words.values())
@@ -184,6 +185,12 @@ class Distiller(BaseModel):
     def teacher(self) -> BaseModel | None:
         """The frozen teacher, or None."""
         found: BaseModel | None = self._outside["teacher"]
+        return found
+
+    @property
+    def seen(self) -> Seen:
+        """What has been seen of the method in the steps so far."""
+        found: Seen = self._outside["seen"]
         return found
 
     @property
@@ -252,6 +259,14 @@ class Distiller(BaseModel):
     def _caught(self, side: str) -> dict[str, Feature]:
         return {f"{side}.{name}": value for name, value in self._outside[f"{side}_taps"].take().items()}
 
+    def _fired(self) -> dict[str, int]:
+        """Tap (`student.<tap>`, `teacher.<tap>`) -> how often its modules ran in the latest pass."""
+        return {
+            f"{side}.{tap}": times
+            for side in self.tapped
+            for tap, times in self._outside[f"{side}_taps"].fired.items()
+        }
+
     def _handed(self) -> dict[str, nn.Module | nn.Parameter]:
         """The modules and parameters that losses ask for, by word.
 
@@ -296,14 +311,23 @@ class Distiller(BaseModel):
         """
         if mode != "loss":
             return self.student(inputs, data_samples, mode=mode)
-        with self._outside["student_taps"].listening():
+        taps: Taps = self._outside["student_taps"]
+        count = self._progress.get("iteration")
+        iteration = count() if count else -1
+        looks = iteration in self.seen.looked_at
+        with taps.listening(tracing=looks):
             own = self.student(inputs, data_samples, mode="loss")
+        edges = {f"student.{name}": found for name, found in taps.edges.items()}
         losses = {
             name: _scaled(value, self.task_loss_weight) if "loss" in name else value
             for name, value in own.items()
         }
         features = self._caught("student") | self.run_teacher(inputs)
-        return losses | self.compare(features, data_samples)
+        method = self.compare(features, data_samples)
+        self.seen.count(self._fired())
+        if looks and edges:
+            self.seen.measure(iteration, edges, self.parse_losses(losses)[0], self.parse_losses(method)[0])
+        return losses | method
 
     def compare(self, features: Mapping[str, Feature], data_samples: Any) -> dict[str, Tensor]:
         """The losses of the method alone.

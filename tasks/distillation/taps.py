@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from suite.contract import BlockedError
 from suite.errors import did_you_mean
@@ -101,6 +102,7 @@ class _Place:
         path: of the module in its model.
         caught: one value a call, in order, since the last `take`.
         watched: tensors as they were caught, each with its version counter then.
+        edges: where their gradients come by, of a pass that is traced.
         copies: whether a copy is kept, because something behind the module overwrites the tensor in place.
             So it is until the first pass has shown that nothing does.
         calls: how often the module ran in the first pass; None before it.
@@ -109,12 +111,14 @@ class _Place:
     path: str
     caught: list[Feature] = field(default_factory=list)
     watched: list[tuple[Tensor, int]] = field(default_factory=list)
+    edges: list[GradientEdge] = field(default_factory=list)
     copies: bool = True
     calls: int | None = None
 
     def clear(self) -> None:
         self.caught.clear()
         self.watched.clear()
+        self.edges.clear()
 
     @property
     def overwritten(self) -> bool:
@@ -129,6 +133,10 @@ class Taps:
     a residual block runs behind each of its convolutions). An output that is a tuple or a list gives a list
     of its tensors, and a single tensor where it holds but one. Layers of the zoos overwrite their input in
     place (most ReLUs): a tap in front of one keeps a copy of what was there.
+
+    Attributes:
+        paths: tap -> the modules that it listens to.
+        fired: tap -> how often these ran in the pass that was taken last.
     """
 
     def __init__(self, model: nn.Module, taps: Mapping[str, Any], wanted: Sequence[str]) -> None:
@@ -149,8 +157,9 @@ class Taps:
         self._model = type(model).__name__
         self._places: dict[str, list[_Place]] = {}
         self._lists: set[str] = set()
-        self._listening = False
+        self._listening = self._tracing = False
         self.paths: dict[str, str | list[str]] = {}
+        self.fired: dict[str, int] = {}
         for name in wanted:
             kind, colon, path = name.partition(":")
             self._add(model, name, {"module": path, "side": kind} if colon else self._declared(name, taps))
@@ -195,6 +204,9 @@ class Taps:
 
         def keep(tensor: Tensor) -> Tensor:
             place.watched.append((tensor, tensor._version))
+            if self._tracing and tensor.requires_grad:
+                # The tensor itself will not do: a layer behind may overwrite it, and a pooling make another.
+                place.edges.append(get_gradient_edge(tensor))
             return pool(tensor.clone() if place.copies else tensor)
 
         def catch(value: Any) -> None:
@@ -213,19 +225,31 @@ class Taps:
         return catch
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def listening(self, tracing: bool = False) -> Iterator[None]:
         """Catches what goes through the modules in here, and nothing outside.
 
         A loss may run modules of the model itself; a backward pass may run some again.
+
+        Args:
+            tracing: whether to keep, until `take`, where the gradients of what is caught come by.
         """
         for places in self._places.values():
             for place in places:
                 place.clear()
-        self._listening = True
+        self._listening, self._tracing = True, tracing
         try:
             yield
         finally:
-            self._listening = False
+            self._listening = self._tracing = False
+
+    @property
+    def edges(self) -> dict[str, list[GradientEdge]]:
+        """Before `take`: tap -> where the gradients of what it caught come by, of a pass that was traced."""
+        return {
+            name: edges
+            for name, places in self._places.items()
+            if (edges := [edge for place in places for edge in place.edges])
+        }
 
     @property
     def depth(self) -> Depth:
@@ -241,6 +265,9 @@ class Taps:
             BlockedError: a tap did not fire, fired another number of times than in the first pass, or what it
                 caught was overwritten in place although the first pass did not do so.
         """
+        self.fired = {
+            name: sum(len(place.caught) for place in places) for name, places in self._places.items()
+        }
         return {name: self._take(name, places) for name, places in self._places.items()}
 
     def _take(self, name: str, places: list[_Place]) -> Feature:

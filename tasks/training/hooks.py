@@ -163,7 +163,7 @@ class FiniteLossHook(Hook):
             NonFiniteLossError: names the loss, the epoch and the iteration.
         """
         for name, value in (outputs or {}).items():
-            if "loss" in name and not math.isfinite(found := _number(value)):
+            if "loss" in name and not math.isfinite(found := number_of(value)):
                 raise NonFiniteLossError(
                     f"{name} is {found} in epoch {runner.epoch + 1}, iteration {batch_idx + 1}; "
                     "lower the learning rate or the weight of the loss"
@@ -197,7 +197,7 @@ class FirstStepsHook(Hook):
             EnoughStepsError: it was the last that was asked for.
         """
         self.losses.append(
-            {name: _number(value) for name, value in (outputs or {}).items() if "loss" in name}
+            {name: number_of(value) for name, value in (outputs or {}).items() if "loss" in name}
         )
         if len(self.losses) == self.steps:
             raise EnoughStepsError
@@ -233,12 +233,12 @@ class ProgressHook(Hook):
                 done=(runner.iter + 1) / runner.max_iters,
                 epoch=runner.epoch + 1,
                 epochs=runner.max_epochs,
-                loss=_number((outputs or {}).get("loss", math.nan)),
+                loss=number_of((outputs or {}).get("loss", math.nan)),
                 iteration=runner.iter + 1,
             )
         )
 
 
-def _number(value: Any) -> float:
+def number_of(value: Any) -> float:
     """A logged value as a plain number; the total loss still carries its graph."""
     return float(value.detach() if isinstance(value, torch.Tensor) else value)

@@ -36,6 +36,10 @@ class ResumingRunner(Runner):
     def _log_env(self, env_cfg: dict[str, Any]) -> None:
         """Leaves the log to what the run does: collecting starts compilers and takes a second."""
 
+    def get_hooks_info(self) -> str:
+        """The hooks in the order of their priority, in one line; mmengine repeats them for each occasion."""
+        return ", ".join(type(hook).__name__ for hook in self.hooks)
+
     @property
     def counts_iterations(self) -> bool:
         """Whether the training is counted in iterations and has no epochs."""

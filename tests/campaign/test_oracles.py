@@ -156,6 +156,31 @@ def test_another_metric_other_weights_and_a_missing_run_are_found(tmp_path):
     assert look() == {"number changed"}
 
 
+def test_a_series_that_is_another_or_missing_is_found_and_other_times_are_none(tmp_path):
+    store = tmp_path / "results" / "records"
+
+    def keep(**changes: Any) -> Path:
+        line = {"iteration": 1, "loss": 2.0, "seconds_per_step": 0.5, "memory_mib": 100.0, **changes}
+        content = json.dumps(line).encode()
+        digest = hashlib.sha256(content).hexdigest()
+        write_record(store, f"{'0' * 16}-01", scalars_sha256=digest)
+        path: Path = store / f"{'0' * 16}-{digest[:12]}.scalars.jsonl"
+        path.write_bytes(content)
+        return path
+
+    def look() -> set[str]:
+        return names(oracles.numbers(tmp_path / "results", tmp_path / "work", undisturbed, complete=True))
+
+    keep()
+    undisturbed = oracles.numbers_of(store)
+    keep(seconds_per_step=0.25, memory_mib=200.0)
+    assert look() == set()
+    keep(iteration=2)
+    assert look() == {"number changed"}
+    keep().unlink()
+    assert look() == {"number changed"}
+
+
 @pytest.mark.parametrize("deed", ["appears", "changes", "goes", "becomes a link", "hides in a folder"])
 def test_a_file_outside_is_found(tmp_path, deed):
     inside, precious = tmp_path / "results", tmp_path / "outside" / "precious.txt"

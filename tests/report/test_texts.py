@@ -14,7 +14,7 @@ from suite.published.claims import Paper
 from suite.report import make_report
 from suite.report.page import environment
 from suite.report.tables import ELSEWHERE
-from suite.store.records import Record
+from suite.store.records import Distillation, Record
 
 STUDENT, DISTILLED = [69.9, 70.1, 70.0], [71.0, 71.4, 71.1]
 
@@ -44,6 +44,22 @@ def test_an_embedded_report_says_so_in_its_first_sentence(paper, pair_records):
         assert opening.startswith("The data of these runs are embedded")
         assert "not comparable" in opening
         assert "sign of a gain" in opening
+
+
+def test_a_run_whose_method_did_not_act_is_told_and_one_that_did_is_not(paper, pair_records):
+    shares = {"loss_kd": (0.5, 0.25, 0.25)}
+    acted = {"steps": 2, "fired": {"student.logits": 2}, "shares": shares}
+    idle = {"steps": 2, "fired": {"student.logits": 0}, "shares": {"loss_kd": (0.0, 0.0, 0.0)}}
+    *alone, first, second, third = pair_records(STUDENT, DISTILLED)
+    one, other = (Distillation.model_validate(content) for content in (acted, idle))
+    runs = [first.model_copy(update={"distillation": one}), second, third]
+    assert "did not act" not in make_report(paper, [*alone, *runs]).text("markdown")
+    runs[1] = second.model_copy(update={"distillation": other})
+    text = make_report(paper, [*alone, *runs]).text("markdown")
+    assert "## Runs whose method did not act" in text
+    assert ["tiny-kd", "1", "tap student.logits never fired; loss_kd has no share in the total loss"] in (
+        table_rows(text, "tiny-kd")
+    )
 
 
 def test_a_report_on_published_data_does_not_say_that_they_are_embedded(paper, pair_records):

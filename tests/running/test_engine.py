@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -48,9 +49,18 @@ def forget(suite: CommandLine, run_id: str) -> None:
         path.unlink()
 
 
+def series(suite: CommandLine, run_id: str) -> list[dict[str, Any]]:
+    """The scalars of a run without those that differ from one execution to the next."""
+    times = {"seconds_per_step", "memory_mib"}
+    return [line.model_dump(exclude=times) for line in suite.scalars(f"{run_id}-01")]
+
+
 def assert_same_run(one: CommandLine, other: CommandLine, run_id: str) -> None:
-    """The same metrics, digit by digit, and the same weights, bit by bit."""
-    assert one.records[f"{run_id}-01"].metrics == other.records[f"{run_id}-01"].metrics
+    """The same metrics and scalars, digit by digit, and the same weights, bit by bit."""
+    record, expected_record = one.records[f"{run_id}-01"], other.records[f"{run_id}-01"]
+    assert record.metrics == expected_record.metrics
+    assert record.distillation == expected_record.distillation
+    assert series(one, run_id) == series(other, run_id)
     weights, expected = one.weights(run_id), other.weights(run_id)
     assert list(weights) == list(expected)
     assert all(torch.equal(weights[key], expected[key]) for key in weights)
@@ -110,6 +120,49 @@ def test_a_disturbed_run_goes_on_and_ends_like_an_undisturbed_one(
     assert suite.record_bytes | others == suite.record_bytes
     assert sorted(suite.records) == sorted(undisturbed.records)
     assert_same_run(suite, undisturbed, run_id)
+
+
+@pytest.mark.slow
+def test_every_training_keeps_its_scalars_beside_its_record(undisturbed):
+    for name, record in undisturbed.records.items():
+        lines = undisturbed.scalars(name)
+        made = record.protocol["iterations"]
+        assert [line.iteration for line in lines] == list(range(1, made + 1))
+        assert [line.epoch for line in lines] == [epoch for epoch in (1, 2, 3, 4) for _ in range(made // 4)]
+        terms = {"loss_task", "loss_mgd"} if record.arm == "distilled" else {"loss_task"}
+        for line in lines:
+            assert line.losses.keys() == terms
+            assert line.loss == pytest.approx(sum(line.losses.values()), rel=1e-8)
+            assert line.seconds_per_step > 0 < line.memory_mib
+        assert lines[0].learning_rate > lines[-1].learning_rate
+
+
+@pytest.mark.slow
+def test_a_distilled_run_has_on_record_that_its_method_acted(undisturbed):
+    records = undisturbed.records
+    by_arm = {record.arm: record for record in records.values()}
+    assert by_arm["teacher"].distillation is None
+    assert by_arm["student"].distillation is None
+    found = by_arm["distilled"].distillation
+    assert found is not None
+    assert found.faults == []
+    made = by_arm["distilled"].protocol["iterations"]
+    assert found.fired == {"student.feature": made, "teacher.feature": made}
+    assert found.steps == made
+    assert all(0 < share < 1 for share in found.shares["loss_mgd"])
+    assert [gradient.iteration for gradient in found.gradients] == [1, made // 2 + 1, made]
+    assert all(gradient.method > 0 < gradient.task for gradient in found.gradients)
+    assert found.teacher == by_arm["teacher"].metrics
+
+
+@pytest.mark.slow
+def test_the_log_of_a_run_is_about_its_training(undisturbed):
+    for record in undisturbed.records.values():
+        lines = undisturbed.run_folder(record.run_id).log.read_text(encoding="utf-8").splitlines()
+        trained = next(number for number, line in enumerate(lines) if "Epoch(train) [1]" in line)
+        assert trained < 20
+        assert not any("init_cfg" in line or "torch.Size(" in line for line in lines)
+        assert any("WARNING" in line for line in lines)
 
 
 @pytest.mark.slow

@@ -181,7 +181,11 @@ def wait_for(condition: Callable[[], Any]) -> Any:
 @pytest.mark.train
 @pytest.mark.slow
 def test_two_processes_leave_one_record_that_says_two_devices(undisturbed_on_two: CommandLine):
-    (record,) = undisturbed_on_two.records.values()
+    ((name, record),) = undisturbed_on_two.records.items()
+    # The first process writes them, and what it saw itself.
+    lines = undisturbed_on_two.scalars(name)
+    assert [line.iteration for line in lines] == list(range(1, len(lines) + 1))
+    assert len(list((undisturbed_on_two.folder / "results" / "records").glob("*.scalars.jsonl"))) == 1
     assert record.status == "finished"
     assert {name: record.protocol[name] for name in ("devices", "batch_size", "global_batch")} == {
         "devices": 2,

@@ -1,14 +1,15 @@
-"""A training that is stopped in the middle of an epoch goes on as if it had never been."""
+"""A training that is stopped in the middle of an epoch goes on as if it had never been, scalars included."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import pytest
 import torch
 
-from suite.contract import Job, StoppedError, load
+from suite.contract import Job, Scalars, StoppedError, load
 from suite.store.run_folders import RESUME_BEFORE_FILE, RESUME_FILE
 from tasks.adapters.base import MMAdapter
 from tasks.training import hooks
@@ -43,11 +44,39 @@ def weights_of(adapter: MMAdapter) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in adapter.student.state_dict().items()}
 
 
-def train_to_the_end(job: Job) -> tuple[dict[str, torch.Tensor], float]:
-    """Trains; returns the weights, and iterations that were behind."""
+def without_times(lines: Iterable[Scalars]) -> list[dict[str, Any]]:
+    """What of a series has to be the same in every execution of a run."""
+    return [line.model_dump(exclude={"seconds_per_step", "memory_mib"}) for line in lines]
+
+
+@dataclasses.dataclass
+class Trained:
+    """What a training has come to.
+
+    Attributes:
+        adapter: that trained.
+        resumed: iterations that were behind it as it began.
+        weights: of the student.
+    """
+
+    adapter: MMAdapter
+    resumed: float
+    weights: dict[str, torch.Tensor]
+
+    def assert_same_as(self, other: Trained) -> None:
+        """The same weights bit for bit, the same series, and the same seen of the method."""
+        assert all(torch.equal(self.weights[name], value) for name, value in other.weights.items())
+        lines = self.adapter.scalars()
+        assert [line.iteration for line in lines] == list(range(1, 16))
+        assert without_times(lines) == without_times(other.adapter.scalars())
+        assert all(line.seconds_per_step > 0 < line.memory_mib for line in lines)
+        assert self.adapter.method_seen() == other.adapter.method_seen()
+
+
+def train_to_the_end(job: Job) -> Trained:
     adapter = built(job)
     timings = adapter.fit()
-    return weights_of(adapter), timings.get("resumed_iteration", 0)
+    return Trained(adapter, timings.get("resumed_iteration", 0), weights_of(adapter))
 
 
 @pytest.fixture
@@ -68,7 +97,7 @@ def elsewhere(job: Job, name: str) -> Job:
 @pytest.mark.parametrize(("accumulated", "stops"), [(1, (2, 4, 3)), (3, (1, 4))])
 def test_stopped_in_mid_epoch_it_ends_with_the_weights_of_an_undisturbed_run(job, accumulated, stops):
     job.recipe.schedule["optim_wrapper"]["accumulative_counts"] = accumulated
-    expected, _ = train_to_the_end(elsewhere(job, "undisturbed"))
+    expected = train_to_the_end(elsewhere(job, "undisturbed"))
     made = 0
     for asked in stops:
         with pytest.raises(StoppedError, match="of 15 iterations"):
@@ -76,9 +105,23 @@ def test_stopped_in_mid_epoch_it_ends_with_the_weights_of_an_undisturbed_run(job
         # Gradients gather until a step is made.
         made += -(-asked // accumulated) * accumulated
     assert made % 5
-    found, resumed = train_to_the_end(job)
-    assert resumed == made
-    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    found = train_to_the_end(job)
+    assert found.resumed == made
+    found.assert_same_as(expected)
+
+
+def test_a_resume_point_of_an_older_version_is_gone_on_from_without_a_series(job):
+    with pytest.raises(StoppedError):
+        built(job, stops=asked_at(4)).fit()
+    points = built(job).runner.points
+    assert points is not None
+    older = dict(next(points.good())[1])
+    del older["scalars"]
+    points.write(older)
+    found = train_to_the_end(job)
+    assert found.resumed == 4
+    # It would begin in the middle.
+    assert (found.adapter.scalars(), found.adapter.method_seen()) == ((), None)
 
 
 class PulledPlugError(Exception):
@@ -86,7 +129,7 @@ class PulledPlugError(Exception):
 
 
 def test_killed_in_a_long_epoch_it_goes_on_from_the_middle_of_it(job, monkeypatch):
-    expected, _ = train_to_the_end(elsewhere(job, "undisturbed"))
+    expected = train_to_the_end(elsewhere(job, "undisturbed"))
     # Every step is late.
     monkeypatch.setattr(hooks, "LONGEST_LOSS", -1)
     adapter = built(job)
@@ -109,8 +152,8 @@ def test_killed_in_a_long_epoch_it_goes_on_from_the_middle_of_it(job, monkeypatc
     points.write(newest)
     told: list[str] = []
     job = dataclasses.replace(job, tell=told.append)
-    found, resumed = train_to_the_end(job)
-    assert resumed == 8
+    found = train_to_the_end(job)
+    assert found.resumed == 8
     assert [f"{job.run_dir / RESUME_FILE} does not fit (ValueError)" in line for line in told] == [True]
     assert (job.run_dir / RESUME_BEFORE_FILE).exists()
-    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    found.assert_same_as(expected)

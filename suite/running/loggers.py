@@ -1,0 +1,28 @@
+"""Where a training can be logged to beside its own log and scalars: backends of mmengine."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Final
+
+from suite.errors import SuiteError, did_you_mean
+
+PACKAGES: Final = {"tensorboard": "tensorboard", "mlflow": "mlflow", "wandb": "wandb"}
+"""Name of a backend -> the package that it needs, which is no part of the suite."""
+
+
+def check_logger(name: str | None) -> None:
+    """Makes sure that a backend is there before anything is trained.
+
+    Raises:
+        SuiteError: there is none of that name, or its package is not installed.
+    """
+    if name is None:
+        return
+    if name not in PACKAGES:
+        raise SuiteError(f"--log-to: unknown {name!r}: {did_you_mean(name, PACKAGES)}")
+    if importlib.util.find_spec(PACKAGES[name]) is None:
+        raise SuiteError(
+            f"--log-to {name} needs the package {PACKAGES[name]}, which is not installed: 'pip install "
+            f"{PACKAGES[name]}' into this environment, or leave the option out"
+        )
