@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from suite import __version__
+from suite.cli.output import printed_to
 from suite.environment import DISTRIBUTION
 from suite.errors import LONGEST, SuiteError, did_you_mean, printable
 from suite.running.ranks import started_by_torchrun
@@ -42,6 +43,9 @@ The module of a verb is ``suite.cli.<verb>_``. It defines ``add_arguments(parser
 """
 
 CONSOLE_SCRIPT = "distill-repro"
+
+_ASKED_BY_A_SHELL = "_ARGCOMPLETE"
+"""Variable by which a shell asks what may follow (argcomplete's)."""
 
 _OVERRIDE = re.compile(r"[+~]{0,2}[A-Za-z_][\w./@-]*=|~[A-Za-z_]")
 """How a Hydra override begins: ``key=value``, or ``~key``, which takes a key out."""
@@ -140,6 +144,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         130 interrupted.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    if _ASKED_BY_A_SHELL in os.environ:
+        _complete()
     if argv is None and isinstance(sys.stdout, io.TextIOWrapper):
         # What the encoding of a terminal or a file has no letter for is shown as an escape.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -162,6 +168,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("suite: interrupted", file=sys.stderr)
         return 130
+
+
+def _complete() -> None:
+    """Tells a shell how the command line may go on; where argcomplete is installed, this ends the process."""
+    try:
+        # Not a dependency of anything but this.
+        argcomplete = importlib.import_module("argcomplete")
+    except ImportError:
+        return
+    typed = os.environ.get("COMP_LINE", "").split()
+    argcomplete.autocomplete(build_parser(next((word for word in typed if word in VERBS), None)))
 
 
 def _told(message: object) -> str:
@@ -188,7 +205,7 @@ def _call(words: Sequence[str]) -> int:
         raise SuiteError(
             f"'{args.verb}' takes no overrides, but was given {args.overrides[0]!r}: leave it out"
         )
-    with _papers(args.papers):
+    with _papers(args.papers), printed_to(getattr(args, "output_file", None)):
         return int(importlib.import_module(f"suite.cli.{args.verb}_").run(args))
 
 

@@ -26,6 +26,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         SuiteError: a record cannot be read, or a file is in the way.
     """
+    from suite.cli.screen import Screen
     from suite.paths import records_dir, work_dir
     from suite.store.records import rewrite_older
     from suite.store.run_folders import RunFolder
@@ -40,10 +41,11 @@ def run(args: argparse.Namespace) -> int:
             if old.is_dir() and not new.exists():
                 old.rename(new)
                 moved += 1
+    out = Screen()
     if not written:
-        print(f"{folder}: every record is in the layout of today.")
+        out.say(f"{folder}: every record is in the layout of today.")
         return 0
-    print(
+    out.say(
         f"{folder}: {len(written)} records written in the layout of today, {moved} run folders renamed; the "
         f"files as they were are in {folder / 'former'}."
     )

@@ -23,6 +23,7 @@ _LONGEST = 24.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
+    from suite.cli.output import add_verbosity
     from suite.cli.selection import add_jobs, whole_number
     from suite.cli.tiers import TIERS
     from suite.planning.plan import MOST_SEEDS
@@ -47,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="tier loss: store what the losses come to, in place of what was stored, and compare nothing",
     )
     parser.add_argument("--dry-run", action="store_true", help="print what would be run and sent, and stop")
+    add_verbosity(parser)
     parser.set_defaults(takes_overrides=True)
 
 
@@ -84,7 +86,9 @@ def run(args: argparse.Namespace) -> int:
     if args.write_trajectories and tiers != (LOSS,):
         raise SuiteError("--write-trajectories is for '--tier loss' alone: leave it, or the other tiers, out")
     chosen, writes = _selection(args), args.write_trajectories
-    request = Request(tiers, chosen, args.budget, args.device, args.jobs, _command(args), writes)
+    request = Request(
+        tiers, chosen, args.budget, args.device, args.jobs, _command(args), writes, args.verbosity
+    )
     # Found now, it stops nothing half way.
     read_changes()
     if args.dry_run:
@@ -128,6 +132,7 @@ def _dry_run(request: Request) -> None:
     """Prints what would be run, and what would be sent were nothing measured; writes nothing."""
     from suite.cli.night import Course, history_file, judged, steps, stored_records
     from suite.cli.plan_ import print_plan
+    from suite.cli.screen import Screen
     from suite.cli.selection import recorded_states
     from suite.cli.standing_issue import TITLE, body_of
     from suite.cli.tiers import TIERS
@@ -135,27 +140,28 @@ def _dry_run(request: Request) -> None:
     from suite.evidence.points import LOSS, points_of
     from suite.report.nightly import to_feed
 
+    out = Screen()
     course = Course.of(request)
     records = stored_records()
     for tier in request.tiers:
-        print(f"Tier {tier}: {TIERS[tier]}.\n", flush=True)
+        out.say(f"Tier {tier}: {TIERS[tier]}.\n")
         if tier == LOSS:
             _say_what_is_stored(request)
             continue
         for step in steps(tier, request, course):
             print_plan(step.plan, recorded_states(step.plan, records))
-            print()
+            out.say()
     history = read_history(history_file())
     fresh = points_of(records, history)
     course.fresh = len(fresh)
     night = judged(request, course, [*history, *fresh])
-    print("Were nothing of it measured, this would be sent.\n\nSummary of the job:\n")
-    print(night.summary)
+    out.say("Were nothing of it measured, this would be sent.\n\nSummary of the job:\n")
+    out.say(night.summary)
     if night.flags:
-        print(f"Issue '{TITLE}':\n\n{body_of(night.flags)}\n")
+        out.say(f"Issue '{TITLE}':\n\n{body_of(night.flags)}\n")
     else:
-        print("Issue: none, or closed where one is open.\n")
-    print(f"Feed:\n\n{to_feed(night)}", end="")
+        out.say("Issue: none, or closed where one is open.\n")
+    out.say(f"Feed:\n\n{to_feed(night).removesuffix(chr(10))}")
 
 
 def _say_what_is_stored(request: Request) -> None:
