@@ -115,16 +115,16 @@ class OpenRun:
     def words(self) -> str:
         """How far it is, for how long, and where."""
         age = None if self.seconds is None else in_words(self.seconds)
-        parts = []
+        beat = self.beat
         if self.state == "running":
-            parts += [self.beat.words] if self.beat else []
-            parts += [f"for {age}"] if age else []
+            parts = [beat.words if beat else "running", f"for {age}" if age else ""]
         else:
-            epoch = self.beat.epoch if self.beat else None
-            parts.append(f"in epoch {epoch}/{self.beat.epochs}" if self.beat and epoch else "before an epoch")
-            parts += [f"{age} ago"] if age else []
-        parts += [f"on {self.host}"] if self.host else []
-        return printable(", ".join(parts) or "running")
+            where = (
+                f"in epoch {beat.epoch}/{beat.epochs}" if beat and beat.epoch else "before its first epoch"
+            )
+            parts = [where, f"{age} ago" if age else ""]
+        parts.append(f"on {self.host}" if self.host else "")
+        return printable(", ".join(filter(None, parts)))
 
     def as_json(self) -> dict[str, Any]:
         """The run as plain data."""

@@ -107,20 +107,20 @@ def test_what_is_one_word_is_never_broken():
     assert path in wrapped(f"written to {path} and elsewhere", 40)
 
 
-@pytest.fixture
-def on_terminal(monkeypatch):
-    """A terminal of 40 columns."""
+def terminal_of(columns: int, monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """Standard output as a terminal. Between the phases of a test pytest puts its own there."""
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
-    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("TERM", "dumb")
     return terminal
 
 
-def test_a_long_command_can_be_pasted_into_a_shell(on_terminal):
+def test_a_long_command_can_be_pasted_into_a_shell(monkeypatch):
+    terminal = terminal_of(40, monkeypatch)
     command = "python -m suite reproduce --claim one-claim another-claim 'student.name=with blanks'"
     Screen().command("Do it:", command)
-    first, *lines = on_terminal.getvalue().splitlines()
+    first, *lines = terminal.getvalue().splitlines()
     assert first == "Do it:"
     assert len(lines) > 1
     assert max(map(len, lines)) <= 40
@@ -129,9 +129,10 @@ def test_a_long_command_can_be_pasted_into_a_shell(on_terminal):
     assert re.sub(r" +", " ", joined).strip() == command
 
 
-def test_an_indented_paragraph_stays_indented_and_escapes_are_shown(on_terminal):
+def test_an_indented_paragraph_stays_indented_and_escapes_are_shown(monkeypatch):
+    terminal = terminal_of(40, monkeypatch)
     Screen().say("What failed:\n  a run: an error that is as long as this one \x1b[31m is")
-    assert on_terminal.getvalue().splitlines() == [
+    assert terminal.getvalue().splitlines() == [
         "What failed:",
         "  a run: an error that is as long as",
         "    this one \\x1b[31m is",
@@ -159,9 +160,10 @@ def test_elsewhere_reproduce_prints_the_page_that_it_writes(reproduced, capsys):
     assert out.splitlines()[-1] == "Written to results/nkd.md and results/nkd.csv."
 
 
-def test_a_form_can_be_asked_for_whatever_standard_output_is(reproduced, capsys, on_terminal):
+def test_a_form_can_be_asked_for_whatever_standard_output_is(reproduced, monkeypatch):
+    terminal = terminal_of(80, monkeypatch)
     assert main([*REPRODUCE, "--format", "markdown"]) == 0
-    assert "| nkd-resnet18-nkd | NKD |" in on_terminal.getvalue()
+    assert "| nkd-resnet18-nkd | NKD |" in terminal.getvalue()
 
 
 def test_on_a_terminal_reproduce_ends_with_the_rows_that_were_asked_for(tmp_path):
@@ -192,7 +194,7 @@ def test_elsewhere_report_prints_the_paths_of_what_it_writes(reproduced, capsys)
 
 DATA = {
     "list": ("list", "--paper", "mgd", "--format", "json"),
-    "plan": ("plan", "--claim", CLAIM, "--format", "json"),
+    "plan": ("plan", "--claim", CLAIM, "fgd-retinanet-r50-r101", "--profile", "paper", "--format", "json"),
     "audit": ("audit", "--claim", CLAIM, "--format", "json"),
     "weights": ("weights", "list", "--format", "json"),
     "status": ("status", "--format", "json"),
