@@ -23,6 +23,7 @@ from suite.report.answer import (
     Failure,
     answer_lines,
     asked_rows,
+    count_not_run,
     in_one_sentence,
 )
 from suite.report.cells import Row
@@ -34,6 +35,9 @@ _COLOURS: Final = {"good": "green", "bad": "red", "open": "yellow"}
 _WIDTHS: Final = {"claimed": 7, "measured": 16, "difference": 10, "verdict": 16, "n": 3}
 _LONGEST_CLAIM: Final = 45
 
+MOST_LOGS: Final = 8
+"""Logs that are named one by one."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -44,19 +48,23 @@ class Answer:
         profile: the profile of the runs.
         rows: of the frame, those that were asked for.
         pages: the files that hold all of the report.
+        not_run: claims without a record, where only those with one are shown.
     """
 
     paper: Paper
     profile: str
     rows: list[Row]
     pages: list[Path]
+    not_run: int = 0
 
     @classmethod
     def of(
         cls, paper: Paper, profile: str, report: Report, pages: Sequence[Path], asked: Asked | None
     ) -> Answer:
         """The answer that a report has to a question; see `suite.report.answer.asked_rows`."""
-        return cls(paper, profile, asked_rows(report.rows, asked), list(pages))
+        rows = report.rows
+        not_run = count_not_run(rows) if asked is None else 0
+        return cls(paper, profile, asked_rows(rows, asked), list(pages), not_run)
 
     def as_json(self) -> dict[str, Any]:
         """The answer as plain data; the keys of a row are the columns of `suite.evidence.frame.COLUMNS`."""
@@ -77,8 +85,21 @@ def as_json(answers: Sequence[Answer], failures: Sequence[Failure]) -> str:
     return json.dumps(content, indent=1)
 
 
-def print_answers(out: Screen, answers: Sequence[Answer], failures: Sequence[Failure]) -> None:
-    """Prints the tables, what failed and why, where the pages are, and where the logs are."""
+def print_answers(
+    out: Screen,
+    answers: Sequence[Answer],
+    failures: Sequence[Failure],
+    logs: Sequence[tuple[str, Path]] = (),
+) -> None:
+    """Prints the tables, what failed and why, where the pages are, and where the logs are.
+
+    Args:
+        out: the terminal.
+        answers: one a paper and profile.
+        failures: the runs that did not finish.
+        logs: runs in words with their logs; where they are many, or none are named, it is said how to find
+            them.
+    """
     for answer in answers:
         _print_answer(out, answer)
     if failures:
@@ -89,8 +110,13 @@ def print_answers(out: Screen, answers: Sequence[Answer], failures: Sequence[Fai
             out.say(f"    log: {out.path(failure.log)}")
     out.say()
     for answer in answers:
-        out.say(f"Page: {', '.join(map(out.path, answer.pages))}")
-    out.say(f"Log of a run: {out.path(work_dir() / 'runs')}/RUN/log.txt; 'python -m suite plan' has the ids")
+        if answer.pages:
+            out.say(f"Page: {', '.join(map(out.path, answer.pages))}")
+    if 0 < len(logs) <= MOST_LOGS:
+        out.say("\n".join(["Logs:", *(f"  {run}: {out.path(log)}" for run, log in logs)]))
+    elif answers:
+        runs = out.path(work_dir() / "runs")
+        out.say(f"Logs: {runs}/RUN/log.txt; 'python -m suite plan' has the id of every RUN")
 
 
 def _print_answer(out: Screen, answer: Answer) -> None:
@@ -99,7 +125,7 @@ def _print_answer(out: Screen, answer: Answer) -> None:
     if answer.rows:
         out.print(_table(answer_lines(answer.rows), out.width))
         out.say(LEGEND)
-    out.say(in_one_sentence(answer.rows))
+    out.say(in_one_sentence(answer.rows, answer.not_run))
 
 
 def _table(lines: Sequence[AnswerLine], width: int) -> Table:

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     from suite.cli.output import add_verbosity
-    from suite.cli.selection import claims, completed
+    from suite.cli.selection import claim_ids, completed
 
     stands_for = "the claim that the checkpoint stands for"
-    completed(parser.add_argument("--claim", metavar="ID", required=True, help=stands_for), claims)
+    completed(parser.add_argument("--claim", metavar="ID", required=True, help=stands_for), claim_ids)
     parser.add_argument("--checkpoint", metavar="FILE", required=True, help="of its student; not trusted")
     parser.add_argument("--profile", metavar="NAME", default="paper", help="paper (default), mini or smoke")
     parser.add_argument("--device", metavar="D", default="auto", help="auto (default), cpu or cuda")

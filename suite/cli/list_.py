@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from suite.cli.output import add_output
-from suite.cli.selection import completed, papers
+from suite.cli.selection import completed, paper_ids
 from suite.errors import SuiteError, did_you_mean
 from suite.published.claims import Claim, Paper, Protocol, Quoted
 from suite.published.finding import find_paper, load_papers, select
@@ -31,7 +31,7 @@ Selection = list[tuple[Paper, Claim]]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the verb. Their values are checked in `run`, whose errors are one line."""
-    completed(parser.add_argument("--paper", metavar="P", help="only this paper"), papers)
+    completed(parser.add_argument("--paper", metavar="P", help="only this paper"), paper_ids)
     parser.add_argument("--role", metavar="R", help="only claims of this role, such as ours or baseline")
     parser.add_argument("--format", metavar="F", default="table", help="table (default), json or csv")
     add_output(parser)

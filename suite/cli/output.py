@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import os
 import shutil
 import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
-from suite.errors import SuiteError
+from suite.errors import SuiteError, printable
 
 QUIET, NORMAL, VERBOSE = -1, 0, 1
 """How much is said of progress: only what goes wrong; what ends; what begins, and every epoch, too."""
@@ -53,16 +54,32 @@ def printed_to(file: Path | None) -> Iterator[None]:
     if file is None:
         yield
         return
+    _refuse_special(file)
     text = io.StringIO()
     with contextlib.redirect_stdout(text):
         yield
     from suite.store.files import write
 
     try:
-        write(file, text.getvalue().encode("utf-8", "backslashreplace"))
+        # What a link leads to gets the content, and the link stays.
+        write(Path(os.path.realpath(file)), text.getvalue().encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise SuiteError(f"cannot write {file} ({error.strerror}); name another file with --output") from None
-    print(file)
+    print(printable(file, longest=10 * len(str(file)) + 20))
+
+
+def _refuse_special(file: Path) -> None:
+    """Makes sure that nothing but a file is replaced; for root, even a device could be.
+
+    Raises:
+        SuiteError: a folder, a device, a pipe or a socket has that name.
+    """
+    special = False
+    # What cannot be looked at cannot be written either, and then it is said why.
+    with contextlib.suppress(OSError):
+        special = file.exists() and not file.is_file()
+    if special:
+        raise SuiteError(f"cannot write {file} (it is there, and no file); name another file with --output")
 
 
 def terminal_width() -> int:

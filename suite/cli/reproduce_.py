@@ -147,7 +147,7 @@ def _execute(args: argparse.Namespace, plan: Plan, claims: Sequence[Claim], laun
             "same command without --detach waits for them and reports."
         )
         return 0
-    deviates = _report(args, papers, _asked(plan, claims), _failures(plan, outcome.failed))
+    deviates = _report(args, papers, plan, _asked(plan, claims), _failures(plan, outcome.failed))
     if outcome.failed:
         return 1
     return 3 if args.strict and deviates else 0
@@ -310,7 +310,9 @@ def _failures(plan: Plan, failed: Mapping[str, str]) -> list[Failure]:
     ]
 
 
-def _report(args: argparse.Namespace, papers: list[str], asked: Asked, failures: Sequence[Failure]) -> bool:
+def _report(
+    args: argparse.Namespace, papers: list[str], plan: Plan, asked: Asked, failures: Sequence[Failure]
+) -> bool:
     """Prints the reports and writes them; returns whether a verdict in them deviates.
 
     Raises:
@@ -329,14 +331,14 @@ def _report(args: argparse.Namespace, papers: list[str], asked: Asked, failures:
             print(f"\n{report.text('markdown')}", flush=True)
             print(f"Written to {' and '.join(map(str, _written(report)))}.")
     else:
-        _answer(form, reports, args.profile, asked, failures)
+        _answer(form, reports, plan, asked, failures)
     return any(report.deviates for _, report in reports)
 
 
 def _answer(
     form: str,
     reports: Sequence[tuple[Paper, Report]],
-    profile: str,
+    plan: Plan,
     asked: Asked,
     failures: Sequence[Failure],
 ) -> None:
@@ -346,6 +348,7 @@ def _answer(
         SuiteError: they cannot be written; the answer has been printed.
     """
     from suite.cli.answer import Answer, as_json, print_answers
+    from suite.cli.runs import log_of
     from suite.cli.screen import Screen
     from suite.errors import SuiteError
 
@@ -357,11 +360,17 @@ def _answer(
             pages = _written(report)
         except SuiteError as refused:
             fault = refused
-        answers.append(Answer.of(paper, profile, report, pages, asked))
+        answers.append(Answer.of(paper, plan.profile, report, pages, asked))
     if form == "json":
         print(as_json(answers, failures))
     else:
-        print_answers(Screen(), answers, failures)
+        failed = {failure.run_id for failure in failures}
+        logs = [
+            (run.label, log)
+            for run in plan.runs.values()
+            if run.run_id not in failed and (log := log_of(run.run_id)) is not None
+        ]
+        print_answers(Screen(), answers, failures, logs)
     if fault is not None:
         raise fault
 

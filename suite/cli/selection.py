@@ -77,10 +77,10 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     """Adds `--paper`, `--table`, `--claim`, `--profile` and `--seeds`; lets overrides through."""
     from suite.planning.plan import MOST_SEEDS
 
-    completed(parser.add_argument("--paper", metavar="P", help="one paper (default: all)"), papers)
+    completed(parser.add_argument("--paper", metavar="P", help="one paper (default: all)"), paper_ids)
     parser.add_argument("--table", metavar="T", help="claims that this table prints")
     claim = parser.add_argument("--claim", metavar="ID", nargs="+", default=[], help="these claims only")
-    completed(claim, claims)
+    completed(claim, claim_ids)
     parser.add_argument("--profile", metavar="NAME", default="mini", help="smoke, mini (default) or paper")
     seeds = whole_number(MOST_SEEDS, "every seed is a training of each arm, and five decide small gains")
     parser.add_argument("--seeds", metavar="N", type=seeds, default=1, help="runs an arm (default 1)")
@@ -97,14 +97,14 @@ def completed(action: argparse.Action, names: Callable[..., list[str]]) -> None:
     action.completer = names  # type: ignore[attr-defined]  # where argcomplete looks for it
 
 
-def papers(**_: object) -> list[str]:
+def paper_ids(**_: object) -> list[str]:
     """Ids of the papers, for a shell."""
     from suite.published.finding import load_papers
 
     return list(load_papers())
 
 
-def claims(**_: object) -> list[str]:
+def claim_ids(**_: object) -> list[str]:
     """Ids of the claims, for a shell."""
     from suite.published.finding import select
 

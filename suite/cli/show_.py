@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator, Mapping
 
 from suite.cli.output import add_output, text_width, wrapped
-from suite.cli.selection import claims, completed
+from suite.cli.selection import claim_ids, completed
 from suite.errors import SuiteError, did_you_mean
 from suite.published.claims import Claim, Paper, Protocol, Quoted, Source
 from suite.published.finding import find_claim
@@ -22,7 +22,7 @@ Paragraph = tuple[str, int]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the verb. Their values are checked in `run`, whose errors are one line."""
     claim = parser.add_argument("claim", metavar="CLAIM", nargs="?", help="id of a claim, as 'list' has it")
-    completed(claim, claims)
+    completed(claim, claim_ids)
     parser.add_argument(
         "--pair",
         metavar="TEACHER:STUDENT",

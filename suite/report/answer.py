@@ -172,9 +172,20 @@ def _or_empty(cell: str) -> str:
     return "" if cell == NOTHING else cell
 
 
-def in_one_sentence(rows: Sequence[Row]) -> str:
-    """How many claims were asked for, and what the verdicts on them are."""
+def count_not_run(rows: Sequence[Row]) -> int:
+    """How many judged claims of a paper have no record yet."""
+    return len({row["claim"] for row in rows if row["origin"] == "claim" and row["status"] == "not run"})
+
+
+def in_one_sentence(rows: Sequence[Row], not_run: int = 0) -> str:
+    """How many claims are answered, what the verdicts on them are, and how many others were not run.
+
+    Args:
+        rows: as `asked_rows` has them.
+        not_run: claims that are left out of the rows, since they were not run.
+    """
     claims = len({(row["claim"], row["variant"]) for row in rows})
     verdicts = Counter(line.word or line.measured for row in rows for line in _lines_of(row))
     counts = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common())
-    return f"{many(claims, 'claim')}: {counts}." if rows else "No claim of it was run."
+    answered = f"{many(claims, 'claim')}: {counts}" if rows else "No claim of it was run"
+    return f"{answered}; {not_run} not run." if rows and not_run else f"{answered}."

@@ -243,10 +243,23 @@ def test_a_verb_that_fails_leaves_the_output_file_as_it_was(tmp_path, capsys):
     file.write_text("precious", encoding="utf-8")
     assert main(["list", "--paper", "mdg", "--output", str(file)]) == 2
     assert file.read_text(encoding="utf-8") == "precious"
-    assert main(["list", "--output", str(tmp_path)]) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.splitlines()[-1].startswith(f"suite: cannot write {tmp_path} (")
+    (tmp_path / "link").symlink_to(file)
+    assert main(["list", "--paper", "mgd", "--output", str(tmp_path / "link")]) == 0
+    assert (tmp_path / "link").is_symlink()
+    assert file.read_text(encoding="utf-8").startswith("mgd: ")
+
+
+def test_output_replaces_nothing_but_files(tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe")
+    for file in (tmp_path, tmp_path / "pipe"):
+        assert main(["list", "--paper", "mgd", "--output", str(file)]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err == (
+            f"suite: cannot write {file} (it is there, and no file); name another file with --output\n"
+        )
+    assert main(["list", "--paper", "mgd", "--output", str(tmp_path / "pipe" / "below")]) == 2
+    assert capsys.readouterr().err.startswith(f"suite: cannot write {tmp_path / 'pipe' / 'below'} (")
 
 
 def test_without_argcomplete_a_shell_that_asks_is_answered_by_the_verb_itself(monkeypatch, capsys):
