@@ -19,7 +19,7 @@ VERDICTS: Final = ("match", "departure", "mismatch")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
-    from suite.cli.output import add_output, add_verbosity
+    from suite.cli.output import add_output, add_quiet
     from suite.cli.selection import add_jobs, add_selection
 
     add_selection(parser)
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format", choices=["table", "json"], default="table", help="json has every setting (default: table)"
     )
     add_output(parser)
-    add_verbosity(parser)
+    add_quiet(parser)
     parser.set_defaults(profile="paper")
 
 

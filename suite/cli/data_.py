@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the verb's arguments."""
-    from suite.cli.output import add_output, add_verbosity
+    from suite.cli.output import add_output, add_quiet
 
     parser.add_argument(
         "action",
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format", choices=("table", "json"), default="table", help="how to print a verification"
     )
     add_output(parser)
-    add_verbosity(parser)
+    add_quiet(parser)
 
 
 def run(args: argparse.Namespace) -> int:

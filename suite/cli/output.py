@@ -20,12 +20,19 @@ QUIET, NORMAL, VERBOSE = -1, 0, 1
 
 def add_verbosity(parser: argparse.ArgumentParser) -> None:
     """Adds `-v` and `-q`, which leave `args.verbosity`."""
-    parser.set_defaults(verbosity=NORMAL)
-    for options, verbosity, text in (
-        (("-v", "--verbose"), VERBOSE, "say more while it works: what begins, where its log is, every epoch"),
-        (("-q", "--quiet"), QUIET, "say less while it works: only what goes wrong"),
-    ):
-        parser.add_argument(*options, dest="verbosity", action="store_const", const=verbosity, help=text)
+    add_quiet(parser)
+    text = "say more while it works: what begins, where its log is, every epoch"
+    parser.add_argument(
+        "-v", "--verbose", dest="verbosity", action="store_const", const=VERBOSE, default=NORMAL, help=text
+    )
+
+
+def add_quiet(parser: argparse.ArgumentParser) -> None:
+    """Adds `-q` alone, for what has no more to say."""
+    text = "say less while it works: only what goes wrong"
+    parser.add_argument(
+        "-q", "--quiet", dest="verbosity", action="store_const", const=QUIET, default=NORMAL, help=text
+    )
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:

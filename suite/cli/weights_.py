@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
-    from suite.cli.output import add_output, add_verbosity
+    from suite.cli.output import add_output, add_quiet
 
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="what is published, and what of it is in the cache")
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     fetching.add_argument(
         "--teachers", action="store_true", help="every published teacher of a claim, and the backbones"
     )
-    add_verbosity(fetching)
+    add_quiet(fetching)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -15,9 +15,11 @@ from pathlib import Path
 import pytest
 
 from suite.cli import VERBS, build_parser, main
+from suite.cli.answer import print_answers
 from suite.cli.output import wrapped
 from suite.cli.screen import Screen, folded
 from suite.paths import ROOT
+from suite.report.answer import Failure
 from tests.cli import screens
 from tests.cli.screens import CLAIM, CLAIMS, COLUMNS, SCENES, Scene, Terminal, path_of, shot
 
@@ -172,6 +174,38 @@ def test_on_a_terminal_reproduce_ends_with_the_rows_that_were_asked_for(tmp_path
     assert "nkd-resnet18-nkd" not in shown
     assert "|" not in shown
     assert (tmp_path / "results" / "nkd.md").is_file()
+
+
+@screens.laid_out
+def without_room_for_the_page(patch: pytest.MonkeyPatch) -> None:
+    """Everything has finished, and a folder stands where the page belongs."""
+    screens.record_all(Path("results/records"), list(screens.planned().runs.values()))
+    Path("results/nkd.md/full").mkdir(parents=True)
+
+
+def test_the_answer_is_shown_although_its_page_cannot_be_written(tmp_path):
+    shown = shot(Scene(REPRODUCE, without_room_for_the_page, status=2), tmp_path)
+    assert "nkd-resnet18-nkd" in shown
+    assert "\nPage:" not in shown
+    (line,) = [line for line in shown.splitlines() if line.startswith("suite: ")]
+    assert line.startswith("suite: cannot write the report to results (")
+
+
+def test_what_failed_is_told_with_reason_and_log_and_few_logs_are_named_one_by_one(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    log = tmp_path / "work" / "runs" / "0123" / "log.txt"
+    failure = Failure("resnet18, seed 1", "0123", "loss is nan", log)
+    terminal = terminal_of(80, monkeypatch)
+    print_answers(Screen(), [], [failure], [("resnet18, seed 0", tmp_path / "log.txt")])
+    assert terminal.getvalue().splitlines() == [
+        "",
+        "What failed:",
+        "  resnet18, seed 1: loss is nan",
+        "    log: work/runs/0123/log.txt",
+        "",
+        "Logs:",
+        "  resnet18, seed 0: log.txt",
+    ]
 
 
 def test_the_answer_as_data_has_rows_failures_and_pages(reproduced, capsys):

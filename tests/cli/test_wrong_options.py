@@ -56,8 +56,8 @@ def options(verb: str) -> Iterator[list[str]]:
 
 
 OPTIONS = [words for verb in VERBS for words in options(verb)]
-# The doctor looks at the whole environment, whatever papers are named. --output writes to whatever file is named,
-# for all verbs in the same few lines; for a report it is a folder.
+# The doctor looks at the whole environment, whatever papers are named. --output writes to any file that is
+# named, for all verbs in the same few lines; for a report it is a folder.
 TRIED = [
     words
     for words in OPTIONS
