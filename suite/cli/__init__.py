@@ -19,21 +19,21 @@ from suite.errors import LONGEST, SuiteError, did_you_mean, printable
 from suite.running.ranks import started_by_torchrun
 
 VERBS = {
-    "list": "published claims, and the gaps between them",
+    "list": "published claims, and what is known to be missing",
     "show": "one claim with its sources, or one pair of models across the literature",
     "plan": "the runs a selection needs, what they cost, and what a budget buys",
-    "data": "published data sets: verify what is here, prepare what a script can",
-    "audit": "what a training would really do, held against what was published",
+    "data": "published data sets: list, verify and prepare them",
+    "audit": "compare what a training would do with what was published",
     "reproduce": "train, evaluate, judge and report a selection",
     "evaluate": "score a checkpoint that was trained elsewhere",
-    "weights": "published checkpoints: list them, fetch some",
-    "status": "what is recorded, running and left to do",
-    "cancel": "end what a selection has in the queue of a cluster",
-    "work": "execute one run that was ordered before: what launchers start elsewhere",
-    "report": "tables of claimed against reproduced numbers",
+    "weights": "published checkpoints: list and fetch them",
+    "status": "what is recorded, running, interrupted and failed",
+    "cancel": "cancel the cluster jobs of a selection",
+    "work": "execute one run that was requested before; launchers call this",
+    "report": "write tables of claimed and reproduced numbers from the records",
     "compare": "what moved between two commits, two series, or two stores",
-    "nightly": "measure again every night, keep the history, and say what has changed",
-    "archive": "the record store as a whole: write records of older layouts anew",
+    "nightly": "measure again every night, keep a history, and report what changed",
+    "archive": "the record store as a whole: rewrite records of older layouts",
     "doctor": "what is installed and present, and how to close each gap",
 }
 """Verb -> one line of help.
@@ -126,7 +126,7 @@ def build_parser(verb: str | None) -> argparse.ArgumentParser:
             "--papers",
             metavar="DIR",
             action="append",
-            help="a folder of papers outside of the checkout; may be given again (default: SUITE_PAPERS)",
+            help="a folder of papers outside of the checkout; may be repeated (default: SUITE_PAPERS)",
         )
         if name == verb:
             importlib.import_module(f"suite.cli.{name}_").add_arguments(sub)

@@ -23,10 +23,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from suite.cli.selection import add_jobs, add_selection
 
     add_selection(parser)
-    add_jobs(parser, "built side by side (default: one a core)")
-    parser.add_argument("--all", action="store_true", help="every setting of every training, equal ones too")
+    add_jobs(parser, "trainings built side by side (default: one per core)")
     parser.add_argument(
-        "--format", choices=["table", "json"], default="table", help="json has every setting (default: table)"
+        "--all", action="store_true", help="print every setting of every training, equal ones too"
+    )
+    parser.add_argument(
+        "--format",
+        choices=["table", "json"],
+        default="table",
+        help="table (default), or json, which has every setting",
     )
     add_output(parser)
     add_quiet(parser)

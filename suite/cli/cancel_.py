@@ -10,7 +10,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from suite.cli.selection import add_selection
 
     add_selection(parser)
-    parser.add_argument("--all", action="store_true", help="every job of this work folder")
+    parser.add_argument(
+        "--all", action="store_true", help="every job that was submitted from this work folder"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

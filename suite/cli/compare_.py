@@ -19,8 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     what = "a commit (as git names it), a series (16 digits), or a folder with records"
     parser.add_argument("first", metavar="A", help=what)
-    parser.add_argument("second", metavar="B", help="the same")
-    parser.add_argument("--all", action="store_true", help="also rows that did not move")
+    parser.add_argument("second", metavar="B", help="likewise")
+    parser.add_argument("--all", action="store_true", help="print rows that did not move, too")
     parser.add_argument("--format", choices=FORMATS, default="table", help="how to print it")
     add_output(parser)
 

@@ -21,14 +21,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "action",
         nargs="?",
         metavar="ACTION",
-        help="verify: layout, classes, counts, images, annotations, checksums, fingerprint; "
-        "prepare: bring what was obtained into the layout that is read; without one: what is here",
+        help="verify: check layout, classes, counts, images, annotations, checksums and fingerprint; "
+        "prepare: bring what was downloaded into the layout that is read; without one: list what is here",
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="imagenet, coco, cityscapes or cifar-100")
     parser.add_argument(
         "--accept",
         action="store_true",
-        help="verify: take contents that have changed since they were verified, where nothing else is wrong",
+        help="verify: accept contents that changed since the last time, if nothing else is wrong",
     )
     parser.add_argument(
         "--format", choices=("table", "json"), default="table", help="how to print a verification"

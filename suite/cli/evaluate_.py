@@ -17,9 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from suite.cli.output import add_verbosity
     from suite.cli.selection import claim_ids, completed
 
-    stands_for = "the claim that the checkpoint stands for"
+    stands_for = "the claim to hold the checkpoint against"
     completed(parser.add_argument("--claim", metavar="ID", required=True, help=stands_for), claim_ids)
-    parser.add_argument("--checkpoint", metavar="FILE", required=True, help="of its student; not trusted")
+    parser.add_argument(
+        "--checkpoint", metavar="FILE", required=True, help="weights of its student; never run as code"
+    )
     parser.add_argument("--profile", metavar="NAME", default="paper", help="paper (default), mini or smoke")
     parser.add_argument("--device", metavar="D", default="auto", help="auto (default), cpu or cuda")
     add_verbosity(parser)

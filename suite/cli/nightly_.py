@@ -31,23 +31,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     tiers = "; ".join(f"{name}: {text}" for name, text in TIERS.items())
     parser.add_argument("--tier", nargs="+", choices=list(TIERS), required=True, help=tiers)
     parser.add_argument(
-        "--budget", metavar="TIME", type=_hours, default=3.0, help="of the whole night: 3h (default), 90m"
+        "--budget",
+        metavar="TIME",
+        type=_hours,
+        default=3.0,
+        help="time for the whole night, such as 90m (default: 3h)",
     )
     parser.add_argument(
-        "--device", metavar="D", default="cuda", help="cuda (default), or cpu; none stands in for the other"
+        "--device", metavar="D", default="cuda", help="cuda (default) or cpu; neither replaces the other"
     )
     parser.add_argument("--paper", metavar="P", help="one paper (default: all)")
-    parser.add_argument("--claim", metavar="ID", nargs="+", default=[], help="these claims only")
+    parser.add_argument("--claim", metavar="ID", nargs="+", default=[], help="only these claims")
     parser.add_argument("--profile", metavar="NAME", default="paper", help="paper (default) or mini")
     seeds = whole_number(MOST_SEEDS, "every seed is a training of each arm, and five decide small gains")
-    parser.add_argument("--seeds", metavar="N", type=seeds, default=3, help="runs an arm (default 3)")
-    add_jobs(parser, "runs side by side (default: one a core, one on a GPU)")
+    parser.add_argument("--seeds", metavar="N", type=seeds, default=3, help="runs per arm (default: 3)")
+    add_jobs(parser, "runs side by side (default: one per core, or one on a GPU)")
     parser.add_argument(
         "--write-trajectories",
         action="store_true",
-        help="tier loss: store what the losses come to, in place of what was stored, and compare nothing",
+        help="tier loss: replace the stored trajectories with what is measured, and compare nothing",
     )
-    parser.add_argument("--dry-run", action="store_true", help="print what would be run and sent, and stop")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be run and sent, then stop")
     add_verbosity(parser)
     parser.set_defaults(takes_overrides=True)
 

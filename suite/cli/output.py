@@ -21,7 +21,7 @@ QUIET, NORMAL, VERBOSE = -1, 0, 1
 def add_verbosity(parser: argparse.ArgumentParser) -> None:
     """Adds `-v` and `-q`, which leave `args.verbosity`."""
     add_quiet(parser)
-    text = "say more while it works: what begins, where its log is, every epoch"
+    text = "more progress: which run begins, where its log is, every epoch"
     parser.add_argument(
         "-v", "--verbose", dest="verbosity", action="store_const", const=VERBOSE, default=NORMAL, help=text
     )
@@ -29,7 +29,7 @@ def add_verbosity(parser: argparse.ArgumentParser) -> None:
 
 def add_quiet(parser: argparse.ArgumentParser) -> None:
     """Adds `-q` alone, for what has no more to say."""
-    text = "say less while it works: only what goes wrong"
+    text = "less progress: only what goes wrong"
     parser.add_argument(
         "-q", "--quiet", dest="verbosity", action="store_const", const=QUIET, default=NORMAL, help=text
     )
@@ -42,7 +42,7 @@ def add_output(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         dest="output_file",
         type=Path,
-        help="file to write to instead of the terminal",
+        help="write to this file instead of standard output",
     )
 
 

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     add_selection(parser)
     parser.add_argument("--format", choices=["table", "json"], default="table", help="how to print it")
-    add_budget(parser, "pick the claims that fit, the most informative first")
+    add_budget(parser, "pick the claims that fit into so many hours, most informative first")
     add_output(parser)
 
 

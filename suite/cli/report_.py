@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="one profile (default: every profile with records of the paper, or mini)",
     )
     parser.add_argument(
-        "--format", choices=["markdown", "csv", "html"], help="one format (default: markdown and csv)"
+        "--format", choices=["markdown", "csv", "html"], help="write one format (default: markdown and csv)"
     )
     parser.add_argument("--output", metavar="DIR", type=Path, help="folder to write to (default: results)")
     parser.add_argument("--strict", action="store_true", help="exit with status 3 when a verdict deviates")

@@ -31,30 +31,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     add_selection(parser)
     parser.add_argument(
-        "--all", action="store_true", help="every paper; without any selection nothing is trained"
+        "--all", action="store_true", help="select every paper; without a selection nothing is trained"
     )
-    add_budget(parser, "of these only the claims that fit, the most informative first; 'plan' says why")
+    add_budget(
+        parser, "train only the claims that fit into so many hours, most informative first; see 'plan'"
+    )
     parser.add_argument("--device", metavar="D", default="auto", help="auto (default), cpu or cuda")
-    parser.add_argument("--launcher", metavar="NAME", default="local", help=", ".join(LAUNCHERS))
+    parser.add_argument(
+        "--launcher",
+        metavar="NAME",
+        default="local",
+        help=f"{LAUNCHERS[0]} (default), {' or '.join(LAUNCHERS[1:])}",
+    )
     add_jobs(
         parser,
-        "runs side by side (default: one a core, or one a GPU, which never takes two; slurm: of an array)",
+        "runs side by side (default: one per core, or one per GPU; slurm: tasks of an array)",
     )
     parser.add_argument(
-        "--detach", action="store_true", help="submit to the cluster and stop; the jobs need nobody who waits"
+        "--detach",
+        action="store_true",
+        help="submit to the cluster and return at once; the jobs go on by themselves",
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="print the plan, and the scripts for the cluster, and stop"
+        "--dry-run", action="store_true", help="print the plan and the cluster scripts, then stop"
     )
     parser.add_argument(
-        "--again", action="store_true", help="measure the same once more, as the next repetition of each run"
+        "--again", action="store_true", help="measure the same again, as the next repetition of each run"
     )
     parser.add_argument("--strict", action="store_true", help="exit with status 3 when a verdict deviates")
     parser.add_argument(
         "--format",
         choices=FORMATS,
-        help="of what is printed at the end: table, the rows that were asked for (default on a terminal); "
-        "markdown, the whole page (default elsewhere); json",
+        help="what to print at the end: table (default on a terminal) or json: the selected rows; markdown "
+        "(default elsewhere): the whole page",
     )
     add_verbosity(parser)
 

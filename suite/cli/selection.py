@@ -78,12 +78,12 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     from suite.planning.plan import MOST_SEEDS
 
     completed(parser.add_argument("--paper", metavar="P", help="one paper (default: all)"), paper_ids)
-    parser.add_argument("--table", metavar="T", help="claims that this table prints")
-    claim = parser.add_argument("--claim", metavar="ID", nargs="+", default=[], help="these claims only")
+    parser.add_argument("--table", metavar="T", help="only the claims in this table")
+    claim = parser.add_argument("--claim", metavar="ID", nargs="+", default=[], help="only these claims")
     completed(claim, claim_ids)
     parser.add_argument("--profile", metavar="NAME", default="mini", help="smoke, mini (default) or paper")
     seeds = whole_number(MOST_SEEDS, "every seed is a training of each arm, and five decide small gains")
-    parser.add_argument("--seeds", metavar="N", type=seeds, default=1, help="runs an arm (default 1)")
+    parser.add_argument("--seeds", metavar="N", type=seeds, default=1, help="runs per arm (default: 1)")
     parser.set_defaults(takes_overrides=True)
 
 

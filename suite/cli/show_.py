@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="in place of a claim: every published number of this pair, and our own beside them; "
         "STUDENT alone for methods without a teacher",
     )
-    parser.add_argument("--dataset", metavar="D", help="of the pair, where it has numbers on several")
-    parser.add_argument("--format", metavar="F", default="table", help="of a pair: table (default) or json")
+    parser.add_argument("--dataset", metavar="D", help="data set of the pair, if it has numbers on several")
+    parser.add_argument("--format", metavar="F", default="table", help="table (default), or for a pair json")
     add_output(parser)
 
 

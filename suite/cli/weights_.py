@@ -19,13 +19,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from suite.cli.output import add_output, add_quiet
 
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="what is published, and what of it is in the cache")
+    listing = actions.add_parser("list", help="list what is published and what is in the cache")
     listing.add_argument("--format", choices=["table", "json"], default="table", help="how to print it")
     add_output(listing)
-    fetching = actions.add_parser("fetch", help="download, verify and keep; prints where each file lies")
-    fetching.add_argument("id", metavar="ID", nargs="*", help="as 'weights list' has it")
+    fetching = actions.add_parser("fetch", help="download and verify; prints where each file is")
+    fetching.add_argument("id", metavar="ID", nargs="*", help="id of a checkpoint, see 'weights list'")
     fetching.add_argument(
-        "--teachers", action="store_true", help="every published teacher of a claim, and the backbones"
+        "--teachers", action="store_true", help="every published teacher of a claim, and all backbones"
     )
     add_quiet(fetching)
 

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     from suite.cli.output import add_verbosity
 
-    parser.add_argument("run_id", metavar="RUN_ID", help="whose folder below SUITE_WORK holds the order")
+    parser.add_argument("run_id", metavar="RUN_ID", help="id of a run whose request is in the work folder")
     add_verbosity(parser)
 
 
