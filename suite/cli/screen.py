@@ -93,14 +93,14 @@ class Screen(Console):
 
 
 def folded(name: str, width: int) -> str:
-    """A name in lines of at most `width` letters, broken behind hyphens; all of it is there.
+    """A name in lines of at most `width` letters, broken behind hyphens and slashes; all of it is there.
 
     Args:
         name: such as the id of a claim.
-        width: letters of a line; a part without a hyphen may be longer.
+        width: letters of a line; a part without either may be longer.
     """
     lines = [""]
-    for part in re.findall(r"[^-]*-|[^-]+", name):
+    for part in re.findall(r"[^-/]*[-/]|[^-/]+", name):
         if lines[-1] and len(lines[-1]) + len(part) > width:
             lines.append("")
         lines[-1] += part

@@ -107,15 +107,17 @@ def _state(weights: Checkpoint) -> str:
 
 
 def _print_table() -> None:
-    from suite.cli.screen import Screen, plain_table
+    from suite.cli.screen import Screen, folded, plain_table
     from suite.paths import weights_dir
 
     out = Screen()
     rows = list(_rows())
     if out.is_narrow:
-        table = plain_table("id", "trained for", "published accuracy", "teacher in", "state", widths=(23,))
+        headings = ("id", "trained for", "published accuracy", "teacher in", "state")
+        table = plain_table(*headings, widths=(26, 21, 12, 9, 8))
+        table.padding = (0, 1, 0, 0)
         for name, dataset, schedule, accuracy, taught, state in rows:
-            table.add_row(name, f"{dataset}, {schedule}", accuracy, taught, state)
+            table.add_row(folded(name, 26), f"{dataset}, {schedule}", accuracy, taught, state)
     else:
         table = plain_table("id", "trained for", "schedule", "published accuracy", "teacher in", "state")
         for row in rows:
