@@ -144,18 +144,12 @@ def at_work(patch: pytest.MonkeyPatch) -> Iterator[None]:
     finished, failed, running, interrupted, *_ = planned(seeds=1).runs.values()
     record_all(Path("results/records"), [finished])
     write_record(Path("results/records"), record_of(failed, {}, status="failed", error=ERROR))
-    me = this_process()
-    now = datetime.now(timezone.utc)
+    now, me = datetime.now(timezone.utc), this_process()
+    here = Beat(at=now.isoformat(), host=me.host, pid=me.pid, state="running", epoch=3, epochs=8, loss=1.2345)
+    ago = timedelta(minutes=12, seconds=5), timedelta(hours=2, minutes=7, seconds=5)
     beats = [
-        Beat(
-            **{"at": now.isoformat(), "host": me.host, "pid": me.pid, "state": "running"},
-            **{"epoch": 3, "epochs": 8, "loss": 1.2345},
-            since=(now - timedelta(minutes=12, seconds=5)).isoformat(),
-        ),
-        Beat(
-            **{"at": (now - timedelta(hours=2, minutes=7, seconds=5)).isoformat(), "host": me.host, "pid": 1},
-            **{"state": "running", "epoch": 5, "epochs": 8},
-        ),
+        here.model_copy(update={"since": (now - ago[0]).isoformat()}),
+        here.model_copy(update={"at": (now - ago[1]).isoformat(), "pid": 1, "epoch": 5}),
     ]
     for run, beat in zip((running, interrupted), beats, strict=True):
         folder = RunFolder(Path("work"), run.run_id)
