@@ -52,9 +52,11 @@ def _prepare_cifar(dataset: PublishedDataset, root: Path, report: Report) -> lis
         check_md5(root / archive.file, archive.md5)
         with opened(root / archive.file, compressed=True) as content:
             members = {member.name: member for member in content}
-            for done, (file, md5) in enumerate(wanted.items(), start=1):
+            # All of it before any of it is unpacked.
+            for file in wanted:
                 if file not in members:
                     raise SuiteError(f"{root / archive.file} has no {file}; get it again")
+            for done, (file, md5) in enumerate(wanted.items(), start=1):
                 (root / file).parent.mkdir(exist_ok=True)
                 extract(content, members[file], root / file, dataset.gigabytes * 1e9, md5)
                 report(done, len(wanted))

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from suite.evidence.gathered import mean_of
 from suite.evidence.points import Row, rows_of
 from suite.published.finding import claims_by_id
 from suite.published.metrics import find_metric
@@ -20,6 +19,7 @@ from suite.verdicts import (
     GainName,
     judge_gain,
     judge_gain_sign,
+    mean_of,
 )
 
 COMMIT: Final = re.compile(r"[0-9a-f]{7,40}")

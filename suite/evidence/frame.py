@@ -13,23 +13,29 @@ from typing import Any, Final
 import pandas as pd
 
 from suite.contract import Arm
-from suite.evidence.gathered import Arms, Measured, mean_of, measured_arms
+from suite.evidence.embedded_noise import Kind, KindNoise, embedded_noise, gains_of, pairs_of
+from suite.evidence.gathered import Arms, Measured, measured_arms
 from suite.planning.overrides import part_of_variant
 from suite.published.claims import Claim, Metric, Paper, Quoted
+from suite.published.finding import claims_by_id
 from suite.published.metrics import find_metric
 from suite.published.names import MetricName
-from suite.published.priors import find_prior, why_absent
+from suite.published.priors import find_margin, find_prior, why_absent
 from suite.store.summaries import Evidence
 from suite.verdicts import (
     BLOCKED,
+    GAIN_UNCLEAR,
+    STANDARD_RUNS,
     GainVerdict,
-    PairedGain,
+    PooledGain,
     benjamini_hochberg,
     gate,
     judge_claim,
     judge_gain,
-    judge_gain_sign,
+    judge_with,
     mean_interval,
+    mean_of,
+    shared_noise,
     teacher_reason,
 )
 
@@ -76,8 +82,12 @@ COLUMNS: Final[dict[str, str]] = {
     "student_mean": "float64",  # our own student trained alone
     "student_n": "Int64",
     "gain": "float64",
-    "gain_lower": "float64",
+    "gain_lower": "float64",  # 90 % interval
     "gain_upper": "float64",
+    "gain_sd": "float64",  # embedded data: sd of one difference, shrunken to what the rows of the task share
+    "gain_prior_sd": "float64",  # the sd that they share
+    "gain_prior_df": "float64",  # the degrees of freedom that it weighs
+    "gain_df": "float64",  # those of the interval
     "retained": "float64",  # gain / claimed gain; only where they can be compared
     "retained_lower": "float64",
     "retained_upper": "float64",
@@ -130,9 +140,12 @@ def build_frame(papers: Iterable[Paper], records: Iterable[Evidence], profile: s
         the order of the papers' files; columns and dtypes as in `COLUMNS`.
     """
     papers, records = list(papers), list(records)
+    claims = {claim.id: claim for paper in papers for claim in paper.claims}
+    arms = measured_arms(records, profile)
     known = _Known(
-        {claim.id: claim for paper in papers for claim in paper.claims},
-        measured_arms(records, profile),
+        claims,
+        arms,
+        embedded_noise((claims_by_id() | claims).values(), arms),
         {
             record.weights_sha256: record
             for record in records
@@ -168,11 +181,13 @@ class _Known:
     Attributes:
         claims: by id.
         arms: what was measured of every arm.
+        noise: how the gains of a task on embedded data scatter.
         checkpoints: SHA-256 of trained weights -> the finished run that made them.
     """
 
     claims: Mapping[str, Claim]
     arms: Arms
+    noise: Mapping[Kind, KindNoise]
     checkpoints: Mapping[str, Evidence]
 
     def arm(self, claim: Claim, name: Arm, variant: tuple[str, ...] = ()) -> Measured:
@@ -398,8 +413,7 @@ def _gain_columns(
     if not distilled or not alone:
         return {"gain_reason": f"the runs do not report {name}"}
     if not (own.comparable and student.comparable):
-        paired = judge_gain_sign(distilled, alone)
-        return _gain_numbers(paired) | {"gain_reason": paired.reason}
+        return _embedded_gain_columns(claim, name, arms, known)
     prior = find_prior(claim.dataset, name)
     if prior is None:
         gain = mean_of(distilled.values()) - mean_of(alone.values())
@@ -417,7 +431,22 @@ def _gain_columns(
     return _gain_numbers(judged) | retained | {"gain_marked": marked}
 
 
-def _gain_numbers(judged: GainVerdict | PairedGain) -> dict[str, Any]:
+def _embedded_gain_columns(
+    claim: Claim, name: MetricName, arms: tuple[Measured, Measured], known: _Known
+) -> dict[str, Any]:
+    """The gain by seed, judged with the noise that the rows of its task share."""
+    gains = gains_of(pairs_of(name, *arms))
+    if len(gains) < STANDARD_RUNS:
+        columns = {"gain": mean_of(gains)} if gains else {}
+        return columns | {"gain_verdict": GAIN_UNCLEAR, "gain_reason": "fewer than three seeds"}
+    kind = known.noise.get((claim.task, name))
+    # A variant may be the only one of its task that ran.
+    judged = judge_with(kind.shared if kind else shared_noise({name: gains}), gains, find_margin(name))
+    noise = {f"gain_{key}": getattr(judged, key) for key in ("sd", "prior_sd", "prior_df", "df")}
+    return _gain_numbers(judged) | noise
+
+
+def _gain_numbers(judged: GainVerdict | PooledGain) -> dict[str, Any]:
     return {
         "gain": judged.gain,
         "gain_lower": judged.lower,

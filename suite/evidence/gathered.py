@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from suite.evidence.served import ClaimArm, known_trainings
 from suite.store.records import standing_by_run
 from suite.store.summaries import Evidence
+from suite.verdicts import mean_of
 
 
 @dataclass(frozen=True)
@@ -143,11 +144,6 @@ def _newest_series(by_series: dict[str, list[Evidence]]) -> Measured:
             repeated.append(record)
     older = [record for series in before for record in by_series[series] if record.status == "finished"]
     return Measured(tuple(runs.values()), tuple(repeated), tuple(older))
-
-
-def mean_of(values: Collection[float]) -> float:
-    """The mean, rounded once, so that the order of the seeds cannot change a digit."""
-    return math.fsum(values) / len(values)
 
 
 def _range(counts: Sequence[int]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import PositiveFloat, PositiveInt, model_validator
@@ -68,6 +68,20 @@ class Prior(Strict):
     note: str | None = None
 
 
+class Margin(Strict):
+    """Below which gain on embedded data nothing has changed.
+
+    Attributes:
+        metrics: metric names as in the claims.
+        margin: percent points, either way.
+        why: what it was chosen from.
+    """
+
+    metrics: list[MetricName]
+    margin: PositiveFloat
+    why: str
+
+
 class Absence(Strict):
     """Metrics without a prior, and why there is none."""
 
@@ -82,10 +96,12 @@ class _Rows(Strict):
     Attributes:
         priors: metrics that are judged.
         absent: metrics that are shown and not judged.
+        margins: what counts as no change on embedded data.
     """
 
     priors: list[Prior] = []
     absent: list[Absence] = []
+    margins: list[Margin] = []
 
 
 class Priors(_Rows):
@@ -126,23 +142,34 @@ def read_priors(shared: Path, outside: tuple[Path, ...] = ()) -> Priors:
         version=whole.version,
         priors=[row for part in parts.values() for row in part.priors],
         absent=[row for part in parts.values() for row in part.absent],
+        margins=[row for part in parts.values() for row in part.margins],
     )
 
 
 def _refuse_repeats(parts: Mapping[Path, _Rows]) -> None:
-    seen: dict[tuple[str, str], tuple[Path, Location]] = {}
+    seen: dict[tuple[str | None, str], tuple[Path, Location]] = {}
     for path, part in parts.items():
-        groups: dict[str, Sequence[Prior | Absence]] = {"priors": part.priors, "absent": part.absent}
-        for group, rows in groups.items():
-            for index, row in enumerate(rows):
-                for position, metric in enumerate(row.metrics):
-                    at: Location = (group, index, "metrics", position)
-                    if (row.dataset, metric) in seen:
-                        other, place = seen[row.dataset, metric]
-                        where = f"{shown(other)}:{line_of(other, place)}"
-                        text = f"{metric} on {row.dataset} is listed in {where} too; leave one of them"
-                        refuse(path, at, text)
-                    seen[row.dataset, metric] = (path, at)
+        for dataset, metric, at in _listed(part):
+            if (dataset, metric) in seen:
+                other, place = seen[dataset, metric]
+                what = f"{metric} on {dataset}" if dataset else f"a margin of {metric}"
+                where = f"{shown(other)}:{line_of(other, place)}"
+                refuse(path, at, f"{what} is listed in {where} too; leave one of them")
+            seen[dataset, metric] = (path, at)
+
+
+def _listed(part: _Rows) -> Iterator[tuple[str | None, str, Location]]:
+    """Every data set and metric of a file and where it stands; a margin is for any data set."""
+    groups: dict[str, Sequence[Prior | Absence | Margin]] = {
+        "priors": part.priors,
+        "absent": part.absent,
+        "margins": part.margins,
+    }
+    for group, rows in groups.items():
+        for index, row in enumerate(rows):
+            dataset = None if isinstance(row, Margin) else row.dataset
+            for position, metric in enumerate(row.metrics):
+                yield dataset, metric, (group, index, "metrics", position)
 
 
 def find_prior(dataset: str, metric: str) -> Prior | None:
@@ -151,6 +178,12 @@ def find_prior(dataset: str, metric: str) -> Prior | None:
         if prior.dataset == dataset and metric in prior.metrics:
             return prior
     return None
+
+
+def find_margin(metric: str) -> float:
+    """Below which gain of a metric on embedded data nothing has changed, percent points; 0 without one."""
+    margins = (row.margin for row in load_priors().margins if metric in row.metrics)
+    return next(margins, 0.0)
 
 
 def why_absent(dataset: str, metric: str) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from suite.evidence.frame import SEPARATOR
-from suite.verdicts import DEVIATES_LOW, INCONCLUSIVE, LARGEST_K, MOST_RUNS
+from suite.verdicts import BLOCKED, DEVIATES_LOW, INCONCLUSIVE, LARGEST_K, MOST_RUNS, RankAgreement
 
 Row = dict[str, Any]
 """One row of the frame, with None for what is missing."""
@@ -123,3 +124,31 @@ def runs_needed_cell(row: Row) -> str:
     if row["verdict"] != INCONCLUSIVE:
         return NOTHING
     return f"more than {MOST_RUNS}" if row["runs_needed"] is None else str(row["runs_needed"])
+
+
+def measured_values(rows: Iterable[Row]) -> dict[str, float]:
+    """Claim -> mean over the seeds, of the rows that were measured and not blocked."""
+    return {
+        row["claim"]: row["reproduced"]
+        for row in rows
+        if row["reproduced"] is not None and row["verdict"] != BLOCKED
+    }
+
+
+def agreement_sentence(agreement: RankAgreement, of: int, what: str) -> str:
+    """A tau in words, with its p value and the number of rows, or why there is none.
+
+    Args:
+        agreement: of the claimed and the measured order.
+        of: how many rows were claimed.
+        what: what the rows are, in the plural.
+    """
+    if agreement.tau is None or agreement.p_value is None:
+        equal = ", all equal in claim or result" if agreement.n > 1 else ""
+        return f"no tau, {agreement.n or 'none'} of {of} {what} measured{equal}"
+    name = "tau-b (for equal values)" if agreement.ties else "tau"
+    kind = "exact p" if agreement.exact else "approximate p"
+    return (
+        f"{name} {agreement.tau:+.2f} over {agreement.n} of {of} {what} "
+        f"({kind} = {p_value(agreement.p_value)})"
+    )

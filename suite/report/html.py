@@ -22,6 +22,7 @@ TONES: Final = {
     "BLOCKED": "bad",
     "INCONCLUSIVE": "open",
     "GAIN_UNCLEAR": "open",
+    "NO_CHANGE": "open",
 }
 """Verdict -> its colour; the word stands beside it, so that no one has to see the colour."""
 

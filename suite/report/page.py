@@ -16,9 +16,12 @@ import pandas as pd
 from suite.catalogue import current
 from suite.contract import Arm
 from suite.errors import printable
+from suite.evidence.control import students_alone
+from suite.evidence.embedded_noise import embedded_noise
 from suite.evidence.frame import rows_of
 from suite.evidence.gathered import Arms, Measured, measured_arms
 from suite.published.claims import UNRELEASED, Claim, Paper
+from suite.published.finding import claims_by_id
 from suite.report.caption import captions
 from suite.report.cells import (
     NOTHING,
@@ -33,8 +36,11 @@ from suite.report.cells import (
     verdict_cell,
     yes_no,
 )
+from suite.report.control import study_sections
 from suite.report.layout import Grid, Line, Page, Section
 from suite.report.rivals import rival_sections
+from suite.report.shared_noise import TITLE as NOISE_TITLE
+from suite.report.shared_noise import noise_sections
 from suite.report.tables import PublishedTables
 from suite.report.variants import variant_sections
 from suite.store.summaries import Evidence
@@ -48,8 +54,10 @@ EMBEDDED_OPENING: Final = (
 _HOW_TO_READ_EMBEDDED: Final = (
     "Claimed is what the paper or its README prints. Reproduced is the mean ± sample sd over the seeds of "
     "our runs of the same method with shrunken models. The gain is that of the distilled runs over our own "
-    "student trained alone, paired by seed; its 90 % interval says `GAIN` when it lies above zero, `LOSS` "
-    "below, and `GAIN_UNCLEAR` when it holds zero or fewer than three seeds have run."
+    "student trained alone, paired by seed; its 90 % interval borrows from the spread of all rows of the "
+    f"task (see '{NOISE_TITLE}'). It says `GAIN` when it lies above zero, `LOSS` below, `NO_CHANGE` when it "
+    "lies within the practical margin around zero, and `GAIN_UNCLEAR` when it is wider than that or fewer "
+    "than three seeds have run."
 )
 _HOW_TO_READ_PUBLISHED: Final = (
     "Claimed is what the paper or its README prints, reproduced the mean ± sample sd over our seeds. The "
@@ -137,6 +145,9 @@ def build_page(paper: Paper, frame: pd.DataFrame, records: Iterable[Evidence], p
 def _chapters(paper: Paper, rows: Sequence[Row], arms: Arms, used: Sequence[Evidence]) -> Iterator[Section]:
     """What follows the published tables; a chapter with nothing in it is left out."""
     yield from rival_sections(rows)
+    published = claims_by_id().values()
+    yield from noise_sections(paper.claims, embedded_noise(published, arms))
+    yield from study_sections(students_alone(published, arms), rows)
     unreleased = tuple(_unreleased(paper.claims))
     if unreleased:
         yield Section(

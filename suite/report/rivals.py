@@ -12,15 +12,16 @@ from suite.published.roles import find_role
 from suite.report.cells import (
     NOTHING,
     Row,
+    agreement_sentence,
     claimed_cell,
     interval,
-    p_value,
+    measured_values,
     pair_cell,
     percent,
     runs_cell,
 )
 from suite.report.layout import Grid, Line, Section
-from suite.verdicts import BLOCKED, RankAgreement, rank_agreement, ranks
+from suite.verdicts import BLOCKED, rank_agreement, ranks
 
 TITLE: Final = "Ours beside its rivals on the same pair"
 HEADINGS: Final = (
@@ -71,11 +72,7 @@ class Contest:
     @property
     def measured(self) -> dict[str, float]:
         """Claim -> mean over the seeds, of the methods that were measured and not blocked."""
-        return {
-            row["claim"]: row["reproduced"]
-            for row in self.rows
-            if row["reproduced"] is not None and row["verdict"] != BLOCKED
-        }
+        return measured_values(self.rows)
 
     @property
     def headline(self) -> bool:
@@ -115,24 +112,6 @@ def contests(rows: Iterable[Row]) -> dict[Pair, list[Contest]]:
     return {pair: group for pair, group in both.items() if group}
 
 
-def agreement_sentence(agreement: RankAgreement, of: int) -> str:
-    """A tau in words, with its p value and the number of methods, or why there is none.
-
-    Args:
-        agreement: of the claimed and the measured order.
-        of: how many methods were claimed.
-    """
-    if agreement.tau is None or agreement.p_value is None:
-        equal = ", all equal in claim or result" if agreement.n > 1 else ""
-        return f"no tau, {agreement.n or 'none'} of {of} methods measured{equal}"
-    name = "tau-b (for equal values)" if agreement.ties else "tau"
-    kind = "exact p" if agreement.exact else "approximate p"
-    return (
-        f"{name} {agreement.tau:+.2f} over {agreement.n} of {of} methods "
-        f"({kind} = {p_value(agreement.p_value)})"
-    )
-
-
 def _has_both(rows: Sequence[Row]) -> bool:
     return {find_role(row["role"]).own for row in rows} == {True, False}
 
@@ -168,7 +147,7 @@ def _outcomes(shown: Iterable[Contest]) -> str:
 def _outcome(contest: Contest) -> str:
     """What comes of one metric: the tau, and whether it speaks of rivals at all."""
     measured = contest.measured
-    said = agreement_sentence(rank_agreement(contest.claimed, measured), len(contest.rows))
+    said = agreement_sentence(rank_agreement(contest.claimed, measured), len(contest.rows), "methods")
     ours = [find_role(row["role"]).own for row in contest.rows if row["claim"] in measured]
     if len(ours) > 1 and all(ours):
         return f"{said}, no rival among them"

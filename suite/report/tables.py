@@ -27,6 +27,7 @@ from suite.report.cells import (
     verdict_cell,
 )
 from suite.report.layout import NOTES, Grid, Line, Section
+from suite.report.sweeps import sweep_note
 from suite.verdicts import NOT_COMPARABLE
 
 HEADINGS: Final = (
@@ -105,7 +106,7 @@ class PublishedTables:
             yield _as_printed(rows, printed)
         main = headline_rows(rows)
         title = _VERDICTS if several else ""
-        yield Grid(HEADINGS, tuple(self._line(row) for row in main), title)
+        yield Grid(HEADINGS, tuple(self._line(row) for row in main), title, note=sweep_note(main))
         shown = {(row["claim"], row["metric"]) for row in main}
         further = [row for row in rows if row["n"] and (row["claim"], row["metric"]) not in shown]
         if further:

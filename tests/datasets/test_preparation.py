@@ -478,6 +478,21 @@ def test_another_archive_of_cifar_is_refused_and_leaves_nothing(cifar_archive):
     assert [path.name for path in root.iterdir()] == ["cifar-100-python.tar.gz"]
 
 
+def test_an_archive_of_cifar_that_lacks_a_file_is_refused_before_anything_is_unpacked(cifar_archive, layouts):
+    dataset, root = cifar_archive
+    files = layouts.cifar_files()
+    first = next(part.file for part in dataset.pickles)
+    content = layouts.tar({first: files[first]})
+    layouts.write(root / "cifar-100-python.tar.gz", content)
+    archives = {"python": {"file": "cifar-100-python.tar.gz", "md5": layouts.md5(content)}}
+    offered = layouts.change(dataset, archives=archives)
+    reported: list[int] = []
+    with pytest.raises(SuiteError, match=r"cifar-100-python\.tar\.gz has no cifar-100-python/"):
+        prepare("cifar-100", offered, root, lambda done, total: reported.append(done))
+    assert reported == []
+    assert [path.name for path in root.iterdir()] == ["cifar-100-python.tar.gz"]
+
+
 def test_a_pickle_that_is_not_the_published_one_does_not_get_its_name(cifar_archive, layouts):
     dataset, root = cifar_archive
     other = layouts.tar({**layouts.cifar_files(), "cifar-100-python/test": b"something else"})

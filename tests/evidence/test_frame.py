@@ -9,8 +9,8 @@ import pytest
 
 from suite.evidence.frame import COLUMNS, build_frame, rows_of
 from suite.published.finding import load_papers
-from suite.published.priors import find_prior
-from suite.verdicts import judge_absolute, judge_gain, judge_gain_sign, mean_interval
+from suite.published.priors import find_margin, find_prior
+from suite.verdicts import judge_absolute, judge_gain, judge_gains_together, mean_interval
 
 STUDENT, DISTILLED = [69.9, 70.1, 70.0], [71.0, 71.4, 71.1]
 
@@ -88,11 +88,13 @@ def test_on_embedded_data_only_the_sign_of_the_paired_gain_is_judged(paper, pair
     )
     assert row["reproduced"] == pytest.approx(71.1667, abs=1e-4)
     assert (row["n"], row["seeds"]) == (3, "0 1 2")
-    expected = judge_gain_sign(dict(enumerate(DISTILLED)), dict(enumerate(STUDENT)))
-    assert (row["gain_verdict"], row["gain_lower"], row["gain_upper"]) == (
-        "GAIN",
+    gains = [distilled - alone for distilled, alone in zip(DISTILLED, STUDENT, strict=True)]
+    expected = judge_gains_together({"alone": gains}, find_margin("top1"))["alone"]
+    assert (row["gain_verdict"], row["gain_lower"], row["gain_upper"], row["gain_df"]) == (
+        expected.verdict,
         expected.lower,
         expected.upper,
+        2,
     )
     assert row["retained"] is None
     assert row["marked"] is None
@@ -126,7 +128,7 @@ def test_records_of_another_profile_do_not_count(paper, pair_records):
 def test_the_data_decide_what_is_comparable_not_the_name_of_the_profile(paper, pair_records):
     records = pair_records(STUDENT, DISTILLED, profile="paper", comparable=False)
     row = row_of(build_frame([paper], records, "paper"), "tiny-kd")
-    assert (row["verdict"], row["gain_verdict"], row["retained"]) == ("NOT_COMPARABLE", "GAIN", None)
+    assert (row["verdict"], row["gain_verdict"], row["retained"]) == ("NOT_COMPARABLE", "NO_CHANGE", None)
 
 
 # --- published data -----------------------------------------------------------------------------------

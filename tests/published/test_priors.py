@@ -10,7 +10,9 @@ import pytest
 
 from suite import paths
 from suite.errors import SuiteError
-from suite.published.priors import find_prior, load_priors, read_priors, why_absent
+from suite.evidence.frame import main_metric
+from suite.published.finding import load_papers
+from suite.published.priors import find_margin, find_prior, load_priors, read_priors, why_absent
 
 
 @pytest.fixture
@@ -63,10 +65,12 @@ def test_the_published_sds_are_those_of_the_published_runs():
         ("sigma0: 0.12", "sigma0: -0.12", "sigma0: .*greater than 0"),
         ("sigma0: 0.5", "sigma0: '0.5'", "sigma0: .*number"),
         ("runs: 5", "runs: none", "runs: .*integer"),
-        ("version: 1", "version: one", "version: .*integer"),
+        ("version: 2", "version: one", "version: .*integer"),
         ("note: no published sd", "remark: no published sd", "unknown key 'remark'"),
         ("runs: 3", "runs: 4", "runs is 4, but 3 values are listed"),
         ("box_AR, box_AR_S", "box_AP, box_AR_S", "box_AP on coco-2017 is listed in .*priors.yaml:[0-9]+ too"),
+        ("mask_AP, mIoU", "mask_AP, box_AP", "a margin of box_AP is listed in .*priors.yaml:[0-9]+ too"),
+        ("margin: 2.0", "margin: 0.0", "margin: .*greater than 0"),
     ],
 )
 def test_a_broken_file_is_refused_with_its_line(baselines, good, bad, says):
@@ -96,3 +100,21 @@ def test_a_missing_file_is_refused(baselines):
     (baselines / "priors.yaml").unlink()
     with pytest.raises(SuiteError, match="no such file"):
         read_priors(baselines)
+
+
+# --- margins on embedded data -------------------------------------------------------------------------
+
+
+def test_the_main_metric_of_every_judged_claim_has_a_margin():
+    mains = {main_metric(claim) for paper in load_papers().values() for claim in paper.claims if claim.judged}
+    assert mains
+    assert all(find_margin(metric) > 0 for metric in mains)
+
+
+def test_a_metric_without_a_margin_has_none():
+    assert find_margin("box_AR_S") == 0
+
+
+def test_every_margin_says_what_it_was_chosen_from():
+    assert load_priors().margins
+    assert all(row.why for row in load_priors().margins)

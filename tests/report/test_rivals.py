@@ -10,8 +10,9 @@ from suite.evidence.frame import build_frame, rows_of
 from suite.published.claims import Paper
 from suite.published.finding import load_papers
 from suite.report import make_report
+from suite.report.cells import agreement_sentence
 from suite.report.layout import Grid, Section
-from suite.report.rivals import HEADINGS, REFERENCE, TITLE, agreement_sentence, contests, rival_sections
+from suite.report.rivals import HEADINGS, REFERENCE, TITLE, contests, rival_sections
 from suite.verdicts import RankAgreement
 from tests.report.test_tables import tables
 
@@ -220,8 +221,9 @@ def test_markdown_and_html_say_the_tau_below_its_table(world, measured):
 
 def test_an_approximate_p_value_is_called_so():
     agreement = RankAgreement(12, 0.5, 0.03, ties=True, exact=False)
-    assert "(approximate p = 0.030)" in agreement_sentence(agreement, 12)
-    assert "(exact p = 0.030)" in agreement_sentence(dataclasses.replace(agreement, exact=True), 12)
+    assert "(approximate p = 0.030)" in agreement_sentence(agreement, 12, "methods")
+    exact = dataclasses.replace(agreement, exact=True)
+    assert "(exact p = 0.030)" in agreement_sentence(exact, 12, "methods")
 
 
 def test_every_published_pair_with_a_rival_has_its_table():

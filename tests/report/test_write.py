@@ -108,7 +108,8 @@ def test_report_without_records_is_that_of_the_default_profile(store, capsys, pa
         ([71.9, 71.95, 72.0], "paper", 0),
         ([71.0, 71.1, 71.2], "paper", 3),
         ([71.0, 71.1, 71.2], "mini", 0),
-        ([69.0, 69.3, 69.1], "mini", 3),
+        ([69.0, 69.3, 69.1], "mini", 0),
+        ([65.0, 65.3, 65.1], "mini", 3),
     ],
 )
 def test_strict_turns_a_verdict_against_the_claim_into_status_three(

@@ -1,4 +1,4 @@
-"""Verdicts: the published worked examples, every verdict, and the statistics behind them."""
+"""The published number: worked examples, every verdict, the gates, and the statistics behind them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,11 @@ from scipy import integrate, stats
 
 from suite import verdicts
 from suite.verdicts import (
-    benjamini_hochberg,
     expected_best,
     gate,
     judge_absolute,
     judge_claim,
-    judge_gain,
-    judge_gain_sign,
     mean_interval,
-    rank_agreement,
-    ranks,
-    sign_test,
     teacher_reason,
 )
 
@@ -38,9 +32,6 @@ def runs_with_sd(mean: float, sd: float, n: int) -> list[float]:
         return [mean]
     shape = np.linspace(-1, 1, n)
     return list(mean + sd * shape / shape.std(ddof=1))
-
-
-# --- the absolute verdict -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -276,126 +267,6 @@ def test_false_flags_rise_to_near_twenty_percent_when_the_true_sd_is_twice_the_p
     assert 0.14 < flag_rate(0.24) < 0.24
 
 
-# --- the gain verdict ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("claimed", "distilled", "student", "verdict"),
-    [
-        (3.6, [37.0, 37.1, 36.9], [37.4, 37.5, 37.3], "LOSS"),
-        (0.3, [37.5, 37.6, 37.4], [37.4, 37.5, 37.3], "GAIN_UNCLEAR"),
-        (3.6, [41.0, 41.1, 40.9], [37.4, 37.5, 37.3], "GAIN_REPRODUCED"),
-        (2.9, [77.5, 77.6, 77.4], [76.3, 76.4, 76.2], "GAIN_SMALLER"),
-        (1.2, [40.0, 40.1, 39.9], [37.4, 37.5, 37.3], "GAIN_LARGER"),
-        (1.0, [39.0], [37.5], "GAIN"),
-        (None, [39.0], [37.5], "GAIN"),
-    ],
-)
-def test_every_gain_verdict(claimed, distilled, student, verdict):
-    assert judge_gain(claimed, 1, distilled, student, **COCO).verdict == verdict
-
-
-def test_gain_numbers_by_hand():
-    distilled, student = [41.0, 41.2, 40.8], [37.4, 37.6]
-    judged = judge_gain(3.6, 1, distilled, student, **COCO)
-    nu = 8 + 2 + 1
-    pooled = math.sqrt((8 * 0.12**2 + 2 * 0.2**2 + 1 * 0.02) / nu)
-    spread = 1 / 3 + 1 / 2
-    assert judged.gain == pytest.approx(3.5, abs=1e-9)
-    assert judged.lower == pytest.approx(3.5 - stats.t.ppf(0.95, nu) * pooled * math.sqrt(spread), abs=1e-9)
-    assert judged.upper == pytest.approx(3.5 + stats.t.ppf(0.95, nu) * pooled * math.sqrt(spread), abs=1e-9)
-    assert judged.half_width == pytest.approx(
-        stats.t.ppf(0.975, nu) * pooled * math.sqrt(spread + 2), abs=1e-9
-    )
-
-
-def test_a_gain_claim_is_rounded_twice():
-    # 0.3 + 2 * 0.05 away is still the margin; with two decimals the same difference is not.
-    assert judge_gain(1.6, 1, [38.6] * 9, [37.4] * 9, **COCO).verdict == "GAIN_REPRODUCED"
-    assert judge_gain(1.6, 2, [38.6] * 9, [37.4] * 9, **COCO).verdict != "GAIN_REPRODUCED"
-
-
-def test_retained_fraction_has_the_interval_of_the_gain():
-    judged = judge_gain(2.0, 1, [38.4], [37.4], **COCO)
-    assert judged.retained == pytest.approx(0.5)
-    assert judged.retained_lower == pytest.approx(judged.lower / 2)
-    assert judged.retained_upper == pytest.approx(judged.upper / 2)
-    negative = judge_gain(-2.0, 1, [38.4], [37.4], **COCO)
-    assert negative.retained_lower is not None
-    assert negative.retained is not None
-    assert negative.retained_upper is not None
-    assert negative.retained_lower < negative.retained < negative.retained_upper
-    for claimed in (0.0, None):
-        nothing = judge_gain(claimed, 1, [38.4], [37.4], **COCO)
-        assert (nothing.retained, nothing.retained_lower, nothing.retained_upper) == (None, None, None)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        ({"distilled": []}, "distilled: no runs"),
-        ({"student": []}, "student: no runs"),
-        ({"student": [math.nan]}, "student: nan"),
-        ({"claimed_gain": math.inf}, "claimed_gain: inf"),
-        ({"decimals": -2}, "decimals"),
-        ({"sigma0": 0}, "sigma0"),
-        ({"nu0": 0}, "nu0 = 0"),
-    ],
-)
-def test_bad_gain_input_is_refused_by_name(arguments, named):
-    good = {"claimed_gain": 1.0, "decimals": 1, "distilled": [41.0], "student": [40.0], **COCO}
-    with pytest.raises(ValueError, match=named):
-        judge_gain(**(good | arguments))
-
-
-# --- embedded data ------------------------------------------------------------------------------------
-
-
-def test_gain_on_embedded_data_is_the_paired_t_interval():
-    student = {0: 80.0, 1: 84.0, 2: 78.0}
-    distilled = {0: 81.0, 1: 85.4, 2: 78.9}
-    judged = judge_gain_sign(distilled, student)
-    differences = np.array([1.0, 1.4, 0.9])
-    lower, upper = stats.t.interval(0.90, 2, differences.mean(), differences.std(ddof=1) / math.sqrt(3))
-    assert (judged.verdict, judged.n, judged.reason) == ("GAIN", 3, None)
-    assert (judged.gain, judged.lower, judged.upper) == pytest.approx((1.1, lower, upper), abs=1e-9)
-
-
-def test_pairing_sees_a_gain_that_the_scatter_between_seeds_would_hide():
-    student = {0: 60.0, 1: 80.0, 2: 70.0}
-    assert judge_gain_sign({seed: value + 0.5 for seed, value in student.items()}, student).verdict == "GAIN"
-    assert judge_gain_sign({seed: value - 0.5 for seed, value in student.items()}, student).verdict == "LOSS"
-    assert judge_gain_sign({0: 60.5, 1: 79.5, 2: 70.1}, student).verdict == "GAIN_UNCLEAR"
-
-
-def test_identical_arms_are_no_gain():
-    student = {0: 60.1, 1: 80.2, 2: 70.3}
-    assert judge_gain_sign(dict(student), student).verdict == "GAIN_UNCLEAR"
-
-
-@pytest.mark.parametrize("seeds", [[], [0], [0, 1]])
-def test_fewer_than_three_common_seeds_stay_unclear(seeds):
-    judged = judge_gain_sign(dict.fromkeys(seeds, 90.0), dict.fromkeys((0, 1, 7, 8), 80.0))
-    assert (judged.verdict, judged.n, judged.reason) == ("GAIN_UNCLEAR", len(seeds), "fewer than three seeds")
-    assert judged.gain == (10.0 if seeds else None)
-    assert (judged.lower, judged.upper) == (None, None)
-
-
-def test_seeds_without_a_partner_are_left_out():
-    student = {0: 60.0, 1: 61.0, 2: 62.0, 9: 0.0}
-    judged = judge_gain_sign({0: 61.0, 1: 62.0, 2: 63.1, 8: 100.0}, student)
-    assert judged.n == 3
-    assert judged.gain == pytest.approx(3.1 / 3)
-
-
-def test_a_metric_that_is_not_finite_is_refused():
-    with pytest.raises(ValueError, match="student_by_seed: nan"):
-        judge_gain_sign({0: 1.0}, {0: math.nan})
-
-
-# --- gates --------------------------------------------------------------------------------------------
-
-
 def test_a_blocked_run_gets_its_reasons_and_never_a_number():
     judged = judge_claim(41.0, 1, [41.0], **COCO, reasons=["teacher is off by 0.4", "a run failed"])
     assert judged.verdict == "BLOCKED"
@@ -435,154 +306,6 @@ def test_listed_departures_are_judged_and_marked():
     assert (plain.label, marked.label) == ("REPRODUCED", "REPRODUCED*")
     assert (plain.marked, marked.marked) == (False, True)
     assert plain.numbers == marked.numbers == judge_absolute(41.0, 1, [41.2], **COCO)
-
-
-# --- many rows ----------------------------------------------------------------------------------------
-
-
-def test_benjamini_hochberg_by_hand():
-    # Sorted 0.005 0.012 0.030 0.060 0.200 against 0.02 0.04 0.06 0.08 0.10: the first four.
-    assert benjamini_hochberg([0.2, 0.03, 0.005, 0.06, 0.012]) == [False, True, True, True, True]
-    # Step-up: 0.045 > 0.04 alone would stop, but 0.05 <= 0.06 carries it along.
-    assert benjamini_hochberg([0.045, 0.05, 0.9, 0.01, 0.8]) == [True, True, False, True, False]
-    # Equal values share their fate: 0.02 > 0.03/3 alone, but 0.02 <= 2 * 0.03/3.
-    assert benjamini_hochberg([0.02, 0.02, 0.9], q=0.03) == [True, True, False]
-    assert benjamini_hochberg([0.5, 0.2]) == [False, False]
-    assert benjamini_hochberg([]) == []
-
-
-def test_benjamini_hochberg_agrees_with_scipys_adjusted_p_values():
-    values = np.random.default_rng(3).uniform(0, 1, 200) ** 2
-    expected = stats.false_discovery_control(values) <= 0.10
-    assert benjamini_hochberg(list(values)) == list(expected)
-    assert any(expected)
-
-
-@pytest.mark.parametrize(
-    ("values", "q"), [([1.2], 0.1), ([-0.1], 0.1), ([math.nan], 0.1), ([0.5], 0.0), ([0.5], 1.0)]
-)
-def test_benjamini_hochberg_refuses_what_is_no_probability(values, q):
-    with pytest.raises(ValueError, match="must lie"):
-        benjamini_hochberg(values, q)
-
-
-def test_sign_test_is_the_exact_binomial():
-    test = sign_test([0.4, 0.2, 1.1, -0.3, 0.0, 0.6, 0.9, 0.1, 0.2])
-    assert (test.positive, test.negative, test.ties) == (7, 1, 1)
-    assert test.p_value == pytest.approx(stats.binomtest(7, 8).pvalue)
-    assert sign_test([0.1, 0.1, -0.1, -0.1]).p_value == 1.0
-    assert sign_test([]).p_value == 1.0
-    assert sign_test([-1.0] * 5).p_value == 2 / 32
-    with pytest.raises(ValueError, match="nan"):
-        sign_test([math.nan])
-
-
-# --- orders -------------------------------------------------------------------------------------------
-
-
-def values(*numbers: float) -> dict[str, float]:
-    """The numbers under the names a, b, c and so on."""
-    return dict(zip("abcdefghijkl", numbers, strict=False))
-
-
-def test_tau_of_four_methods_by_hand():
-    """Claimed a > b > c > d, measured b > a > d > c: two of six pairs are the other way round.
-
-    tau = (4 - 2) / 6. Of the 24 orders of four, 1, 3, 5, 6, 5, 3, 1 have 0 to 6 pairs the other way round;
-    the 9 with at most two agree as well, as many disagree as much: p = 18 / 24.
-    """
-    agreement = rank_agreement(values(40.7, 40.4, 39.6, 39.1), values(41.0, 42.0, 39.0, 40.0))
-    assert (agreement.n, agreement.ties, agreement.exact) == (4, False, True)
-    assert agreement.tau == pytest.approx(1 / 3)
-    assert agreement.p_value == pytest.approx(0.75)
-
-
-@pytest.mark.parametrize(("measured", "tau"), [((5, 4, 3, 2, 1), 1.0), ((1, 2, 3, 4, 5), -1.0)])
-def test_the_same_and_the_reverse_order_are_one_of_the_two_extremes_of_all_orders(measured, tau):
-    agreement = rank_agreement(values(9, 8, 7, 6, 5), values(*measured))
-    assert agreement.tau == pytest.approx(tau)
-    assert agreement.p_value == pytest.approx(2 / math.factorial(5))
-
-
-def test_two_methods_say_nothing():
-    assert rank_agreement(values(2, 1), values(20, 10)).p_value == 1.0
-
-
-def test_tau_with_equal_values_by_hand():
-    """Claimed a > b > c, measured a = b > c: tau-b = 2 / sqrt(3 * 2).
-
-    The equal two come first, around, or last of c with the same chance of 1/3: C - D is 2, 0 or -2.
-    """
-    agreement = rank_agreement(values(3, 2, 1), values(5, 5, 4))
-    assert (agreement.ties, agreement.exact) == (True, True)
-    assert agreement.tau == pytest.approx(2 / math.sqrt(6))
-    assert agreement.p_value == pytest.approx(2 / 3)
-
-
-@pytest.mark.parametrize("levels", [2, 3, 100])
-def test_p_values_are_counted_over_all_orders_with_and_without_equal_values(levels):
-    rng = np.random.default_rng(levels)
-    for _ in range(5):
-        if levels == 100:
-            claimed, measured = rng.permutation(5), rng.permutation(5)
-        else:
-            claimed, measured = rng.integers(levels, size=5), rng.integers(levels, size=5)
-        agreement = rank_agreement(values(*claimed), values(*measured))
-        if agreement.tau is None:
-            continue
-        orders = [stats.kendalltau(claimed, order).statistic for order in itertools.permutations(measured)]
-        tails = [
-            np.mean([tau >= agreement.tau - 1e-9 for tau in orders]),
-            np.mean([tau <= agreement.tau + 1e-9 for tau in orders]),
-        ]
-        assert agreement.p_value == pytest.approx(min(1.0, 2 * min(tails)))
-
-
-def test_many_names_with_equal_values_have_an_approximate_p_value_that_says_so():
-    claimed, measured = values(*range(12)), values(*(number // 2 for number in range(12)))
-    agreement = rank_agreement(claimed, measured)
-    assert (agreement.n, agreement.exact) == (12, False)
-    expected = stats.kendalltau(list(claimed.values()), list(measured.values()), method="asymptotic")
-    assert (agreement.tau, agreement.p_value) == (expected.statistic, expected.pvalue)
-    assert rank_agreement(claimed, values(*range(12))).exact
-
-
-def test_only_names_with_both_values_count():
-    claimed, measured = values(3, 2, 1), values(30, 20) | {"only measured": 99.0}
-    assert rank_agreement(claimed, measured) == rank_agreement(values(3, 2), values(30, 20))
-    assert rank_agreement(claimed, measured).n == 2
-
-
-@pytest.mark.parametrize(
-    ("claimed", "measured", "n"),
-    [((), (), 0), ((1,), (1,), 1), ((1, 2), (1,), 1), ((1, 2), (3, 3), 2), ((3, 3), (1, 2), 2)],
-)
-def test_without_an_order_there_is_no_tau(claimed, measured, n):
-    agreement = rank_agreement(values(*claimed), values(*measured))
-    assert (agreement.n, agreement.tau, agreement.p_value) == (n, None, None)
-    assert agreement.ties == (n == 2)
-
-
-def test_binary_noise_is_no_order():
-    noisy = values(100 * (0.1 + 0.2), 30.0)
-    assert noisy["a"] != noisy["b"]
-    assert rank_agreement(values(1, 2), noisy).tau is None
-    assert ranks(noisy) == {"a": 1, "b": 1}
-
-
-def test_equal_values_share_the_better_rank():
-    assert ranks(values(40.4, 40.7, 40.4, 39.0)) == {"a": 2, "b": 1, "c": 2, "d": 4}
-    assert ranks(values(40.4, 40.7, 40.4, 39.0), higher_is_better=False) == {"a": 2, "b": 4, "c": 2, "d": 1}
-    assert ranks({}) == {}
-
-
-def test_orders_of_what_is_no_number_are_refused():
-    with pytest.raises(ValueError, match="claimed: nan"):
-        rank_agreement({"a": math.nan}, {})
-    with pytest.raises(ValueError, match="measured: inf"):
-        rank_agreement({}, {"a": math.inf})
-    with pytest.raises(ValueError, match="values: nan"):
-        ranks({"a": math.nan})
 
 
 def test_the_interval_of_the_mean_is_that_of_the_t_distribution():

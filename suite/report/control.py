@@ -1,0 +1,111 @@
+"""How far embedded data can be trusted: the spread of students, what rows decide, and the control."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from suite.evidence.control import SEEDS, NullComparison, StudentAlone, false_alarms, null_comparisons
+from suite.evidence.power import Power, power_of, spreads
+from suite.report.cells import Row, interval, many, p_value, percent, signed
+from suite.report.layout import Grid, Line, Section
+from suite.verdicts import GAIN, GAIN_UNCLEAR, LOSS, NO_CHANGE
+
+TITLE: Final = "What this study can tell"
+STUDENT_HEADINGS: Final = (
+    "task",
+    "students",
+    "median sd between seeds",
+    "largest sd",
+    "of",
+    "lowest mean",
+    "of",
+)
+ROW_HEADINGS: Final = ("rows", GAIN, LOSS, NO_CHANGE, GAIN_UNCLEAR, "decided", "median half width")
+CONTROL_HEADINGS: Final = ("student", "task", "seeds", "metric", "gain (90 % interval)", "verdict")
+
+_REMARK: Final = (
+    "A row is decided when its gain is above zero, below, or certainly within the margin; claims of the same "
+    "runs are one row."
+)
+
+
+def study_sections(
+    students: Sequence[StudentAlone], rows: Iterable[Row], whose: str = "this paper"
+) -> Iterator[Section]:
+    """The section on the power of the embedded study and on its control; none without a student alone.
+
+    Args:
+        students: that were trained alone, of all papers.
+        rows: of the frame.
+        whose: the papers that the rows are of, in words.
+    """
+    if not students:
+        return
+    power = power_of(rows)
+    comparisons = null_comparisons(students)
+    grids = [*_students(students), *_rows(power, whose), *_control(comparisons)]
+    yield Section(TITLE, tuple(grids), f"{_REMARK} {_alarms(comparisons)}")
+
+
+def _students(students: Sequence[StudentAlone]) -> Iterator[Grid]:
+    lines = [
+        Line(
+            (
+                task.replace("_", " "),
+                str(spread.students),
+                percent(spread.median),
+                percent(spread.largest),
+                spread.widest,
+                percent(spread.lowest),
+                spread.weakest,
+            )
+        )
+        for task, spread in spreads(students).items()
+    ]
+    if lines:
+        yield Grid(STUDENT_HEADINGS, tuple(lines), "Students alone of all papers, three seeds or more:")
+
+
+def _rows(power: Power, whose: str) -> Iterator[Grid]:
+    if not power.rows:
+        return
+    counts = [str(power.verdicts.get(verdict, 0)) for verdict in (GAIN, LOSS, NO_CHANGE, GAIN_UNCLEAR)]
+    cells = (str(power.rows), *counts, f"{power.decided / power.rows:.0%}", percent(power.half_width))
+    note = ""
+    if power.least_lead is not None:
+        note = (
+            f"The teacher is above the student alone in {power.ahead} of {many(power.pairs, 'pair')}; the "
+            f"least lead is {signed(power.least_lead)} points ({power.closest})."
+        )
+    yield Grid(ROW_HEADINGS, (Line(cells),), f"Gains of {whose}, three seeds or more:", note=note)
+
+
+def _control(comparisons: Sequence[NullComparison]) -> Iterator[Grid]:
+    if comparisons:
+        title = f"{many(len(comparisons), 'comparison')} of students alone with themselves"
+        yield Grid(CONTROL_HEADINGS, tuple(map(_comparison, comparisons)), title, folded=True)
+
+
+def _comparison(comparison: NullComparison) -> Line:
+    student, judged = comparison.student, comparison.judged
+    over = " over ".join(" ".join(map(str, seeds)) for seeds in comparison.seeds)
+    gain = f"{signed(judged.gain)} ({interval(judged.lower, judged.upper, sign='+')})"
+    task = student.task.replace("_", " ")
+    return Line((student.name, task, over, student.metric, gain, judged.verdict))
+
+
+def _alarms(comparisons: Sequence[NullComparison]) -> str:
+    """The A/A control in a sentence."""
+    found = false_alarms(comparisons)
+    if found is None:
+        return (
+            f"The control judges students alone as if half of their seeds were distilled; no student has the "
+            f"{SEEDS} seeds for that yet."
+        )
+    return (
+        "The control judges students alone as if half of their seeds were distilled: "
+        f"{found.excluding} of {many(found.comparisons, 'interval')} exclude zero, {found.share:.0%} "
+        f"(95 % interval {found.lower:.0%} to {found.upper:.0%}), where 10 % should; so many or more come by "
+        f"chance with p = {p_value(found.p_value)}."
+    )

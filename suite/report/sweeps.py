@@ -1,0 +1,47 @@
+"""A sweep as a sweep: the settings that a paper varies on one pair, in the claimed and in our order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from suite.published.metrics import find_metric
+from suite.published.roles import find_role
+from suite.report.cells import Row, agreement_sentence, measured_values
+from suite.verdicts import rank_agreement
+
+LEAST = 2
+"""Settings of a sweep; the order of one says nothing."""
+
+
+def sweep_note(rows: Iterable[Row]) -> str:
+    """What is said below a published table that varies settings or parts of a method.
+
+    A sweep is the distilled students of one table on one teacher, student and data set, at least one of them
+    an ablation, which is ranked nowhere else.
+
+    Args:
+        rows: of the frame, those of one published table.
+
+    Returns:
+        Kendall's tau between the claimed and the measured order for each metric, with its exact p value;
+        empty where the table has no sweep.
+    """
+    groups: dict[tuple[str | None, str, str, str], list[Row]] = {}
+    for row in rows:
+        if find_role(row["role"]).distilled:
+            pair = (row["teacher"], row["student"], row["dataset"])
+            groups.setdefault((*pair, row["metric"]), []).append(row)
+    said = [_sentence(group) for group in groups.values() if _is_sweep(group)]
+    return f"As a sweep, claimed against measured order: {'; '.join(said)}." if said else ""
+
+
+def _is_sweep(rows: Sequence[Row]) -> bool:
+    return len(rows) >= LEAST and not all(find_role(row["role"]).ranked for row in rows)
+
+
+def _sentence(rows: Sequence[Row]) -> str:
+    sign = find_metric(rows[0]["metric"]).sign
+    claimed = {row["claim"]: sign * row["claimed"] for row in rows}
+    measured = {claim: sign * value for claim, value in measured_values(rows).items()}
+    agreement = rank_agreement(claimed, measured)
+    return f"{rows[0]['metric']}: {agreement_sentence(agreement, len(rows), 'settings')}"

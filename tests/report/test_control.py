@@ -1,0 +1,58 @@
+"""What a page of embedded data says of its own trustworthiness."""
+
+from __future__ import annotations
+
+import pytest
+
+from suite.evidence.control import StudentAlone
+from suite.evidence.frame import build_frame, rows_of
+from suite.report import make_report
+from suite.report.control import CONTROL_HEADINGS, ROW_HEADINGS, STUDENT_HEADINGS, TITLE, study_sections
+
+ALONE = [50.0, 50.5, 51.0]
+
+
+@pytest.fixture
+def rows(paper, record):
+    runs = [record(["tiny-base", "tiny-kd"], "student", seed, top1=x) for seed, x in enumerate(ALONE)]
+    runs += [record(["tiny-teacher", "tiny-kd"], "teacher", 0, top1=60.0)]
+    runs += [record("tiny-kd", "distilled", seed, top1=x + 9.0 + seed / 9) for seed, x in enumerate(ALONE)]
+    return rows_of(build_frame([paper], runs, "mini"))
+
+
+def student(name: str, *values: float) -> StudentAlone:
+    return StudentAlone(name, "classification", "top1", name, dict(enumerate(values)))
+
+
+def grids(students, rows):
+    (section,) = study_sections(students, rows)
+    return {grid.headings: grid for grid in section.grids}, section.remark
+
+
+def test_students_rows_and_teachers_are_told(rows):
+    found, _ = grids([student("resnet18", *ALONE), student("swin-tiny", 20.0, 30.0, 40.0)], rows)
+    (line,) = found[STUDENT_HEADINGS].lines
+    assert line.cells == ("classification", "2", "5.25", "10.00", "swin-tiny", "30.00", "swin-tiny")
+    (line,) = found[ROW_HEADINGS].lines
+    assert line.cells[:6] == ("1", "1", "0", "0", "0", "100%")
+    assert "1 of 1 pair; the least lead is +9.50 points (resnet34 → resnet18)" in found[ROW_HEADINGS].note
+
+
+def test_the_control_is_told_with_its_interval(rows):
+    calm = student("calm", 50.0, 51.0, 52.0, 50.0, 51.0, 52.5)
+    found, remark = grids([calm], rows)
+    (line,) = found[CONTROL_HEADINGS].lines
+    assert line.cells[:4] == ("calm", "classification", "3 4 5 over 0 1 2", "top1")
+    assert line.cells[4].startswith("+0.17 (")
+    assert "0 of 1 interval exclude zero, 0% (95 % interval 0% to 98%)" in remark
+
+
+def test_without_six_seeds_the_page_says_what_is_missing(rows):
+    found, remark = grids([student("young", *ALONE)], rows)
+    assert CONTROL_HEADINGS not in found
+    assert "no student has the 6 seeds" in remark
+
+
+def test_only_pages_of_embedded_data_have_the_section(paper, pair_records):
+    assert TITLE not in make_report(paper, pair_records(ALONE, ALONE, profile="paper"), "paper").text("html")
+    assert list(study_sections([], [])) == []
