@@ -13,26 +13,27 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from suite import __version__
+from suite.cli.output import printed_to
 from suite.environment import DISTRIBUTION
 from suite.errors import LONGEST, SuiteError, did_you_mean, printable
 from suite.running.ranks import started_by_torchrun
 
 VERBS = {
-    "list": "published claims, and the gaps between them",
+    "list": "published claims, and what is known to be missing",
     "show": "one claim with its sources, or one pair of models across the literature",
     "plan": "the runs a selection needs, what they cost, and what a budget buys",
-    "data": "published data sets: verify what is here, prepare what a script can",
-    "audit": "what a training would really do, held against what was published",
+    "data": "published data sets: list, verify and prepare them",
+    "audit": "compare what a training would do with what was published",
     "reproduce": "train, evaluate, judge and report a selection",
     "evaluate": "score a checkpoint that was trained elsewhere",
-    "weights": "published checkpoints: list them, fetch some",
-    "status": "what is recorded, running and left to do",
-    "cancel": "end what a selection has in the queue of a cluster",
-    "work": "execute one run that was ordered before: what launchers start elsewhere",
-    "report": "tables of claimed against reproduced numbers",
+    "weights": "published checkpoints: list and fetch them",
+    "status": "what is recorded, running, interrupted and failed",
+    "cancel": "cancel the cluster jobs of a selection",
+    "work": "execute one run that was requested before; launchers call this",
+    "report": "write tables of claimed and reproduced numbers from the records",
     "compare": "what moved between two commits, two series, or two stores",
-    "nightly": "measure again every night, keep the history, and say what has changed",
-    "archive": "the record store as a whole: check it, or write records of older layouts anew",
+    "nightly": "measure again every night, keep a history, and report what changed",
+    "archive": "the record store as a whole: check it, or rewrite records of older layouts",
     "doctor": "what is installed and present, and how to close each gap",
 }
 """Verb -> one line of help.
@@ -42,6 +43,9 @@ The module of a verb is ``suite.cli.<verb>_``. It defines ``add_arguments(parser
 """
 
 CONSOLE_SCRIPT = "distill-repro"
+
+_ASKED_BY_A_SHELL = "_ARGCOMPLETE"
+"""Variable by which a shell asks what may follow (argcomplete's)."""
 
 _OVERRIDE = re.compile(r"[+~]{0,2}[A-Za-z_][\w./@-]*=|~[A-Za-z_]")
 """How a Hydra override begins: ``key=value``, or ``~key``, which takes a key out."""
@@ -122,7 +126,7 @@ def build_parser(verb: str | None) -> argparse.ArgumentParser:
             "--papers",
             metavar="DIR",
             action="append",
-            help="a folder of papers outside of the checkout; may be given again (default: SUITE_PAPERS)",
+            help="a folder of papers outside of the checkout; may be repeated (default: SUITE_PAPERS)",
         )
         if name == verb:
             importlib.import_module(f"suite.cli.{name}_").add_arguments(sub)
@@ -140,6 +144,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         130 interrupted.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    if _ASKED_BY_A_SHELL in os.environ:
+        _complete()
     if argv is None and isinstance(sys.stdout, io.TextIOWrapper):
         # What the encoding of a terminal or a file has no letter for is shown as an escape.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -162,6 +168,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("suite: interrupted", file=sys.stderr)
         return 130
+
+
+def _complete() -> None:
+    """Tells a shell how the command line may go on; where argcomplete is installed, this ends the process."""
+    try:
+        # Not a dependency of anything but this.
+        argcomplete = importlib.import_module("argcomplete")
+    except ImportError:
+        return
+    typed = os.environ.get("COMP_LINE", "").split()
+    argcomplete.autocomplete(build_parser(next((word for word in typed if word in VERBS), None)))
 
 
 def _told(message: object) -> str:
@@ -188,7 +205,7 @@ def _call(words: Sequence[str]) -> int:
         raise SuiteError(
             f"'{args.verb}' takes no overrides, but was given {args.overrides[0]!r}: leave it out"
         )
-    with _papers(args.papers):
+    with _papers(args.papers), printed_to(getattr(args, "output_file", None)):
         return int(importlib.import_module(f"suite.cli.{args.verb}_").run(args))
 
 

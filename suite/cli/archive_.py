@@ -35,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(folder: Path) -> int:
     """Reads every record of a store, and the scalars that belong to it."""
+    from suite.cli.screen import Screen
     from suite.errors import SuiteError
     from suite.store.records import read_all
     from suite.store.scalars import faults_of_scalars
@@ -43,7 +44,9 @@ def _check(folder: Path) -> int:
     if fault := faults_of_scalars(folder, records):
         raise SuiteError(fault)
     kept = sum(record.scalars_sha256 is not None for record in records)
-    print(f"{folder}: {len(records)} records, {kept} of them with scalars: all can be read, none is altered.")
+    Screen().say(
+        f"{folder}: {len(records)} records, {kept} of them with scalars: all can be read, none is altered."
+    )
     return 0
 
 
@@ -52,6 +55,7 @@ def _upgrade(folder: Path) -> int:
 
     The files of the older layout end in ``former/`` beside the records.
     """
+    from suite.cli.screen import Screen
     from suite.paths import work_dir
     from suite.store.records import rewrite_older
     from suite.store.run_folders import RunFolder
@@ -65,10 +69,11 @@ def _upgrade(folder: Path) -> int:
             if old.is_dir() and not new.exists():
                 old.rename(new)
                 moved += 1
+    out = Screen()
     if not written:
-        print(f"{folder}: every record is in the layout of today.")
+        out.say(f"{folder}: every record is in the layout of today.")
         return 0
-    print(
+    out.say(
         f"{folder}: {len(written)} records written in the layout of today, {moved} run folders renamed; the "
         f"files as they were are in {folder / 'former'}."
     )

@@ -4,24 +4,42 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from suite.audit.compare import Audited
+    from rich.table import Table
+
+    from suite.audit.compare import Audited, Comparison
+    from suite.cli.screen import Screen
+
+VERDICTS: Final = ("match", "departure", "mismatch")
+"""What a setting can be, in the order of its columns."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
+    from suite.cli.output import add_output, add_quiet
     from suite.cli.selection import add_jobs, add_selection
 
     add_selection(parser)
-    add_jobs(parser, "built side by side (default: one a core)")
+    add_jobs(parser, "trainings built side by side (default: one per core)")
+    parser.add_argument(
+        "--all", action="store_true", help="print every setting of every training, equal ones too"
+    )
+    parser.add_argument(
+        "--format",
+        choices=["table", "json"],
+        default="table",
+        help="table (default), or json, which has every setting",
+    )
+    add_output(parser)
+    add_quiet(parser)
     parser.set_defaults(profile="paper")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Builds every training of the selection and prints how it compares with its claims.
+    """Builds every training of the selection, prints what differs from its claims, and counts the rest.
 
     Returns:
         0 where every setting matches or departs as listed; 1 where one does not, or a training is not built.
@@ -31,7 +49,6 @@ def run(args: argparse.Namespace) -> int:
     """
     from suite.audit.compare import audit_plan
     from suite.catalogue import check_python_files
-    from suite.cli.selection import console
     from suite.errors import SuiteError
     from suite.planning.plan import make_plan
     from suite.published.finding import select
@@ -44,43 +61,86 @@ def run(args: argparse.Namespace) -> int:
     check_python_files()
     claims = [claim for _, claim in select(args.paper, args.table, args.claim)]
     plan = make_plan(claims, args.profile, 1, args.overrides)
-    audited = list(
-        _with_progress(audit_plan(plan, {claim.id for claim in claims}, args.jobs), len(plan.runs))
-    )
-    out = console()
-    if args.claim:
-        for one in audited:
-            _print_settings(one)
-    _print_summary(audited)
-    for line in _faults(audited):
-        out.print(line, soft_wrap=True)
+    built = audit_plan(plan, {claim.id for claim in claims}, args.jobs)
+    audited = list(_with_progress(built, len(plan.runs), args.verbosity))
+    if args.format == "json":
+        _print_json(audited)
+    else:
+        _print_text(audited, args.all)
     return int(any(one.error or one.mismatches for one in audited))
 
 
-def _with_progress(audited: Iterator[Audited], total: int) -> Iterator[Audited]:
+def _with_progress(audited: Iterator[Audited], total: int, verbosity: int) -> Iterator[Audited]:
     import sys
 
     from rich.console import Console
     from rich.progress import track
 
-    console = Console(stderr=True)
-    yield from track(
-        audited, "building", total=total, console=console, disable=not sys.stderr.isatty(), transient=True
+    console, hidden = Console(stderr=True), verbosity < 0 or not sys.stderr.isatty()
+    yield from track(audited, "building", total=total, console=console, disable=hidden, transient=True)
+
+
+def _print_json(audited: Sequence[Audited]) -> None:
+    import json
+    from dataclasses import asdict
+
+    content = {
+        "trainings": [
+            {
+                "run_id": one.run.run_id,
+                "label": one.run.label,
+                "arm": one.run.arm,
+                "claims": one.claims,
+                "error": one.error,
+                "settings": [asdict(comparison) for comparison in one.comparisons],
+                "unstated": one.unstated,
+            }
+            for one in audited
+        ],
+        "counts": _counts(audited),
+    }
+    print(json.dumps(content, indent=1))
+
+
+def _counts(audited: Sequence[Audited]) -> dict[str, int]:
+    """How many settings match, depart as listed, and do not match."""
+    found = Counter(comparison.verdict for one in audited for comparison in one.comparisons)
+    return {verdict: found[verdict] for verdict in VERDICTS}
+
+
+def _print_text(audited: Sequence[Audited], everything: bool) -> None:
+    from suite.cli.screen import Screen
+
+    out = Screen()
+    if everything:
+        for one in audited:
+            _print_settings(out, one)
+    differing = [one for one in audited if one.error or any(_differs(one))]
+    shown = audited if everything else differing
+    if shown:
+        out.print(_summary(shown))
+    if rest := len(audited) - len(shown):
+        others = "other " if shown else ""
+        what = f"{rest} {others}training{'s' if rest > 1 else ''}"
+        out.say(f"{what}: every setting that a source states is as published; --all shows them.")
+    out.say()
+    for line in _faults(differing, everything):
+        out.say(line)
+    counts = _counts(audited)
+    out.say(
+        f"Trainings: {len(audited)}; settings stated: {sum(counts.values())}; {counts['match']} match, "
+        f"{counts['departure']} depart as listed, {counts['mismatch']} do not match."
     )
 
 
-def _print_settings(audited: Audited) -> None:
+def _print_settings(out: Screen, audited: Audited) -> None:
     """Every setting of one training, published against effective."""
-    from rich.table import Table
-
     from suite.audit.compare import shown
-    from suite.cli.selection import console
+    from suite.cli.screen import plain_table
 
-    table = Table(
-        title=f"{audited.run.label} ({audited.run.arm})", title_justify="left", box=None, pad_edge=False
-    )
-    for heading in ("setting", "published", "effective", "", "stated by"):
-        table.add_column(heading, overflow="fold")
+    out.say(f"{audited.run.label} ({audited.run.arm})")
+    widths = (22, 14, 14, 9, 13) if out.is_narrow else ()
+    table = plain_table("setting", "published", "effective", "", "stated by", widths=widths)
     for comparison in sorted(audited.comparisons, key=lambda comparison: comparison.setting):
         table.add_row(
             comparison.setting,
@@ -89,44 +149,38 @@ def _print_settings(audited: Audited) -> None:
             comparison.verdict,
             comparison.source,
         )
-    out = console()
     out.print(table)
-    unstated = ", ".join(audited.unstated)
-    out.print(f"Stated by nobody: {unstated}.\n", soft_wrap=True)
+    out.say(f"Stated by nobody: {', '.join(audited.unstated) or 'nothing'}.\n")
 
 
-def _print_summary(audited: list[Audited]) -> None:
-    from rich.table import Table
+def _summary(audited: Sequence[Audited]) -> Table:
+    """How many settings of each training are how."""
+    from suite.cli.screen import plain_table
 
-    from suite.cli.selection import console
-
-    table = Table(box=None, pad_edge=False)
-    for heading in ("training", "arm", "claims", "stated", "match", "departure", "mismatch"):
-        table.add_column(heading, overflow="fold")
+    numbers = ("claims", "stated", *VERDICTS)
+    table = plain_table("training", "arm", *numbers, right=numbers)
     for one in audited:
-        counts = Counter(comparison.verdict for comparison in one.comparisons)
+        counts = [str(count) for count in _counts([one]).values()]
         stated = str(len(one.comparisons)) if not one.error else "not built"
-        table.add_row(
-            one.run.label,
-            one.run.arm,
-            str(one.claims),
-            stated,
-            *(str(counts[verdict]) for verdict in ("match", "departure", "mismatch")),
-        )
-    out = console()
-    out.print(table)
-    total = Counter(comparison.verdict for one in audited for comparison in one.comparisons)
-    out.print(
-        f"\nTrainings: {len(audited)}; settings stated: {sum(total.values())}; {total['match']} match, "
-        f"{total['departure']} depart as listed, {total['mismatch']} do not match.",
-        soft_wrap=True,
-    )
+        table.add_row(one.run.label, one.run.arm, str(one.claims), stated, *counts)
+    return table
 
 
-def _faults(audited: list[Audited]) -> Iterator[str]:
+def _differs(audited: Audited) -> Iterator[Comparison]:
+    return (comparison for comparison in audited.comparisons if comparison.verdict != "match")
+
+
+def _faults(audited: Sequence[Audited], everything: bool) -> Iterator[str]:
+    """One line a difference; the same one of several trainings is told once, unless everything is wanted."""
+    trainings: dict[tuple[str, str], list[str]] = {}
     for one in audited:
         if one.error:
             yield f"{one.run.label}: {one.error}"
-        for comparison in one.comparisons:
-            if comparison.verdict != "match":
-                yield f"{comparison.verdict}: {one.run.label}: {comparison.difference} ({comparison.source})"
+        for comparison in _differs(one):
+            what = f"{comparison.difference} ({comparison.source})"
+            trainings.setdefault((comparison.verdict, what), []).append(one.run.label)
+    for (verdict, what), labels in trainings.items():
+        if everything or len(labels) == 1:
+            yield from (f"{verdict}: {label}: {what}" for label in labels)
+        else:
+            yield f"{verdict}: {labels[0]} and {len(labels) - 1} more: {what}"

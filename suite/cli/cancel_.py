@@ -10,7 +10,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from suite.cli.selection import add_selection
 
     add_selection(parser)
-    parser.add_argument("--all", action="store_true", help="every job of this work folder")
+    parser.add_argument(
+        "--all", action="store_true", help="every job that was submitted from this work folder"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -22,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
         SuiteError: nothing is selected, the selection, the profile or an override is wrong, or Slurm cannot
             be asked.
     """
-    from suite.cli.selection import console
+    from suite.cli.screen import Screen
     from suite.errors import SuiteError
     from suite.paths import work_dir
     from suite.planning.clusters import split_off
@@ -44,11 +46,11 @@ def run(args: argparse.Namespace) -> int:
     live = live_submissions().values()
     ended = [entry for entry in live if wanted is None or (entry.series, entry.seed) in wanted]
     cancel(ended)
-    out = console()
+    out = Screen()
     for entry in ended:
         RunFolder(work_dir(), entry.run_id).submission.unlink(missing_ok=True)
-        out.print(f"ended: job {entry.key}, {entry.label} ({entry.run_id})", soft_wrap=True)
+        out.say(f"ended: job {entry.key}, {entry.label} ({entry.run_id})")
     left = len(live) - len(ended)
     others = f" Jobs of other selections that go on: {left}." if left else ""
-    out.print(f"Jobs ended: {len(ended)}.{others}")
+    out.say(f"Jobs ended: {len(ended)}.{others}")
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -54,43 +55,70 @@ def print_scripts(plan: Plan, states: Mapping[str, str], launcher: SlurmLauncher
     print_below(None, "")
 
 
-def print_jobs(records: Sequence[Evidence]) -> set[str]:
-    """Prints how the jobs stand that commands have submitted and that have left no record yet.
+@dataclass(frozen=True)
+class QueuedRun:
+    """A run that a command has submitted and that has left no record yet.
+
+    Attributes:
+        job: as Slurm names it.
+        run_id: the run.
+        label: the run in words.
+        kind: how it stands, in a word or two.
+        how: the same in a sentence.
+    """
+
+    job: str
+    run_id: str
+    label: str
+    kind: str
+    how: str
+
+
+def queued_runs(records: Sequence[Evidence]) -> tuple[list[QueuedRun], str | None]:
+    """How the jobs stand that commands have submitted and that have left no record yet.
 
     Args:
         records: all of the store.
 
     Returns:
-        The runs that were told of.
+        The runs, and why nobody can tell how they stand; None where that is known.
     """
-    from rich.table import Table
-
-    from suite.cli.selection import console
     from suite.errors import SuiteError
     from suite.running.slurm_queue import states_of
 
     submitted = _without_record(records)
     if not submitted:
-        return set()
-    out, known = console(), True
+        return [], None
+    states: Mapping[str, JobState] = {}
+    problem = None
     try:
         states = states_of(submitted)
     except SuiteError as error:
-        out.print(f"\nHow jobs stand cannot be told: {error}.", soft_wrap=True)
-        states, known = {}, False
-    table = Table(box=None, pad_edge=False)
-    for heading in ("job", "run", "what", "how it stands"):
-        table.add_column(heading, overflow="fold", no_wrap=heading != "how it stands")
-    kinds: Counter[str] = Counter()
+        problem = str(error)
+    found = []
     for submission in submitted:
         state = states.get(submission.key)
-        kinds[_kind(state) if known else "not known of"] += 1
-        how = _how(submission, state) if known else f"submitted {submission.submitted_at}"
-        table.add_row(submission.key, submission.run_id, submission.label, how)
-    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-    out.print(f"\nOn the cluster: {counts}.", soft_wrap=True)
+        kind = _kind(state) if problem is None else "not known of"
+        how = _how(submission, state) if problem is None else f"submitted {submission.submitted_at}"
+        found.append(QueuedRun(submission.key, submission.run_id, submission.label, kind, how))
+    return found, problem
+
+
+def print_queued(queued: Sequence[QueuedRun], problem: str | None) -> None:
+    """Prints what `queued_runs` has found."""
+    from suite.cli.screen import Screen, plain_table
+
+    if not queued:
+        return
+    out = Screen()
+    if problem is not None:
+        out.say(f"\nHow jobs stand cannot be told: {problem}.")
+    table = plain_table("job", "run", "what", "how it stands", widths=(None, 16))
+    for run in queued:
+        table.add_row(run.job, run.run_id, run.label, run.how)
+    kinds = Counter(run.kind for run in queued)
+    out.say(f"\nOn the cluster: {', '.join(f'{count} {kind}' for kind, count in kinds.most_common())}.")
     out.print(table)
-    return {submission.run_id for submission in submitted}
 
 
 def _without_record(records: Sequence[Evidence]) -> list[Submission]:

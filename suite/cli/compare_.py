@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from suite.cli.output import add_output
+
 if TYPE_CHECKING:
     from suite.evidence.compared import Difference
     from suite.store.records import Record
@@ -17,35 +19,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     what = "a commit (as git names it), a series (16 digits), or a folder with records"
     parser.add_argument("first", metavar="A", help=what)
-    parser.add_argument("second", metavar="B", help="the same")
-    parser.add_argument("--all", action="store_true", help="also rows that did not move")
+    parser.add_argument("second", metavar="B", help="likewise")
+    parser.add_argument("--all", action="store_true", help="print rows that did not move, too")
     parser.add_argument("--format", choices=FORMATS, default="table", help="how to print it")
-    parser.add_argument("--output", metavar="PATH", type=Path, help="file to write to (default: print it)")
+    add_output(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints or writes the rows that moved.
+    """Prints the rows that moved.
 
     Raises:
-        SuiteError: A or B names nothing that has records, a record is damaged, or nothing can be written.
+        SuiteError: A or B names nothing that has records, or a record is damaged.
     """
-    from suite.errors import SuiteError
     from suite.evidence.compared import compare
-    from suite.store.files import write
 
     found = compare(_records(args.first), _records(args.second))
     shown = [row for row in found if row.moved or args.all]
-    text = _text(shown, found, args)
-    if args.output is None:
-        print(text, end="")
-        return 0
-    try:
-        write(args.output, text.encode())
-    except OSError as error:
-        raise SuiteError(
-            f"cannot write {args.output} ({error.strerror}); name another file with --output"
-        ) from None
-    print(args.output)
+    if args.format == "table":
+        _print_table(shown, found)
+    else:
+        print(_text(shown, found, args), end="")
     return 0
 
 
@@ -83,28 +76,28 @@ def _text(shown: list[Difference], found: list[Difference], args: argparse.Names
     import json
     from dataclasses import asdict
 
-    from suite.report.differences import HEADINGS, cells, in_csv, in_markdown, summary
+    from suite.report.differences import in_csv, in_markdown, summary
 
     if args.format == "json":
         rows: list[dict[str, Any]] = [asdict(row) | {"moved": row.moved} for row in shown]
         return json.dumps({"a": args.first, "b": args.second, "rows": rows}, indent=1) + "\n"
     if args.format == "csv":
         return in_csv(shown)
-    if args.format == "markdown":
-        return in_markdown(shown, summary(found))
-    from rich.table import Table
+    return in_markdown(shown, summary(found))
 
-    from suite.cli.selection import console
 
-    out = console()
-    with out.capture() as captured:
-        if shown:
-            table = Table(box=None, pad_edge=False)
-            for heading in HEADINGS:
-                table.add_column(heading, overflow="fold")
-            for row in shown:
-                table.add_row(*cells(row))
-            out.print(table)
-            out.print()
-        out.print(summary(found), soft_wrap=True)
-    return captured.get()
+def _print_table(shown: list[Difference], found: list[Difference]) -> None:
+    from suite.cli.screen import Screen, folded, plain_table
+    from suite.report.differences import HEADINGS, cells, summary
+
+    out = Screen()
+    if shown:
+        narrow = out.is_narrow
+        table = plain_table(*HEADINGS, widths=(20, None, 7, 7, 6, 9, None) if narrow else ())
+        table.padding = (0, 1, 0, 0) if narrow else (0, 1)
+        for row in shown:
+            name, *others = cells(row)
+            table.add_row(folded(name, 20) if narrow else name, *others)
+        out.print(table)
+        out.say()
+    out.say(summary(found))

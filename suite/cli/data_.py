@@ -15,22 +15,26 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the verb's arguments."""
+    from suite.cli.output import add_output, add_quiet
+
     parser.add_argument(
         "action",
         nargs="?",
         metavar="ACTION",
-        help="verify: layout, classes, counts, images, annotations, checksums, fingerprint; "
-        "prepare: bring what was obtained into the layout that is read; without one: what is here",
+        help="verify: check layout, classes, counts, images, annotations, checksums and fingerprint; "
+        "prepare: bring what was downloaded into the layout that is read; without one: list what is here",
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="imagenet, coco, cityscapes or cifar-100")
     parser.add_argument(
         "--accept",
         action="store_true",
-        help="verify: take contents that have changed since they were verified, where nothing else is wrong",
+        help="verify: accept contents that changed since the last time, if nothing else is wrong",
     )
     parser.add_argument(
         "--format", choices=("table", "json"), default="table", help="how to print a verification"
     )
+    add_output(parser)
+    add_quiet(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -55,13 +59,13 @@ def run(args: argparse.Namespace) -> int:
         raise SuiteError(f"'data {args.action}' needs the name of a data set; 'data' alone lists them")
     dataset = published(args.name)
     if args.action == "prepare":
-        with _progress(f"preparing {dataset.title}") as report:
+        with _progress(f"preparing {dataset.title}", args.verbosity) as report:
             said = prepare(args.name, dataset, dataset.root, report)
         for sentence in said:
             print(f"{dataset.title}: {sentence}.")
         print(f"Next: python -m suite data verify {args.name}")
         return 0
-    with _progress(f"reading {dataset.title}") as report:
+    with _progress(f"reading {dataset.title}", args.verbosity) as report:
         found = verify(dataset, dataset.root, report, accept=args.accept)
     if args.format == "json":
         _print_json(args.name, found)
@@ -72,17 +76,21 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print_presence() -> None:
-    from rich.table import Table
-
-    from suite.cli.selection import console
+    from suite.cli.screen import Screen, plain_table
     from suite.datasets import presence, read_published
 
-    table = Table(box=None, pad_edge=False)
-    for heading in ("name", "data set", "GB", "state", "place"):
-        table.add_column(heading, overflow="fold", justify="right" if heading == "GB" else "left")
+    out = Screen()
+    headings = ("name", "data set", "GB", "state")
+    table = plain_table(*headings, *(() if out.is_narrow else ("place",)), right=("GB",))
+    places = []
     for name, dataset in read_published().items():
-        table.add_row(name, dataset.title, f"{dataset.gigabytes:g}", presence(name), str(dataset.root))
-    console().print(table)
+        place = out.path(dataset.root)
+        row = (name, dataset.title, f"{dataset.gigabytes:g}", presence(name))
+        table.add_row(*row, *(() if out.is_narrow else (place,)))
+        places.append(f"{name} goes to {place}.")
+    out.print(table)
+    if out.is_narrow:
+        out.say("\n" + "\n".join(places))
 
 
 def _print_json(name: str, found: Verification) -> None:
@@ -94,41 +102,40 @@ def _print_json(name: str, found: Verification) -> None:
 
 
 def _print_table(found: Verification) -> None:
-    from rich.table import Table
+    from suite.cli.screen import Screen, plain_table
 
-    from suite.cli.selection import console
-
-    out = console()
-    table = Table(box=None, pad_edge=False)
-    for heading in ("check", "expected", "found", ""):
-        table.add_column(heading, overflow="fold")
+    out = Screen()
+    table = plain_table("check", "expected", "found", "")
     for check in found.checks:
         table.add_row(check.what, check.expected, check.found, "ok" if check.ok else "WRONG")
-    out.print(f"{found.title} at {found.root}", soft_wrap=True)
+    out.say(f"{found.title} at {found.root}")
     out.print(table)
     for what, paths in found.changes.items():
-        out.print(f"Since the last time {len(paths):,} {what}, such as {paths[0]}.", soft_wrap=True)
+        out.say(f"Since the last time {len(paths):,} {what}, such as {paths[0]}.")
     read = f"{found.read:,} read" if found.read else "none read, as nothing has changed since the last time"
-    out.print(f"Files: {found.files:,}, {found.size / 1e9:,.2f} GB; {read}.", soft_wrap=True)
-    out.print(f"Fingerprint: {found.fingerprint}", soft_wrap=True)
+    out.say(f"Files: {found.files:,}, {found.size / 1e9:,.2f} GB; {read}.")
+    out.say(f"Fingerprint: {found.fingerprint}")
     if found.faults:
-        out.print(
+        out.say(
             "A run on these data all the same takes the override data.fingerprint=FINGERPRINT, "
-            "and is marked as a departure.",
-            soft_wrap=True,
+            "and is marked as a departure."
         )
 
 
 @contextmanager
-def _progress(what: str) -> Iterator[Report]:
+def _progress(what: str, verbosity: int) -> Iterator[Report]:
     """A bar on a terminal; elsewhere one line when there is something to do.
 
     Args:
         what: what is going on, such as `reading COCO 2017`.
+        verbosity: below 0 nothing is shown.
 
     Yields:
         What is called as it goes on.
     """
+    if verbosity < 0:
+        yield lambda done, total: None
+        return
     if not sys.stderr.isatty():
         begun: list[int] = []
 

@@ -6,17 +6,22 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from suite.doctor import Finding
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the verb's arguments."""
+    from suite.cli.output import add_output
+
     parser.add_argument(
         "--format",
         choices=("table", "json"),
         default="table",
         help="json names every package (default: table)",
     )
+    add_output(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -42,17 +47,18 @@ def run(args: argparse.Namespace) -> int:
 def _print_table(findings: list[Finding], ready: bool) -> None:
     shown = _worth_a_line(findings)
     try:
-        _print_rich(shown)
+        say = _print_rich(shown)
     except ImportError:
+        say = print
         for finding in shown:
             print(f"{finding.state:8}{finding.name:22}{finding.found}")
     packages = [finding for finding in findings if finding.area == "package"]
     as_locked = sum(finding.state == "ok" for finding in packages)
-    print(f"\n{as_locked} of {len(packages)} locked distributions are installed as locked.")
+    say(f"\n{as_locked} of {len(packages)} locked distributions are installed as locked.")
     for finding in shown:
         if finding.remedy:
-            print(f"{finding.state}: {finding.name}: {finding.remedy}")
-    print(_answer(shown, ready))
+            say(f"{finding.state}: {finding.name}: {finding.remedy}")
+    say(_answer(shown, ready))
 
 
 def _answer(findings: list[Finding], ready: bool) -> str:
@@ -80,14 +86,21 @@ def _worth_a_line(findings: list[Finding]) -> list[Finding]:
     ]
 
 
-def _print_rich(findings: list[Finding]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+def _print_rich(findings: list[Finding]) -> Callable[[str], None]:
+    """Prints the table; returns what prints a sentence below it.
+
+    Raises:
+        ImportError: rich is not installed.
+    """
     from rich.text import Text
 
+    from suite.cli.screen import Screen, plain_table
+
+    out = Screen()
     colours = {"ok": "green", "note": "cyan", "gap": "yellow", "blocked": "red"}
-    table = Table("", "state", "found", "wanted", box=None, pad_edge=False)
+    table = plain_table("", "state", "found", "wanted")
     for finding in findings:
         state = Text(finding.state, style=colours[finding.state])
-        table.add_row(Text(finding.name), state, Text(finding.found), Text(finding.wanted))
-    Console().print(table)
+        table.add_row(finding.name, state, finding.found, finding.wanted)
+    out.print(table)
+    return out.say

@@ -14,12 +14,17 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
+    from suite.cli.output import add_verbosity
+    from suite.cli.selection import claim_ids, completed
+
+    stands_for = "the claim to hold the checkpoint against"
+    completed(parser.add_argument("--claim", metavar="ID", required=True, help=stands_for), claim_ids)
     parser.add_argument(
-        "--claim", metavar="ID", required=True, help="the claim that the checkpoint stands for"
+        "--checkpoint", metavar="FILE", required=True, help="weights of its student; never run as code"
     )
-    parser.add_argument("--checkpoint", metavar="FILE", required=True, help="of its student; not trusted")
     parser.add_argument("--profile", metavar="NAME", default="paper", help="paper (default), mini or smoke")
     parser.add_argument("--device", metavar="D", default="auto", help="auto (default), cpu or cuda")
+    add_verbosity(parser)
     parser.set_defaults(takes_overrides=True)
 
 
@@ -54,8 +59,8 @@ def run(args: argparse.Namespace) -> int:
     (run_id,) = plan.runs
     lead_to(RunFolder(work_dir(), run_id), checkpoint)
     try:
-        launcher = LocalLauncher(args.device, jobs=1)
-        outcome = Engine(plan, _command(args), launcher, Progress(), lambda: None).execute()
+        launcher, progress = LocalLauncher(args.device, jobs=1), Progress(verbosity=args.verbosity)
+        outcome = Engine(plan, _command(args), launcher, progress, lambda: None).execute()
     except KeyboardInterrupt:
         print("suite: interrupted; nothing was recorded", file=sys.stderr)
         return 130
@@ -119,29 +124,23 @@ def _command(args: argparse.Namespace) -> str:
 
 
 def _print_numbers(claim: Claim, record: Record) -> None:
-    from rich.table import Table
-
-    from suite.cli.selection import console
+    from suite.cli.screen import Screen, plain_table
 
     loaded = record.provenance.checkpoint or {}
     left_out = ", ".join(f"{count} of {part}" for part, count in loaded["left_out"].items())
-    out = console()
-    out.print(
+    out = Screen()
+    out.say(
         f"{loaded['file']} as {record.recipe['student']['name']}: {loaded['loaded']} keys loaded"
-        + (f", left out {left_out}" if left_out else ""),
-        soft_wrap=True,
+        + (f", left out {left_out}" if left_out else "")
     )
     if loaded.get("own_config") is False:
-        out.print(
+        out.say(
             "It has no config of its own: another network with weights of the same names and shapes would "
-            "not be noticed.",
-            soft_wrap=True,
+            "not be noticed."
         )
     if not record.comparable:
-        out.print("The data are embedded: the claimed numbers are not comparable.", soft_wrap=True)
-    table = Table(box=None, pad_edge=False)
-    for heading in ("metric", "claimed", "checkpoint"):
-        table.add_column(heading)
+        out.say("The data are embedded: the claimed numbers are not comparable.")
+    table = plain_table("metric", "claimed", "checkpoint", right=("claimed", "checkpoint"))
     for name, value in record.metrics.items():
         claimed = next((str(metric) for key, metric in claim.metrics.items() if key == name), "")
         table.add_row(name, claimed, f"{value:.2f}")

@@ -8,13 +8,17 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from suite.cli.selection import console as verb_console
+from suite.cli.output import add_output
+from suite.cli.selection import completed, paper_ids
 from suite.errors import SuiteError, did_you_mean
 from suite.published.claims import Claim, Paper, Protocol, Quoted
 from suite.published.finding import find_paper, load_papers, select
 from suite.published.metrics import load_metrics
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 FORMATS = ("table", "json", "csv")
 CSV_COLUMNS = (
@@ -27,9 +31,10 @@ Selection = list[tuple[Paper, Claim]]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the verb. Their values are checked in `run`, whose errors are one line."""
-    parser.add_argument("--paper", metavar="P", help="only this paper")
+    completed(parser.add_argument("--paper", metavar="P", help="only this paper"), paper_ids)
     parser.add_argument("--role", metavar="R", help="only claims of this role, such as ours or baseline")
     parser.add_argument("--format", metavar="F", default="table", help="table (default), json or csv")
+    add_output(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -135,33 +140,60 @@ def _write_csv(chosen: Selection) -> None:
 
 
 def _print_tables(papers: list[Paper], chosen: Selection) -> None:
-    from rich.table import Table
-    from rich.text import Text
+    from suite.cli.screen import Screen
 
-    console = verb_console()
+    out = Screen()
     for paper in papers:
         claims = [claim for owner, claim in chosen if owner is paper]
-        if not claims:
-            continue
-        title = f"{paper.id}: {paper.title} ({paper.venue})"
-        table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-        for name in ("claim", "role", "method", "teacher", "student", "printed", "sources", "discrepancies"):
-            table.add_column(name, no_wrap=name in {"claim", "role"}, overflow="fold")
-        for claim in claims:
-            models = [claim.label, claim.teacher or "", claim.student or ""]
-            counts = [str(len(claim.sources)), str(len(claim.discrepancies) or "")]
-            cells = [claim.id, claim.role, *models, numbers(claim), *counts]
-            # Texts as they are: a string would be searched for markup, twice.
-            table.add_row(*(Text(cell) for cell in cells))
-        console.print(table)
-        console.print()
+        if claims:
+            out.say(f"{paper.id}: {paper.title} ({paper.venue})")
+            out.print(_narrow(claims) if out.is_narrow else _wide(claims))
+            out.say()
     roles = Counter(claim.role for _, claim in chosen)
     split = ": " + ", ".join(f"{count} {role}" for role, count in roles.most_common()) if chosen else ""
     settings = sum(len(paper.protocols) for paper in papers)
     quoted = sum(len(paper.quoted) for paper in papers)
-    console.print(f"{len(chosen)} claims{split}; {settings} protocols; {quoted} quoted numbers.")
-    console.print("\nKnown to exist, but not here:")
+    out.say(f"{len(chosen)} claims{split}; {settings} protocols; {quoted} quoted numbers.")
+    out.say("\nKnown to exist, but not here:")
     for paper in papers:
         for gap in paper.gaps:
-            console.print(f"  {paper.id}  {f'{gap.table}: ' if gap.table else ''}{gap.text}", soft_wrap=True)
-    console.print("\n'python -m suite show CLAIM' tells everything about one claim.")
+            out.say(f"  {paper.id}  {f'{gap.table}: ' if gap.table else ''}{gap.text}")
+    out.say("\n'python -m suite show CLAIM' tells everything about one claim.")
+
+
+def _wide(claims: list[Claim]) -> Table:
+    """A line a claim, as far as it fits."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("claim", "role", "method", "teacher", "student", "printed", "sources", "discrepancies"):
+        table.add_column(name, no_wrap=name in {"claim", "role"}, overflow="fold")
+    for claim in claims:
+        models = [claim.label, claim.teacher or "", claim.student or ""]
+        counts = [str(len(claim.sources)), str(len(claim.discrepancies) or "")]
+        cells = [claim.id, claim.role, *models, numbers(claim), *counts]
+        # Texts as they are: a string would be searched for markup, twice.
+        table.add_row(*(Text(cell) for cell in cells))
+    return table
+
+
+def _narrow(claims: list[Claim]) -> Table:
+    """The same in three columns, two lines and more a claim."""
+    from rich.text import Text
+
+    from suite.cli.screen import folded, plain_table
+
+    table = plain_table("claim", "method and models", "printed", widths=(29, 27, 20))
+    for claim in claims:
+        pair = " \u2192 ".join(filter(None, (claim.teacher, claim.student)))
+        about = f"  {claim.role}, {_many(len(claim.sources), 'source')}"
+        if claim.discrepancies:
+            about += f",\n  {_many(len(claim.discrepancies), 'discrepancy', 'discrepancies')}"
+        cells = (f"{folded(claim.id, 29)}\n{about}", f"{claim.label}\n{pair}", numbers(claim))
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def _many(count: int, one: str, several: str | None = None) -> str:
+    return f"{count} {one}" if count == 1 else f"{count} {several or one + 's'}"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from suite.catalogue import check_python_files
 from suite.cli import loss_tier, standing_issue, tiers
+from suite.cli.output import NORMAL
 from suite.cli.tiers import Selection, Step
 from suite.doctor import lacks_training
 from suite.errors import SuiteError
@@ -44,6 +45,7 @@ class Request:
         jobs: runs side by side; None: as many as the device takes.
         command: the command line, for the records.
         writes_trajectories: whether the tier `loss` stores what it finds, and compares nothing.
+        verbosity: how much is said of progress (`suite.cli.output`).
     """
 
     tiers: Sequence[str]
@@ -53,6 +55,7 @@ class Request:
     jobs: int | None
     command: str
     writes_trajectories: bool = False
+    verbosity: int = NORMAL
 
 
 class OutOfTimeError(Exception):
@@ -195,7 +198,9 @@ def _execute(step: Step, request: Request, device: str, course: Course) -> None:
         return
     for run_id, weights in step.links.items():
         lead_to(RunFolder(work_dir(), run_id), weights)
-    engine = Engine(step.plan, request.command, LocalLauncher(device, request.jobs), Progress(), lambda: None)
+    progress = Progress(verbosity=request.verbosity)
+    launcher = LocalLauncher(device, request.jobs)
+    engine = Engine(step.plan, request.command, launcher, progress, lambda: None)
     try:
         with alarm(course.until - time.monotonic()):
             engine.execute()

@@ -23,6 +23,7 @@ _LONGEST = 24.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
+    from suite.cli.output import add_verbosity
     from suite.cli.selection import add_jobs, whole_number
     from suite.cli.tiers import TIERS
     from suite.planning.plan import MOST_SEEDS
@@ -30,23 +31,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     tiers = "; ".join(f"{name}: {text}" for name, text in TIERS.items())
     parser.add_argument("--tier", nargs="+", choices=list(TIERS), required=True, help=tiers)
     parser.add_argument(
-        "--budget", metavar="TIME", type=_hours, default=3.0, help="of the whole night: 3h (default), 90m"
+        "--budget",
+        metavar="TIME",
+        type=_hours,
+        default=3.0,
+        help="time for the whole night, such as 90m (default: 3h)",
     )
     parser.add_argument(
-        "--device", metavar="D", default="cuda", help="cuda (default), or cpu; none stands in for the other"
+        "--device", metavar="D", default="cuda", help="cuda (default) or cpu; neither replaces the other"
     )
     parser.add_argument("--paper", metavar="P", help="one paper (default: all)")
-    parser.add_argument("--claim", metavar="ID", nargs="+", default=[], help="these claims only")
+    parser.add_argument("--claim", metavar="ID", nargs="+", default=[], help="only these claims")
     parser.add_argument("--profile", metavar="NAME", default="paper", help="paper (default) or mini")
     seeds = whole_number(MOST_SEEDS, "every seed is a training of each arm, and five decide small gains")
-    parser.add_argument("--seeds", metavar="N", type=seeds, default=3, help="runs an arm (default 3)")
-    add_jobs(parser, "runs side by side (default: one a core, one on a GPU)")
+    parser.add_argument("--seeds", metavar="N", type=seeds, default=3, help="runs per arm (default: 3)")
+    add_jobs(parser, "runs side by side (default: one per core, or one on a GPU)")
     parser.add_argument(
         "--write-trajectories",
         action="store_true",
-        help="tier loss: store what the losses come to, in place of what was stored, and compare nothing",
+        help="tier loss: replace the stored trajectories with what is measured, and compare nothing",
     )
-    parser.add_argument("--dry-run", action="store_true", help="print what would be run and sent, and stop")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be run and sent, then stop")
+    add_verbosity(parser)
     parser.set_defaults(takes_overrides=True)
 
 
@@ -84,7 +90,9 @@ def run(args: argparse.Namespace) -> int:
     if args.write_trajectories and tiers != (LOSS,):
         raise SuiteError("--write-trajectories is for '--tier loss' alone: leave it, or the other tiers, out")
     chosen, writes = _selection(args), args.write_trajectories
-    request = Request(tiers, chosen, args.budget, args.device, args.jobs, _command(args), writes)
+    request = Request(
+        tiers, chosen, args.budget, args.device, args.jobs, _command(args), writes, args.verbosity
+    )
     # Found now, it stops nothing half way.
     read_changes()
     if args.dry_run:
@@ -128,6 +136,7 @@ def _dry_run(request: Request) -> None:
     """Prints what would be run, and what would be sent were nothing measured; writes nothing."""
     from suite.cli.night import Course, history_file, judged, steps, stored_records
     from suite.cli.plan_ import print_plan
+    from suite.cli.screen import Screen
     from suite.cli.selection import recorded_states
     from suite.cli.standing_issue import TITLE, body_of
     from suite.cli.tiers import TIERS
@@ -135,27 +144,28 @@ def _dry_run(request: Request) -> None:
     from suite.evidence.points import LOSS, points_of
     from suite.report.nightly import to_feed
 
+    out = Screen()
     course = Course.of(request)
     records = stored_records()
     for tier in request.tiers:
-        print(f"Tier {tier}: {TIERS[tier]}.\n", flush=True)
+        out.say(f"Tier {tier}: {TIERS[tier]}.\n")
         if tier == LOSS:
             _say_what_is_stored(request)
             continue
         for step in steps(tier, request, course):
             print_plan(step.plan, recorded_states(step.plan, records))
-            print()
+            out.say()
     history = read_history(history_file())
     fresh = points_of(records, history)
     course.fresh = len(fresh)
     night = judged(request, course, [*history, *fresh])
-    print("Were nothing of it measured, this would be sent.\n\nSummary of the job:\n")
-    print(night.summary)
+    out.say("Were nothing of it measured, this would be sent.\n\nSummary of the job:\n")
+    out.say(night.summary)
     if night.flags:
-        print(f"Issue '{TITLE}':\n\n{body_of(night.flags)}\n")
+        out.say(f"Issue '{TITLE}':\n\n{body_of(night.flags)}\n")
     else:
-        print("Issue: none, or closed where one is open.\n")
-    print(f"Feed:\n\n{to_feed(night)}", end="")
+        out.say("Issue: none, or closed where one is open.\n")
+    out.say(f"Feed:\n\n{to_feed(night).removesuffix(chr(10))}")
 
 
 def _say_what_is_stored(request: Request) -> None:

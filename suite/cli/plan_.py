@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from suite.cost import Choice, NeededBackbone, NeededData, PlanCost, TeacherWeights
     from suite.planning.plan import Plan
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
+    from suite.cli.output import add_output
     from suite.cli.selection import add_budget, add_selection
 
     add_selection(parser)
     parser.add_argument("--format", choices=["table", "json"], default="table", help="how to print it")
-    add_budget(parser, "pick the claims that fit, the most informative first")
+    add_budget(parser, "pick the claims that fit into so many hours, most informative first")
+    add_output(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -101,31 +106,26 @@ def print_plan(plan: Plan, states: Mapping[str, str]) -> None:
         plan: the plan.
         states: run id -> what is recorded of it (`suite.cli.selection.recorded_states`).
     """
-    from rich.table import Table
+    from suite.cli.screen import Screen, plain_table
 
-    from suite.cli.selection import console
-
-    out = console()
-    table = Table(box=None, pad_edge=False)
-    for heading in ("run", "arm", "what", "claims", "state"):
-        table.add_column(heading, overflow="fold", no_wrap=heading == "run")
+    out = Screen()
+    table = plain_table("run", "arm", "what", "claims", "state", right=("claims",), widths=(16,))
     for run in plan.runs.values():
         served = str(len({entry.claim for entry in run.claims}))
         table.add_row(run.run_id, run.arm, run.label, served, states[run.run_id])
     if plan.runs:
         out.print(table)
-        out.print()
+        out.say()
     todo = sum(state != "finished" for state in states.values())
     released = len(plan.runs) - plan.trainings
-    out.print(
+    out.say(
         f"Claims: {len(plan.planned)}; trainings they need: {plan.trainings}; "
         f"sharing arms saves {plan.saved}; "
         + (f"released teachers to score: {released}; " if released else "")
-        + f"not finished yet: {todo}.",
-        soft_wrap=True,
+        + f"not finished yet: {todo}."
     )
     for sentence in left_out(plan):
-        out.print(f"{sentence}.", soft_wrap=True)
+        out.say(f"{sentence}.")
 
 
 def left_out(plan: Plan) -> list[str]:
@@ -137,15 +137,16 @@ def left_out(plan: Plan) -> list[str]:
 
 def _print_cost(cost: PlanCost) -> None:
     """Prints what every claim takes, the total, where the hours come from, data, disk and weights."""
-    from suite.cli.selection import console
+    from suite.cli.screen import Screen
     from suite.cost import needed_backbones, needed_data, needed_teachers, unit
 
-    out = console()
+    out = Screen()
     hours = unit(cost.plan)
-    out.print()
+    out.say()
     data, teachers = needed_data(cost.plan), needed_teachers(cost.plan)
-    out.print(_claim_table(cost, hours, data, teachers))
-    out.print()
+    table = _narrow_claims if out.is_narrow else _wide_claims
+    out.print(table(_needs(cost, data, teachers), hours, bool(teachers)))
+    out.say()
     for line in (
         *_totals(cost, hours),
         *_origins(cost, hours),
@@ -153,32 +154,60 @@ def _print_cost(cost: PlanCost) -> None:
         *_teachers(teachers),
         *_backbones(needed_backbones(cost.plan)),
     ):
-        out.print(line, soft_wrap=True)
+        out.say(line)
 
 
-def _claim_table(cost: PlanCost, hours: str, data: list[NeededData], teachers: list[TeacherWeights]) -> Any:
-    from rich.table import Table
+@dataclass(frozen=True)
+class _Need:
+    """What one claim takes, in words."""
 
+    claim: str
+    role: str
+    counts: tuple[str, str, str, str]
+    """Trainings, shared ones, finished ones, hours."""
+    bases: str
+    data: str
+    weights: str
+
+
+def _needs(cost: PlanCost, data: list[NeededData], teachers: list[TeacherWeights]) -> Iterator[_Need]:
     from suite.published.finding import find_claim
 
-    table = Table(box=None, pad_edge=False)
-    table.add_column("claim", overflow="fold")
-    table.add_column("role")
-    for heading in ("trainings", "shared", "finished", hours):
-        table.add_column(heading, justify="right")
-    table.add_column("hours are")
-    table.add_column("data")
-    if teachers:
-        table.add_column("teacher's weights")
     here = {dataset.name: f"{dataset.name} {dataset.presence}" for dataset in data}
     weights = {entry.model: _weights(entry) for entry in teachers}
     for row in cost.claims:
-        _, claim = find_claim(row.claim)
-        counts = (row.cost.trainings, row.shared, row.cost.finished, row.cost)
-        words = [", ".join(row.bases), ", ".join(here[name] for name in row.data)]
-        if teachers:
-            words.append(weights[row.teacher] if row.teacher else "")
-        table.add_row(row.claim, claim.role, *map(str, counts), *words)
+        yield _Need(
+            claim=row.claim,
+            role=find_claim(row.claim)[1].role,
+            counts=(str(row.cost.trainings), str(row.shared), str(row.cost.finished), str(row.cost)),
+            bases=", ".join(row.bases),
+            data=", ".join(here[name] for name in row.data),
+            weights=weights[row.teacher] if row.teacher and teachers else "",
+        )
+
+
+def _wide_claims(needs: Iterable[_Need], hours: str, teachers: bool) -> Table:
+    from suite.cli.screen import plain_table
+
+    counts = ("trainings", "shared", "finished", hours)
+    last = ("teacher's weights",) if teachers else ()
+    table = plain_table("claim", "role", *counts, "hours are", "data", *last, right=counts)
+    for need in needs:
+        weights = (need.weights,) if teachers else ()
+        table.add_row(need.claim, need.role, *need.counts, need.bases, need.data, *weights)
+    return table
+
+
+def _narrow_claims(needs: Iterable[_Need], hours: str, teachers: bool) -> Table:
+    """The same with what describes a claim below its id, and what hours rest on in one column."""
+    from suite.cli.screen import folded, plain_table
+
+    counts = ("trainings", "shared", "finished", hours)
+    headings = ("claim", *counts, "hours, data" + (", teacher" if teachers else ""))
+    table = plain_table(*headings, right=counts, widths=(22, 9, 6, 8, 10, 15))
+    for need in needs:
+        rests_on = filter(None, (need.bases, need.data, need.weights))
+        table.add_row(f"{folded(need.claim, 22)}\n  {need.role}", *need.counts, "\n".join(rests_on))
     return table
 
 
@@ -284,27 +313,23 @@ def bought(budget: float, cost: PlanCost, choices: Sequence[Choice]) -> str:
 
 def _print_choices(args: argparse.Namespace, cost: PlanCost, choices: list[Choice]) -> None:
     """Prints what a budget buys, and why."""
-    from rich.table import Table
-
-    from suite.cli.selection import command_of, console
+    from suite.cli.screen import Screen, folded, plain_table
+    from suite.cli.selection import command_of
     from suite.cost import in_words
 
-    out = console()
+    out = Screen()
     picked = [choice for choice in choices if choice.picked]
-    out.print()
-    out.print(f"{bought(args.budget, cost, choices)}.", soft_wrap=True)
-    table = Table(box=None, pad_edge=False)
-    table.add_column("")
-    table.add_column("claim", overflow="fold")
-    table.add_column("adds", justify="right")
-    table.add_column("why", overflow="fold")
+    out.say(f"\n{bought(args.budget, cost, choices)}.")
+    widths = (5, 26, 8, 35) if out.is_narrow else ()
+    table = plain_table("", "claim", "adds", "why", right=("adds",), widths=widths)
     for choice in choices:
         added = "unknown" if choice.hours is None else in_words(choice.hours)
-        table.add_row("pick" if choice.picked else "leave", choice.claim, added, choice.reason)
+        claim = folded(choice.claim, 26) if out.is_narrow else choice.claim
+        table.add_row("pick" if choice.picked else "leave", claim, added, choice.reason)
     if choices:
         out.print(table)
     if picked:
         wanted = argparse.Namespace(**vars(args))
         wanted.verb, wanted.paper, wanted.table, wanted.budget = "reproduce", None, None, None
         wanted.claim = [choice.claim for choice in picked]
-        out.print(f"To execute them: {command_of(wanted)}", soft_wrap=True)
+        out.command("To execute them:", command_of(wanted))

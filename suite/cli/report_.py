@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from suite.published.claims import Paper
+    from suite.report import Report
+    from suite.store.summaries import Evidence
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,14 +23,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="one profile (default: every profile with records of the paper, or mini)",
     )
     parser.add_argument(
-        "--format", choices=["markdown", "csv", "html"], help="one format (default: markdown and csv)"
+        "--format", choices=["markdown", "csv", "html"], help="write one format (default: markdown and csv)"
     )
     parser.add_argument("--output", metavar="DIR", type=Path, help="folder to write to (default: results)")
     parser.add_argument("--strict", action="store_true", help="exit with status 3 when a verdict deviates")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes the reports and prints their paths; says so where scalars of their runs are missing or altered.
+    """Writes the reports; on a terminal prints the answer that is in them, elsewhere their paths.
+
+    Where scalars of their runs are missing or altered, it says so.
 
     Returns:
         0, or with ``--strict`` 3 when a verdict of a written report contradicts its claim.
@@ -48,7 +57,8 @@ def _write(args: argparse.Namespace) -> bool:
     records = read_summaries(records_dir())
     folder = args.output or results_dir()
     formats = [args.format] if args.format else DEFAULT_FORMATS
-    deviates, reported = False, set()
+    deviates = False
+    written: list[tuple[Paper, str, Report, list[Path]]] = []
     for paper in papers:
         profiles = (
             [check_profile(args.profile)]
@@ -58,14 +68,34 @@ def _write(args: argparse.Namespace) -> bool:
         for profile in profiles:
             report = make_report(paper, records, profile)
             try:
-                print(*report.write(folder, formats), sep="\n")
+                paths = report.write(folder, formats)
             except OSError as error:
                 raise SuiteError(
                     f"cannot write to {folder} ({error.strerror}); name another folder with --output"
                 ) from None
+            if not sys.stdout.isatty():
+                print(*paths, sep="\n")
+            written.append((paper, profile, report, paths))
             deviates = deviates or report.deviates
-            reported.add(profile)
+    reported = {profile for _, profile, *_ in written}
     looked_at = [record for record in records if record.profile in reported]
     if fault := faults_of_scalars(records_dir(), looked_at):
         print(f"suite: {fault}", file=sys.stderr)
+    if sys.stdout.isatty():
+        _answer(written, records)
     return deviates
+
+
+def _answer(written: Sequence[tuple[Paper, str, Report, list[Path]]], records: Sequence[Evidence]) -> None:
+    """Prints what the written reports say, and why runs of theirs did not finish."""
+    from suite.cli.answer import Answer, print_answers
+    from suite.cli.runs import failures_of
+    from suite.cli.screen import Screen
+
+    answers = [Answer.of(*one, asked=None) for one in written]
+    failures = {
+        failure.run_id: failure
+        for paper, profile, *_ in written
+        for failure in failures_of(records, profile, {claim.id for claim in paper.claims})
+    }
+    print_answers(Screen(), answers, list(failures.values()))

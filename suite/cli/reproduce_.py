@@ -8,51 +8,75 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from suite.cost import PlanCost
     from suite.planning.clusters import Cluster
     from suite.planning.plan import Plan, Run
-    from suite.published.claims import Claim
+    from suite.published.claims import Claim, Paper
+    from suite.report import Report
+    from suite.report.answer import Asked, Failure
     from suite.running.launchers import Launcher
     from suite.store.records import Record
 
 LAUNCHERS = ("local", "torchrun", "slurm")
+FORMATS = ("table", "markdown", "json")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
+    from suite.cli.output import add_verbosity
     from suite.cli.selection import add_budget, add_jobs, add_selection
     from suite.running.loggers import PACKAGES
 
     add_selection(parser)
     parser.add_argument(
-        "--all", action="store_true", help="every paper; without any selection nothing is trained"
+        "--all", action="store_true", help="select every paper; without a selection nothing is trained"
     )
-    add_budget(parser, "of these only the claims that fit, the most informative first; 'plan' says why")
+    add_budget(
+        parser, "train only the claims that fit into so many hours, most informative first; see 'plan'"
+    )
     parser.add_argument("--device", metavar="D", default="auto", help="auto (default), cpu or cuda")
-    parser.add_argument("--launcher", metavar="NAME", default="local", help=", ".join(LAUNCHERS))
+    parser.add_argument(
+        "--launcher",
+        metavar="NAME",
+        default="local",
+        help=f"{LAUNCHERS[0]} (default), {' or '.join(LAUNCHERS[1:])}",
+    )
     add_jobs(
         parser,
-        "runs side by side (default: one a core, or one a GPU, which never takes two; slurm: of an array)",
+        "runs side by side (default: one per core, or one per GPU; slurm: tasks of an array)",
     )
     parser.add_argument(
-        "--detach", action="store_true", help="submit to the cluster and stop; the jobs need nobody who waits"
+        "--detach",
+        action="store_true",
+        help="submit to the cluster and return at once; the jobs go on by themselves",
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="print the plan, and the scripts for the cluster, and stop"
+        "--dry-run", action="store_true", help="print the plan and the cluster scripts, then stop"
     )
     parser.add_argument(
-        "--again", action="store_true", help="measure the same once more, as the next repetition of each run"
+        "--again", action="store_true", help="measure the same again, as the next repetition of each run"
     )
     parser.add_argument(
         "--log-to", metavar="NAME", help=f"log trainings there too: {', '.join(PACKAGES)}; installed by you"
     )
     parser.add_argument("--strict", action="store_true", help="exit with status 3 when a verdict deviates")
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        help="what to print at the end: table (default on a terminal) or json: the selected rows; markdown "
+        "(default elsewhere): the whole page",
+    )
+    add_verbosity(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Executes the selection and prints the table of every paper it touches.
+    """Executes the selection and ends with the answer: on a terminal a table of what was asked for.
+
+    Elsewhere it is the page of every paper that the selection touches; either way that is written to the
+    results.
 
     Without a selection it trains nothing and says what there is to select.
 
@@ -101,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
             "training needs PyTorch and the mm packages, and none is installed: 'python -m suite doctor' "
             "says how to get them"
         )
-    _say_what_it_shows(plan)
+    _say_what_it_shows(args, plan)
     launcher = _launcher(args, cluster, open_runs)
     if args.dry_run:
         print_plan(plan, states)
@@ -114,6 +138,7 @@ def run(args: argparse.Namespace) -> int:
 def _execute(args: argparse.Namespace, plan: Plan, claims: Sequence[Claim], launcher: Launcher) -> int:
     """Executes a plan; returns the exit status, see `run`."""
     from suite.catalogue import check_python_files
+    from suite.cli.screen import Screen
     from suite.cli.selection import command_of
     from suite.published.finding import load_papers
     from suite.running.engine import Engine, selected_papers
@@ -125,19 +150,20 @@ def _execute(args: argparse.Namespace, plan: Plan, claims: Sequence[Claim], laun
     def rewrite() -> None:
         _rewrite_reports(papers, args.profile)
 
-    engine = Engine(plan, command_of(args), launcher, Progress(), rewrite, args.log_to)
+    progress = Progress(verbosity=args.verbosity)
+    engine = Engine(plan, command_of(args), launcher, progress, rewrite, args.log_to)
     try:
         outcome = engine.execute(waits=not args.detach)
     except KeyboardInterrupt:
         print(f"suite: interrupted; {_what_goes_on(launcher)}", file=sys.stderr)
         return 130
     if args.detach:
-        print(
+        Screen().say(
             "'python -m suite status' says how the jobs stand, 'python -m suite cancel' ends them, and the "
             "same command without --detach waits for them and reports."
         )
         return 0
-    deviates = _print_tables(papers, args.profile)
+    deviates = _report(args, papers, plan, _asked(plan, claims), _failures(plan, outcome.failed))
     if outcome.failed:
         return 1
     return 3 if args.strict and deviates else 0
@@ -203,30 +229,24 @@ def _within_budget(args: argparse.Namespace, claims: Sequence[Claim], cost: Plan
     from suite.cost import choose
 
     choices = choose(cost, args.budget, args.seeds)
-    print(f"{bought(args.budget, cost, choices)}.", flush=True)
+    _tell(args, f"{bought(args.budget, cost, choices)}.")
     by_id = {claim.id: claim for claim in claims}
     return [by_id[choice.claim] for choice in choices if choice.picked]
 
 
 def _say_what_there_is(cost: PlanCost, seeds: int) -> None:
     """What every paper would take, and the command that starts it."""
-    from rich.table import Table
-
-    from suite.cli.selection import console
+    from suite.cli.screen import Screen, plain_table
     from suite.cost import unit
     from suite.published.finding import load_papers
 
-    out, hours = console(), unit(cost.plan)
-    out.print(
+    out, hours = Screen(), unit(cost.plan)
+    out.say(
         f"Nothing is trained without a selection. Profile {cost.plan.profile}, "
-        f"{seeds} {'seed' if seeds == 1 else 'seeds'}:\n",
-        soft_wrap=True,
+        f"{seeds} {'seed' if seeds == 1 else 'seeds'}:\n"
     )
-    table = Table(box=None, pad_edge=False)
-    table.add_column("paper", no_wrap=True)
-    table.add_column("title", overflow="fold")
-    for heading in ("trainings", "finished", hours):
-        table.add_column(heading, justify="right")
+    numbers = ("trainings", "finished", hours)
+    table = plain_table("paper", "title", *numbers, right=numbers)
     papers = load_papers()
     for name, total in cost.by_paper.items():
         counts = (total.trainings, total.finished, total)
@@ -239,21 +259,31 @@ def _say_what_there_is(cost: PlanCost, seeds: int) -> None:
         f"Start one with 'python -m suite reproduce --paper {example}', all of them with --all. --table and "
         "--claim select less; 'python -m suite plan' names every training.",
     ):
-        out.print(line, soft_wrap=True)
+        out.say(line)
 
 
-def _say_what_it_shows(plan: Plan) -> None:
+def _tell(args: argparse.Namespace, text: str) -> None:
+    """Says something on the way: beside data on standard error, where it does not spoil them."""
+    from suite.cli.screen import Screen
+
+    if args.format == "json":
+        print(text, file=sys.stderr, flush=True)
+    else:
+        Screen().say(text)
+
+
+def _say_what_it_shows(args: argparse.Namespace, plan: Plan) -> None:
     from suite.cli.plan_ import left_out
 
     published = [run.recipe.comparable for run in plan.runs.values()] or [plan.profile == "paper"]
     if not all(published):
-        print(
+        _tell(
+            args,
             f"Profile {plan.profile}: the data are embedded, so published numbers are "
             "not comparable; only the sign of a gain is judged.",
-            flush=True,
         )
     if not plan.runs:
-        print(". ".join(["There is nothing to train", *left_out(plan)]) + ".", flush=True)
+        _tell(args, ". ".join(["There is nothing to train", *left_out(plan)]) + ".")
 
 
 def _rewrite_reports(papers: list[str], profile: str) -> None:
@@ -269,30 +299,111 @@ def _rewrite_reports(papers: list[str], profile: str) -> None:
             write_reports(paper, profile)
 
 
-def _print_tables(papers: list[str], profile: str) -> bool:
+def _asked(plan: Plan, claims: Sequence[Claim]) -> Asked:
+    """The claims of a selection, each as the plan has it: as it stands, or as a variant."""
+    own = {claim.id: claim.kind.arm for claim in claims}
+    planned = {
+        (entry.claim, " ".join(entry.variant) or None)
+        for run in plan.runs.values()
+        for entry in run.claims
+        if own.get(entry.claim) == entry.arm
+    }
+    variants = {claim for claim, variant in planned if variant}
+    # A plan also names the claims as they stand that a run serves.
+    kept = {(claim, variant) for claim, variant in planned if variant or claim not in variants}
+    return kept | {(claim, None) for claim in plan.left_out}
+
+
+def _failures(plan: Plan, failed: Mapping[str, str]) -> list[Failure]:
+    """The runs that did not finish, with their logs."""
+    from suite.cli.runs import log_of
+    from suite.errors import printable
+    from suite.report.answer import Failure
+
+    return [
+        Failure(plan.runs[run_id].label, run_id, printable(why), log_of(run_id))
+        for run_id, why in failed.items()
+    ]
+
+
+def _report(
+    args: argparse.Namespace, papers: list[str], plan: Plan, asked: Asked, failures: Sequence[Failure]
+) -> bool:
     """Prints the reports and writes them; returns whether a verdict in them deviates.
 
     Raises:
         SuiteError: a record cannot be read, or the reports cannot be written.
     """
-    from suite.errors import SuiteError
-    from suite.paths import records_dir, results_dir
+    from suite.paths import records_dir
     from suite.published.finding import find_paper
     from suite.report import make_report
     from suite.store.summaries import read_summaries
 
     records = read_summaries(records_dir())
-    deviates = False
-    for paper in papers:
-        report = make_report(find_paper(paper), records, profile)
-        print(f"\n{report.text('markdown')}", flush=True)
+    reports = [(paper := find_paper(name), make_report(paper, records, args.profile)) for name in papers]
+    form = args.format or ("table" if sys.stdout.isatty() else "markdown")
+    if form == "markdown":
+        for _, report in reports:
+            print(f"\n{report.text('markdown')}", flush=True)
+            print(f"Written to {' and '.join(map(str, _written(report)))}.")
+    else:
+        _answer(form, reports, plan, asked, failures)
+    return any(report.deviates for _, report in reports)
+
+
+def _answer(
+    form: str,
+    reports: Sequence[tuple[Paper, Report]],
+    plan: Plan,
+    asked: Asked,
+    failures: Sequence[Failure],
+) -> None:
+    """Writes the reports and prints what they say of the rows that were asked for.
+
+    Raises:
+        SuiteError: they cannot be written; the answer has been printed.
+    """
+    from suite.cli.answer import Answer, as_json, print_answers
+    from suite.cli.runs import log_of
+    from suite.cli.screen import Screen
+    from suite.errors import SuiteError
+
+    fault: SuiteError | None = None
+    answers = []
+    for paper, report in reports:
+        pages: list[Path] = []
         try:
-            paths = report.write(results_dir())
-        except OSError as error:
-            raise SuiteError(
-                f"cannot write the report to {results_dir()} ({error.strerror}): the records are safe; make "
-                "room there and run 'python -m suite report'"
-            ) from None
-        print(f"Written to {' and '.join(map(str, paths))}.")
-        deviates = deviates or report.deviates
-    return deviates
+            pages = _written(report)
+        except SuiteError as refused:
+            fault = refused
+        answers.append(Answer.of(paper, plan.profile, report, pages, asked))
+    if form == "json":
+        print(as_json(answers, failures))
+    else:
+        failed = {failure.run_id for failure in failures}
+        logs = [
+            (run.label, log)
+            for run in plan.runs.values()
+            if run.run_id not in failed and (log := log_of(run.run_id)) is not None
+        ]
+        print_answers(Screen(), answers, failures, logs)
+    if fault is not None:
+        raise fault
+
+
+def _written(report: Report) -> list[Path]:
+    """Writes a report to the results; returns its files.
+
+    Raises:
+        SuiteError: it cannot be written.
+    """
+    from suite.errors import SuiteError
+    from suite.paths import results_dir
+
+    try:
+        return report.write(results_dir())
+    except OSError as error:
+        raise SuiteError(
+            f"cannot write the report to {results_dir()} ({error.strerror}): the records are safe; make "
+            "room there and run 'python -m suite report'"
+        ) from None

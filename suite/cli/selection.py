@@ -5,21 +5,14 @@ from __future__ import annotations
 import argparse
 import math
 import shlex
-import sys
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from suite.errors import printable
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from suite.planning.plan import Plan
     from suite.store.records import Record
-
-# What is printed to a file or a pipe is as wide as it has to be: no terminal there wraps it.
-WIDE = 240
-
 
 MOST_JOBS = 1024
 """Runs that go side by side: each is a process with gigabytes of its own."""
@@ -84,13 +77,38 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     """Adds `--paper`, `--table`, `--claim`, `--profile` and `--seeds`; lets overrides through."""
     from suite.planning.plan import MOST_SEEDS
 
-    parser.add_argument("--paper", metavar="P", help="one paper (default: all)")
-    parser.add_argument("--table", metavar="T", help="claims that this table prints")
-    parser.add_argument("--claim", metavar="ID", nargs="+", default=[], help="these claims only")
+    completed(parser.add_argument("--paper", metavar="P", help="one paper (default: all)"), paper_ids)
+    parser.add_argument("--table", metavar="T", help="only the claims in this table")
+    claim = parser.add_argument("--claim", metavar="ID", nargs="+", default=[], help="only these claims")
+    completed(claim, claim_ids)
     parser.add_argument("--profile", metavar="NAME", default="mini", help="smoke, mini (default) or paper")
     seeds = whole_number(MOST_SEEDS, "every seed is a training of each arm, and five decide small gains")
-    parser.add_argument("--seeds", metavar="N", type=seeds, default=1, help="runs an arm (default 1)")
+    parser.add_argument("--seeds", metavar="N", type=seeds, default=1, help="runs per arm (default: 1)")
     parser.set_defaults(takes_overrides=True)
+
+
+def completed(action: argparse.Action, names: Callable[..., list[str]]) -> None:
+    """Lets a shell complete the values of an option, where argcomplete is installed.
+
+    Args:
+        action: the option.
+        names: called by argcomplete, with keywords of its own.
+    """
+    action.completer = names  # type: ignore[attr-defined]  # where argcomplete looks for it
+
+
+def paper_ids(**_: object) -> list[str]:
+    """Ids of the papers, for a shell."""
+    from suite.published.finding import load_papers
+
+    return list(load_papers())
+
+
+def claim_ids(**_: object) -> list[str]:
+    """Ids of the claims, for a shell."""
+    from suite.published.finding import select
+
+    return [claim.id for _, claim in select()]
 
 
 def command_of(args: argparse.Namespace) -> str:
@@ -120,20 +138,3 @@ def recorded_states(plan: Plan, records: Iterable[Record]) -> dict[str, str]:
 
     recorded = standing_by_run(records)
     return {run_id: recorded[run_id].status if run_id in recorded else "to do" for run_id in plan.runs}
-
-
-def console() -> Console:
-    """Where verbs print their tables: text as it is, line by line, and nothing wraps outside of a terminal.
-
-    Names come from files of others, so what would steer the terminal is shown as an escape.
-    """
-    from rich.console import Console
-    from rich.text import Text
-
-    class Escaping(Console):
-        def render_str(self, text: str, **options: Any) -> Text:
-            lines = (printable(line, longest=len(line) * 10 + 20) for line in text.split("\n"))
-            return super().render_str("\n".join(lines), **options)
-
-    width = None if sys.stdout.isatty() else WIDE
-    return Escaping(highlight=False, markup=False, emoji=False, width=width)

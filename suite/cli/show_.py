@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import argparse
-import textwrap
 from collections.abc import Iterator, Mapping
 
+from suite.cli.output import add_output, text_width, wrapped
+from suite.cli.selection import claim_ids, completed
 from suite.errors import SuiteError, did_you_mean
 from suite.published.claims import Claim, Paper, Protocol, Quoted, Source
 from suite.published.finding import find_claim
 
 WIDTH = 108
+"""Columns of the text, where a terminal has as many."""
 FORMATS = ("table", "json")
+
+Paragraph = tuple[str, int]
+"""A text, and how far its second and later lines are indented."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the verb. Their values are checked in `run`, whose errors are one line."""
-    parser.add_argument("claim", metavar="CLAIM", nargs="?", help="id of a claim, as 'list' has it")
+    claim = parser.add_argument("claim", metavar="CLAIM", nargs="?", help="id of a claim, as 'list' has it")
+    completed(claim, claim_ids)
     parser.add_argument(
         "--pair",
         metavar="TEACHER:STUDENT",
         help="in place of a claim: every published number of this pair, and our own beside them; "
         "STUDENT alone for methods without a teacher",
     )
-    parser.add_argument("--dataset", metavar="D", help="of the pair, where it has numbers on several")
-    parser.add_argument("--format", metavar="F", default="table", help="of a pair: table (default) or json")
+    parser.add_argument("--dataset", metavar="D", help="data set of the pair, if it has numbers on several")
+    parser.add_argument("--format", metavar="F", default="table", help="table (default), or for a pair json")
+    add_output(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,7 +50,9 @@ def run(args: argparse.Namespace) -> int:
         raise SuiteError("no claim was named; 'python -m suite list' has their ids")
     if args.format != "table":
         raise SuiteError("a claim is shown as text; 'python -m suite list --format json' has claims as data")
-    print("\n".join(describe(*find_claim(args.claim))))
+    width = text_width(WIDTH)
+    for text, hanging in describe(*find_claim(args.claim)):
+        print("\n".join(wrapped(text, width, hanging=" " * hanging)))
     return 0
 
 
@@ -61,11 +70,11 @@ def _show_pair(args: argparse.Namespace) -> int:
     return 0
 
 
-def describe(paper: Paper, claim: Claim) -> Iterator[str]:
-    """The lines that tell a claim: numbers as printed, sources, context, settings, what others say."""
-    yield f"{claim.id} ({claim.role})"
-    yield from _entry(paper.title, f"{paper.venue}; arXiv {', '.join(paper.arxiv)}; {paper.code}")
-    yield ""
+def describe(paper: Paper, claim: Claim) -> Iterator[Paragraph]:
+    """What tells a claim: numbers as printed, sources, context, settings, what others say."""
+    yield f"{claim.id} ({claim.role})", 0
+    yield _entry(paper.title, f"{paper.venue}; arXiv {', '.join(paper.arxiv)}; {paper.code}")
+    yield "", 0
     yield from _fields(
         {
             "method": claim.label,
@@ -84,18 +93,18 @@ def describe(paper: Paper, claim: Claim) -> Iterator[str]:
     yield from _heading("Claimed")
     for name, metric in claim.metrics.items():
         gain = "" if metric.gain is None else f"  gain {metric.gain:+.{metric.decimals}f}"
-        yield f"  {name:<10} {metric}{gain}"
+        yield f"  {name:<10} {metric}{gain}", 0
     yield from _heading("Printed in")
     for source in claim.sources:
         version = f" [{source.version}]" if source.version else ""
         number = _with_gains(source)
-        yield from _entry(source.row, f"{source.provenance}, {source.where}{version}: {number}")
+        yield _entry(source.row, f"{source.provenance}, {source.where}{version}: {number}")
     for version in dict.fromkeys(source.version for source in claim.sources if source.version):
-        yield from _entry(f"[{version}]", paper.versions[version], separator=" ")
+        yield _entry(f"[{version}]", paper.versions[version], separator=" ")
     if claim.hyperparameters:
         yield from _heading("Hyper-parameters")
         for where, settings in claim.hyperparameters.items():
-            yield from _entry(where.replace("_", " "), _pairs(settings))
+            yield _entry(where.replace("_", " "), _pairs(settings))
     yield from _section(
         "Protocols that apply", [_protocol(paper, row) for row in paper.protocols_of(claim.id)]
     )
@@ -148,30 +157,24 @@ def _pairs(values: Mapping[str, object]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
-def _fields(fields: Mapping[str, str | None]) -> Iterator[str]:
+def _fields(fields: Mapping[str, str | None]) -> Iterator[Paragraph]:
     width = max(map(len, fields)) + 2
     for name, value in fields.items():
         if value is not None:
-            yield from _entry(f"{name:<{width}}", value, separator="", indent=width + 2)
+            yield _entry(f"{name:<{width}}", value, separator="", indent=width + 2)
 
 
-def _heading(title: str) -> Iterator[str]:
-    yield ""
-    yield title
+def _heading(title: str) -> Iterator[Paragraph]:
+    yield "", 0
+    yield title, 0
 
 
-def _section(title: str, entries: list[tuple[str, str]]) -> Iterator[str]:
+def _section(title: str, entries: list[tuple[str, str]]) -> Iterator[Paragraph]:
     if entries:
         yield from _heading(title)
     for name, text in entries:
-        yield from _entry(name, text)
+        yield _entry(name, text)
 
 
-def _entry(name: str, text: str, separator: str = ": ", indent: int = 6) -> Iterator[str]:
-    yield from textwrap.wrap(
-        f"  {name}{separator}{text}",
-        WIDTH,
-        subsequent_indent=" " * indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+def _entry(name: str, text: str, separator: str = ": ", indent: int = 6) -> Paragraph:
+    return f"  {name}{separator}{text}", indent

@@ -16,14 +16,18 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
+    from suite.cli.output import add_output, add_quiet
+
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="what is published, and what of it is in the cache")
+    listing = actions.add_parser("list", help="list what is published and what is in the cache")
     listing.add_argument("--format", choices=["table", "json"], default="table", help="how to print it")
-    fetching = actions.add_parser("fetch", help="download, verify and keep; prints where each file lies")
-    fetching.add_argument("id", metavar="ID", nargs="*", help="as 'weights list' has it")
+    add_output(listing)
+    fetching = actions.add_parser("fetch", help="download and verify; prints where each file is")
+    fetching.add_argument("id", metavar="ID", nargs="*", help="id of a checkpoint, see 'weights list'")
     fetching.add_argument(
-        "--teachers", action="store_true", help="every published teacher of a claim, and the backbones"
+        "--teachers", action="store_true", help="every published teacher of a claim, and all backbones"
     )
+    add_quiet(fetching)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -34,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
         DownloadError: a file could not be fetched, or is refused.
     """
     if args.action == "fetch":
-        _fetch([*args.id, *(_teachers() if args.teachers else ())])
+        _fetch([*args.id, *(_teachers() if args.teachers else ())], args.verbosity)
     elif args.format == "json":
         _print_json()
     else:
@@ -50,7 +54,7 @@ def _teachers() -> list[str]:
     return [*teachers, *read_backbones()]
 
 
-def _fetch(names: list[str]) -> None:
+def _fetch(names: list[str], verbosity: int) -> None:
     from suite.errors import SuiteError
     from suite.published.weights import find_checkpoint
     from suite.store.downloads import fetch
@@ -58,7 +62,7 @@ def _fetch(names: list[str]) -> None:
     if not names:
         raise SuiteError("weights fetch: nothing is named; give ids of 'weights list', or --teachers")
     for checkpoint in [find_checkpoint(name) for name in names]:
-        with _progress(checkpoint.id) as report:
+        with _progress(checkpoint.id, verbosity) as report:
             path = fetch(checkpoint, _check, report)
         print(f"{checkpoint.id}: {path}", flush=True)
 
@@ -80,9 +84,9 @@ def _check(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _progress(title: str) -> Iterator[Report]:
-    """A bar on standard error, where that is a terminal."""
-    if not sys.stderr.isatty():
+def _progress(title: str, verbosity: int) -> Iterator[Report]:
+    """A bar on standard error, where that is a terminal and `verbosity` is not below 0."""
+    if verbosity < 0 or not sys.stderr.isatty():
         yield lambda done, total: None
         return
     from rich.console import Console
@@ -103,27 +107,36 @@ def _state(weights: Checkpoint) -> str:
 
 
 def _print_table() -> None:
-    from rich.table import Table
-
-    from suite.cli.selection import console
+    from suite.cli.screen import Screen, folded, plain_table
     from suite.paths import weights_dir
+
+    out = Screen()
+    rows = list(_rows())
+    if out.is_narrow:
+        headings = ("id", "trained for", "published accuracy", "teacher in", "state")
+        table = plain_table(*headings, widths=(26, 21, 12, 9, 8))
+        table.padding = (0, 1, 0, 0)
+        for name, dataset, schedule, accuracy, taught, state in rows:
+            table.add_row(folded(name, 26), f"{dataset}, {schedule}", accuracy, taught, state)
+    else:
+        table = plain_table("id", "trained for", "schedule", "published accuracy", "teacher in", "state")
+        for row in rows:
+            table.add_row(*row)
+    out.print(table)
+    out.say(f"\nFetched files are kept in {out.path(weights_dir())}.")
+
+
+def _rows() -> Iterator[tuple[str, str, str, str, str, str]]:
+    """Id, data, schedule, accuracy, how many claims it teaches, and state of every checkpoint."""
     from suite.published.weights import claims_taught, read_backbones, read_weights
 
-    table = Table(box=None, pad_edge=False)
-    for heading in ("id", "trained for", "schedule", "published accuracy", "teacher in", "state"):
-        table.add_column(heading, overflow="fold", no_wrap=heading == "id")
     for weights in read_weights().values():
         taught = len(claims_taught(weights))
         accuracy = ", ".join(f"{metric} {number}" for metric, number in weights.accuracy.items())
-        table.add_row(
-            *(weights.id, weights.dataset, weights.schedule, accuracy or "none"),
-            *(f"{taught} claims" if taught > 1 else "1 claim" if taught else "", _state(weights)),
-        )
+        count = f"{taught} claims" if taught > 1 else "1 claim" if taught else ""
+        yield weights.id, weights.dataset, weights.schedule, accuracy or "none", count, _state(weights)
     for backbone in read_backbones().values():
-        table.add_row(backbone.id, "imagenet-1k", "a backbone to start from", "", "", _state(backbone))
-    out = console()
-    out.print(table)
-    out.print(f"\nFetched files are kept in {weights_dir()}.", soft_wrap=True)
+        yield backbone.id, "imagenet-1k", "a backbone to start from", "", "", _state(backbone)
 
 
 def _print_json() -> None:

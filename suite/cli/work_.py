@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
-    parser.add_argument("run_id", metavar="RUN_ID", help="whose folder below SUITE_WORK holds the order")
+    from suite.cli.output import add_verbosity
+
+    parser.add_argument("run_id", metavar="RUN_ID", help="id of a run whose request is in the work folder")
+    add_verbosity(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -84,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
 
         request = RunRequest.of(order, records_dir(), work_dir(), stops=stops, rank=rank)
         try:
-            status = _follow(request) if rank.follows else _execute(request)
+            status = _follow(request) if rank.follows else _execute(request, args.verbosity)
         finally:
             # What comes now comes too late, and would end the interpreter as it ends.
             signal.signal(signal.SIGUSR2, signal.SIG_IGN)
@@ -94,14 +97,14 @@ def run(args: argparse.Namespace) -> int:
     return status
 
 
-def _execute(request: RunRequest) -> int:
+def _execute(request: RunRequest, verbosity: int) -> int:
     """Executes a run as its owner, and shows how far it is."""
     from suite.contract import StoppedError
     from suite.running.progress import Progress
     from suite.running.worker import execute_here
 
     with _screen() as screen:
-        progress = Progress(screen)
+        progress = Progress(screen, verbosity)
         progress.begin(1, 0, 1)
         progress.started(request.run)
         try:

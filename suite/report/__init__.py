@@ -13,11 +13,12 @@ from typing import Final
 
 import pandas as pd
 
-from suite.evidence.frame import build_frame
+from suite.evidence.frame import build_frame, rows_of
 from suite.evidence.served import known_trainings
 from suite.paths import records_dir, results_dir
 from suite.published.claims import Paper
 from suite.published.finding import find_paper
+from suite.report.cells import Row
 from suite.report.layout import Page
 from suite.report.page import build_page
 from suite.store.files import write
@@ -45,6 +46,11 @@ class Report:
     name: str
     frame: pd.DataFrame
     page: Page
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows as plain dictionaries, with None for what is missing."""
+        return rows_of(self.frame)
 
     @property
     def deviates(self) -> bool:

@@ -10,7 +10,7 @@ import jinja2
 from suite.report.layout import NOTES, Page, plain
 
 _TEMPLATE: Final = "page.html.j2"
-_TONES: Final = {
+TONES: Final = {
     "REPRODUCED": "good",
     "GAIN_REPRODUCED": "good",
     "GAIN": "good",
@@ -33,7 +33,7 @@ def to_html(page: Page) -> str:
     environment = jinja2.Environment(
         loader=loader, autoescape=True, keep_trailing_newline=True, finalize=_without_controls
     )
-    return environment.get_template(_TEMPLATE).render(page=page, notes=NOTES, tones=_TONES)
+    return environment.get_template(_TEMPLATE).render(page=page, notes=NOTES, tones=TONES)
 
 
 def _without_controls(value: object) -> object:

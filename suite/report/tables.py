@@ -104,7 +104,7 @@ class PublishedTables:
         several = any(len(numbers) > 1 for numbers in printed.values())
         if several:
             yield _as_printed(rows, printed)
-        main = _headline_rows(rows)
+        main = headline_rows(rows)
         title = _VERDICTS if several else ""
         yield Grid(HEADINGS, tuple(self._line(row) for row in main), title, note=sweep_note(main))
         shown = {(row["claim"], row["metric"]) for row in main}
@@ -204,7 +204,7 @@ def _side_by_side(printed: str | None, row: Row) -> str:
     return f"{printed or NOTHING} / {spread(row['reproduced'], row['sd'])}"
 
 
-def _headline_rows(rows: Sequence[Row]) -> list[Row]:
+def headline_rows(rows: Sequence[Row]) -> list[Row]:
     """The rows that carry a table: metrics with a noise prior, or else the first metric of a claim."""
     first: dict[str, str] = {}
     for row in rows:

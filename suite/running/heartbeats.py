@@ -48,6 +48,7 @@ class Beat(Strict):
         iteration: how many have been made.
         done: share of all iterations, from 0 to 1.
         loss: of the latest iteration; None where there is none, or it is no number.
+        since: when the process took the run up, as `at`; None where it has not, or an older suite wrote it.
     """
 
     at: Line
@@ -60,6 +61,7 @@ class Beat(Strict):
     iteration: NonNegativeInt | None = None
     done: float | None = None
     loss: float | None = None
+    since: Line | None = None
 
     def is_of(self, owner: Owner) -> bool:
         """Whether a process gave it."""
@@ -102,11 +104,14 @@ class Journal:
         self._slot = slot
         self._me = this_process()
         self._state: State = "waiting"
+        self._since: str | None = None
         self._step: Step | None = None
         self._writing = threading.Lock()
 
     def state(self, state: State) -> None:
         """Takes in a new state and writes it."""
+        if state == "running" and self._state != "running":
+            self._since = _now()
         self._state = state
         self.beat()
 
@@ -131,13 +136,18 @@ class Journal:
             facts = {"epoch": step.epoch, "epochs": step.epochs, "iteration": step.iteration}
             facts |= {"done": step.done, "loss": loss}
         return Beat(
-            at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            at=_now(),
             host=self._me.host,
             pid=self._me.pid,
             slot=self._slot,
             state=self._state,
+            since=self._since,
             **facts,
         )
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def _halve(path: Path) -> None:

@@ -100,6 +100,19 @@ def write_order(folder: RunFolder, order: Order) -> None:
     write(folder.order, (order.model_dump_json(indent=1) + "\n").encode())
 
 
+def ordered(folder: RunFolder) -> Order | None:
+    """The order in the folder of a run, to tell what it is about, whatever code and packages are here.
+
+    Returns:
+        None where there is none, or it is damaged or of another run.
+    """
+    try:
+        order = Order.model_validate_json(content_of(folder.order, _LARGEST))
+    except (OSError, NotAPlainFileError, ValueError, RecursionError):
+        return None
+    return order if order.run_id == folder.run_id else None
+
+
 def read_order(folder: RunFolder) -> Order:
     """The order that lies in the folder of a run.
 

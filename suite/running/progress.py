@@ -7,8 +7,10 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
+from suite.paths import work_dir
 from suite.planning.plan import Run
 from suite.running.events import News, RunEvent, Training, Waiting
+from suite.store.run_folders import RunFolder
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -17,13 +19,17 @@ if TYPE_CHECKING:
 class Progress:
     """Shows runs done, the current epoch and loss of each run, and the time left."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def __init__(self, stream: TextIO | None = None, verbosity: int = 0) -> None:
         """Shows nothing yet.
 
         Args:
             stream: where lines go; None: to standard error, as it is by then.
+            verbosity: below 0 only what goes wrong is shown, above 0 also what begins, with its log, and
+                every epoch.
         """
         self._stream = stream
+        self._verbosity = verbosity
+        self._epochs: dict[str, int] = {}
         self._live: Bars | None = None
         self._tasks: dict[str, Any] = {}
         self._total = 0
@@ -38,11 +44,11 @@ class Progress:
         left = total - skipped
         self._total, self._done, self._jobs = total, skipped, jobs or max(1, left)
         text = f"{total} runs: {skipped} recorded already, {left} to execute"
-        self._say(text + (f", {jobs} side by side" if jobs and min(left, jobs) > 1 else ""))
+        self._note(text + (f", {jobs} side by side" if jobs and min(left, jobs) > 1 else ""))
 
     def __enter__(self) -> Progress:
         """Starts the live display on a terminal."""
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and self._verbosity >= 0:
             from rich.console import Console
             from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
             from rich.progress import Progress as Bars
@@ -71,6 +77,7 @@ class Progress:
     def started(self, run: Run) -> None:
         """A run was started, or started again."""
         self._started_at[run.run_id] = time.monotonic()
+        self._detail(f"{run.label}: begins; log {RunFolder(work_dir(), run.run_id).log}")
         if self._live is not None:
             if run.run_id in self._tasks:
                 self._live.remove_task(self._tasks.pop(run.run_id))
@@ -84,13 +91,17 @@ class Progress:
             where = f" on {event.host}" if event.host else ""
             by = "another command" + (f" (process {event.holder}{where})" if event.holder else "")
             if self._live is None:
-                self._say(f"{run.label}: {by} trains it; waiting for that")
+                self._note(f"{run.label}: {by} trains it; waiting for that")
             else:
                 self._live.update(self._tasks[run.run_id], text=f"{by} trains it; waiting")
-        elif isinstance(event, Training) and self._live is not None:
+        elif isinstance(event, Training):
             step = event.step
             text = f"epoch {step.epoch}/{step.epochs}, loss {step.loss:.3f}"
-            self._live.update(self._tasks[run.run_id], completed=step.done, text=text)
+            if self._live is not None:
+                self._live.update(self._tasks[run.run_id], completed=step.done, text=text)
+            if self._epochs.get(run.run_id) != step.epoch:
+                self._epochs[run.run_id] = step.epoch
+                self._detail(f"{run.label}: {text}")
 
     def ended(self, run: Run, status: str, metrics: dict[str, float], error: str | None) -> None:
         """A run ended, well or not."""
@@ -101,7 +112,7 @@ class Progress:
         where = f"[{self._done}/{self._total}] {run.label}"
         if error is None:
             result = ", ".join(f"{name} {value:.2f}" for name, value in metrics.items())
-            self._say(f"{where}: {status} in {seconds:.0f} s, {result}{self._left()}")
+            self._note(f"{where}: {status} in {seconds:.0f} s, {result}{self._left()}")
         else:
             self._say(f"suite: {where}: {status} after {seconds:.0f} s: {error}")
         if self._live is not None:
@@ -118,6 +129,16 @@ class Progress:
             return ""
         minutes = left * sum(self._seconds) / len(self._seconds) / self._jobs / 60
         return f", about {max(1, round(minutes))} min left"
+
+    def _note(self, text: str) -> None:
+        """Says what is as it should be."""
+        if self._verbosity >= 0:
+            self._say(text)
+
+    def _detail(self, text: str) -> None:
+        """Says what most do not need to know."""
+        if self._verbosity > 0:
+            self._say(text)
 
     def _say(self, text: str) -> None:
         if self._live is not None:

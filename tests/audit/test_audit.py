@@ -315,9 +315,15 @@ def test_what_cannot_be_built_is_told_and_the_others_are_audited(monkeypatch, tm
 
 
 @pytest.mark.train
-def test_the_verb_prints_every_setting_of_a_claim_and_says_how_many_match(capsys, monkeypatch, tmp_path):
+def test_the_verb_counts_what_matches_and_prints_every_setting_on_request(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("SUITE_WORK", str(tmp_path))
-    assert main(["audit", "--claim", "nkd-resnet18-nkd", "--jobs", "1"]) == 0
+    words = ["audit", "--claim", "nkd-resnet18-nkd", "--jobs", "1"]
+    assert main(words) == 0
+    text = capsys.readouterr().out
+    assert "losses.nkd.gamma" not in text
+    assert "2 trainings: every setting that a source states is as published" in text
+    assert "0 do not match" in text
+    assert main([*words, "--all"]) == 0
     text = capsys.readouterr().out
     assert "losses.nkd.gamma" in text
     assert "0 do not match" in text

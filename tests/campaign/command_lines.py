@@ -21,6 +21,9 @@ from tests.campaign.searching import Searched
 NEVER_TRAINS = ("reproduce",)
 """Verbs that are called with ``--dry-run``: what trains has experiments of its own."""
 
+_OUTPUTS = ("file", "folder", "new/file", "folder/a b", "file/below", "x" * 300)
+"""Places below the folder of a case."""
+
 _KNOWN = (
     *("fgd", "mgd", "nkd", "mini", "smoke", "paper", "ours", "baseline", "teacher", "rival", "ablation"),
     *("nkd-resnet18-nkd", "mgd-resnet18", "nkd-resnet18-student", "resnet34", "imagenet", "coco"),
@@ -124,6 +127,12 @@ def _option(action: argparse.Action, value: st.SearchStrategy[str]) -> st.Search
     names = st.sampled_from(list(action.option_strings))
     if action.nargs == 0:
         return names.map(lambda name: [name])
+    if "--output" in action.option_strings:
+        # Whatever is named is written to: it is never left to the word that happens to follow.
+        places = st.sampled_from(_OUTPUTS)
+        return st.one_of(
+            places.map(lambda place: ["--output", place]), places.map(lambda place: [f"--output={place}"])
+        )
     if action.choices:
         value = st.one_of(st.sampled_from([str(choice) for choice in action.choices]), value)
     apart = st.builds(lambda name, text: [name, text], names, value)

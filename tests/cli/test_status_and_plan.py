@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 
 from suite.cli import VERBS, main
+from suite.cli.runs import in_words
 from suite.contract import Step
 from suite.errors import printable
 from suite.paths import ROOT
 from suite.planning.plan import make_plan
+from suite.published.finding import find_claim
 from suite.running.heartbeats import Journal
+from suite.running.order import Order, write_order
 from suite.store.ownership import owned, this_process
-from suite.store.records import Record, write_record
+from suite.store.records import Provenance, Record, write_record
 from suite.store.run_folders import RunFolder
 
 
@@ -204,28 +209,88 @@ def test_status_counts_by_paper_and_prints_errors_in_one_line(folders, capsys):
     # Both runs serve claims of both papers; two attempts at one run are one failure.
     counts = {line.split()[0]: line.split()[1:5] for line in lines[1:3]}
     assert counts == {"mgd": ["smoke", "1", "1", "0"], "nkd": ["smoke", "1", "1", "0"]}
-    (shown,) = [line for line in lines if line.startswith("failed: ")]
-    assert shown.startswith(f"failed: {failed.run_id} (")
-    assert "nkd-resnet50-teacher" in shown
-    assert shown.endswith(printable(error))
+    (at,) = [number for number, line in enumerate(lines) if line.startswith("  failed: ")]
+    assert lines[at].endswith(f", seed 0: {printable(error)}")
+    assert lines[at + 1].startswith(f"    run {failed.run_id}; needed for ")
+    assert "nkd-resnet50-teacher" in lines[at + 1]
+
+
+def ordered(folders, claim: str) -> RunFolder:
+    """The folder of a run that was ordered, with a log."""
+    plan = make_plan([find_claim(claim)[1]], "smoke", 1)
+    run = list(plan.runs.values())[-1]
+    folder = RunFolder(folders / "work", run.run_id)
+    write_order(folder, Order.of(run, "cpu", 1, Provenance(command=f"python -m suite reproduce {claim}")))
+    folder.log.write_text("loss\n", encoding="utf-8")
+    return folder
+
+
+def status_as_data(capsys) -> dict[str, Any]:
+    assert main(["status", "--format", "json"]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
 
 
 def test_status_names_the_runs_that_are_being_trained_with_how_far_they_are_and_where(folders, capsys):
-    runs = [RunFolder(folders / "work", name) for name in ("0123456789abcdef", "fedcba9876543210")]
-    for run in runs:
-        run.path.mkdir(parents=True)
-    here = this_process()
-    there = here.model_copy(update={"host": "node7", "boot": "another"})
-    with owned(runs[1].ownership), owned(runs[0].ownership, me=there):
+    here, away = ordered(folders, "nkd-resnet18-nkd"), RunFolder(folders / "work", "0123456789abcdef")
+    away.path.mkdir(parents=True)
+    there = this_process().model_copy(update={"host": "node7", "boot": "another"})
+    with owned(here.ownership), owned(away.ownership, me=there):
         assert main(["status"]) == 0
-        assert "In progress: 0123456789abcdef (on node7), fedcba9876543210." in capsys.readouterr().out
-        journal = Journal(runs[1].events, "cpu:0")
+        lines = capsys.readouterr().out.splitlines()
+        # Without an order nobody knows what it trains.
+        assert "  0123456789abcdef: running, on node7" in lines
+        assert "  resnet18 NKD from resnet34, seed 0: running" in lines
+        journal = Journal(here.events, "cpu:0")
         journal.step(Step(done=0.3, epoch=2, epochs=4, loss=1.25, iteration=30))
         journal.state("running")
         assert main(["status"]) == 0
-        assert "fedcba9876543210 (epoch 2/4, loss 1.250)." in capsys.readouterr().out
-    assert main(["status"]) == 0
-    assert "In progress: nothing." in capsys.readouterr().out
+        lines = capsys.readouterr().out.splitlines()
+        (at,) = [number for number, line in enumerate(lines) if "resnet18 NKD" in line]
+        assert lines[at].startswith("  resnet18 NKD from resnet34, seed 0: epoch 2/4, loss 1.250, for ")
+        assert lines[at + 1] == f"    run {here.run_id}, log: {here.log}"
+        data = status_as_data(capsys)
+        assert data["interrupted"] == []
+        (one, other) = data["running"]
+        assert (one["host"], other["host"]) == ("node7", None)
+        assert (other["epoch"], other["epochs"], other["loss"]) == (2, 4, 1.25)
+        assert 0 <= other["seconds"] < 60
+    assert status_as_data(capsys)["running"] == []
+
+
+def test_status_names_the_runs_that_were_interrupted_until_a_record_tells_their_end(folders, capsys):
+    folder = ordered(folders, "nkd-resnet18-student")
+    then = datetime.now(timezone.utc) - timedelta(hours=3, minutes=4, seconds=5)
+
+    def beat(state: str) -> None:
+        facts = {"at": then.isoformat(timespec="seconds"), "host": "here", "pid": 1, "state": state}
+        folder.events.write_text(json.dumps(facts | {"epoch": 2, "epochs": 4}) + "\n", encoding="utf-8")
+
+    for state in ("waiting", "ended"):
+        beat(state)
+        assert status_as_data(capsys)["interrupted"] == []
+    for state in ("running", "stopped"):
+        beat(state)
+        assert main(["status"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert "  resnet18, seed 0: in epoch 2/4, 3 h 4 min ago" in lines
+        assert lines[-1] == (
+            "The same command goes on from there: python -m suite reproduce nkd-resnet18-student"
+        )
+    earlier, later = ((then + timedelta(seconds=by)).isoformat() for by in (-1, 1))
+    store = folders / "results" / "records"
+    write_record(store, record_of("nkd-resnet18-student", status="failed", metrics={}, finished_at=earlier))
+    assert [run["run_id"] for run in status_as_data(capsys)["interrupted"]] == [folder.run_id]
+    write_record(store, record_of("nkd-resnet18-student", finished_at=later))
+    assert status_as_data(capsys)["interrupted"] == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0 s"), (59.9, "59 s"), (60, "1 min"), (3599, "59 min"), (3660, "1 h 1 min"), (3 * 86400, "3 days")],
+)
+def test_an_age_is_told_in_its_largest_units(seconds, words):
+    assert in_words(seconds) == words
 
 
 HEAVY = {

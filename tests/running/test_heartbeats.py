@@ -20,7 +20,7 @@ def test_the_latest_state_is_read_with_epoch_iteration_loss_host_and_slot(tmp_pa
     journal.state("waiting")
     beat = last_beat(path)
     assert beat is not None
-    assert beat.words == "waiting"
+    assert (beat.words, beat.since) == ("waiting", None)
     journal.state("running")
     journal.step(Step(done=0.25, epoch=1, epochs=4, loss=0.5, iteration=25))
     journal.beat()
@@ -32,11 +32,14 @@ def test_the_latest_state_is_read_with_epoch_iteration_loss_host_and_slot(tmp_pa
         25,
         "epoch 1/4, loss 0.500",
     )
+    assert beat.since is not None
+    since = beat.since
     journal.step(Step(done=0.5, epoch=2, epochs=4, loss=math.nan))
     journal.beat()
     beat = last_beat(path)
     assert beat is not None
     assert beat.words == "epoch 2/4"
+    assert beat.since == since
 
 
 def test_the_file_stays_small_and_its_end_is_kept(tmp_path: Path):

@@ -42,3 +42,31 @@ def test_a_clock_that_is_set_back_changes_no_duration(run, capsys, monkeypatch):
         progress.started(run)
         progress.ended(run, "finished", {"top1": 50.0}, None)
     assert "[1/2] resnet18, seed 0: finished in 0 s, top1 50.00, about 1 min left" in capsys.readouterr().err
+
+
+def told(run, verbosity: int, capsys) -> list[str]:
+    """What is said of a run that begins, is trained for two epochs and finishes, and of one that fails."""
+    with Progress(verbosity=verbosity) as progress:
+        progress.begin(2, 0, 1)
+        progress.started(run)
+        for epoch in (1, 1, 2):
+            progress.update(run, Training(Step(0.5, epoch, 2, 1.5)))
+        progress.ended(run, "finished", {"top1": 50.0}, None)
+        progress.ended(run, "failed", {}, "loss is nan")
+    return list(capsys.readouterr().err.splitlines())
+
+
+def test_more_is_said_on_request_what_begins_with_its_log_and_every_epoch(run, capsys, monkeypatch):
+    monkeypatch.setenv("SUITE_WORK", "/work")
+    lines = told(run, 1, capsys)
+    assert f"resnet18, seed 0: begins; log /work/runs/{run.run_id}/log.txt" in lines
+    assert [line for line in lines if "epoch" in line] == [
+        "resnet18, seed 0: epoch 1/2, loss 1.500",
+        "resnet18, seed 0: epoch 2/2, loss 1.500",
+    ]
+    assert [line for line in lines if "epoch" not in line and "begins" not in line] == told(run, 0, capsys)
+
+
+def test_less_is_said_on_request_only_what_goes_wrong(run, capsys):
+    (line,) = told(run, -1, capsys)
+    assert line.startswith("suite: [2/2] resnet18, seed 0: failed after ")

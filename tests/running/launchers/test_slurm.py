@@ -274,4 +274,4 @@ def test_status_puts_together_what_was_submitted_recorded_and_is_in_the_queue(
     write_record(tmp_path / "results" / "records", record_of(run, "failed", Provenance(), error="by itself"))
     lines = status(capsys)
     assert "On the cluster: 1 pending, 1 over without a record." in lines
-    assert any(line.startswith(f"failed: {teacher} ") for line in lines)
+    assert "failed: resnet34, seed 0: by itself" in lines
