@@ -26,6 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format", choices=["markdown", "csv", "html"], help="write one format (default: markdown and csv)"
     )
     parser.add_argument("--output", metavar="DIR", type=Path, help="folder to write to (default: results)")
+    parser.add_argument(
+        "--control",
+        action="store_true",
+        help="write nothing; print what the embedded rows of all papers can tell, and the A/A control",
+    )
     parser.add_argument("--strict", action="store_true", help="exit with status 3 when a verdict deviates")
 
 
@@ -40,7 +45,42 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         SuiteError: the paper or the profile is unknown, a record cannot be read, or nothing can be written.
     """
+    if args.control:
+        _print_control(args)
+        return 0
     return 3 if _write(args) and args.strict else 0
+
+
+def _print_control(args: argparse.Namespace) -> None:
+    """Prints the power of the embedded study, and how often its verdicts raise a false alarm."""
+    from suite.cli.screen import Screen, plain_table
+    from suite.errors import SuiteError
+    from suite.paths import records_dir
+    from suite.published.finding import load_papers
+    from suite.published.recipes import check_profile
+    from suite.report import DEFAULT_PROFILE
+    from suite.report.control import study_of_all
+    from suite.store.summaries import read_summaries
+
+    if args.paper or args.format or args.output or args.strict:
+        raise SuiteError("--control is about all papers and only prints; it takes no option but --profile")
+    profile = check_profile(args.profile or DEFAULT_PROFILE)
+    section = study_of_all(load_papers().values(), read_summaries(records_dir()), profile)
+    screen = Screen()
+    if section is None:
+        screen.say(
+            f"No student was trained alone on embedded data at profile {profile}; "
+            f"'python -m suite reproduce --paper nkd --seeds 6' begins with that."
+        )
+        return
+    for grid in section.grids:
+        table = plain_table(*grid.headings)
+        for line in grid.lines:
+            table.add_row(*line.cells)
+        screen.say(grid.title)
+        screen.print(table)
+        screen.say(grid.note)
+    screen.say(section.remark)
 
 
 def _write(args: argparse.Namespace) -> bool:

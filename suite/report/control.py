@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from suite.evidence.control import SEEDS, NullComparison, StudentAlone, false_alarms, null_comparisons
+from suite.evidence.control import (
+    SEEDS,
+    NullComparison,
+    StudentAlone,
+    false_alarms,
+    null_comparisons,
+    students_alone,
+)
+from suite.evidence.frame import build_frame, rows_of
+from suite.evidence.gathered import measured_arms
 from suite.evidence.power import Power, power_of, spreads
+from suite.published.claims import Paper
 from suite.report.cells import Row, interval, many, p_value, percent, signed
 from suite.report.layout import Grid, Line, Section
+from suite.store.summaries import Evidence
 from suite.verdicts import GAIN, GAIN_UNCLEAR, LOSS, NO_CHANGE
 
 TITLE: Final = "What this study can tell"
-STUDENT_HEADINGS: Final = (
-    "task",
-    "students",
-    "median sd between seeds",
-    "largest sd",
-    "of",
-    "lowest mean",
-    "of",
-)
+STUDENT_HEADINGS: Final = ("task", "students", "median sd", "largest sd", "lowest mean")
 ROW_HEADINGS: Final = ("rows", GAIN, LOSS, NO_CHANGE, GAIN_UNCLEAR, "decided", "median half width")
 CONTROL_HEADINGS: Final = ("student", "task", "seeds", "metric", "gain (90 % interval)", "verdict")
 
@@ -28,6 +31,24 @@ _REMARK: Final = (
     "A row is decided when its gain is above zero, below, or certainly within the margin; claims of the same "
     "runs are one row."
 )
+
+
+def study_of_all(papers: Iterable[Paper], records: Sequence[Evidence], profile: str) -> Section | None:
+    """The same of all papers together.
+
+    Args:
+        papers: all of them.
+        records: the store.
+        profile: which of them count.
+
+    Returns:
+        The section; None where no student was trained alone on embedded data.
+    """
+    papers = list(papers)
+    claims = [claim for paper in papers for claim in paper.claims]
+    students = students_alone(claims, measured_arms(records, profile))
+    rows = rows_of(build_frame(papers, records, profile)) if students else []
+    return next(study_sections(students, rows, "all papers"), None)
 
 
 def study_sections(
@@ -55,16 +76,18 @@ def _students(students: Sequence[StudentAlone]) -> Iterator[Grid]:
                 task.replace("_", " "),
                 str(spread.students),
                 percent(spread.median),
-                percent(spread.largest),
-                spread.widest,
-                percent(spread.lowest),
-                spread.weakest,
+                f"{percent(spread.largest)} ({spread.widest})",
+                f"{percent(spread.lowest)} ({spread.weakest})",
             )
         )
         for task, spread in spreads(students).items()
     ]
     if lines:
-        yield Grid(STUDENT_HEADINGS, tuple(lines), "Students alone of all papers, three seeds or more:")
+        yield Grid(
+            STUDENT_HEADINGS,
+            tuple(lines),
+            "Students alone of all papers, with the sd between three seeds or more:",
+        )
 
 
 def _rows(power: Power, whose: str) -> Iterator[Grid]:

@@ -10,7 +10,7 @@ import pytest
 
 from suite.published.claims import Paper
 from suite.published.metrics import load_metrics
-from suite.store.records import Record
+from suite.store.records import Record, write_record
 
 MakeRecord = Callable[..., Record]
 
@@ -285,3 +285,17 @@ def pair_records(record: MakeRecord) -> Callable[..., list[Record]]:
         ]
 
     return make
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch, paper):
+    """A results folder of its own, in a world where the small paper is the only one."""
+    monkeypatch.setenv("SUITE_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setattr("suite.published.finding.load_papers", lambda: {"tiny": paper})
+
+    def add(records):
+        for record in records:
+            write_record(tmp_path / "results" / "records", record)
+        return tmp_path / "results"
+
+    return add

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from suite.cli import main
 from suite.evidence.control import StudentAlone
 from suite.evidence.frame import build_frame, rows_of
 from suite.report import make_report
@@ -32,7 +33,13 @@ def grids(students, rows):
 def test_students_rows_and_teachers_are_told(rows):
     found, _ = grids([student("resnet18", *ALONE), student("swin-tiny", 20.0, 30.0, 40.0)], rows)
     (line,) = found[STUDENT_HEADINGS].lines
-    assert line.cells == ("classification", "2", "5.25", "10.00", "swin-tiny", "30.00", "swin-tiny")
+    assert line.cells == (
+        "classification",
+        "2",
+        "5.25",
+        "10.00 (swin-tiny)",
+        "30.00 (swin-tiny)",
+    )
     (line,) = found[ROW_HEADINGS].lines
     assert line.cells[:6] == ("1", "1", "0", "0", "0", "100%")
     assert "1 of 1 pair; the least lead is +9.50 points (resnet34 → resnet18)" in found[ROW_HEADINGS].note
@@ -51,6 +58,23 @@ def test_without_six_seeds_the_page_says_what_is_missing(rows):
     found, remark = grids([student("young", *ALONE)], rows)
     assert CONTROL_HEADINGS not in found
     assert "no student has the 6 seeds" in remark
+
+
+def test_the_verb_prints_the_control_of_all_papers_and_writes_nothing(store, pair_records, capsys):
+    folder = store(pair_records([50.0, 51.0, 52.0, 50.0, 51.0, 52.5], [60.0, 61.0, 62.0]))
+    assert main(["report", "--control"]) == 0
+    printed = capsys.readouterr().out
+    assert "Gains of all papers, three seeds or more:" in printed
+    assert "0 of 1 interval exclude zero" in printed
+    assert list(folder.glob("*.md")) == []
+
+
+def test_the_control_says_what_is_missing_and_takes_no_selection(store, capsys):
+    store([])
+    assert main(["report", "--control"]) == 0
+    assert "No student was trained alone" in capsys.readouterr().out
+    assert main(["report", "--control", "--paper", "tiny"]) == 2
+    assert "takes no option but --profile" in capsys.readouterr().err
 
 
 def test_only_pages_of_embedded_data_have_the_section(paper, pair_records):

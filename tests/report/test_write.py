@@ -9,24 +9,9 @@ import pytest
 
 from suite.cli import main
 from suite.report import make_report, recorded_profiles, write_reports
-from suite.store.records import write_record
 
 STUDENT, DISTILLED = [69.9, 70.1, 70.0], [71.0, 71.4, 71.1]
 FORMATS = ("markdown", "csv", "html")
-
-
-@pytest.fixture
-def store(tmp_path, monkeypatch, paper):
-    """A results folder of its own, in a world where the small paper is the only one."""
-    monkeypatch.setenv("SUITE_RESULTS", str(tmp_path / "results"))
-    monkeypatch.setattr("suite.published.finding.load_papers", lambda: {"tiny": paper})
-
-    def add(records):
-        for record in records:
-            write_record(tmp_path / "results" / "records", record)
-        return tmp_path / "results"
-
-    return add
 
 
 @pytest.mark.parametrize("form", FORMATS)
