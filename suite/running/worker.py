@@ -254,14 +254,19 @@ def _execute_owned(
 
 def _keep(request: RunRequest, record: Record, scalars: Sequence[Scalars], tell: Tell) -> Record:
     """Records a run together with its scalars; a full disk may have no room for these alone."""
+    refused: OSError | None = None
     if scalars:
         try:
             sha256 = write_scalars(request.records, record.run_id, scalars)
         except OSError as error:
-            _tell(f"its scalars are not kept ({one_line(error)})", tell)
+            refused = error
         else:
             record = record.model_copy(update={"scalars_sha256": sha256})
-    return write_record(request.records, record)
+    written = write_record(request.records, record)
+    # Where there was no room for the record either, that is all that counts.
+    if refused is not None:
+        _tell(f"its scalars are not kept ({one_line(refused)})", tell)
+    return written
 
 
 def _weights_of(record: Record) -> str | None:
