@@ -305,7 +305,7 @@ def test_without_argcomplete_a_shell_that_asks_is_answered_by_the_verb_itself(mo
 
 def completions(line: str, tmp_path: Path) -> set[str]:
     """What a shell is told that may follow a command line."""
-    pytest.importorskip("argcomplete", reason="needs argcomplete: pip install '.[completion]'")
+    pytest.importorskip("argcomplete", reason="needs argcomplete: pip install argcomplete")
     answer = tmp_path / "answer"
     environment = {
         **os.environ,
