@@ -133,9 +133,10 @@ def _answer(written: Sequence[tuple[Paper, str, Report, list[Path]]], records: S
     from suite.cli.screen import Screen
 
     answers = [Answer.of(*one, asked=None) for one in written]
-    failures = {
-        failure.run_id: failure
-        for paper, profile, *_ in written
-        for failure in failures_of(records, profile, {claim.id for claim in paper.claims})
-    }
-    print_answers(Screen(), answers, list(failures.values()))
+    claims: dict[str, set[str]] = {}
+    for paper, profile, *_ in written:
+        claims.setdefault(profile, set()).update(claim.id for claim in paper.claims)
+    failures = [
+        failure for profile, reported in claims.items() for failure in failures_of(records, profile, reported)
+    ]
+    print_answers(Screen(), answers, failures)

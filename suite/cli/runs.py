@@ -12,6 +12,7 @@ from suite.errors import printable
 from suite.evidence.gathered import measured_arms
 from suite.evidence.served import known_trainings
 from suite.paths import records_dir, work_dir
+from suite.planning.plan import label_of
 from suite.report.answer import Failure
 from suite.running.heartbeats import Beat, last_beat
 from suite.running.order import ordered
@@ -21,18 +22,20 @@ from suite.store.run_folders import RunFolder
 from suite.store.summaries import Evidence
 
 
-def label_of(record: Record) -> str:
-    """The run of a record in the words of `suite.planning.plan.Run.label`."""
+def label_in(record: Record) -> str:
+    """The run of a record in words, as `suite.planning.plan.Run.label` has it."""
     student, teacher, method = (record.recipe.get(part) or {} for part in ("student", "teacher", "method"))
     if not student:
         claims = ", ".join(dict.fromkeys(entry.claim for entry in record.claims)) or record.run_id
         return f"{claims} ({record.arm}), seed {record.seed}"
-    if record.identity.get("checkpoint"):
-        return f"{student['name']}, released checkpoint"
-    words = [student["name"], method.get("title") or method.get("name")]
-    words += [f"from {teacher['name']}"] if teacher else []
-    again = f", repetition {record.repetition}" if record.repetition else ""
-    return f"{' '.join(filter(None, words))}, seed {record.seed}{again}"
+    return label_of(
+        student["name"],
+        method.get("title") or method.get("name"),
+        teacher.get("name"),
+        record.seed,
+        record.repetition,
+        trains=not record.identity.get("checkpoint"),
+    )
 
 
 def log_of(run_id: str) -> Path | None:
@@ -71,7 +74,7 @@ def failure_of(record: Evidence) -> Failure:
     # Only the record itself says what was trained, and few runs fail.
     tried = read_for_run(records_dir(), record.run_id)
     whole = next((found for found in tried if found.attempt == record.attempt), None)
-    label = label_of(whole) if whole is not None else record.run_id
+    label = label_in(whole) if whole is not None else record.run_id
     why = printable(record.error or "no error recorded")
     return Failure(label, record.run_id, why, log_of(record.run_id))
 

@@ -12,7 +12,6 @@ from typing import TypeAlias
 
 from suite.evidence.gathered import Arms, Measured
 from suite.published.claims import Claim
-from suite.published.metrics import find_metric
 from suite.published.names import MetricName, TaskName
 from suite.verdicts import SharedNoise, pairing_correlation, shared_noise
 
@@ -38,9 +37,8 @@ class KindNoise:
 
 def pairs_of(metric: MetricName, distilled: Measured, alone: Measured) -> Pairs:
     """Both arms of every seed that both have, in the order of the seeds."""
-    sign = find_metric(metric).sign
-    first, second = distilled.by_seed(metric), alone.by_seed(metric)
-    return {seed: (sign * first[seed], sign * second[seed]) for seed in sorted(first.keys() & second.keys())}
+    first, second = distilled.oriented(metric), alone.oriented(metric)
+    return {seed: (first[seed], second[seed]) for seed in sorted(first.keys() & second.keys())}
 
 
 def gains_of(pairs: Pairs) -> list[float]:

@@ -403,13 +403,9 @@ def _gain_columns(
     own, student = arms
     if not student.runs:
         return {"gain_reason": "our own student was not run"}
-    # A gain is how much better a student has become, whichever way its metric improves.
-    sign = find_metric(name).sign
-    distilled, alone = (
-        {seed: sign * value for seed, value in arm.by_seed(name).items()} for arm in (own, student)
-    )
     if reasons:
         return {"gain_verdict": BLOCKED, "gain_reason": "; ".join(reasons)}
+    distilled, alone = own.oriented(name), student.oriented(name)
     if not distilled or not alone:
         return {"gain_reason": f"the runs do not report {name}"}
     if not (own.comparable and student.comparable):

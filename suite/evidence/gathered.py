@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from suite.evidence.served import ClaimArm, known_trainings
+from suite.published.metrics import find_metric
 from suite.store.records import standing_by_run
 from suite.store.summaries import Evidence
 from suite.verdicts import mean_of
@@ -76,6 +77,11 @@ class Measured:
             for run in self.finished
             if metric in run.metrics and math.isfinite(run.metrics[metric])
         }
+
+    def oriented(self, metric: str) -> dict[int, float]:
+        """The same, turned so that higher is better: differences of two arms are gains."""
+        sign = find_metric(metric).sign
+        return {seed: sign * value for seed, value in self.by_seed(metric).items()}
 
     def mean(self, metric: str) -> float | None:
         """Mean over the runs; None when no run reports the metric."""

@@ -65,15 +65,15 @@ class Run:
     @property
     def label(self) -> str:
         """A short name for people: student, method, teacher, seed and, of a repeated one, its number."""
-        words = [self.recipe.student.name]
-        if not self.trains:
-            return f"{words[0]}, released checkpoint"
-        if self.recipe.method:
-            words.append(self.recipe.method.title)
-        if self.recipe.teacher:
-            words.append(f"from {self.recipe.teacher.name}")
-        again = f", repetition {self.repetition}" if self.repetition else ""
-        return f"{' '.join(words)}, seed {self.seed}{again}"
+        recipe = self.recipe
+        return label_of(
+            recipe.student.name,
+            recipe.method.title if recipe.method else None,
+            recipe.teacher.name if recipe.teacher else None,
+            self.seed,
+            self.repetition,
+            self.trains,
+        )
 
     def as_json(self) -> dict[str, Any]:
         """The run as plain data."""
@@ -90,6 +90,17 @@ class Run:
             "identity": self.identity.model_dump(),
             "claims": [entry.model_dump() for entry in self.claims],
         }
+
+
+def label_of(
+    student: str, method: str | None, teacher: str | None, seed: int, repetition: int, trains: bool
+) -> str:
+    """A run in words, by what it is made of; see `Run.label`."""
+    if not trains:
+        return f"{student}, released checkpoint"
+    words = [student, method, f"from {teacher}" if teacher else None]
+    again = f", repetition {repetition}" if repetition else ""
+    return f"{' '.join(filter(None, words))}, seed {seed}{again}"
 
 
 @dataclass

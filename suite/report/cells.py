@@ -56,6 +56,11 @@ def entries(cell: str | None) -> list[str]:
     return cell.split(SEPARATOR) if cell else []
 
 
+def task_cell(task: str) -> str:
+    """A task as the tables name it."""
+    return task.replace("_", " ")
+
+
 def pair_cell(row: Row) -> str:
     """Teacher and student of a row, or the one there is."""
     if row["teacher"] and row["student"]:

@@ -17,7 +17,7 @@ from suite.evidence.frame import build_frame, rows_of
 from suite.evidence.gathered import measured_arms
 from suite.evidence.power import Power, power_of, spreads
 from suite.published.claims import Paper
-from suite.report.cells import Row, interval, many, p_value, percent, signed
+from suite.report.cells import Row, interval, many, p_value, percent, signed, task_cell
 from suite.report.layout import Grid, Line, Section
 from suite.store.summaries import Evidence
 from suite.verdicts import GAIN, GAIN_UNCLEAR, LOSS, NO_CHANGE
@@ -73,7 +73,7 @@ def _students(students: Sequence[StudentAlone]) -> Iterator[Grid]:
     lines = [
         Line(
             (
-                task.replace("_", " "),
+                task_cell(task),
                 str(spread.students),
                 percent(spread.median),
                 f"{percent(spread.largest)} ({spread.widest})",
@@ -114,7 +114,7 @@ def _comparison(comparison: NullComparison) -> Line:
     student, judged = comparison.student, comparison.judged
     over = " over ".join(" ".join(map(str, seeds)) for seeds in comparison.seeds)
     gain = f"{signed(judged.gain)} ({interval(judged.lower, judged.upper, sign='+')})"
-    task = student.task.replace("_", " ")
+    task = task_cell(student.task)
     return Line((student.name, task, over, student.metric, gain, judged.verdict))
 
 

@@ -9,7 +9,7 @@ from typing import Final
 from suite.evidence.embedded_noise import Kind, KindNoise
 from suite.published.claims import Claim
 from suite.published.priors import find_margin
-from suite.report.cells import NOTHING
+from suite.report.cells import NOTHING, task_cell
 from suite.report.layout import Grid, Line, Section
 
 TITLE: Final = "What the rows of a task share"
@@ -50,7 +50,7 @@ def _line(kind: Kind, noise: KindNoise) -> Line:
     shared = noise.shared
     return Line(
         (
-            task.replace("_", " "),
+            task_cell(task),
             metric,
             str(shared.rows),
             f"{shared.prior_sd:.2f}",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from suite.published.metrics import find_metric
 from suite.published.roles import find_role
 from suite.report.cells import Row, agreement_sentence, measured_values
 from suite.verdicts import rank_agreement
@@ -40,8 +39,6 @@ def _is_sweep(rows: Sequence[Row]) -> bool:
 
 
 def _sentence(rows: Sequence[Row]) -> str:
-    sign = find_metric(rows[0]["metric"]).sign
-    claimed = {row["claim"]: sign * row["claimed"] for row in rows}
-    measured = {claim: sign * value for claim, value in measured_values(rows).items()}
-    agreement = rank_agreement(claimed, measured)
+    claimed = {row["claim"]: row["claimed"] for row in rows}
+    agreement = rank_agreement(claimed, measured_values(rows))
     return f"{rows[0]['metric']}: {agreement_sentence(agreement, len(rows), 'settings')}"

@@ -57,9 +57,9 @@ def told(run, verbosity: int, capsys) -> list[str]:
 
 
 def test_more_is_said_on_request_what_begins_with_its_log_and_every_epoch(run, capsys, monkeypatch):
-    monkeypatch.setenv("SUITE_WORK", "/work")
+    monkeypatch.setenv("SUITE_WORK", "/elsewhere")
     lines = told(run, 1, capsys)
-    assert f"resnet18, seed 0: begins; log /work/runs/{run.run_id}/log.txt" in lines
+    assert f"resnet18, seed 0: begins; log /elsewhere/runs/{run.run_id}/log.txt" in lines
     assert [line for line in lines if "epoch" in line] == [
         "resnet18, seed 0: epoch 1/2, loss 1.500",
         "resnet18, seed 0: epoch 2/2, loss 1.500",
