@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--again", action="store_true", help="measure the same again, as the next repetition of each run"
     )
     parser.add_argument(
-        "--log-to", metavar="NAME", help=f"log trainings there too: {', '.join(PACKAGES)}; installed by you"
+        "--log-to", metavar="NAME", help=f"also log trainings to one of {', '.join(PACKAGES)}, if installed"
     )
     parser.add_argument("--strict", action="store_true", help="exit with status 3 when a verdict deviates")
     parser.add_argument(
