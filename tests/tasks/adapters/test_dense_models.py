@@ -1,5 +1,6 @@
 """Dense models: published networks that the zoos can build, embedded ones that learn, pairs that fit."""
 
+import copy
 import functools
 
 import numpy as np
@@ -51,7 +52,8 @@ def published(name):
     """The published network without storage: shapes are all that is asked of it."""
     init_default_scope(described(name).zoo.partition("::")[0])
     with torch.device("meta"):
-        return MODELS.build(published_config(name).model)
+        # mmdet writes into the config that it builds from; the cached one is for others to read.
+        return MODELS.build(copy.deepcopy(published_config(name).model))
 
 
 @functools.cache
