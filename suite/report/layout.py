@@ -50,6 +50,26 @@ class Grid:
 
 
 @dataclass(frozen=True)
+class Figure:
+    """A figure with the numbers that it draws.
+
+    Attributes:
+        name: what its file and its anchor are called: small letters and hyphens.
+        title: one line above it.
+        description: what it shows, in a sentence, for who does not see it.
+        svg: one ``<svg role="img">`` element with a title and a description of its own, inked in the colour
+            of the text around it; it needs nothing else.
+        table: the numbers.
+    """
+
+    name: str
+    title: str
+    description: str
+    svg: str
+    table: Grid
+
+
+@dataclass(frozen=True)
 class Section:
     """One published table, or a chapter of its own.
 
@@ -57,11 +77,13 @@ class Section:
         title: heading.
         grids: its tables.
         remark: a sentence below the heading.
+        figures: before its tables.
     """
 
     title: str
     grids: tuple[Grid, ...]
     remark: str = ""
+    figures: tuple[Figure, ...] = ()
 
 
 @dataclass(frozen=True)
