@@ -13,6 +13,7 @@ from typing import Any, Final
 import pandas as pd
 
 from suite.contract import Arm
+from suite.evidence.columns import Column, framed
 from suite.evidence.embedded_noise import Kind, KindNoise, embedded_noise, gains_of, pairs_of
 from suite.evidence.gathered import Arms, Measured, measured_arms
 from suite.planning.overrides import part_of_variant
@@ -39,74 +40,104 @@ from suite.verdicts import (
     teacher_reason,
 )
 
-COLUMNS: Final[dict[str, str]] = {
-    "paper": "string",
-    "tables": "string",  # ids of the published tables that print the number
-    "claim": "string",
-    "origin": "string",  # claim | variant | quoted: the paper's, the same under overrides, somebody else's
-    "role": "string",  # role of the claim; kind of a quoted row (rival, reproduction, quotation)
-    "about": "string",  # quoted rows: the claim they speak of
-    "variant": "string",  # the overrides that make it another run than the claim's; missing for the claim
-    "method": "string",
-    "teacher": "string",
-    "student": "string",
-    "dataset": "string",
-    "metric": "string",
-    "main": "boolean",  # the metric that speaks for its claim where claims are counted
-    "profile": "string",
-    "status": "string",  # finished | not run | blocked | failed | quoted
-    "claimed": "float64",
-    "decimals": "Int64",
-    "reproduced": "float64",  # mean over the seeds
-    "sd": "float64",  # sample sd over the seeds; missing for one seed
-    "mean_lower": "float64",  # 90 % interval of the mean; without a prior there is none below three seeds
-    "mean_upper": "float64",
-    "n": "Int64",
-    "seeds": "string",
-    "repetitions": "Int64",  # finished runs that measured the very same once more (--again); not in the mean
-    "difference": "float64",  # reproduced - claimed; missing where they cannot be compared
-    "lower": "float64",  # 95 % prediction interval for one more run of ours
-    "upper": "float64",
-    "verdict": "string",
-    "strength": "string",
-    "equivalent": "boolean",
-    "marked": "boolean",  # the runs had listed departures: the verdict is printed with an asterisk
-    "survives_wider_prior": "boolean",
-    "p_value": "float64",
-    "survives_bh": "boolean",  # Benjamini-Hochberg at q = 0.10 over the judged rows of the paper
-    "best_of_k": "Int64",
-    "runs_needed": "Int64",
-    "reason": "string",  # why there is no number verdict
-    "claimed_gain": "float64",
-    "student_claimed": "float64",  # the student trained alone, as published
-    "student_mean": "float64",  # our own student trained alone
-    "student_n": "Int64",
-    "gain": "float64",
-    "gain_lower": "float64",  # 90 % interval
-    "gain_upper": "float64",
-    "gain_sd": "float64",  # embedded data: sd of one difference, shrunken to what the rows of the task share
-    "gain_prior_sd": "float64",  # the sd that they share
-    "gain_prior_df": "float64",  # the degrees of freedom that it weighs
-    "gain_df": "float64",  # those of the interval
-    "retained": "float64",  # gain / claimed gain; only where they can be compared
-    "retained_lower": "float64",
-    "retained_upper": "float64",
-    "released": "float64",  # what a checkpoint scores that was trained elsewhere
-    "gain_verdict": "string",
-    "gain_marked": "boolean",
-    "gain_reason": "string",
-    "teacher_claimed": "float64",
-    "teacher_measured": "float64",
-    "departures": "string",
-    "skipped": "string",  # what the loading of the data left out, with how many of each
-    "discrepancies": "string",  # ids within the paper
-    "series": "string",
-    "older_records": "Int64",  # finished records of earlier series, which do not count
-    "older": "string",  # what they measured: mean, number of runs, and when
-    "source": "string",
-    "note": "string",
+COLUMNS: Final[dict[str, Column]] = {
+    "paper": Column("string", "id of the paper"),
+    "tables": Column("string", "ids of the published tables that print the number, separated by ` | `"),
+    "claim": Column("string", "id of the claim; of a quoted number the id of its row"),
+    "origin": Column(
+        "string",
+        "`claim`: what the paper claims; `variant`: the same under overrides; `quoted`: what others printed",
+    ),
+    "role": Column(
+        "string",
+        "role of the claim (`ours`, `baseline`, `teacher`, `rival`, `ablation`); of a quoted number its kind",
+    ),
+    "about": Column("string", "quoted numbers: the claim they speak of"),
+    "variant": Column(
+        "string", "overrides that made another run than the claim's own; missing for the claim's own"
+    ),
+    "method": Column("string", "method in words, also where a model is trained alone"),
+    "teacher": Column("string", "teacher of the claim; missing where it has none"),
+    "student": Column("string", "student of the claim; missing where the claim is about a teacher"),
+    "dataset": Column("string", "data set of the claim"),
+    "metric": Column("string", "name of the metric; missing for quoted words without a number"),
+    "main": Column("boolean", "whether the metric speaks for its claim where claims are counted"),
+    "profile": Column("string", "which runs: `smoke`, `mini` or `paper`"),
+    "status": Column(
+        "string", "`finished`, `not run`, `blocked`, `failed` (the worst of its runs), or `quoted`"
+    ),
+    "claimed": Column("float64", "the published number"),
+    "decimals": Column("Int64", "how many decimals were printed"),
+    "reproduced": Column("float64", "mean over the seeds"),
+    "sd": Column("float64", "sample standard deviation over the seeds; missing for one seed"),
+    "mean_lower": Column(
+        "float64", "90 % interval of the mean; without a noise prior there is none below three seeds"
+    ),
+    "mean_upper": Column("float64", "its upper end"),
+    "n": Column("Int64", "number of seeds in the mean"),
+    "seeds": Column("string", "these seeds, separated by blanks"),
+    "repetitions": Column(
+        "Int64", "finished runs that measured the same once more (`--again`); not in the mean"
+    ),
+    "difference": Column("float64", "`reproduced` - `claimed`; missing where the two cannot be compared"),
+    "lower": Column("float64", "95 % prediction interval for one more run of ours"),
+    "upper": Column("float64", "its upper end"),
+    "verdict": Column("string", "verdict on the number"),
+    "strength": Column("string", "`screen` for a verdict on one or two runs, `standard` from three on"),
+    "equivalent": Column("boolean", "whether the difference is certainly smaller than the practical margin"),
+    "marked": Column(
+        "boolean", "whether the runs had listed departures: the verdict is printed with an asterisk"
+    ),
+    "survives_wider_prior": Column(
+        "boolean", "whether a deviation stays one with a noise prior 1.5 times as wide"
+    ),
+    "p_value": Column("float64", "of the difference, two-sided"),
+    "survives_bh": Column("boolean", "Benjamini-Hochberg at q = 0.10 over the judged rows of the paper"),
+    "best_of_k": Column(
+        "Int64", "for a number that is too low: the best of how many runs would explain the claim"
+    ),
+    "runs_needed": Column("Int64", "for an undecided number: how many runs would decide it"),
+    "reason": Column("string", "why there is no verdict on the number"),
+    "claimed_gain": Column("float64", "published gain over the student trained alone"),
+    "student_claimed": Column("float64", "published number of the student trained alone"),
+    "student_mean": Column("float64", "our own student trained alone, mean over its seeds"),
+    "student_n": Column("Int64", "number of its seeds"),
+    "gain": Column("float64", "gain of the distilled student over our own student trained alone"),
+    "gain_lower": Column("float64", "90 % interval of the gain"),
+    "gain_upper": Column("float64", "its upper end"),
+    "gain_sd": Column(
+        "float64",
+        "embedded data: standard deviation of one paired difference, shrunken to what the task's rows share",
+    ),
+    "gain_prior_sd": Column("float64", "embedded data: the standard deviation that these rows share"),
+    "gain_prior_df": Column("float64", "embedded data: the degrees of freedom that it weighs"),
+    "gain_df": Column("float64", "embedded data: degrees of freedom of the interval"),
+    "retained": Column("float64", "`gain` / `claimed_gain`; missing where the two cannot be compared"),
+    "retained_lower": Column("float64", "its interval"),
+    "retained_upper": Column("float64", "its upper end"),
+    "released": Column("float64", "what a checkpoint scores that was trained elsewhere"),
+    "gain_verdict": Column("string", "verdict on the gain"),
+    "gain_marked": Column("boolean", "as `marked`, of the runs behind the gain"),
+    "gain_reason": Column("string", "why there is no verdict on the gain"),
+    "teacher_claimed": Column("float64", "published number of the teacher"),
+    "teacher_measured": Column("float64", "what the teacher scored that taught the distilled runs"),
+    "departures": Column(
+        "string", "listed departures of the runs from the published protocol, separated by ` | `"
+    ),
+    "skipped": Column(
+        "string", "what the loading of the data left out, with how many of each, separated by ` | `"
+    ),
+    "discrepancies": Column(
+        "string",
+        "ids of the contradictions between published sources that concern the claim, separated by ` | `",
+    ),
+    "series": Column("string", "what the runs of the mean have in common: all but seed and repetition"),
+    "older_records": Column("Int64", "finished runs of earlier series, which do not count"),
+    "older": Column("string", "what they measured: mean, number of runs and date, separated by ` | `"),
+    "source": Column("string", "where the number is printed"),
+    "note": Column("string", "what a reader must know of the claim"),
 }
-"""Column -> pandas dtype. Metrics and their differences are in percent and percent points."""
+"""The columns of the judged frame. Metrics are in the unit of ``metrics.yaml``, most of them percent."""
 
 SEPARATOR: Final = " | "
 """Between the entries of a cell that holds several (tables, departures, what was skipped, discrepancies)."""
@@ -163,8 +194,7 @@ def build_frame(papers: Iterable[Paper], records: Iterable[Evidence], profile: s
         rows += [row for quoted in paper.quoted for row in _quoted_rows(paper, quoted)]
     for row in rows:
         row["profile"] = profile
-    frame: pd.DataFrame = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
-    return frame
+    return framed(rows, COLUMNS)
 
 
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field, RootModel, model_validator
 
@@ -149,6 +149,10 @@ def _choices_in(group: str, folders: tuple[Path, ...]) -> tuple[str, ...]:
                 )
             found[path.stem] = path
     return tuple(sorted(found))
+
+
+DEFAULT_PROFILE: Final = "mini"
+"""The profile that is meant where none is named: it needs no data but the embedded ones."""
 
 
 def check_profile(name: str) -> str:

@@ -18,6 +18,7 @@ from suite.evidence.served import known_trainings
 from suite.paths import records_dir, results_dir
 from suite.published.claims import Paper
 from suite.published.finding import find_paper
+from suite.published.recipes import DEFAULT_PROFILE as DEFAULT_PROFILE
 from suite.report.cells import Row
 from suite.report.layout import Page
 from suite.report.page import build_page
@@ -28,7 +29,6 @@ from suite.verdicts import DEVIATIONS, GAIN_LARGER, GAIN_SMALLER, LOSS
 FORMATS: Final = {"markdown": "md", "csv": "csv", "html": "html"}
 """Format -> suffix of its files."""
 DEFAULT_FORMATS: Final = ("markdown", "csv")
-DEFAULT_PROFILE: Final = "mini"
 
 _AGAINST_THE_CLAIM: Final = frozenset({LOSS, GAIN_SMALLER, GAIN_LARGER})
 

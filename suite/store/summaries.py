@@ -40,7 +40,7 @@ INDEX: Final = ".summaries"
 WORTH_AN_INDEX: Final = 1000
 """Records that are read for want of a summary before the index is written anew: a quarter of a second."""
 
-_FORMAT: Final = [2, SCHEMA_VERSION, __version__]
+_FORMAT: Final = [3, SCHEMA_VERSION, __version__]
 """What an index begins with; raise the first number when a summary changes, or how it is made."""
 
 _SETTLED_NS: Final = 2 * 10**9
@@ -72,6 +72,7 @@ class Summary:
     metrics: Mapping[str, float]
     per_class: Mapping[str, Mapping[str, float]]
     skipped: Mapping[str, int]
+    timings: Mapping[str, float]
     comparable: bool
     error: str | None
     finished_at: str

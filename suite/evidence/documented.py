@@ -1,0 +1,41 @@
+"""docs/frames.md, as far as it lists columns: ``python -m suite.evidence.documented`` writes it anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from suite.evidence import frame, observations
+from suite.evidence.columns import Columns, as_markdown
+from suite.paths import ROOT
+
+DOCUMENT: Final = ROOT / "docs" / "frames.md"
+
+FRAMES: Final[dict[str, Columns]] = {"long frame": observations.COLUMNS, "judged frame": frame.COLUMNS}
+"""The frames by the name that the document marks their columns with."""
+
+
+def documented(text: str) -> str:
+    """The document with the columns of today between its marks.
+
+    Args:
+        text: of the document.
+
+    Raises:
+        ValueError: a mark is missing.
+    """
+    for name, columns in FRAMES.items():
+        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+        before, rest = text.split(begin)
+        _, after = rest.split(end)
+        text = f"{before}{begin}\n{as_markdown(columns)}\n{end}{after}"
+    return text
+
+
+def main(document: Path = DOCUMENT) -> None:
+    """Writes the columns into the document."""
+    document.write_text(documented(document.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

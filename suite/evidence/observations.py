@@ -1,0 +1,158 @@
+"""The long frame: a row is one number that one run measured, for one arm of one claim.
+
+Which record counts is decided by `suite.evidence.gathered`; here its answer is only spread out. The means of
+the rows that count are the numbers of the judged frame (`suite.evidence.frame`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, get_args
+
+import pandas as pd
+
+from suite.contract import Arm
+from suite.evidence.columns import Column, framed
+from suite.evidence.gathered import Measured, measured_arms
+from suite.evidence.served import ClaimArm
+from suite.published.claims import Claim, Paper
+from suite.store.summaries import Evidence
+
+COLUMNS: Final[dict[str, Column]] = {
+    "paper": Column("string", "id of the paper"),
+    "claim": Column(
+        "string", "id of the claim that the run speaks for; a run that several share has rows for each"
+    ),
+    "method": Column("string", "method of the claim in words, also where a model is trained alone"),
+    "teacher": Column("string", "teacher of the claim; missing where it has none"),
+    "student": Column("string", "student of the claim; missing where the claim is about a teacher"),
+    "dataset": Column(
+        "string", "data set of the claim; embedded data stand in for it where `comparable` is false"
+    ),
+    "metric": Column("string", "name of the metric; all that the run reports, not only what was claimed"),
+    "arm": Column(
+        "string",
+        "what the run is of the claim: `teacher`, `student` (the student trained alone), `distilled`, or "
+        "`released` (a checkpoint trained elsewhere that was only scored)",
+    ),
+    "variant": Column(
+        "string", "overrides that made another run than the claim's own; missing for the claim's own"
+    ),
+    "profile": Column("string", "profile of the run: `smoke`, `mini` or `paper`"),
+    "seed": Column("Int64", "seed of the run; 0 where nothing was trained"),
+    "repetition": Column("Int64", "how often the same run had been measured before (`reproduce --again`)"),
+    "value": Column(
+        "Float64", "what was measured, in the unit of the metric; missing where the run did not finish"
+    ),
+    "counts": Column(
+        "boolean", "whether the value is in the mean of its arm, the number of the judged frame"
+    ),
+    "standing": Column(
+        "string",
+        "`current`: speaks for its seed; `repeated`: measured the same once more; `older`: of an earlier "
+        "recipe, data set or version. Only `current` rows count",
+    ),
+    "status": Column(
+        "string", "`finished`, `failed` or `blocked`; what did not finish has a row for each claimed metric"
+    ),
+    "error": Column("string", "why the run failed or was blocked"),
+    "run_id": Column("string", "id of the run; its records are `results/records/<run_id>-*.json`"),
+    "series": Column("string", "what runs have in common that differ in seed and repetition alone"),
+    "commit": Column("string", "commit of the code; missing outside of a repository"),
+    "cpu": Column("string", "processor of the host"),
+    "gpu": Column("string", "GPU; missing where the run had none"),
+    "finished_at": Column("datetime64[us, UTC]", "when the run ended"),
+    "comparable": Column(
+        "boolean", "whether the data are the published ones, so that a claimed number may be judged"
+    ),
+    "seconds": Column("Float64", "wall time of the run, seconds; missing where it was not recorded"),
+}
+"""The columns of the long frame. Metrics are in the unit of ``metrics.yaml``, most of them percent."""
+
+_ARMS: Final = get_args(Arm)
+
+
+def build_observations(papers: Iterable[Paper], records: Iterable[Evidence], profile: str) -> pd.DataFrame:
+    """Builds the long frame.
+
+    Args:
+        papers: whose judged claims have rows.
+        records: the store, in any order; the order changes nothing.
+        profile: which records count.
+
+    Returns:
+        One row for each claim, metric, arm, seed and repetition, and beside them those of earlier series; in
+        the order of the papers' files, then by arm. Columns and dtypes as in `COLUMNS`.
+    """
+    by_claim: dict[str, dict[ClaimArm, Measured]] = {}
+    for entry, measured in measured_arms(records, profile).items():
+        by_claim.setdefault(entry[0], {})[entry] = measured
+    rows = (
+        row
+        for paper in papers
+        for claim in paper.claims
+        if claim.judged
+        for entry, measured in sorted(by_claim.get(claim.id, {}).items(), key=_in_order)
+        for row in _rows(paper, claim, entry, measured)
+    )
+    return framed(rows, COLUMNS)
+
+
+def _in_order(item: tuple[ClaimArm, Measured]) -> tuple[tuple[str, ...], int]:
+    """The claim's own runs before its variants, each from teacher to student to distilled."""
+    (_, arm, variant), _ = item
+    return variant, _ARMS.index(arm)
+
+
+def _rows(paper: Paper, claim: Claim, entry: ClaimArm, measured: Measured) -> Iterator[dict[str, Any]]:
+    _, arm, variant = entry
+    shared = {
+        "paper": paper.id,
+        "claim": claim.id,
+        "method": claim.label,
+        "teacher": claim.teacher,
+        "student": claim.student,
+        "dataset": claim.dataset,
+        "arm": arm,
+        "variant": " ".join(variant) or None,
+    }
+    older = sorted(measured.older, key=lambda run: (run.finished_at, run.run_id), reverse=True)
+    for standing, runs in (("current", measured.runs), ("repeated", measured.repeated), ("older", older)):
+        for run in runs:
+            told = shared | _of_run(run) | {"standing": standing}
+            for metric, value in _values(run, claim).items():
+                counts = standing == "current" and value is not None
+                yield told | {"metric": metric, "value": value, "counts": counts}
+
+
+def _values(run: Evidence, claim: Claim) -> dict[str, float | None]:
+    """Metric -> what counts of it: nothing of a run that did not finish, or that is no finite number."""
+    if run.status != "finished":
+        return dict.fromkeys(claim.metrics)
+    return {name: value if math.isfinite(value) else None for name, value in run.metrics.items()}
+
+
+def _of_run(run: Evidence) -> dict[str, Any]:
+    """The columns that every metric of a run shares."""
+    return {
+        "profile": run.profile,
+        "seed": run.seed,
+        "repetition": run.repetition,
+        "status": run.status,
+        "error": run.error,
+        "run_id": run.run_id,
+        "series": run.series,
+        "commit": run.environment.get("commit"),
+        "cpu": run.environment.get("cpu"),
+        "gpu": run.environment.get("gpu"),
+        "finished_at": _time(run.finished_at),
+        "comparable": run.comparable,
+        "seconds": run.timings.get("wall"),
+    }
+
+
+def _time(text: str) -> pd.Timestamp | None:
+    """A time of a record; None where its digits are no date."""
+    time = pd.to_datetime(text, utc=True, errors="coerce", format="ISO8601")
+    return None if pd.isna(time) else time
