@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from suite.cli.output import add_output
 from suite.cli.selection import completed, paper_ids
+from suite.csv_cells import harmless
 from suite.errors import SuiteError, did_you_mean
 from suite.published.claims import Claim, Paper, Protocol, Quoted
 from suite.published.finding import find_paper, load_papers, select
@@ -136,7 +137,8 @@ def csv_rows(chosen: Selection) -> Iterator[dict[str, object]]:
 def _write_csv(chosen: Selection) -> None:
     writer = csv.DictWriter(sys.stdout, CSV_COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(csv_rows(chosen))
+    for row in csv_rows(chosen):
+        writer.writerow({name: harmless(cell) for name, cell in row.items()})
 
 
 def _print_tables(papers: list[Paper], chosen: Selection) -> None:

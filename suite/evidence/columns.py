@@ -33,11 +33,16 @@ def framed(rows: Iterable[Mapping[str, Any]], columns: Columns) -> pd.DataFrame:
     """A frame of these rows; what a row lacks is missing in it.
 
     Args:
-        rows: values by the name of their column.
+        rows: values by the name of their column; times are text in ISO 8601, and missing where that is
+            no date.
         columns: all columns of the frame.
     """
-    frame: pd.DataFrame = pd.DataFrame(list(rows), columns=list(columns)).astype(dtypes(columns))
-    return frame
+    frame = pd.DataFrame(list(rows), columns=list(columns))
+    for name, column in columns.items():
+        if column.dtype.startswith("datetime"):
+            frame[name] = pd.to_datetime(frame[name], utc=True, errors="coerce", format="ISO8601")
+    typed: pd.DataFrame = frame.astype(dtypes(columns))
+    return typed
 
 
 def as_markdown(columns: Columns) -> str:

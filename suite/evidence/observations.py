@@ -62,7 +62,7 @@ COLUMNS: Final[dict[str, Column]] = {
     "commit": Column("string", "commit of the code; missing outside of a repository"),
     "cpu": Column("string", "processor of the host"),
     "gpu": Column("string", "GPU; missing where the run had none"),
-    "finished_at": Column("datetime64[us, UTC]", "when the run ended"),
+    "finished_at": Column("datetime64[us, UTC]", "when the run ended; missing where its digits are no date"),
     "comparable": Column(
         "boolean", "whether the data are the published ones, so that a claimed number may be judged"
     ),
@@ -146,13 +146,7 @@ def _of_run(run: Evidence) -> dict[str, Any]:
         "commit": run.environment.get("commit"),
         "cpu": run.environment.get("cpu"),
         "gpu": run.environment.get("gpu"),
-        "finished_at": _time(run.finished_at),
+        "finished_at": run.finished_at,
         "comparable": run.comparable,
         "seconds": run.timings.get("wall"),
     }
-
-
-def _time(text: str) -> pd.Timestamp | None:
-    """A time of a record; None where its digits are no date."""
-    time = pd.to_datetime(text, utc=True, errors="coerce", format="ISO8601")
-    return None if pd.isna(time) else time

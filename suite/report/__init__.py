@@ -13,6 +13,7 @@ from typing import Final
 
 import pandas as pd
 
+from suite.csv_cells import harmless
 from suite.evidence.frame import build_frame, rows_of
 from suite.evidence.served import known_trainings
 from suite.paths import records_dir, results_dir
@@ -63,7 +64,7 @@ class Report:
         """The report in one of `FORMATS`."""
         if form == "csv":
             # Ten digits keep every measured number and drop the noise of binary fractions.
-            return self.frame.to_csv(index=False, lineterminator="\n", float_format="%.10g")
+            return _safe(self.frame).to_csv(index=False, lineterminator="\n", float_format="%.10g")
         if form == "html":
             from suite.report.html import to_html
 
@@ -82,6 +83,12 @@ class Report:
         for path, form in zip(paths, formats, strict=True):
             write(path, self.text(form).encode("utf-8"))
         return paths
+
+
+def _safe(frame: pd.DataFrame) -> pd.DataFrame:
+    """A frame whose texts no spreadsheet takes for formulas."""
+    texts = frame.select_dtypes("string")
+    return frame.assign(**{name: texts[name].map(harmless, na_action="ignore") for name in texts})
 
 
 def make_report(paper: Paper, records: Sequence[Evidence], profile: str = DEFAULT_PROFILE) -> Report:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import astuple, fields
 from typing import Final
 
+from suite.csv_cells import harmless
 from suite.evidence.compared import Difference
 from suite.report.cells import NOTHING, interval, many, percent, signed
 from suite.report.layout import Grid, Line
@@ -59,5 +60,5 @@ def in_csv(rows: Sequence[Difference]) -> str:
     writer.writerow([*(field.name for field in fields(Difference)), "moved"])
     for row in rows:
         numbers = (f"{cell:.10g}" if isinstance(cell, float) else cell for cell in astuple(row))
-        writer.writerow([*numbers, row.moved])
+        writer.writerow([*map(harmless, numbers), row.moved])
     return out.getvalue()

@@ -102,6 +102,14 @@ def test_csv_has_one_line_a_claim_and_metric_with_numbers_as_printed(run):
     assert line["rows"].split()[0] == "nkd-abs1-r18-base"
 
 
+def test_csv_has_no_formula_whatever_a_method_is_called(run, monkeypatch):
+    paper, claim = find_claim("nkd-deit-base-nkd")
+    evil = claim.model_copy(update={"method": "=cmd()"})
+    monkeypatch.setattr("suite.cli.list_.select", lambda *_, **__: [(paper, evil)])
+    lines = list(csv.DictReader(io.StringIO(run("list", "--format", "csv"))))
+    assert {line["method"] for line in lines} == {"'=cmd()"}
+
+
 def test_the_table_shows_every_claim_the_counts_and_the_gaps(run):
     output = run("list")
     for paper in load_papers().values():

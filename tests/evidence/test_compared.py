@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 
 import pytest
 
 from suite import cli
-from suite.evidence.compared import compare, of_commit, of_series
+from suite.evidence.compared import Difference, compare, of_commit, of_series
+from suite.report.differences import in_csv
 from suite.store.records import write_record
 
 CLAIM = "nkd-resnet18-nkd"
@@ -82,6 +85,12 @@ def test_the_verb_prints_what_moved_in_every_format(stores, tmp_path, capsys):
         assert cli.main(["compare", *stores, "--format", form, "--output", str(path)]) == 0
         assert path.read_text().startswith(begins)
         assert capsys.readouterr().out == f"{path}\n"
+
+
+def test_a_row_that_is_named_like_a_formula_is_text_in_csv():
+    row = Difference("=cmd()", "top1", "both", 71.0, 3, 70.0, 3, difference=-1.0, reason="-x")
+    (line,) = csv.DictReader(io.StringIO(in_csv([row])))
+    assert (line["row"], line["reason"], line["difference"]) == ("'=cmd()", "'-x", "-1")
 
 
 def test_what_names_no_records_is_refused_in_one_line(stores, tmp_path, capsys):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import itertools
 import json
 from pathlib import Path
@@ -58,6 +60,19 @@ def test_free_text_of_a_record_is_text_in_html(report):
     assert "&lt;script&gt;" in text
     for evil in ("<script", "\x1b", "\u202e"):
         assert evil not in text
+
+
+def test_text_of_a_record_is_no_formula_in_csv_and_numbers_stay_numbers(paper, record):
+    evil = [f"{sign}cmd()|' /C calc'!A0" for sign in "=+-@"]
+    own = record("tiny-kd", "distilled", 0, top1=60.0, skipped=dict.fromkeys(evil, 1), profile="paper")
+    failed = record("tiny-plus", "distilled", 0, status="failed", error=evil[0], profile="paper")
+    report = make_report(paper, [own, failed], "paper")
+    rows = list(csv.DictReader(io.StringIO(report.text("csv"))))
+    cells = [cell for row in rows for cell in row.values() if cell]
+    assert any(cell.startswith("'+cmd()") for cell in cells)
+    assert not [cell for cell in cells if cell[0] in "=@" or (cell[0] in "+-" and not cell[1:2].isdigit())]
+    (measured,) = [row for row in rows if row["claim"] == "tiny-kd" and row["metric"] == "top1"]
+    assert float(measured["difference"]) == pytest.approx(-11.96)
 
 
 def test_a_profile_that_is_a_path_writes_nothing_anywhere(tmp_path: Path, monkeypatch, capsys, paper, record):
