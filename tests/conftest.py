@@ -88,7 +88,8 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 # Last, so that torch is asked for a GPU only where a test that needs one is still selected.
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skips what this machine cannot run, with the reason."""
+    """Skips what this machine cannot run, with the reason, and begins with what takes long."""
+    _longest_first(items)
     if not lanes.can_train():
         for item in items:
             if item.get_closest_marker("train"):
@@ -98,6 +99,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if marked and not there():
             for item in marked:
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _longest_first(items: list[pytest.Item]) -> None:
+    """Moves modules with slow tests to the front, those that mostly wait for a cluster before all others.
+
+    What is left at the end is short then, and shared by all parallel workers. Modules stay whole, so that
+    what one has built for its tests is not built again.
+    """
+    modules = {
+        name: {item.path for item in items if item.get_closest_marker(name)} for name in ("slurm", "slow")
+    }
+    items.sort(key=lambda item: (item.path not in modules["slurm"], item.path not in modules["slow"]))
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.ports import free_ports
+
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel", "sinfo")
 
 NODE = "node"
@@ -112,7 +114,7 @@ class SlurmCluster:
         (self.folder / "gres.conf").write_text(f"Name=gpu File={self.folder}/gpu[0-7]\n", encoding="utf-8")
         facts = {
             "host": socket.gethostname().partition(".")[0],
-            "ports": _free_ports(2),
+            "ports": free_ports(2),
             "user": getpass.getuser(),
             "folder": self.folder,
             "largest": LARGEST_ARRAY,
@@ -149,21 +151,12 @@ class SlurmCluster:
         return self.ask(*words).strip()
 
     def end_soon(self, job: str) -> None:
-        """Gives a running job a time limit that is over in one to two minutes; Slurm counts whole ones."""
-        (elapsed,) = self.ask("squeue", "--noheader", f"--jobs={job}", "--Format=TimeUsed").split()
-        minutes = sum(int(part) * 60**power for power, part in enumerate(reversed(elapsed.split(":")[:-1])))
-        self.ask("scontrol", "update", f"jobid={job}", f"timelimit={minutes + 2}")
+        """Gives a running job so little time that the next look at limits warns it and the one after ends it.
+
+        Slurm looks every 30 seconds; what is over at its first look is ended without a warning.
+        """
+        self.ask("scontrol", "update", f"jobid={job}", "endtime=now+40")
 
     def update_node(self, state: str) -> None:
         reason = [] if state == "resume" else ["reason=test"]
         self.ask("scontrol", "update", f"nodename={NODE}", f"state={state}", *reason)
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports

@@ -219,15 +219,27 @@ def seconds_of_work() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def test_list_takes_less_than_a_second(installed: Installed):
-    def seconds() -> float:
-        before = seconds_of_work()
+def test_list_takes_at_most_twice_as_long_as_the_packages_it_imports(
+    installed: Installed, environment_folder: Path
+):
+    python = str(environment_folder / "bin" / "python")
+
+    def ours() -> None:
         assert installed("list").returncode == 0
+
+    def theirs() -> None:
+        subprocess.run([python, "-c", "import pandas, pydantic, yaml"], check=True)
+
+    def seconds(work: Callable[[], None]) -> float:
+        before = seconds_of_work()
+        work()
         return seconds_of_work() - before
 
     # The first one compiles the modules that pip left as they are.
-    seconds()
-    assert min(seconds() for _ in range(3)) < 1
+    ours()
+    # In turns, so that a busy machine is busy for both.
+    pairs = [(seconds(ours), seconds(theirs)) for _ in range(3)]
+    assert min(time for time, _ in pairs) < 2 * min(time for _, time in pairs)
 
 
 def test_the_wheel_holds_code_data_and_templates_and_no_tests(wheel: Path):

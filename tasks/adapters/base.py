@@ -407,7 +407,8 @@ def zoo_config(name: str) -> Config:
     """
     package, _, path = name.partition("::")
     folder = Path(next(iter(importlib.import_module(package).__path__)))
-    return Config.fromfile(folder / ".mim" / "configs" / path)
+    # mmengine writes it into the folder of each run; formatting takes as long as building a network.
+    return Config.fromfile(folder / ".mim" / "configs" / path, format_python_code=False)
 
 
 _RUNNER_KEYS = (

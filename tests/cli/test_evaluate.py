@@ -233,7 +233,7 @@ def test_a_checkpoint_of_the_plain_zoo_model_scores_as_in_its_zoo(claim, suite, 
     zoo, dataset, metrics = PUBLISHED[claim]
     monkeypatch.setenv("SUITE_WORK", str(tmp_path / "work"))
     monkeypatch.setenv("SUITE_DATA", str(tmp_path / "data"))
-    fingerprint = published_layouts.make(dataset, tmp_path / "data", train=1, val=3)
+    fingerprint = published_layouts.make(dataset, tmp_path / "data", train=1, val=2)
     config = zoo_config(zoo)
     init_default_scope(zoo.partition("::")[0])
     torch.manual_seed(0)

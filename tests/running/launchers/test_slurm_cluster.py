@@ -183,19 +183,19 @@ def test_interrupted_in_every_way_runs_end_like_undisturbed_ones(
     wait_until(lambda: set(cluster.queue().values()) == {"PENDING"})
     cluster.update_node("resume")
     wait_until(held(first, 1))
-    # An administrator, or preemption.
-    cluster.ask("scontrol", "requeue", keys[requeued])
-    wait_until(held([requeued], 2))
-    # The system, when memory runs out.
-    os.kill(suite.process(killed), signal.SIGKILL)
-    wait_until(lambda: cluster.state(keys[killed]) == "FAILED")
-    # One that is too busy to hear that its time is nearly over, and others that hear it.
+    # One that is too busy to hear that its time is nearly over, and another that hears it.
     (suite.run_folder(limited).path / "deaf").touch()
     for run_id in (limited, teacher):
         cluster.end_soon(keys[run_id])
+    # An administrator, or preemption.
+    cluster.ask("scontrol", "requeue", keys[requeued])
+    # The system, when memory runs out.
+    os.kill(suite.process(killed), signal.SIGKILL)
+    wait_until(lambda: cluster.state(keys[killed]) == "FAILED")
     wait_until(lambda: "is back in the queue" in suite.log(teacher))
     cluster.ask("scontrol", "update", f"jobid={keys[teacher]}", "timelimit=60")
     wait_until(lambda: cluster.state(keys[limited]) == "TIMEOUT")
+    wait_until(held([requeued], 2))
 
     status = words(done(suite("status", "--papers", str(papers))))
     assert re.search(

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import pickle
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -18,15 +17,10 @@ from suite.paths import ROOT
 from suite.planning.composing import compose
 from suite.published.finding import find_claim
 from suite.published.recipes import load_recipes
+from tests.ports import free_ports
 from tests.tasks import published_layouts
 
 SCRIPT = Path(__file__).with_name("loss_curve.py")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture
@@ -39,7 +33,7 @@ def in_processes(tmp_path):
         folder = tmp_path / f"in-{processes}"
         folder.mkdir()
         job_file.write_bytes(pickle.dumps(dataclasses.replace(job, launcher=launcher, run_dir=folder)))
-        port = free_port()
+        (port,) = free_ports(1)
         curves = [tmp_path / f"{processes}-{rank}.json" for rank in range(processes)]
         running = []
         for rank, curve in enumerate(curves):
