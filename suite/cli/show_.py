@@ -1,12 +1,12 @@
-"""``show``: everything that is known about one claim, or about one pair of teacher and student."""
+"""``show``: everything that is known about one claim, one paper, or one pair of teacher and student."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from suite.cli.output import add_output, text_width, wrapped
-from suite.cli.selection import claim_ids, completed
+from suite.cli.selection import claim_ids, completed, paper_ids
 from suite.errors import SuiteError, did_you_mean
 from suite.published.claims import Claim, Paper, Protocol, Quoted, Source
 from suite.published.finding import find_claim
@@ -23,6 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the verb. Their values are checked in `run`, whose errors are one line."""
     claim = parser.add_argument("claim", metavar="CLAIM", nargs="?", help="id of a claim, as 'list' has it")
     completed(claim, claim_ids)
+    paper = parser.add_argument(
+        "--paper", metavar="P", help="in place of a claim: what is known of this paper, and what we measured"
+    )
+    completed(paper, paper_ids)
+    parser.add_argument(
+        "--all", action="store_true", help="with --paper: list contradictions, re-runs and gaps one by one"
+    )
     parser.add_argument(
         "--pair",
         metavar="TEACHER:STUDENT",
@@ -30,18 +37,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "STUDENT alone for methods without a teacher",
     )
     parser.add_argument("--dataset", metavar="D", help="data set of the pair, if it has numbers on several")
-    parser.add_argument("--format", metavar="F", default="table", help="table (default), or for a pair json")
+    parser.add_argument(
+        "--format", metavar="F", default="table", help="table (default), or for a paper or a pair json"
+    )
     add_output(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the claim or the pair and returns 0.
+    """Prints the claim, the paper or the pair and returns 0.
 
     Raises:
-        SuiteError: none or both were named, there is nothing of that name, or a record cannot be read.
+        SuiteError: none or several were named, there is nothing of that name, or a record cannot be read.
     """
     if args.format not in FORMATS:
         raise SuiteError(f"unknown format {args.format!r}; {did_you_mean(args.format, FORMATS)}")
+    if args.all and args.paper is None:
+        raise SuiteError("--all lists what is known of a paper; name one with --paper")
+    if args.paper is not None:
+        return _show_paper(args)
     if args.pair is not None:
         return _show_pair(args)
     if args.dataset is not None:
@@ -50,9 +63,30 @@ def run(args: argparse.Namespace) -> int:
         raise SuiteError("no claim was named; 'python -m suite list' has their ids")
     if args.format != "table":
         raise SuiteError("a claim is shown as text; 'python -m suite list --format json' has claims as data")
+    _print(describe(*find_claim(args.claim)))
+    return 0
+
+
+def _print(paragraphs: Iterable[Paragraph]) -> None:
     width = text_width(WIDTH)
-    for text, hanging in describe(*find_claim(args.claim)):
+    for text, hanging in paragraphs:
         print("\n".join(wrapped(text, width, hanging=" " * hanging)))
+
+
+def _show_paper(args: argparse.Namespace) -> int:
+    others = {"the claim": args.claim, "--pair": args.pair, "--dataset": args.dataset}
+    if beside := [name for name, value in others.items() if value is not None]:
+        raise SuiteError(f"--paper is shown in place of a claim; leave out {' and '.join(beside)}")
+    from suite.published.finding import find_paper
+
+    paper = find_paper(args.paper)
+    from suite.cli.known import as_json, as_text, what_is_known
+
+    known = what_is_known(paper)
+    if args.format == "json":
+        print(as_json(known))
+    else:
+        _print(as_text(known, args.all))
     return 0
 
 

@@ -94,10 +94,10 @@ class Page:
         title: heading.
         paragraphs: how to read it; on embedded data the first sentence says that they are.
         caption: what was run, the sign test over pairs, and how far the teachers are ahead.
-        sections: one for each published table with claims, and one for claims of others alone; then own
-            results beside their rivals, noise and power of embedded rows, settings that no release states,
-            what stands beside deviations, results by class, numbers of others, and what the runs were made
-            with.
+        sections: what is known; one for each published table with claims, and one for claims of others
+            alone; then own results beside their rivals, noise and power of embedded rows, settings that no
+            release states, what stands beside deviations, results by class, numbers of others, and what the
+            runs were made with.
         shared_departures: departures that every finished row has.
         footnotes: texts; footnote n is entry n - 1.
         commands: what makes these numbers.

@@ -22,6 +22,7 @@ from suite.evidence.frame import rows_of
 from suite.evidence.gathered import Arms, Measured, measured_arms
 from suite.published.claims import UNRELEASED, Claim, Paper
 from suite.published.finding import claims_by_id
+from suite.published.literature import load_literature
 from suite.report.caption import captions
 from suite.report.cells import (
     NOTHING,
@@ -37,7 +38,9 @@ from suite.report.cells import (
     yes_no,
 )
 from suite.report.control import study_sections
+from suite.report.known import UNRELEASED_HEADINGS, answer, facts, section, trained, unreleased_lines
 from suite.report.layout import Grid, Line, Page, Section
+from suite.report.reruns import reruns
 from suite.report.rivals import rival_sections
 from suite.report.shared_noise import TITLE as NOISE_TITLE
 from suite.report.shared_noise import noise_sections
@@ -76,12 +79,6 @@ DETAIL_HEADINGS: Final = (
     "survives 1.5 sigma0",
     "best of k",
     "runs needed",
-)
-UNRELEASED_HEADINGS: Final = (
-    "claim",
-    "method",
-    "teacher → student",
-    "what no release states, and what is taken",
 )
 INERT_HEADINGS: Final = ("claim", "seed", "what shows that the method did not act")
 OTHERS_HEADINGS: Final = ("about", "kind", "method", "teacher → student", "numbers", "gains", "source")
@@ -136,11 +133,19 @@ def build_page(paper: Paper, frame: pd.DataFrame, records: Iterable[Evidence], p
         title=f"{paper.id.upper()}: {paper.title} ({paper.venue})",
         paragraphs=(f"{EMBEDDED_OPENING} {_HOW_TO_READ_EMBEDDED}" if embedded else _HOW_TO_READ_PUBLISHED,),
         caption=captions(rows, profile),
-        sections=(*tables.sections(), *_chapters(paper, rows, arms, used)),
+        sections=(_known(paper, rows, embedded), *tables.sections(), *_chapters(paper, rows, arms, used)),
         shared_departures=tables.shared_departures,
         footnotes=tables.footnotes(),
         commands=_commands(paper.id, profile, rows),
     )
+
+
+def _known(paper: Paper, rows: Sequence[Row], embedded: bool) -> Section:
+    """What is known of the paper, and what the records of this profile say of it."""
+    literature = load_literature()
+    others = reruns(paper, literature)
+    answered = answer(others, embedded=rows) if embedded else answer(others, published=rows)
+    return section(answered, (*facts(paper, literature), trained(rows, embedded=embedded)))
 
 
 def _chapters(paper: Paper, rows: Sequence[Row], arms: Arms, used: Sequence[Evidence]) -> Iterator[Section]:
@@ -149,7 +154,7 @@ def _chapters(paper: Paper, rows: Sequence[Row], arms: Arms, used: Sequence[Evid
     published = claims_by_id().values()
     yield from noise_sections(paper.claims, embedded_noise(published, arms))
     yield from study_sections(students_alone(published, arms), rows)
-    unreleased = tuple(_unreleased(paper.claims))
+    unreleased = tuple(unreleased_lines(paper.claims))
     if unreleased:
         yield Section(
             "Settings that no release states", (Grid(UNRELEASED_HEADINGS, unreleased),), _UNRELEASED_REMARK
@@ -172,14 +177,6 @@ def _chapters(paper: Paper, rows: Sequence[Row], arms: Arms, used: Sequence[Evid
     facts = tuple(Line(fact) for fact in environment(used))
     if facts:
         yield Section("Environment of the runs", (Grid(("what", "values"), facts),))
-
-
-def _unreleased(claims: Iterable[Claim]) -> Iterator[Line]:
-    """One line for each claim whose recipe takes settings that no release states."""
-    for claim in claims:
-        if claim.unreleased:
-            pair = f"{claim.teacher} → {claim.student}" if claim.teacher else str(claim.student)
-            yield Line((claim.id, claim.method or NOTHING, pair, claim.unreleased))
 
 
 def _inert(claims: Iterable[Claim], arms: Arms) -> Iterator[Line]:

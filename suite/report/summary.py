@@ -1,4 +1,4 @@
-"""What is committed of our own results: the tables of the reference records, and the table of the README.
+"""What is committed of our own results: tables of the reference records, and what the README says of them.
 
 ``python -m suite.report.summary`` writes them anew, for every paper that the records serve; a test fails when
 one is stale.
@@ -12,15 +12,24 @@ from pathlib import Path
 from suite.evidence.frame import build_frame, rows_of
 from suite.paths import BASELINES, REFERENCE, ROOT
 from suite.published.checks import read_papers
-from suite.report import Report, make_report, recorded_profiles
+from suite.published.claims import Paper
+from suite.published.literature import read_literature
+from suite.report import DEFAULT_PROFILE, Report, make_report, recorded_profiles
 from suite.report.caption import is_own_result, pair_gains, signs
-from suite.report.cells import Row, gain_cell, p_value, pair_cell, percent, signed
+from suite.report.cells import NOTHING, Row, gain_cell, p_value, pair_cell, percent, signed
+from suite.report.known import in_brief
 from suite.store.summaries import read_summaries
 from suite.verdicts import sign_test
 
-README = ROOT / "README.md"
-BEGIN = "<!-- reference table: begin -->"
-END = "<!-- reference table: end -->"
+README = "README.md"
+"""Name of the front page, and of the page beside the tables of the reference records."""
+
+KNOWN = "what is known"
+TABLE = "reference table"
+"""What is written into the two: names of the marks that it stands between."""
+
+PUBLISHED_PROFILE = "paper"
+"""The profile of the published protocol; the answers tell embedded runs of the profile of `make_report`."""
 
 _HEADINGS = (
     "method",
@@ -53,6 +62,35 @@ def reference_rows(profile: str = "mini") -> list[Row]:
     records = read_summaries(REFERENCE / "records")
     rows = rows_of(build_frame(read_papers(BASELINES).values(), records, profile))
     return [row for row in rows if is_own_result(row) and row["main"] and row["gain"] is not None]
+
+
+def known_papers() -> str:
+    """Whether each paper can be reproduced, as far as anybody knows: a column each, as Markdown."""
+    records = read_summaries(REFERENCE / "records")
+    literature = read_literature(BASELINES)
+    columns: dict[str, dict[str, str]] = {}
+    for paper in read_papers(BASELINES).values():
+        embedded, published = (
+            rows_of(build_frame([paper], records, profile))
+            for profile in (DEFAULT_PROFILE, PUBLISHED_PROFILE)
+        )
+        brief = in_brief(paper, literature, embedded, published)
+        columns[paper.id.upper()] = {"": _links(paper), **brief, "everything": _page(paper, embedded)}
+    topics = list(next(iter(columns.values())))
+    lines = [f"| | {' | '.join(columns)} |", "|" + " --- |" * (len(columns) + 1)]
+    lines += [f"| {topic} | {' | '.join(cells[topic] for cells in columns.values())} |" for topic in topics]
+    return "\n".join(lines)
+
+
+def _links(paper: Paper) -> str:
+    links = [f"[arXiv {number}](https://arxiv.org/abs/{number})" for number in paper.arxiv]
+    return ", ".join([paper.venue, *links, f"[code](https://github.com/{paper.code})"])
+
+
+def _page(paper: Paper, rows: Iterable[Row]) -> str:
+    """A link to the page of the paper, where records serve it."""
+    name = f"{paper.id}.md"
+    return f"[{name}](results/reference/{name})" if any(row["n"] for row in rows) else NOTHING
 
 
 def summary(rows: Iterable[Row]) -> str:
@@ -89,19 +127,23 @@ def _sign_tests(rows: Iterable[Row]) -> Iterator[str]:
         yield f"{paper.upper()} {signs(test)} (p = {p_value(test.p_value)})"
 
 
-def with_summary(readme: str, table: str) -> str:
-    """The text of the README with `table` between its marks."""
-    before, _, rest = readme.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+def with_block(page: str, name: str, block: str) -> str:
+    """The text of a page with `block` between the marks of this name."""
+    begin, end = (f"<!-- {name}: {word} -->" for word in ("begin", "end"))
+    before, _, rest = page.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n{block}\n{end}{after}"
 
 
-def main(readme: Path = README) -> None:
-    """Writes the reference tables and the table of the README anew."""
+def main(front: Path = ROOT / README) -> None:
+    """Writes the reference tables anew, and what the front page and the page beside them say."""
     for report in reference_reports():
         report.write(REFERENCE)
-    text = readme.read_text(encoding="utf-8")
-    readme.write_text(with_summary(text, summary(reference_rows())), encoding="utf-8")
+    for page, name, block in (
+        (front, KNOWN, known_papers()),
+        (REFERENCE / README, TABLE, summary(reference_rows())),
+    ):
+        page.write_text(with_block(page.read_text(encoding="utf-8"), name, block), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What every verb shows on a terminal of 80 columns, kept as text in ``tests/cli/screens/``.
 
     python -m tests.cli.screens            # writes all of them anew; look at the difference before it is kept
-    python -m tests.cli.screens status     # of one verb
+    python -m tests.cli.screens status     # one of them
 
 A scene lays out a folder, calls the verb in it and takes down both outputs, without colour. Paths are told
 from that folder, so that nothing depends on where it lies.
@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from suite.audit.compare import Audited, Comparison
-from suite.cli import VERBS, main
+from suite.cli import main
 from suite.doctor import Finding
 from suite.planning.plan import Plan, Run, make_plan, plan_released
 from suite.published.finding import find_claim
@@ -125,6 +125,13 @@ def recorded(patch: pytest.MonkeyPatch) -> None:
 
 
 ERROR = "NonFiniteLossError: loss is nan in epoch 2, iteration 17; lower the learning rate"
+
+
+@laid_out
+def recorded_by_oneself(patch: pytest.MonkeyPatch) -> None:
+    """The same, where the reference of this project is not at hand."""
+    record_all(Path("results/records"), list(planned().runs.values()))
+    patch.setattr("suite.cli.known.REFERENCE", Path("reference"))
 
 
 @laid_out
@@ -241,6 +248,7 @@ def some_disk(patch: pytest.MonkeyPatch) -> None:
 SCENES = {
     "list": Scene(("list", "--paper", "mgd", "--role", "ours"), empty),
     "show": Scene(("show", "mgd-resnet18"), empty),
+    "show-paper": Scene(("show", "--paper", "nkd", "--all"), recorded_by_oneself),
     "plan": Scene(("plan", "--claim", *CLAIMS, "--profile", "paper", "--budget", "40"), some_disk),
     "data": Scene(("data",), empty),
     "audit": Scene(("audit", "--claim", *CLAIMS), built, status=1),
@@ -260,7 +268,7 @@ SCENES = {
     "archive": Scene(("archive", "upgrade"), recorded),
     "doctor": Scene(("doctor",), examined),
 }
-"""Verb -> what is shown of it."""
+"""Verb, with what it shows where it has several screens -> the scene."""
 
 
 def shot(scene: Scene, folder: Path) -> str:
@@ -290,12 +298,12 @@ def shot(scene: Scene, folder: Path) -> str:
     return f"$ python -m suite {' '.join(words)}\n{shown}"
 
 
-def path_of(verb: str) -> Path:
-    """Where the screen of a verb is kept."""
-    return FOLDER / f"{verb}.txt"
+def path_of(name: str) -> Path:
+    """Where the screen of a scene is kept."""
+    return FOLDER / f"{name}.txt"
 
 
 if __name__ == "__main__":
-    for verb in sys.argv[1:] or VERBS:
+    for scene in sys.argv[1:] or SCENES:
         with tempfile.TemporaryDirectory() as empty_folder:
-            path_of(verb).write_text(shot(SCENES[verb], Path(empty_folder)), encoding="utf-8")
+            path_of(scene).write_text(shot(SCENES[scene], Path(empty_folder)), encoding="utf-8")

@@ -1,17 +1,28 @@
 """The committed tables are what the code makes of the committed records."""
 
+import re
 import statistics
 
 import pytest
 
 from suite.evidence.frame import rows_of
 from suite.evidence.served import claims_served
-from suite.paths import BASELINES, REFERENCE
+from suite.paths import BASELINES, REFERENCE, ROOT
 from suite.published.checks import read_papers
 from suite.published.roles import find_role
 from suite.report import DEFAULT_FORMATS, FORMATS
 from suite.report.caption import teacher_leads
-from suite.report.summary import README, main, reference_reports, reference_rows, summary, with_summary
+from suite.report.summary import (
+    KNOWN,
+    README,
+    TABLE,
+    known_papers,
+    main,
+    reference_reports,
+    reference_rows,
+    summary,
+    with_block,
+)
 from suite.store.records import read_all
 
 RECORDS = read_all(REFERENCE / "records")
@@ -30,7 +41,8 @@ def test_there_is_a_table_of_every_paper_that_the_records_serve_and_no_other():
     }
     assert set(REPORTS) == papers >= {"mgd", "nkd"}
     committed = {path.name for path in REFERENCE.iterdir() if path.is_file()}
-    assert committed == {f"{name}.{FORMATS[form]}" for name in papers for form in DEFAULT_FORMATS}
+    tables = {f"{name}.{FORMATS[form]}" for name in papers for form in DEFAULT_FORMATS}
+    assert committed == {README, *tables}
 
 
 @pytest.mark.parametrize("form", DEFAULT_FORMATS)
@@ -40,18 +52,40 @@ def test_committed_table_is_what_the_records_give(name, form):
     assert committed == REPORTS[name].text(form), "stale: run python -m suite.report.summary"
 
 
-def test_table_of_the_readme_is_what_the_records_give():
-    readme = README.read_text(encoding="utf-8")
-    assert with_summary(readme, summary(reference_rows())) == readme
+def test_what_the_front_page_and_the_page_of_the_reference_say_is_what_the_records_give():
+    for folder, name, block in (
+        (ROOT, KNOWN, known_papers()),
+        (REFERENCE, TABLE, summary(reference_rows())),
+    ):
+        page = (folder / README).read_text(encoding="utf-8")
+        assert with_block(page, name, block) == page, "stale: run python -m suite.report.summary"
+
+
+def test_what_is_known_of_every_paper_is_the_first_table_of_the_front_page_with_links_that_lead_somewhere():
+    text = (ROOT / README).read_text(encoding="utf-8")
+    first, *lines = known_papers().splitlines()
+    assert text[text.index("| ") :].startswith(first)
+    papers = read_papers(BASELINES).values()
+    assert first == f"| | {' | '.join(paper.id.upper() for paper in papers)} |"
+    links = re.findall(r"\]\(([^)]*)\)", "\n".join(lines))
+    for paper in papers:
+        assert {f"https://arxiv.org/abs/{number}" for number in paper.arxiv} <= set(links)
+        assert f"https://github.com/{paper.code}" in links
+    pages = [link for link in links if not link.startswith("https://")]
+    assert len(pages) == len(papers)
+    assert all((ROOT / page).is_file() for page in pages)
 
 
 def test_one_command_writes_every_table_and_the_readme(tmp_path, monkeypatch):
     monkeypatch.setattr("suite.report.summary.REFERENCE", tmp_path)
     (tmp_path / "records").symlink_to(REFERENCE / "records")
-    stale = tmp_path / "README.md"
-    stale.write_text(with_summary(README.read_text(encoding="utf-8"), "old"), encoding="utf-8")
-    main(stale)
-    assert stale.read_bytes() == README.read_bytes()
+    front = tmp_path / "front.md"
+    for page, stale, name in ((ROOT, front, KNOWN), (REFERENCE, tmp_path / README, TABLE)):
+        text = (page / README).read_text(encoding="utf-8")
+        stale.write_text(with_block(text, name, "old"), encoding="utf-8")
+    main(front)
+    assert front.read_bytes() == (ROOT / README).read_bytes()
+    front.unlink()
     for path in (path for path in REFERENCE.iterdir() if path.is_file()):
         assert (tmp_path / path.name).read_bytes() == path.read_bytes()
 

@@ -146,9 +146,10 @@ def test_every_footnote_that_is_referred_to_exists_and_the_other_way_round(paper
     assert used
 
 
-def test_sections_are_the_published_tables_that_print_a_claim_then_rivals_and_others(paper):
+def test_sections_are_what_is_known_the_tables_that_print_a_claim_then_rivals_and_others(paper):
     text = make_report(paper, []).text("markdown")
     assert re.findall(r"^## (.*)$", text, re.MULTILINE) == [
+        "What is known",
         "Table 1: Students of ResNet-34",
         "With a \\| in its title",
         "Ours beside its rivals on the same pair",
