@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from suite.planning.plan import MOST_SEEDS
 
     tiers = "; ".join(f"{name}: {text}" for name, text in TIERS.items())
-    parser.add_argument("--tier", nargs="+", choices=list(TIERS), required=True, help=tiers)
+    parser.add_argument("--tier", nargs="+", action="extend", choices=list(TIERS), required=True, help=tiers)
     parser.add_argument(
         "--budget",
         metavar="TIME",
@@ -41,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--device", metavar="D", default="cuda", help="cuda (default) or cpu; neither replaces the other"
     )
     parser.add_argument("--paper", metavar="P", help="one paper (default: all)")
-    parser.add_argument("--claim", metavar="ID", nargs="+", default=[], help="only these claims")
+    parser.add_argument(
+        "--claim", metavar="ID", nargs="+", action="extend", default=[], help="only these claims"
+    )
     parser.add_argument("--profile", metavar="NAME", default="paper", help="paper (default) or mini")
     seeds = whole_number(MOST_SEEDS, "every seed is a training of each arm, and five decide small gains")
     parser.add_argument("--seeds", metavar="N", type=seeds, default=3, help="runs per arm (default: 3)")

@@ -79,7 +79,9 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
 
     completed(parser.add_argument("--paper", metavar="P", help="one paper (default: all)"), paper_ids)
     parser.add_argument("--table", metavar="T", help="only the claims in this table")
-    claim = parser.add_argument("--claim", metavar="ID", nargs="+", default=[], help="only these claims")
+    claim = parser.add_argument(
+        "--claim", metavar="ID", nargs="+", action="extend", default=[], help="only these claims"
+    )
     completed(claim, claim_ids)
     parser.add_argument("--profile", metavar="NAME", default="mini", help="smoke, mini (default) or paper")
     seeds = whole_number(MOST_SEEDS, "every seed is a training of each arm, and five decide small gains")
