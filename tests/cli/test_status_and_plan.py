@@ -107,10 +107,11 @@ def test_the_plan_says_what_claims_cost_and_what_they_need(folders, no_data, cap
 
 
 def test_claims_named_one_by_one_are_chosen_together(folders, no_data, capsys):
-    assert main(["plan", "--claim", *THREE, "--format", "json"]) == 0
-    together = capsys.readouterr().out
-    assert main(["plan", *(word for claim in THREE for word in ("--claim", claim)), "--format", "json"]) == 0
-    assert capsys.readouterr().out == together
+    def planned(words):
+        assert main(["plan", *words, "--format", "json"]) == 0
+        return [run["run_id"] for run in json.loads(capsys.readouterr().out)["runs"]]
+
+    assert planned(["--claim", *THREE]) == planned(word for claim in THREE for word in ("--claim", claim))
 
 
 def test_a_plan_for_a_small_data_set_fits_into_few_hours_and_says_what_they_follow_from(
