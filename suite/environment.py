@@ -24,6 +24,9 @@ from suite.paths import CHECKOUT, LOCK_FILE
 DISTRIBUTION = "distillation-reproducibility"
 """The name that pip knows this project by."""
 
+HOMEPAGE = "https://github.com/distillation-reproducibility/distillation-reproducibility"
+"""Where this project is found; what it exports names it."""
+
 NUMBER_PACKAGES = {
     "torch": "torch",
     "torchvision": "torchvision",

@@ -15,13 +15,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
 
 from suite import __version__, environment
 from suite.cli import main
-from suite.environment import DISTRIBUTION, declared_requirements, normalised, pinned_version
+from suite.environment import DISTRIBUTION, HOMEPAGE, declared_requirements, normalised, pinned_version
 from suite.paths import LOCK_FILE, ROOT
+from suite.published.finding import load_papers
 from tests.conftest import built_once
 
 SOURCES = (
@@ -316,3 +318,15 @@ def test_a_pin_is_found_whatever_the_spelling_and_only_where_one_version_is_allo
 def test_a_pin_is_one_exact_version(requirement: str, version: str | None, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(environment, "declared_requirements", lambda: {"train": (requirement,)})
     assert pinned_version("thing") == version
+
+
+def test_the_citation_is_of_this_release_and_this_project():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert citation["version"] == __version__
+    assert f'Homepage = "{HOMEPAGE}"' in project
+    assert citation["repository-code"] == HOMEPAGE
+    assert f'license = "{citation["license"]}"' in project
+    assert {"cff-version", "message", "title", "authors"} <= citation.keys()
+    # What papers are called stands in baselines, once.
+    assert not any(paper.title in citation["message"] for paper in load_papers().values())

@@ -33,7 +33,7 @@ VERBS = {
     "report": "write tables of claimed and reproduced numbers from the records",
     "compare": "what moved between two commits, two series, or two stores",
     "nightly": "measure again every night, keep a history, and report what changed",
-    "archive": "the record store as a whole: check it, or rewrite records of older layouts",
+    "archive": "the record store as a whole: check, upgrade or archive it",
     "doctor": "what is installed and present, and how to close each gap",
 }
 """Verb -> one line of help.

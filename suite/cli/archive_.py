@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
-ACTIONS = ("check", "upgrade")
+ACTIONS = ("check", "upgrade", "crate")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,7 +15,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "action",
         choices=ACTIONS,
         help="check: read every record and hold its scalars against its digest; upgrade: write records of "
-        "older layouts in the layout of today",
+        "older layouts in the layout of today; crate: archive records, scalars, recipes and reports as a "
+        "Process Run Crate, for a repository of research data",
+    )
+    parser.add_argument(
+        "--output",
+        metavar="DIR",
+        type=Path,
+        help="crate: a new folder (default: crate in the results folder)",
     )
     parser.add_argument(
         "--records", metavar="DIR", type=Path, help="a record store (default: records in the results folder)"
@@ -22,14 +30,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Checks a store, or brings it into the layout of today.
+    """Checks a store, brings it into the layout of today, or archives it.
 
     Raises:
         SuiteError: a record cannot be read, scalars are missing or altered, or a file is in the way.
     """
-    from suite.paths import records_dir
+    from suite.errors import SuiteError
+    from suite.paths import records_dir, results_dir
 
     folder = args.records or records_dir()
+    if args.action == "crate":
+        return _crate(folder, args.output or results_dir() / "crate")
+    if args.output:
+        raise SuiteError(f"archive {args.action} writes no new folder; leave out --output")
     return _check(folder) if args.action == "check" else _upgrade(folder)
 
 
@@ -76,5 +89,19 @@ def _upgrade(folder: Path) -> int:
     out.say(
         f"{folder}: {len(written)} records written in the layout of today, {moved} run folders renamed; the "
         f"files as they were are in {folder / 'former'}."
+    )
+    return 0
+
+
+def _crate(folder: Path, output: Path) -> int:
+    """Archives a store; scalars that are missing or altered are left out, and told."""
+    from suite.cli.screen import Screen
+    from suite.report.exports.run_crate import write_crate
+
+    written = write_crate(folder, output)
+    for fault in written.without_scalars:
+        print(f"suite: {fault}", file=sys.stderr)
+    Screen().say(
+        f"{output}: a Process Run Crate of {written.records} records and {written.reports} files of reports."
     )
     return 0

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from suite.report import Report
     from suite.store.summaries import Evidence
 
+FORMATS = ("markdown", "csv", "html", "latex", "parquet", "hugging-face", "pytorch")
+"""The formats of `suite.report` and of `suite.report.exports`, which a parser must not import."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
@@ -23,7 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="one profile (default: every profile with records of the paper, or mini)",
     )
     parser.add_argument(
-        "--format", choices=["markdown", "csv", "html"], help="write one format (default: markdown and csv)"
+        "--format",
+        metavar="NAME",
+        choices=FORMATS,
+        help=f"write one format: {', '.join(FORMATS[:-1])} or {FORMATS[-1]} (default: markdown and csv)",
     )
     parser.add_argument("--output", metavar="DIR", type=Path, help="folder to write to (default: results)")
     parser.add_argument(
@@ -90,6 +96,7 @@ def _write(args: argparse.Namespace) -> bool:
     from suite.published.finding import find_paper, load_papers
     from suite.published.recipes import check_profile
     from suite.report import DEFAULT_FORMATS, DEFAULT_PROFILE, make_report, recorded_profiles
+    from suite.report.exports import EXPORTS, Material, write_export
     from suite.store.scalars import faults_of_scalars
     from suite.store.summaries import read_summaries
 
@@ -108,15 +115,23 @@ def _write(args: argparse.Namespace) -> bool:
         for profile in profiles:
             report = make_report(paper, records, profile)
             try:
-                paths = report.write(folder, formats)
+                if args.format in EXPORTS:
+                    paths = write_export(args.format, Material(paper, profile, report, records), folder)
+                else:
+                    paths = report.write(folder, formats)
             except OSError as error:
                 raise SuiteError(
                     f"cannot write to {folder} ({error.strerror}); name another folder with --output"
                 ) from None
-            if not sys.stdout.isatty():
+            if not sys.stdout.isatty() and paths:
                 print(*paths, sep="\n")
-            written.append((paper, profile, report, paths))
+            written.append((paper, profile, report, _pages(paths, folder)))
             deviates = deviates or report.deviates
+    if not any(paths for *_, paths in written):
+        raise SuiteError(
+            f"nothing to write as {args.format}: no run that belongs there is on record at profile "
+            f"{' or '.join(sorted({profile for _, profile, *_ in written}))}; docs/exports.md says which do"
+        )
     reported = {profile for _, profile, *_ in written}
     looked_at = [record for record in records if record.profile in reported]
     if fault := faults_of_scalars(records_dir(), looked_at):
@@ -124,6 +139,11 @@ def _write(args: argparse.Namespace) -> bool:
     if sys.stdout.isatty():
         _answer(written, records)
     return deviates
+
+
+def _pages(paths: Sequence[Path], folder: Path) -> list[Path]:
+    """What was written right below a folder: files, and the folders that hold the others."""
+    return list(dict.fromkeys(folder / path.relative_to(folder).parts[0] for path in paths))
 
 
 def _answer(written: Sequence[tuple[Paper, str, Report, list[Path]]], records: Sequence[Evidence]) -> None:

@@ -136,6 +136,7 @@ class PublishedDataset(Strict):
     Attributes:
         title: its name in messages.
         claims_name: its name in the claims.
+        hub: its id on the Hugging Face Hub; None where it has none.
         folder: where it lies below `suite.paths.datasets_dir`.
         gigabytes: its size on the disk, in 10^9 bytes.
         obtained: where it comes from.
@@ -154,6 +155,7 @@ class PublishedDataset(Strict):
 
     title: str
     claims_name: str
+    hub: str | None = None
     folder: str
     gigabytes: PositiveFloat
     obtained: str

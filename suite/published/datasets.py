@@ -21,12 +21,14 @@ class NamedDataset(BaseModel):
     Attributes:
         title: its name in messages.
         claims_name: its name in claims, priors and models; the key of its entry, where that does not say.
+        hub: its id on the Hugging Face Hub; None where it has none.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
     title: str
     claims_name: str
+    hub: str | None = None
 
 
 class _Datasets(RootModel[dict[str, NamedDataset]]):

@@ -88,7 +88,10 @@ class Report:
 def _safe(frame: pd.DataFrame) -> pd.DataFrame:
     """A frame whose texts no spreadsheet takes for formulas."""
     texts = frame.select_dtypes("string")
-    return frame.assign(**{name: texts[name].map(harmless, na_action="ignore") for name in texts})
+    safe: pd.DataFrame = frame.assign(
+        **{name: texts[name].map(harmless, na_action="ignore") for name in texts}
+    )
+    return safe
 
 
 def make_report(paper: Paper, records: Sequence[Evidence], profile: str = DEFAULT_PROFILE) -> Report:

@@ -1,0 +1,81 @@
+"""Reports in the forms of others: tables of a paper, data frames, model hubs, benchmark databases, archives.
+
+A module a form, with a pure function `files` from a `Material` to what is written. The same material gives
+the same bytes. `suite.report.exports.run_crate` is about a whole store and stands by itself.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import pandas as pd
+
+from suite.evidence.observations import build_observations
+from suite.published.claims import Paper
+from suite.report import Report
+from suite.store.files import write
+from suite.store.summaries import Evidence
+
+EXPORTS: Final = {
+    "latex": "suite.report.exports.latex",
+    "parquet": "suite.report.exports.parquet",
+    "hugging-face": "suite.report.exports.hugging_face",
+    "pytorch": "suite.report.exports.pytorch_benchmark",
+}
+"""Format -> the module that makes its files; imported when it is asked for."""
+
+Files: TypeAlias = Mapping[str, bytes]
+"""Path below the folder of the results -> content."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What an export is made of.
+
+    Attributes:
+        paper: what was published.
+        profile: which records count.
+        report: the judged frame and the page.
+        records: the store.
+    """
+
+    paper: Paper
+    profile: str
+    report: Report
+    records: Sequence[Evidence]
+
+    @functools.cached_property
+    def observations(self) -> pd.DataFrame:
+        """The long frame of the paper."""
+        return build_observations([self.paper], self.records, self.profile)
+
+
+def export(form: str, material: Material) -> Files:
+    """The files of one of `EXPORTS`; none where nothing of the material belongs into it.
+
+    Raises:
+        SuiteError: a package is missing that the form needs.
+    """
+    files: Files = importlib.import_module(EXPORTS[form]).files(material)
+    return files
+
+
+def write_export(form: str, material: Material, folder: Path) -> list[Path]:
+    """Writes the files of one of `EXPORTS`; each appears whole, and what would not change is left alone.
+
+    Returns:
+        The paths written.
+
+    Raises:
+        SuiteError: as `export`.
+        OSError: the folder cannot be written to.
+    """
+    files = export(form, material)
+    for name, content in files.items():
+        write(folder / name, content)
+    return [folder / name for name in files]

@@ -1,0 +1,30 @@
+"""Names of files made of what papers and records say."""
+
+from __future__ import annotations
+
+import re
+
+_LONGEST = 60
+
+
+def slug(text: str) -> str:
+    """A text as a part of a file's name: small letters, digits and hyphens, never empty and never a path."""
+    words = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    return words[:_LONGEST].rstrip("-") or "unnamed"
+
+
+class Unique:
+    """Gives each name once: the second one of the same words is ``words-2``."""
+
+    def __init__(self) -> None:
+        self._given: set[str] = set()
+
+    def __call__(self, text: str) -> str:
+        """The slug of a text, with a number behind it where it has been given before."""
+        name = base = slug(text)
+        number = 1
+        while name in self._given:
+            number += 1
+            name = f"{base}-{number}"
+        self._given.add(name)
+        return name

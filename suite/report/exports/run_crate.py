@@ -1,0 +1,277 @@
+"""A record store as a Process Run Crate 0.5: an archive that describes itself, for a data repository.
+
+Every record is a ``CreateAction`` (https://w3id.org/ro/wfrun/process/0.5) of the suite at its commit, which
+made the record and the scalars from the recipe as composed and the teacher's run. Nothing depends on when or
+where a crate is written: the same store gives the same bytes. Nobody is named as the agent of an action, and
+no license is given: who publishes a crate adds both.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from suite.environment import DISTRIBUTION, HOMEPAGE
+from suite.errors import SuiteError, printable
+from suite.published.finding import load_papers
+from suite.report import DEFAULT_FORMATS, FORMATS, make_report, recorded_profiles
+from suite.store.records import Record, read_files
+from suite.store.scalars import check_scalars, scalars_file
+
+if TYPE_CHECKING:
+    from rocrate.rocrate import ROCrate
+
+PROFILE: Final = "https://w3id.org/ro/wfrun/process/0.5"
+_CONTEXT: Final = "https://w3id.org/ro/terms/workflow-run/context"
+_RO_CRATE: Final = "1.1"
+"""The version of RO-Crate that the profile extends."""
+
+_MEDIA: Final = {
+    "csv": "text/csv",
+    "json": "application/json",
+    "jsonl": "application/jsonl",
+    "md": "text/markdown",
+}
+"""Suffix -> media type."""
+
+
+@dataclass(frozen=True)
+class Archived:
+    """What a crate holds.
+
+    Attributes:
+        records: how many.
+        reports: how many files of reports.
+        without_scalars: what is wrong with scalars that are left out, one line each.
+    """
+
+    records: int
+    reports: int
+    without_scalars: tuple[str, ...]
+
+
+def write_crate(records: Path, crate: Path) -> Archived:
+    """Writes a store as a folder that is a run crate; it appears whole or not at all.
+
+    Args:
+        records: the store.
+        crate: the folder, which must not be there yet.
+
+    Raises:
+        SuiteError: rocrate is not installed, the folder is there already or cannot be written, there are no
+            records, or one cannot be read or is of an older layout.
+    """
+    if crate.exists():
+        raise SuiteError(f"{printable(crate)} is there already; name another folder with --output")
+    building = _Building(records, _read(records))
+    building.fill()
+    try:
+        crate.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=crate.parent, prefix=".", suffix=".tmp") as aside:
+            content = Path(aside) / "crate"
+            building.crate.write(content)
+            os.replace(content, crate)
+    except (OSError, shutil.Error) as error:
+        why = getattr(error, "strerror", None) or "files cannot be copied"
+        raise SuiteError(f"cannot write {printable(crate)} ({why}); name another folder") from None
+    return building.archived()
+
+
+def _read(folder: Path) -> list[tuple[Path, Record]]:
+    """The records with their files, in the order of their names.
+
+    Raises:
+        SuiteError: there are none, or one cannot be read or is of an older layout.
+    """
+    found = []
+    for path, record in read_files(sorted(folder.glob("*.json"))):
+        if path is None:
+            raise SuiteError(
+                f"{printable(folder)}: has records of an older layout; "
+                "run 'python -m suite archive upgrade' first"
+            )
+        found.append((path, record))
+    if not found:
+        raise SuiteError(f"{printable(folder)}: no records, so that there is nothing to archive")
+    return found
+
+
+class _Building:
+    """A crate that is being filled.
+
+    Attributes:
+        crate: what rocrate knows of it.
+    """
+
+    def __init__(self, folder: Path, found: Sequence[tuple[Path, Record]]) -> None:
+        try:
+            from rocrate.rocrate import ROCrate
+        except ModuleNotFoundError:
+            raise SuiteError(
+                "a run crate needs rocrate, which is not installed: pip install rocrate"
+            ) from None
+        self.crate: ROCrate = ROCrate(version=_RO_CRATE)
+        self._folder = folder
+        self._found = found
+        self._records = [record for _, record in found]
+        self._without_scalars: list[str] = []
+        self._reports = 0
+
+    def archived(self) -> Archived:
+        """What was filled in."""
+        return Archived(len(self._records), self._reports, tuple(self._without_scalars))
+
+    def fill(self) -> None:
+        """Describes the crate, its files, and the actions that made them."""
+        self._describe()
+        files = {
+            (record.run_id, record.attempt): self._add(
+                path, f"records/{path.name}", f"record of run {record.run_id}"
+            )
+            for path, record in self._found
+        }
+        taught = {
+            record.weights_sha256: files[record.run_id, record.attempt]
+            for record in self._records
+            if record.status == "finished" and record.weights_sha256
+        }
+        actions = []
+        for record in self._records:
+            made = [files[record.run_id, record.attempt], *self._scalars(record)]
+            used = [self._config(record)]
+            if record.taught_by in taught:
+                used.append(taught[record.taught_by])
+            actions.append(self._action(record, used, made))
+        self.crate.root_dataset["mentions"] = actions
+        self._add_reports()
+
+    def _describe(self) -> None:
+        root = self.crate.root_dataset
+        self.crate.metadata.extra_contexts.append(_CONTEXT)
+        papers = ", ".join(sorted({name.upper() for name in _papers_of(self._records)}))
+        root["name"] = "Reproduction of knowledge-distillation papers" + (f": {papers}" if papers else "")
+        root["description"] = (
+            f"{len(self._records)} records of trainings and evaluations by {DISTRIBUTION}, with the scalars "
+            "of the trainings, the recipes as composed, and the reports made of the records."
+        )
+        # The day of the last run, and not that of the archive, which would change its bytes.
+        root["datePublished"] = max(record.finished_at for record in self._records)[:10]
+        root["conformsTo"] = self._add_context(
+            PROFILE,
+            {"@type": "CreativeWork", "name": "Process Run Crate", "version": PROFILE.rpartition("/")[2]},
+        )
+
+    def _add_context(self, identifier: str, properties: dict[str, Any]) -> Any:
+        from rocrate.model.contextentity import ContextEntity
+
+        return self.crate.get(identifier) or self.crate.add(
+            ContextEntity(self.crate, identifier, properties=properties)
+        )
+
+    def _add(self, source: Path | bytes, name: str, words: str) -> Any:
+        """A file of the crate."""
+        content = io.BytesIO(source) if isinstance(source, bytes) else source
+        size = len(source) if isinstance(source, bytes) else source.stat().st_size
+        properties = {
+            "name": words,
+            "encodingFormat": _MEDIA[name.rpartition(".")[2]],
+            "contentSize": str(size),
+        }
+        return self.crate.add_file(content, name, properties=properties)
+
+    def _scalars(self, record: Record) -> Iterable[Any]:
+        """The file of a record's scalars, where it has one that is unaltered."""
+        if record.scalars_sha256 is None:
+            return
+        try:
+            check_scalars(self._folder, record)
+        except SuiteError as fault:
+            self._without_scalars.append(str(fault))
+            return
+        path = scalars_file(self._folder, record.run_id, record.scalars_sha256)
+        yield self._add(path, f"records/{path.name}", f"scalars of run {record.run_id}")
+
+    def _config(self, record: Record) -> Any:
+        content = json.dumps(record.recipe, indent=1).encode() + b"\n"
+        return self._add(
+            content,
+            f"configs/{record.run_id}-{record.attempt:02d}.json",
+            f"recipe of run {record.run_id} as composed",
+        )
+
+    def _action(self, record: Record, used: list[Any], made: list[Any]) -> Any:
+        finished = record.status == "finished"
+        properties = {
+            "@type": "CreateAction",
+            "name": _in_words(record),
+            "description": record.provenance.command,
+            **_times(record),
+            "actionStatus": "http://schema.org/CompletedActionStatus"
+            if finished
+            else "http://schema.org/FailedActionStatus",
+            "error": None if finished else (record.error or record.status),
+            "instrument": self._instrument(record),
+            "object": used,
+            "result": made,
+        }
+        told = {name: value for name, value in properties.items() if value is not None}
+        return self._add_context(f"#run-{record.run_id}-{record.attempt:02d}", told)
+
+    def _instrument(self, record: Record) -> Any:
+        """The suite at the commit of a run."""
+        commit = record.provenance.commit or "unknown"
+        version = f"{commit}-dirty" if record.provenance.dirty else commit
+        return self._add_context(
+            f"#suite-{version}",
+            {
+                "@type": "SoftwareApplication",
+                "name": DISTRIBUTION,
+                "url": HOMEPAGE,
+                "softwareVersion": version,
+            },
+        )
+
+    def _add_reports(self) -> None:
+        for paper in load_papers().values():
+            for profile in recorded_profiles(paper, self._records):
+                report = make_report(paper, self._records, profile)
+                for form in DEFAULT_FORMATS:
+                    name = f"reports/{report.name}.{FORMATS[form]}"
+                    self._add(
+                        report.text(form).encode(),
+                        name,
+                        f"{paper.id}, profile {profile}: claimed and measured",
+                    )
+                    self._reports += 1
+
+
+def _papers_of(records: Sequence[Record]) -> set[str]:
+    """The papers with claims that records list."""
+    listed = {entry.claim for record in records for entry in record.claims}
+    return {paper.id for paper in load_papers().values() if any(claim.id in listed for claim in paper.claims)}
+
+
+def _in_words(record: Record) -> str:
+    made_of = " -> ".join(filter(None, (record.choices.teacher, record.choices.student)))
+    return f"{made_of or record.task}: {record.arm}, profile {record.profile}, seed {record.seed}"
+
+
+def _times(record: Record) -> dict[str, str]:
+    """When a run began, where it says how long it took, and when it ended."""
+    try:
+        # Python 3.10 does not read the Z.
+        end = datetime.fromisoformat(record.finished_at.replace("Z", "+00:00"))
+        start = end - timedelta(seconds=record.timings["wall"]) if "wall" in record.timings else None
+    except (ValueError, OverflowError):
+        # Digits that are no date, or a time that is no number.
+        return {}
+    begun = {} if start is None else {"startTime": start.isoformat(timespec="seconds")}
+    return begun | {"endTime": record.finished_at}
