@@ -117,13 +117,28 @@ def _write(args: argparse.Namespace) -> bool:
                 print(*paths, sep="\n")
             written.append((paper, profile, report, paths))
             deviates = deviates or report.deviates
-    reported = {profile for _, profile, *_ in written}
-    looked_at = [record for record in records if record.profile in reported]
-    if fault := faults_of_scalars(records_dir(), looked_at):
+    if fault := faults_of_scalars(records_dir(), _counted(written, records)):
         print(f"suite: {fault}", file=sys.stderr)
     if sys.stdout.isatty():
         _answer(written, records)
     return deviates
+
+
+def _counted(
+    written: Sequence[tuple[Paper, str, Report, list[Path]]], records: Sequence[Evidence]
+) -> list[Evidence]:
+    """The runs that stand in the tables of the written reports, in the order of the store."""
+    from suite.evidence.gathered import counted_runs, measured_arms
+
+    claims: dict[str, set[str]] = {}
+    for paper, profile, *_ in written:
+        claims.setdefault(profile, set()).update(claim.id for claim in paper.claims)
+    found = [
+        run
+        for profile, reported in claims.items()
+        for run in counted_runs(measured_arms(records, profile), reported)
+    ]
+    return sorted(found, key=lambda run: (run.run_id, run.attempt))
 
 
 def _answer(written: Sequence[tuple[Paper, str, Report, list[Path]]], records: Sequence[Evidence]) -> None:
