@@ -132,9 +132,7 @@ def _write(args: argparse.Namespace) -> bool:
             f"nothing to write as {args.format}: no run that belongs there is on record at profile "
             f"{' or '.join(sorted({profile for _, profile, *_ in written}))}; docs/exports.md says which do"
         )
-    reported = {profile for _, profile, *_ in written}
-    looked_at = [record for record in records if record.profile in reported]
-    if fault := faults_of_scalars(records_dir(), looked_at):
+    if fault := faults_of_scalars(records_dir(), _counted(written, records)):
         print(f"suite: {fault}", file=sys.stderr)
     if sys.stdout.isatty():
         _answer(written, records)
@@ -144,6 +142,23 @@ def _write(args: argparse.Namespace) -> bool:
 def _pages(paths: Sequence[Path], folder: Path) -> list[Path]:
     """What was written right below a folder: files, and the folders that hold the others."""
     return list(dict.fromkeys(folder / path.relative_to(folder).parts[0] for path in paths))
+
+
+def _counted(
+    written: Sequence[tuple[Paper, str, Report, list[Path]]], records: Sequence[Evidence]
+) -> list[Evidence]:
+    """The runs that stand in the tables of the written reports, in the order of the store."""
+    from suite.evidence.gathered import counted_runs, measured_arms
+
+    claims: dict[str, set[str]] = {}
+    for paper, profile, *_ in written:
+        claims.setdefault(profile, set()).update(claim.id for claim in paper.claims)
+    found = [
+        run
+        for profile, reported in claims.items()
+        for run in counted_runs(measured_arms(records, profile), reported)
+    ]
+    return sorted(found, key=lambda run: (run.run_id, run.attempt))
 
 
 def _answer(written: Sequence[tuple[Paper, str, Report, list[Path]]], records: Sequence[Evidence]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from suite.evidence.served import ClaimArm, known_trainings
@@ -133,6 +133,17 @@ def measured_arms(records: Iterable[Evidence], profile: str) -> Arms:
         for entry in trainings.served_by(record):
             served.setdefault(entry, {}).setdefault(record.series, []).append(record)
     return {key: _newest_series(by_series) for key, by_series in served.items()}
+
+
+def counted_runs(arms: Arms, claims: Container[str]) -> list[Evidence]:
+    """The runs that stand in the tables of some claims, each once, in the order of the arms.
+
+    Args:
+        arms: what `measured_arms` has found.
+        claims: ids of the claims.
+    """
+    runs = [run for (claim, *_), measured in arms.items() if claim in claims for run in measured.runs]
+    return list({(run.run_id, run.attempt): run for run in runs}.values())
 
 
 def _newest_series(by_series: dict[str, list[Evidence]]) -> Measured:

@@ -407,8 +407,15 @@ def zoo_config(name: str) -> Config:
     """
     package, _, path = name.partition("::")
     folder = Path(next(iter(importlib.import_module(package).__path__)))
-    # mmengine writes it into the folder of each run; formatting takes as long as building a network.
-    return Config.fromfile(folder / ".mim" / "configs" / path, format_python_code=False)
+    read = Config.fromfile(folder / ".mim" / "configs" / path)
+    # mmengine formats it for the folder and for the log of each run, and `fromfile` forgets that it need not.
+    return Config(
+        read._cfg_dict,
+        cfg_text=read.text,
+        filename=read.filename,
+        env_variables=read.env_variables,
+        format_python_code=False,
+    )
 
 
 _RUNNER_KEYS = (

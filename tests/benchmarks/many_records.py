@@ -19,7 +19,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from suite.contract import Scalars
 from suite.paths import REFERENCE, ROOT
+from suite.store.scalars import write_scalars
 from suite.store.summaries import INDEX
 
 _CALL = """
@@ -58,12 +60,26 @@ def _id(old: str, number: int) -> str:
     return hashlib.sha256(f"{old} {number}".encode()).hexdigest()[:16]
 
 
-def write_store(folder: Path, count: int, kind: str) -> None:
-    """Writes a store of so many records."""
+def write_store(folder: Path, count: int, kind: str, lines: int) -> None:
+    """Writes a store of so many records, each with so many lines of scalars."""
     folder.mkdir(parents=True)
+    scalars = [_LINE.model_copy(update={"iteration": number + 1}) for number in range(lines)]
     for document, _ in zip(copies(kind), range(count), strict=False):
+        if lines:
+            document["scalars_sha256"] = write_scalars(folder, document["run_id"], scalars)
         path = folder / f"{document['run_id']}-{document['attempt']:02d}.json"
         path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+_LINE = Scalars(
+    iteration=1,
+    epoch=1,
+    learning_rate=0.01,
+    loss=1.2345678,
+    losses={"loss_cls": 0.5123456, "loss_bbox": 0.4123456, "loss_fgd": 0.3098766},
+    seconds_per_step=0.123456,
+    memory_mib=1234.5,
+)
 
 
 def measure(folder: Path, *words: str) -> str:
@@ -86,17 +102,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=50_000, metavar="N")
     parser.add_argument("--kind", choices=["series", "seeds"], default="series")
+    parser.add_argument(
+        "--scalars", type=int, default=0, metavar="N", help="lines of scalars beside each record (default: 0)"
+    )
     parser.add_argument("--folder", type=Path, help="where to write the store (default: a temporary folder)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=args.folder) as name:
         folder = Path(name)
         records = folder / "results" / "records"
-        write_store(records, args.count, args.kind)
+        write_store(records, args.count, args.kind, args.scalars)
         output = str(folder / "tables")
         for title, words in (
             ("status, no index", ("status",)),
             ("status", ("status",)),
             ("report", ("report", "--output", output)),
+            ("archive check", ("archive", "check")),
         ):
             print(f"{args.count} records, {title:<17}{measure(folder, *words)}", flush=True)
         print(f"The index has {(records / INDEX).stat().st_size / 2**20:.0f} MiB.")
