@@ -1,4 +1,4 @@
-"""What is committed of our own results: tables and a figure of the reference records, and what pages say of them.
+"""What is committed of our own results: tables and a figure of the reference records, and pages on them.
 
 ``python -m suite.report.summary`` writes them anew, for every paper that the records serve; a test fails when
 one is stale.
@@ -151,7 +151,7 @@ def with_block(page: str, name: str, block: str) -> str:
 
 
 def main(front: Path = ROOT / README) -> None:
-    """Writes the reference tables and the figure anew, and what the front page and the page beside them say."""
+    """Writes reference tables and figure anew, and what the front page and the page beside them say."""
     for report in reference_reports():
         report.write(REFERENCE)
     write(REFERENCE / FIGURE, gains_of_all().encode("utf-8"))
