@@ -289,7 +289,7 @@ def judged(request: Request, course: Course, points: Sequence[Point]) -> Night:
     unknown = [row for row in course.unknown if row not in known and row.subject in subjects]
     statuses += [Status(row, loss_tier.METRIC, INSUFFICIENT_DATA) for row in unknown]
     faults = [str(fault) for fault in course.faults]
-    return Night(tonight, request.tiers, statuses, course.fresh, course.failed, faults, course.notes)
+    return Night(tonight, request.tiers, statuses, course.fresh, course.failed, faults, course.notes, points)
 
 
 def _publish(night: Night) -> None:

@@ -6,14 +6,17 @@ records give the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import pandas as pd
 
+from suite.contract import Scalars
 from suite.csv_cells import harmless
+from suite.errors import SuiteError
 from suite.evidence.frame import build_frame, rows_of
 from suite.evidence.served import known_trainings
 from suite.paths import records_dir, results_dir
@@ -24,6 +27,7 @@ from suite.report.cells import Row
 from suite.report.layout import Page
 from suite.report.page import build_page
 from suite.store.files import write
+from suite.store.scalars import read_scalars
 from suite.store.summaries import Evidence, read_summaries
 from suite.verdicts import DEVIATIONS, GAIN_LARGER, GAIN_SMALLER, LOSS
 
@@ -42,11 +46,13 @@ class Report:
         name: stem of its files.
         frame: the rows, columns as in `suite.evidence.frame.COLUMNS`.
         page: the same in words.
+        illustrate: makes the same page with its figures, which takes matplotlib and its time.
     """
 
     name: str
     frame: pd.DataFrame
     page: Page
+    illustrate: Callable[[], Page]
 
     @property
     def rows(self) -> list[Row]:
@@ -68,7 +74,7 @@ class Report:
         if form == "html":
             from suite.report.html import to_html
 
-            return to_html(self.page)
+            return to_html(self.illustrate())
         from suite.report.markdown import to_markdown
 
         return to_markdown(self.page)
@@ -102,7 +108,16 @@ def make_report(paper: Paper, records: Sequence[Evidence], profile: str = DEFAUL
     """
     frame = build_frame([paper], records, profile)
     name = paper.id if profile == DEFAULT_PROFILE else f"{paper.id}-{profile}"
-    return Report(name, frame, build_page(paper, frame, records, profile))
+    words = functools.partial(build_page, paper, frame, records, profile)
+    return Report(name, frame, words(), functools.partial(words, scalars=_scalars_of))
+
+
+def _scalars_of(record: Evidence) -> list[Scalars]:
+    """The series of a run in the store; what is missing or altered is told elsewhere, and not drawn."""
+    try:
+        return read_scalars(records_dir(), record)
+    except SuiteError:
+        return []
 
 
 def recorded_profiles(paper: Paper, records: Iterable[Evidence]) -> list[str]:

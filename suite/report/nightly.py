@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,13 +11,18 @@ from pathlib import Path
 from typing import Final
 
 from suite.evidence.labels import NO_REGRESSION, OPEN, PERFORMANCE, STALE, Status
+from suite.evidence.points import Point
 from suite.report.cells import NOTHING, many
-from suite.report.layout import Grid, Line, Page, Section, plain
+from suite.report.figures.history import history_figure
+from suite.report.layout import Figure, Grid, Line, Page, Section, plain
 from suite.report.markdown import to_markdown
 from suite.store.files import write
 
 STEM: Final = "nightly"
 """Name of the files, without their suffixes."""
+
+MOST_FIGURES: Final = 20
+"""Histories on one page, of the first rows that are to be looked at."""
 
 HEADINGS: Final = ("row", "metric", "label", "last", "expected", "points", "since", "last night", "change")
 
@@ -42,6 +48,7 @@ class Night:
         failed: run in words -> why it did not finish.
         faults: why a tier could not run.
         notes: what else a reader must know, one sentence each.
+        history: the points that the statuses were made of.
     """
 
     date: datetime.date
@@ -51,6 +58,7 @@ class Night:
     failed: Mapping[str, str] = field(default_factory=dict)
     faults: Sequence[str] = ()
     notes: Sequence[str] = ()
+    history: Sequence[Point] = ()
 
     @property
     def flags(self) -> list[str]:
@@ -70,9 +78,17 @@ class Night:
 
     @property
     def page(self) -> Page:
-        """The page."""
+        """The page, in words."""
+        return self._page(())
+
+    def illustrate(self) -> Page:
+        """The page with the histories of what is to be looked at, which takes matplotlib and its time."""
+        drawn = (history_figure(self.history, status) for status in self.statuses if _is_open(status))
+        return self._page(tuple(itertools.islice((figure for figure in drawn if figure), MOST_FIGURES)))
+
+    def _page(self, figures: tuple[Figure, ...]) -> Page:
         flagged = [status for status in self.statuses if _is_open(status)]
-        sections = [Section("To be looked at", (_grid(flagged),))] if flagged else []
+        sections = [Section("To be looked at", (_grid(flagged),), figures=figures)] if flagged else []
         if self.failed:
             lines = tuple(Line((run, reason)) for run, reason in self.failed.items())
             sections.append(Section("Runs that did not finish tonight", (Grid(("run", "why"), lines),)))
@@ -103,7 +119,7 @@ class Night:
         """
         from suite.report.html import to_html
 
-        texts = {"md": self.summary, "html": to_html(self.page), "atom": to_feed(self)}
+        texts = {"md": self.summary, "html": to_html(self.illustrate()), "atom": to_feed(self)}
         paths = [folder / f"{STEM}.{suffix}" for suffix in texts]
         for path, text in zip(paths, texts.values(), strict=True):
             write(path, text.encode("utf-8"))

@@ -38,6 +38,7 @@ from suite.report.cells import (
     yes_no,
 )
 from suite.report.control import study_sections
+from suite.report.figures.chapters import ScalarsOf, curves, literature, overview
 from suite.report.known import UNRELEASED_HEADINGS, answer, facts, section, trained, unreleased_lines
 from suite.report.layout import Grid, Line, Page, Section
 from suite.report.reruns import reruns
@@ -115,7 +116,13 @@ _FACTS: Final = {
 """Key in the environment of a record -> the fact as printed."""
 
 
-def build_page(paper: Paper, frame: pd.DataFrame, records: Iterable[Evidence], profile: str) -> Page:
+def build_page(
+    paper: Paper,
+    frame: pd.DataFrame,
+    records: Iterable[Evidence],
+    profile: str,
+    scalars: ScalarsOf | None = None,
+) -> Page:
     """Words the report of one paper.
 
     Args:
@@ -123,6 +130,8 @@ def build_page(paper: Paper, frame: pd.DataFrame, records: Iterable[Evidence], p
         frame: its rows, from `suite.evidence.frame.build_frame`.
         records: the store that the frame was built from; the environment is that of the records it used.
         profile: the profile of the frame.
+        scalars: the series that a run has left. Where it is given the page has figures, which takes
+            matplotlib and its time; the words are the same.
     """
     rows = rows_of(frame)
     arms = measured_arms(records, profile)
@@ -133,7 +142,14 @@ def build_page(paper: Paper, frame: pd.DataFrame, records: Iterable[Evidence], p
         title=f"{paper.id.upper()}: {paper.title} ({paper.venue})",
         paragraphs=(f"{EMBEDDED_OPENING} {_HOW_TO_READ_EMBEDDED}" if embedded else _HOW_TO_READ_PUBLISHED,),
         caption=captions(rows, profile),
-        sections=(_known(paper, rows, embedded), *tables.sections(), *_chapters(paper, rows, arms, used)),
+        sections=(
+            _known(paper, rows, embedded),
+            *(overview(rows, arms) if scalars else ()),
+            *tables.sections(illustrated=scalars is not None),
+            *(literature(paper.claims, rows) if scalars else ()),
+            *(curves(paper.claims, arms, scalars) if scalars else ()),
+            *_chapters(paper, rows, arms, used),
+        ),
         shared_departures=tables.shared_departures,
         footnotes=tables.footnotes(),
         commands=_commands(paper.id, profile, rows),

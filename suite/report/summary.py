@@ -1,4 +1,4 @@
-"""What is committed of our own results: tables of the reference records, and what the README says of them.
+"""What is committed of our own results: tables and a figure of the reference records, and pages on them.
 
 ``python -m suite.report.summary`` writes them anew, for every paper that the records serve; a test fails when
 one is stale.
@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from suite.evidence.frame import build_frame, rows_of
+from suite.evidence.gathered import measured_arms
 from suite.paths import BASELINES, REFERENCE, ROOT
 from suite.published.checks import read_papers
 from suite.published.claims import Paper
@@ -17,7 +18,10 @@ from suite.published.literature import read_literature
 from suite.report import DEFAULT_PROFILE, Report, make_report, recorded_profiles
 from suite.report.caption import is_own_result, pair_gains, signs
 from suite.report.cells import NOTHING, Row, gain_cell, p_value, pair_cell, percent, signed
+from suite.report.figures.gains import gains_figure
+from suite.report.figures.style import standalone
 from suite.report.known import in_brief
+from suite.store.files import write
 from suite.store.summaries import read_summaries
 from suite.verdicts import sign_test
 
@@ -27,6 +31,9 @@ README = "README.md"
 KNOWN = "what is known"
 TABLE = "reference table"
 """What is written into the two: names of the marks that it stands between."""
+
+FIGURE = "gains.svg"
+"""Name of the figure of all gains, beside the tables."""
 
 PUBLISHED_PROFILE = "paper"
 """The profile of the published protocol; the answers tell embedded runs of the profile of `make_report`."""
@@ -54,7 +61,7 @@ def reference_reports() -> list[Report]:
     ]
 
 
-def reference_rows(profile: str = "mini") -> list[Row]:
+def reference_rows(profile: str = DEFAULT_PROFILE) -> list[Row]:
     """Rows of the methods' own claims that the reference records measured, by their main metrics.
 
     What was not run yet is missing here; the tables of the papers show it.
@@ -91,6 +98,14 @@ def _page(paper: Paper, rows: Iterable[Row]) -> str:
     """A link to the page of the paper, where records serve it."""
     name = f"{paper.id}.md"
     return f"[{name}](results/reference/{name})" if any(row["n"] for row in rows) else NOTHING
+
+
+def gains_of_all() -> str:
+    """The gains of `reference_rows` as an SVG that stands by itself, for the front page."""
+    arms = measured_arms(read_summaries(REFERENCE / "records"), DEFAULT_PROFILE)
+    figure = gains_figure(reference_rows(), arms)
+    assert figure is not None, "the reference records have gains"
+    return standalone(figure)
 
 
 def summary(rows: Iterable[Row]) -> str:
@@ -136,9 +151,10 @@ def with_block(page: str, name: str, block: str) -> str:
 
 
 def main(front: Path = ROOT / README) -> None:
-    """Writes the reference tables anew, and what the front page and the page beside them say."""
+    """Writes reference tables and figure anew, and what the front page and the page beside them say."""
     for report in reference_reports():
         report.write(REFERENCE)
+    write(REFERENCE / FIGURE, gains_of_all().encode("utf-8"))
     for page, name, block in (
         (front, KNOWN, known_papers()),
         (REFERENCE / README, TABLE, summary(reference_rows())),

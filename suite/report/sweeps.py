@@ -12,33 +12,43 @@ LEAST = 2
 """Settings of a sweep; the order of one says nothing."""
 
 
-def sweep_note(rows: Iterable[Row]) -> str:
-    """What is said below a published table that varies settings or parts of a method.
+def sweeps_of(rows: Iterable[Row]) -> list[list[Row]]:
+    """The sweeps of one published table, each in the order of the paper.
 
     A sweep is the distilled students of one table on one teacher, student and data set, at least one of them
-    an ablation, which is ranked nowhere else.
+    an ablation, which is ranked nowhere else; each metric is one of its own.
 
     Args:
         rows: of the frame, those of one published table.
-
-    Returns:
-        Kendall's tau between the claimed and the measured order for each metric, with its exact p value;
-        empty where the table has no sweep.
     """
     groups: dict[tuple[str | None, str, str, str], list[Row]] = {}
     for row in rows:
         if find_role(row["role"]).distilled:
             pair = (row["teacher"], row["student"], row["dataset"])
             groups.setdefault((*pair, row["metric"]), []).append(row)
-    said = [_sentence(group) for group in groups.values() if _is_sweep(group)]
+    return [group for group in groups.values() if _is_sweep(group)]
+
+
+def sweep_note(rows: Iterable[Row]) -> str:
+    """What is said below a published table that varies settings or parts of a method.
+
+    Args:
+        rows: as for `sweeps_of`.
+
+    Returns:
+        Kendall's tau between the claimed and the measured order for each metric, with its exact p value;
+        empty where the table has no sweep.
+    """
+    said = [f"{sweep[0]['metric']}: {sweep_agreement(sweep)}" for sweep in sweeps_of(rows)]
     return f"As a sweep, claimed against measured order: {'; '.join(said)}." if said else ""
+
+
+def sweep_agreement(sweep: Sequence[Row]) -> str:
+    """How far the measured order of a sweep is the claimed one, in words."""
+    claimed = {row["claim"]: row["claimed"] for row in sweep}
+    agreement = rank_agreement(claimed, measured_values(sweep))
+    return agreement_sentence(agreement, len(sweep), "settings")
 
 
 def _is_sweep(rows: Sequence[Row]) -> bool:
     return len(rows) >= LEAST and not all(find_role(row["role"]).ranked for row in rows)
-
-
-def _sentence(rows: Sequence[Row]) -> str:
-    claimed = {row["claim"]: row["claimed"] for row in rows}
-    agreement = rank_agreement(claimed, measured_values(rows))
-    return f"{rows[0]['metric']}: {agreement_sentence(agreement, len(rows), 'settings')}"

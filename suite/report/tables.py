@@ -26,6 +26,7 @@ from suite.report.cells import (
     spread,
     verdict_cell,
 )
+from suite.report.figures.sweep import sweep_figures
 from suite.report.layout import NOTES, Grid, Line, Section
 from suite.report.sweeps import sweep_note
 from suite.verdicts import NOT_COMPARABLE
@@ -80,8 +81,12 @@ class PublishedTables:
         finished = [set(entries(row["departures"])) for row in self._rows if row["n"]]
         self.shared_departures = tuple(sorted(set.intersection(*finished))) if finished else ()
 
-    def sections(self) -> Iterator[Section]:
-        """One section for each published table that prints a claim, then one for claims of others alone."""
+    def sections(self, illustrated: bool = False) -> Iterator[Section]:
+        """One section for each published table that prints a claim, then one for claims of others alone.
+
+        Args:
+            illustrated: whether they have figures of their sweeps.
+        """
         for table in self._paper.tables:
             printed = _printed(self._paper.claims, table)
             rows = [row for row in self._rows if row["metric"] in printed.get(row["claim"], ())]
@@ -91,6 +96,7 @@ class PublishedTables:
                     title=_table_title(table),
                     grids=tuple(self._grids(rows, printed)),
                     remark=f"Source: {table.source}{more}.",
+                    figures=tuple(sweep_figures(headline_rows(rows), table.id)) if illustrated else (),
                 )
         elsewhere = _printed_elsewhere(self._paper)
         if rows := [row for row in self._rows if row["claim"] in elsewhere]:

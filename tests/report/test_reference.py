@@ -13,9 +13,11 @@ from suite.published.roles import find_role
 from suite.report import DEFAULT_FORMATS, FORMATS
 from suite.report.caption import teacher_leads
 from suite.report.summary import (
+    FIGURE,
     KNOWN,
     README,
     TABLE,
+    gains_of_all,
     known_papers,
     main,
     reference_reports,
@@ -42,7 +44,7 @@ def test_there_is_a_table_of_every_paper_that_the_records_serve_and_no_other():
     assert set(REPORTS) == papers >= {"mgd", "nkd"}
     committed = {path.name for path in REFERENCE.iterdir() if path.is_file()}
     tables = {f"{name}.{FORMATS[form]}" for name in papers for form in DEFAULT_FORMATS}
-    assert committed == {README, *tables}
+    assert committed == {README, FIGURE, *tables}
 
 
 @pytest.mark.parametrize("form", DEFAULT_FORMATS)
@@ -50,6 +52,11 @@ def test_there_is_a_table_of_every_paper_that_the_records_serve_and_no_other():
 def test_committed_table_is_what_the_records_give(name, form):
     committed = (REFERENCE / f"{name}.{FORMATS[form]}").read_text(encoding="utf-8")
     assert committed == REPORTS[name].text(form), "stale: run python -m suite.report.summary"
+
+
+def test_committed_figure_is_what_the_records_give():
+    committed = (REFERENCE / FIGURE).read_text(encoding="utf-8")
+    assert committed == gains_of_all(), "stale: run python -m suite.report.summary"
 
 
 def test_what_the_front_page_and_the_page_of_the_reference_say_is_what_the_records_give():

@@ -1,0 +1,64 @@
+"""The chapters of a paper's page that are made of figures; one with nothing to draw is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from suite.contract import Arm, Scalars
+from suite.evidence.gathered import Arms
+from suite.published.claims import Claim
+from suite.published.metrics import load_metrics
+from suite.published.pairs import pair_of, values_of
+from suite.report.cells import Row
+from suite.report.figures.agreement import agreement_figure
+from suite.report.figures.curves import Series, curves_figure
+from suite.report.figures.gains import gains_figure
+from suite.report.figures.literature import pair_figure
+from suite.report.figures.retained import retained_figure
+from suite.report.layout import Figure, Section
+from suite.store.summaries import Evidence
+
+ScalarsOf = Callable[[Evidence], Sequence[Scalars]]
+"""From a run to the series that its training has left; empty where it has left none."""
+
+_ARMS: tuple[Arm, ...] = ("teacher", "student", "distilled")
+
+
+def overview(rows: Sequence[Row], arms: Arms) -> Iterator[Section]:
+    """All gains at once, and what the published data allow to be compared with the claims."""
+    found = (gains_figure(rows, arms), agreement_figure(rows), retained_figure(rows))
+    yield from _section("At a glance", found)
+
+
+def literature(claims: Iterable[Claim], rows: Sequence[Row]) -> Iterator[Section]:
+    """Every published number of the pairs that the paper's judged claims are about."""
+    pairs = dict.fromkeys(pair_of(claim) for claim in claims if claim.judged and claim.kind.own)
+    metrics = [name for name, metric in load_metrics().items() if metric.headline]
+    found = (
+        pair_figure(pair, metric, values, rows)
+        for pair in pairs
+        for values in [values_of(pair)]
+        for metric in metrics
+    )
+    yield from _section("The same pairs in the literature", found)
+
+
+def curves(claims: Iterable[Claim], arms: Arms, scalars: ScalarsOf) -> Iterator[Section]:
+    """How the trainings of the claims went."""
+    judged = [claim for claim in claims if claim.judged and claim.kind.distilled]
+    found = (
+        curves_figure(claim.id, f"{claim.label}, {claim.id}", _series(claim.id, arms, scalars))
+        for claim in judged
+    )
+    yield from _section("Curves of the trainings", found)
+
+
+def _series(claim: str, arms: Arms, scalars: ScalarsOf) -> Series:
+    gathered = {arm: arms[claim, arm, ()].finished for arm in _ARMS if (claim, arm, ()) in arms}
+    return {arm: [scalars(run) for run in runs] for arm, runs in gathered.items()}
+
+
+def _section(title: str, figures: Iterable[Figure | None]) -> Iterator[Section]:
+    drawn = tuple(figure for figure in figures if figure)
+    if drawn:
+        yield Section(title, (), figures=drawn)

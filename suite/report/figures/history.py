@@ -1,0 +1,189 @@
+"""The history of a row, night by night, with where each point was expected and those that were not there."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from suite.evidence.labels import (
+    PERFORMANCE,
+    Expectation,
+    Interval,
+    Reading,
+    Status,
+    by_share,
+    expectation_of,
+    readings,
+)
+from suite.evidence.points import Point, Row
+from suite.report.cells import NOTHING
+from suite.report.figures.style import (
+    CLAIMED,
+    FAINT,
+    INK,
+    MEASURED,
+    SMALL,
+    SOFT,
+    WIDTH,
+    Key,
+    Sheet,
+    dots,
+    draw,
+    numbers,
+    padded,
+    slug,
+    ticks_between,
+)
+from suite.report.layout import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+HEADINGS: Final = ("night", "value", "expected", "")
+
+LEAST: Final = 2
+"""Points of a history; one alone has none."""
+
+LATEST: Final = 90
+"""Points that are drawn, at most."""
+
+_LEFT: Final = 64.0
+_TOP: Final = 40.0
+_HEIGHT: Final = 150.0
+_BOTTOM: Final = 36.0
+_RIGHT: Final = WIDTH - 16.0
+
+
+@dataclass(frozen=True)
+class _Night:
+    """One point of the history, and what those before it said of it."""
+
+    point: Point
+    value: float
+    reading: Reading
+
+    @property
+    def outside(self) -> bool:
+        return self.reading.outside > 0
+
+
+def history_figure(points: Iterable[Point], status: Status) -> Figure | None:
+    """Draws a metric of a row as it was measured night by night, up to the night that it was judged in.
+
+    Args:
+        points: the history, in any order.
+        status: what was said of the row and the metric (`suite.evidence.labels.judge`).
+
+    Returns:
+        The figure; None where there are fewer than two points.
+    """
+    row, metric = status.row, status.metric
+    own = [point for point in _own(points, row, metric) if status.last and point.night <= status.last]
+    if len(own) < LEAST:
+        return None
+    expectation = by_share if metric in PERFORMANCE else expectation_of(row, metric, own[-1])
+    # What is counted since a known change is compared with nothing before it.
+    split = len(own) - status.n
+    nights = [night for part in (own[:split], own[split:]) for night in _read(part, metric, expectation)]
+    shown = nights[-LATEST:]
+    began = own[split].night if split else None
+    outside = sum(night.outside for night in shown)
+    return draw(
+        slug("history", row.title, row.arm, metric),
+        f"{row.title}: {metric}",
+        f"The last {len(shown)} points, the band where each was expected from those before it: "
+        f"{outside} outside.",
+        (WIDTH, _TOP + _HEIGHT + _BOTTOM),
+        functools.partial(_paint, nights=shown, began=began),
+        numbers(HEADINGS, [_line(night) for night in shown]),
+    )
+
+
+def _own(points: Iterable[Point], row: Row, metric: str) -> list[Point]:
+    """The points that a metric of a row was judged by, oldest first; seconds and memory on one hardware."""
+    own = sorted(
+        (point for point in points if point.row == row), key=lambda point: (point.finished_at, point.n)
+    )
+    if metric not in PERFORMANCE:
+        return [point for point in own if point.metric == metric]
+    runs = list({point.run_id: point for point in own}.values())
+    return [
+        point for point in runs if point.hardware == runs[-1].hardware and getattr(point, metric) is not None
+    ]
+
+
+def _read(points: Sequence[Point], metric: str, expectation: Expectation) -> list[_Night]:
+    """Each point with what those before it said."""
+    values = [float(getattr(point, metric if metric in PERFORMANCE else "value")) for point in points]
+    found = readings(values, expectation)
+    return [_Night(*night) for night in zip(points, values, found, strict=True)]
+
+
+def _line(night: _Night) -> tuple[str, ...]:
+    return (
+        night.point.night.isoformat(),
+        f"{night.value:.4g}",
+        _in_words(night.reading.interval),
+        "outside" if night.outside else "",
+    )
+
+
+def _in_words(expected: Interval | None) -> str:
+    if expected is None:
+        return NOTHING
+    if math.isinf(expected.lower):
+        return f"up to {expected.upper:.4g}"
+    return f"{expected.lower:.4g} to {expected.upper:.4g}"
+
+
+def _paint(sheet: Sheet, nights: Sequence[_Night], began: datetime.date | None) -> None:
+    days = [night.point.night.toordinal() for night in nights]
+    expected = [night.reading.interval for night in nights]
+    ends = [end for interval in expected if interval for end in interval if math.isfinite(end)]
+    low, high = padded([*(night.value for night in nights), *ends], least=0.05)
+    first, last = min(days) - 0.5, max(days) + 0.5
+    axes = sheet.panel((_LEFT, _TOP, _RIGHT, _TOP + _HEIGHT), (first, last), (low, high))
+    sheet.rows(axes, ticks_between(low, high, 5))
+    _dates(sheet, axes, first, last)
+    _paint_expected(axes, days, expected, low)
+    axes.plot(days, [night.value for night in nights], color=MEASURED, alpha=SOFT, linewidth=1)
+    for outside, look in ((False, ("o", MEASURED)), (True, ("^", CLAIMED))):
+        places = [
+            (day, night.value) for day, night in zip(days, nights, strict=True) if night.outside == outside
+        ]
+        dots(axes, places, *look, size=7 if outside else 4.5)
+    changed = began is not None and first < began.toordinal() < last
+    if began is not None and changed:
+        axes.axvline(began.toordinal() - 0.5, color=INK, linewidth=1, linestyle="--")
+    sheet.legend(
+        0,
+        12,
+        [
+            Key("as expected", MEASURED, "o"),
+            Key("outside", CLAIMED, "^"),
+            Key("where one more run is expected", INK, band=True),
+            *([Key("a known change", INK, line="--")] if changed else []),
+        ],
+    )
+
+
+def _paint_expected(
+    axes: Axes, days: Sequence[int], expected: Sequence[Interval | None], lowest: float
+) -> None:
+    lower = [max(interval.lower, lowest) if interval else math.nan for interval in expected]
+    upper = [interval.upper if interval else math.nan for interval in expected]
+    axes.fill_between(days, lower, upper, step="mid", color=INK, alpha=2 * FAINT, linewidth=0)
+
+
+def _dates(sheet: Sheet, axes: Axes, first: float, last: float) -> None:
+    """Writes the dates of round numbers of days below a panel."""
+    step = max(1, math.ceil((last - first) / 7))
+    for day in range(math.ceil(first), math.floor(last) + 1, step):
+        axes.axvline(day, color=INK, alpha=0.12, linewidth=0.8, zorder=0)
+        x = _LEFT + (day - first) / (last - first) * (_RIGHT - _LEFT)
+        text = datetime.date.fromordinal(day).isoformat()
+        sheet.text(x, _TOP + _HEIGHT + 13, text, "center", SMALL)
