@@ -26,8 +26,8 @@ PARALLEL = -n auto --dist worksteal
 
 define HELP
 make reproduce [PAPER=mgd] [PROFILE=mini] [SEEDS=3] [ARGS='...']
-                   reproduce a paper and print its tables: on two cores and embedded data a quarter
-                   of an hour to three quarters for one seed, a minute with PROFILE=smoke
+                   reproduce a paper and print its tables: on two cores and embedded data an hour
+                   or so for one seed, minutes with PROFILE=smoke
 make test [MARKERS='not gpu'] [ARGS='...']
                    all tests, in parallel
 make test-fast     the tests that need no PyTorch: minutes, set-up included

@@ -171,7 +171,7 @@ def in_brief(
     gains = [row["gain_verdict"] for row in _own(embedded) if row["gain_verdict"]]
     unstated = sum(claim.unreleased is not None for claim in paper.claims)
     return {
-        "published numbers reproduced here": f"{_reached(results)}, {len(done)} of {len(results)} trained",
+        "can it be reproduced?": f"{_reached(results)}, {len(done)} of {len(results)} own results trained",
         "re-runs by others, against the claims": f"{len(others)}: {_standings(others)}" if others else "none",
         "own results on embedded data": _gains(gains, embedded=True),
         "printed by paper and README": f"{many(len(own), 'row')}, {many(_numbers_of(own), 'number')}",
