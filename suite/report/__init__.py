@@ -17,7 +17,7 @@ import pandas as pd
 from suite.contract import Scalars
 from suite.csv_cells import harmless
 from suite.errors import SuiteError
-from suite.evidence.frame import build_frame, rows_of
+from suite.evidence.frame import COLUMNS, build_frame, rows_of
 from suite.evidence.served import known_trainings
 from suite.paths import records_dir, results_dir
 from suite.published.claims import Paper
@@ -93,9 +93,9 @@ class Report:
 
 def _safe(frame: pd.DataFrame) -> pd.DataFrame:
     """A frame whose texts no spreadsheet takes for formulas."""
-    texts = frame.select_dtypes("string")
+    texts = [name for name, column in COLUMNS.items() if column.dtype == "string"]
     safe: pd.DataFrame = frame.assign(
-        **{name: texts[name].map(harmless, na_action="ignore") for name in texts}
+        **{name: frame[name].map(harmless, na_action="ignore") for name in texts}
     )
     return safe
 
