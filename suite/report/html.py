@@ -10,21 +10,6 @@ import jinja2
 from suite.report.layout import NOTES, Page, plain
 
 _TEMPLATE: Final = "page.html.j2"
-TONES: Final = {
-    "REPRODUCED": "good",
-    "GAIN_REPRODUCED": "good",
-    "GAIN": "good",
-    "DEVIATES_LOW": "bad",
-    "DEVIATES_HIGH": "bad",
-    "LOSS": "bad",
-    "GAIN_SMALLER": "bad",
-    "GAIN_LARGER": "bad",
-    "BLOCKED": "bad",
-    "INCONCLUSIVE": "open",
-    "GAIN_UNCLEAR": "open",
-    "NO_CHANGE": "open",
-}
-"""Verdict -> its colour; the word stands beside it, so that no one has to see the colour."""
 
 
 def to_html(page: Page) -> str:
@@ -33,7 +18,7 @@ def to_html(page: Page) -> str:
     environment = jinja2.Environment(
         loader=loader, autoescape=True, keep_trailing_newline=True, finalize=_without_controls
     )
-    return environment.get_template(_TEMPLATE).render(page=page, notes=NOTES, tones=TONES)
+    return environment.get_template(_TEMPLATE).render(page=page, notes=NOTES)
 
 
 def _without_controls(value: object) -> object:

@@ -13,14 +13,16 @@ from suite.report.cells import (
     NOTHING,
     Row,
     agreement_sentence,
+    claim_cell,
     claimed_cell,
     interval,
     measured_values,
     pair_cell,
     percent,
     runs_cell,
+    tone_of,
 )
-from suite.report.layout import Grid, Line, Section
+from suite.report.layout import Cell, Grid, Line, Section
 from suite.verdicts import BLOCKED, rank_agreement, ranks
 
 TITLE: Final = "Ours beside its rivals on the same pair"
@@ -171,9 +173,11 @@ def _lines(contest: Contest) -> Iterator[Line]:
                 _rank(row["claim"], claimed),
                 percent(row["reproduced"]),
                 interval(row["mean_lower"], row["mean_upper"]),
-                BLOCKED if row["verdict"] == BLOCKED else _rank(row["claim"], measured),
+                Cell(BLOCKED, tone_of(BLOCKED))
+                if row["verdict"] == BLOCKED
+                else _rank(row["claim"], measured),
                 runs_cell(row),
-                row["claim"],
+                claim_cell(row["claim"]),
             )
         )
     yield from _reference(contest, "student", "student_mean", "student_n")
