@@ -13,6 +13,8 @@ from typing import Final
 INDEX: Final = "index.html"
 CLAIMS: Final = "claims"
 RUNS: Final = "runs"
+CONFIGS: Final = "configs"
+ASSETS: Final = "assets"
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 

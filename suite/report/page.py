@@ -271,8 +271,7 @@ def _used(paper: Paper, arms: Arms) -> list[Evidence]:
 
 def _commands(paper: str, profile: str, rows: Sequence[Row]) -> tuple[str, ...]:
     """The command that makes these numbers, with as many seeds as the best row has."""
-    counts = [row["n"] or 0 for row in rows if row["origin"] == "claim"]
-    seeds = max(counts, default=0) or STANDARD_RUNS
+    seeds = seeds_of(rows)
     # A paper from outside of the checkout has to be named with its folder.
     folders = [folder for folder in current().outside if folder.name == paper]
     outside = "".join(f" --papers {shlex.quote(printable(folder))}" for folder in folders)
@@ -281,6 +280,12 @@ def _commands(paper: str, profile: str, rows: Sequence[Row]) -> tuple[str, ...]:
         f"make reproduce PAPER={paper} PROFILE={profile} SEEDS={seeds}{arguments}",
         f"python -m suite reproduce --paper {paper} --profile {profile} --seeds {seeds}{outside}",
     )
+
+
+def seeds_of(rows: Iterable[Row]) -> int:
+    """The number of seeds that makes the numbers of rows again: as many as the best of them has."""
+    counts = [row["n"] or 0 for row in rows if row["origin"] == "claim"]
+    return max(counts, default=0) or STANDARD_RUNS
 
 
 def _detail(row: Row) -> Line:
