@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -212,7 +213,9 @@ def _number(value: float | None) -> str:
 def command(one: PaperReport, claim: Claim) -> str:
     """The command that makes the runs of a claim."""
     seeds = seeds_of(one.by_claim.get(claim.id, []))
-    return f"python -m suite reproduce --claim {claim.id} --profile {one.profile} --seeds {seeds}"
+    return (
+        f"python -m suite reproduce --claim {shlex.quote(claim.id)} --profile {one.profile} --seeds {seeds}"
+    )
 
 
 def _audit(world: World, claim: Claim, arms: Mapping[ClaimArm, Measured], at: str) -> Iterator[Chapter]:
