@@ -16,6 +16,9 @@ RUNS: Final = "runs"
 CONFIGS: Final = "configs"
 ASSETS: Final = "assets"
 
+SOURCES: Final = "printed-in"
+"""Anchor of the sources on the page of a claim."""
+
 _PLAIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -34,6 +37,21 @@ def paper_page(report: str) -> str:
 def claim_page(claim: str) -> str:
     """The page of a claim, by its id."""
     return f"{CLAIMS}/{file_stem(claim)}.html"
+
+
+def runs_of(claim: str, profile: str) -> str:
+    """The runs of a claim at a profile, on its page."""
+    return f"{claim_page(claim)}#{runs_anchor(profile)}"
+
+
+def runs_anchor(profile: str) -> str:
+    """The anchor of the runs at a profile, on the page of a claim."""
+    return f"runs-{file_stem(profile)}"
+
+
+def sources_of(claim: str) -> str:
+    """Where a claim is printed, on its page."""
+    return f"{claim_page(claim)}#{SOURCES}"
 
 
 def run_page(run_id: str, attempt: int) -> str:

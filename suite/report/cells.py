@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from suite.evidence.frame import SEPARATOR
-from suite.report.addresses import claim_page
+from suite.report.addresses import claim_page, runs_of
 from suite.report.layout import Cell, Tone
 from suite.verdicts import (
     BLOCKED,
@@ -55,6 +55,11 @@ def tone_of(verdict: str | None) -> Tone | None:
 def claim_cell(claim: str) -> Cell:
     """A claim by its id, which leads to its page."""
     return Cell(claim, link=claim_page(claim))
+
+
+def measured_cell(row: Row, text: str) -> Cell:
+    """A number that was measured, which leads to the runs of its row."""
+    return Cell(text, link="" if text == NOTHING else runs_of(row["claim"], row["profile"]))
 
 
 def percent(value: float | None) -> str:

@@ -16,6 +16,7 @@ from suite.report.cells import (
     claim_cell,
     claimed_cell,
     interval,
+    measured_cell,
     measured_values,
     pair_cell,
     percent,
@@ -171,7 +172,7 @@ def _lines(contest: Contest) -> Iterator[Line]:
                 row["role"],
                 claimed_cell(row),
                 _rank(row["claim"], claimed),
-                percent(row["reproduced"]),
+                measured_cell(row, percent(row["reproduced"])),
                 interval(row["mean_lower"], row["mean_upper"]),
                 Cell(BLOCKED, tone_of(BLOCKED))
                 if row["verdict"] == BLOCKED
@@ -200,7 +201,8 @@ def _reference(contest: Contest, part: str, measured: str, count: str | None = N
         return
     runs = _distinct(f"n = {row[count]}" for row in rows) if count else NOTHING
     who = (contest.metric, f"{part} alone", REFERENCE)
-    yield Line((*who, published, NOTHING, ours, NOTHING, NOTHING, runs, NOTHING))
+    measured_here = measured_cell(rows[0], ours) if rows else ours
+    yield Line((*who, published, NOTHING, measured_here, NOTHING, NOTHING, runs, NOTHING))
 
 
 def _distinct(texts: Iterable[str]) -> str:

@@ -35,6 +35,7 @@ class Chapter:
         grids: tables.
         listings: text as it is.
         chosen: whether a reader may filter the rows of its tables and choose their columns.
+        anchor: what it is linked by; made of its title where there is none.
     """
 
     title: str
@@ -44,6 +45,7 @@ class Chapter:
     grids: tuple[Grid, ...] = ()
     listings: tuple[Listing, ...] = ()
     chosen: bool = False
+    anchor: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Sheet:
         """The chapters, each with an anchor that is its own on the page."""
         found: dict[str, Chapter] = {}
         for chapter in self.chapters:
-            anchor = anchor_of(chapter.title)
+            anchor = chapter.anchor or anchor_of(chapter.title)
             if anchor in found:
                 anchor = f"{anchor}-{len(found)}"
             found[anchor] = chapter

@@ -14,7 +14,7 @@ from suite.evidence.served import ClaimArm
 from suite.published.claims import Claim, Paper, Source
 from suite.published.literature import load_literature
 from suite.published.recipes import load_recipes
-from suite.report.addresses import INDEX, claim_page, paper_page, run_page
+from suite.report.addresses import INDEX, SOURCES, claim_page, paper_page, run_page, runs_anchor
 from suite.report.cells import (
     NOTHING,
     Row,
@@ -120,7 +120,7 @@ def _of_profile(
     yield Chapter(f"Result{at}", _opening(one, claim), grids=tuple(_results(rows, notes)))
     runs = tuple(_run_grids(world, claim, arms))
     if runs:
-        yield Chapter(f"Runs{at}", grids=runs)
+        yield Chapter(f"Runs{at}", grids=runs, anchor=runs_anchor(one.profile))
     if claim.judged:
         yield Chapter(f"Command{at}", listings=(Listing("", command(one, claim)),))
     yield from _audit(world, claim, arms, at)
@@ -257,7 +257,7 @@ def _settings(claim: Claim, document: Mapping[str, Any]) -> Iterator[Line]:
 def _published(paper: Paper, claim: Claim) -> Iterator[Chapter]:
     """What was printed about the claim, by the paper and by others."""
     lines = tuple(_source_line(paper, source) for source in claim.sources)
-    yield Chapter("Printed in", grids=(Grid(_SOURCE_HEADINGS, lines),))
+    yield Chapter("Printed in", grids=(Grid(_SOURCE_HEADINGS, lines),), anchor=SOURCES)
     contradictions = [paper.discrepancy(name) for name in claim.discrepancies]
     if contradictions:
         said = tuple(f"{one.title}. {one.text} Sources: {'; '.join(one.sources)}." for one in contradictions)

@@ -8,6 +8,7 @@ from typing import Final
 from suite.report.addresses import INDEX, paper_page
 from suite.report.answer import asked_rows, count_not_run, in_one_sentence
 from suite.report.cells import NOTHING
+from suite.report.known import TITLE as KNOWN
 from suite.report.layout import Cell, Grid, Line, Section
 from suite.report.site import reproducibility
 from suite.report.site.blocks import Chapter, Listing, Sheet
@@ -80,13 +81,10 @@ def _count(number: int, tone: str) -> Cell:
 
 def _about(one: PaperReport) -> Chapter:
     """A paper in a few words, with all that leads to it."""
-    not_run = count_not_run(one.rows)
+    answers = (section.remark for section in one.report.page.sections if section.title == KNOWN)
     return Chapter(
-        f"{one.paper.id.upper()}: {one.paper.title}",
-        paragraphs=(
-            f"{one.paper.venue}. Profile `{one.profile}`: "
-            f"{in_one_sentence(asked_rows(one.rows, None), not_run)}",
-        ),
+        f"{one.paper.id.upper()}: {one.paper.title} ({one.paper.venue})",
+        paragraphs=(next(answers, in_one_sentence(asked_rows(one.rows, None), count_not_run(one.rows))),),
         points=(
             Cell("Tables, verdicts and sources", link=paper_page(one.report.name)),
             *papers_of(one.paper),

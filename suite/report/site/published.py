@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from suite.published.claims import Claim, Paper, Table
-from suite.report.addresses import claim_page
+from suite.report.addresses import sources_of
 from suite.report.cells import (
     NOTHING,
     Row,
@@ -15,6 +15,7 @@ from suite.report.cells import (
     claimed_cell,
     gain_verdict_cell,
     interval,
+    measured_cell,
     pair_cell,
     percent,
     signed,
@@ -46,10 +47,6 @@ HEADINGS: Final = (
     "role",
     "printed in",
 )
-RUNS: Final = "runs"
-"""Anchor of the runs on the page of a claim."""
-PRINTED: Final = "printed-in"
-"""Anchor of the sources there."""
 
 
 def lead_verdict(row: Row) -> Cell:
@@ -120,11 +117,8 @@ def _elsewhere(paper: Paper) -> list[str]:
 
 
 def _line(row: Row, claim: Claim, tables: dict[str, Table], notes: PublishedTables) -> Line:
-    page = claim_page(row["claim"])
+    sources = sources_of(row["claim"])
     lead, gain = lead_verdict(row), gain_verdict_cell(row)
-
-    def measured(text: str) -> str:
-        return text if text == NOTHING else Cell(text, link=f"{page}#{RUNS}")
 
     return Line(
         (
@@ -133,19 +127,19 @@ def _line(row: Row, claim: Claim, tables: dict[str, Table], notes: PublishedTabl
             row["method"] or NOTHING,
             pair_cell(row),
             row["metric"],
-            Cell(claimed_cell(row), link=f"{page}#{PRINTED}"),
-            measured(spread(row["reproduced"], row["sd"])),
+            Cell(claimed_cell(row), link=sources),
+            measured_cell(row, spread(row["reproduced"], row["sd"])),
             NOTHING if row["n"] is None else str(row["n"]),
             signed(row["difference"]),
             interval(row["lower"], row["upper"]),
             signed(row["claimed_gain"], row["decimals"]),
-            measured(signed(row["gain"])),
+            measured_cell(row, signed(row["gain"])),
             interval(row["gain_lower"], row["gain_upper"], sign="+"),
             NOTHING if gain == lead else gain,
-            measured(percent(row["teacher_measured"])),
-            measured(percent(row["student_mean"])),
+            measured_cell(row, percent(row["teacher_measured"])),
+            measured_cell(row, percent(row["student_mean"])),
             row["role"],
-            Cell(_printed_in(claim, tables), link=f"{page}#{PRINTED}"),
+            Cell(_printed_in(claim, tables), link=sources),
         ),
         notes.notes_of(row),
     )

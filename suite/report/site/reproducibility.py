@@ -95,8 +95,6 @@ def _difficult(one: PaperReport) -> Iterator[str]:
     departures = dict.fromkeys(text for row in one.rows for text in entries(row["departures"]))
     if departures:
         yield f"Runs depart from the published protocols: {'; '.join(departures)}."
-    for gap in one.paper.gaps:
-        yield f"Known to exist, and not here: {gap.text}"
 
 
 def contradicted(one: PaperReport) -> Chapter:
