@@ -149,9 +149,7 @@ def _pages(paths: Sequence[Path], folder: Path) -> list[Path]:
     return list(dict.fromkeys(folder / path.relative_to(folder).parts[0] for path in paths))
 
 
-def _counted(
-    written: Sequence[Written], records: Sequence[Evidence]
-) -> list[Evidence]:
+def _counted(written: Sequence[Written], records: Sequence[Evidence]) -> list[Evidence]:
     """The runs that stand in the tables of the written reports, in the order of the store."""
     from suite.evidence.gathered import counted_runs, measured_arms
 

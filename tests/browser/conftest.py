@@ -21,7 +21,7 @@ from tests import chromium
 from tests.conftest import built_once
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, Page
+    from playwright.sync_api import Browser, BrowserContext, Dialog, Page
 
 EVIL = (
     "<script>alert(1)</script> | \"'><img src=x onerror=alert(2)> =cmd() javascript:alert(3) {{7*7}}\nsecond"
@@ -126,12 +126,14 @@ class Reader:
         page = self.context.new_page()
         page.on("console", lambda message: self.complaints.append(f"console: {message.text}"))
         page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
-        page.on(
-            "dialog", lambda dialog: (self.complaints.append(f"dialog: {dialog.message}"), dialog.dismiss())
-        )
+        page.on("dialog", self._refuse)
         page.on("request", lambda request: self._note(request.url))
         page.goto(f"{(self.site / name).as_uri()}{query}")
         return page
+
+    def _refuse(self, dialog: Dialog) -> None:
+        self.complaints.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
 
     def _note(self, address: str) -> None:
         if not address.startswith((f"{self.site.as_uri()}/", "data:", "blob:")):

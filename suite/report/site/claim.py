@@ -30,6 +30,7 @@ from suite.report.cells import (
     task_cell,
     verdict_cell,
 )
+from suite.report.figures.style import slug
 from suite.report.layout import NOTES, Cell, Grid, Line
 from suite.report.page import seeds_of
 from suite.report.site.blocks import Chapter, Listing, Sheet
@@ -120,7 +121,9 @@ def _of_profile(
     yield Chapter(f"Result{at}", _opening(one, claim), grids=tuple(_results(rows, notes)))
     runs = tuple(_run_grids(world, claim, arms))
     if runs:
-        yield Chapter(f"Runs{at}", grids=runs, anchor=runs_anchor(one.profile))
+        curve = one.curves.get(slug("curves", claim.id))
+        figures = (curve,) if curve else ()
+        yield Chapter(f"Runs{at}", grids=runs, figures=figures, anchor=runs_anchor(one.profile))
     if claim.judged:
         yield Chapter(f"Command{at}", listings=(Listing("", command(one, claim)),))
     yield from _audit(world, claim, arms, at)

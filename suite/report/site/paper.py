@@ -8,6 +8,7 @@ from typing import Final
 from suite.report.addresses import INDEX, paper_page
 from suite.report.answer import asked_rows, count_not_run, in_one_sentence
 from suite.report.cells import NOTHING
+from suite.report.figures.chapters import CURVES
 from suite.report.known import TITLE as KNOWN
 from suite.report.layout import Cell, Grid, Line, Section
 from suite.report.site import reproducibility
@@ -81,7 +82,7 @@ def _count(number: int, tone: str) -> Cell:
 
 def _about(one: PaperReport) -> Chapter:
     """A paper in a few words, with all that leads to it."""
-    answers = (section.remark for section in one.report.page.sections if section.title == KNOWN)
+    answers = (section.remark for section in one.page.sections if section.title == KNOWN)
     return Chapter(
         f"{one.paper.id.upper()}: {one.paper.title} ({one.paper.venue})",
         paragraphs=(next(answers, in_one_sentence(asked_rows(one.rows, None), count_not_run(one.rows))),),
@@ -94,12 +95,17 @@ def _about(one: PaperReport) -> Chapter:
 
 def paper_sheet(one: PaperReport) -> Sheet:
     """The page of a paper at one profile."""
-    page = one.report.page
+    page = one.page
     notes = PublishedTables(one.paper, one.rows)
     tables = tuple(table_chapters(one.paper, one.rows, page.sections, notes))
     first = next((number for number, section in enumerate(page.sections) if section.published), 0)
     before = [_as_chapter(section) for section in page.sections[:first]]
-    after = [_as_chapter(section) for section in page.sections[first:] if not section.published]
+    after = [
+        _as_chapter(section)
+        for section in page.sections[first:]
+        # The curves of a claim are on its page.
+        if not section.published and section.title != CURVES
+    ]
     return Sheet(
         path=paper_page(one.report.name),
         title=page.title,
@@ -125,7 +131,7 @@ def _kept(*chapters: Chapter) -> Iterator[Chapter]:
 
 
 def _reading(one: PaperReport) -> Chapter:
-    page = one.report.page
+    page = one.page
     shared = (
         ("Departures from the published protocols that every row shares:",) if page.shared_departures else ()
     )

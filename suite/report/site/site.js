@@ -61,7 +61,7 @@
   };
 
   const sortable = (table, number) => {
-    if (rows(table).length < 2) return;
+    if (rows(table).length < 2 || table.tHead.rows[0].cells.length < 3) return;
     cells(table.tHead.rows[0]).forEach((heading, column) => {
       heading.dataset.heading = textOf(heading);
       const button = element("button", { type: "button", textContent: textOf(heading) });

@@ -17,6 +17,8 @@ from suite.published.claims import Claim, Paper
 from suite.report import DEFAULT_PROFILE, Report, make_report, recorded_profiles
 from suite.report.addresses import CONFIGS
 from suite.report.cells import Row
+from suite.report.figures.chapters import CURVES
+from suite.report.layout import Figure, Page
 from suite.store.records import read_documents
 from suite.store.summaries import Evidence
 
@@ -40,6 +42,17 @@ class PaperReport:
     def rows(self) -> list[Row]:
         """The rows of the frame."""
         return self.report.rows
+
+    @cached_property
+    def page(self) -> Page:
+        """The report in words, with its figures."""
+        return self.report.illustrate()
+
+    @cached_property
+    def curves(self) -> Mapping[str, Figure]:
+        """The figures of how trainings went, by their names."""
+        sections = (section for section in self.page.sections if section.title == CURVES)
+        return {figure.name: figure for section in sections for figure in section.figures}
 
     @cached_property
     def by_claim(self) -> Mapping[str, list[Row]]:

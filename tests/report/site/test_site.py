@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,7 +61,11 @@ def full(run, tmp_path):
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text(f"the log of {run.run_id}\n", encoding="utf-8")
     provenance = {"command": f"python -m suite reproduce --seeds {run.seed}", "commit": "a" * 40}
-    more = {"recipe": RECIPE, "identity": {"seed": run.seed, "repetition": 0}, "provenance": provenance}
+    more: dict[str, Any] = {
+        "recipe": RECIPE,
+        "identity": {"seed": run.seed, "repetition": 0},
+        "provenance": provenance,
+    }
     more["scalars_sha256"] = write_scalars(tmp_path / "store", run.run_id, [SCALARS])
     return type(run).model_validate_json(json.dumps(run.model_dump(mode="json") | more))
 
@@ -125,7 +130,7 @@ def test_every_number_is_two_clicks_from_record_log_config_source_and_command(co
         )
         kinds = {path.parent.name for path in reached}
         assert {"claims", "runs", "configs"} <= kinds
-        claim = next(pages[path] for path in reached if path.parent.name == "claims")
+        claim = pages[paper.leads_to(next(link for link in line.links if link.startswith("claims/")))[0]]
         assert "python -m suite reproduce --claim tiny-" in claim.text
         assert "printed-in" in claim.ids
         (runs,) = [table for table in claim.tables if table.section == "Runs"][-1:]
@@ -173,7 +178,7 @@ def test_a_paper_shows_each_claim_in_one_table_alone_with_every_table_that_print
 ):
     folder = written([record("dense-box", "distilled", 0, box_AP=30.0)], papers=[dense_paper])
     tables = [table for table in Page(folder / "dense.html").tables if "printed in" in table.headings]
-    where = {}
+    where: dict[str, set[str]] = {}
     for table in tables:
         for claim in table.column("claim"):
             where.setdefault(claim, set()).add(table.section)
