@@ -37,6 +37,7 @@ make campaign [MINUTES=5] [SEED=0] [ARGS='...']
 make doctor        what is installed and present, and how to close gaps: seconds
 make lint          style and types: a minute
 make slurm         Slurm's programs from the system's packages, for the tests that start a cluster
+make browser       Chromium from the system's packages, for the tests that look at the site
 make check-setup   what set-up needs, nothing downloaded: seconds
 make lock          write requirements.lock anew: a minute
 
@@ -44,7 +45,7 @@ Set-up runs before whatever needs it: ten to twenty minutes and 12 GB once, sinc
 and mmcv compiled; for test-fast a minute. The head of the Makefile explains PYTHON, VENV and WHEELS.
 endef
 
-.PHONY: help reproduce test test-fast campaign doctor lint lock slurm setup check-setup
+.PHONY: help reproduce test test-fast campaign doctor lint lock slurm browser setup check-setup
 
 help:
 	$(info $(HELP))@:
@@ -78,6 +79,9 @@ lock: setup
 
 slurm:
 	@.ci/install-slurm
+
+browser:
+	@.ci/install-chromium
 
 setup:
 	@.ci/setup

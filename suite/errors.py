@@ -38,6 +38,8 @@ def printable(text: object, longest: int = LONGEST) -> str:
         longest: characters of the result, at least 20.
     """
     raw = str(text)
+    if len(raw) <= longest and raw.isprintable():
+        return raw
     if len(raw) > 2 * longest:
         # What is cut anyway need not be looked at.
         raw = f"{raw[:longest]}{raw[-longest:]}"

@@ -12,11 +12,10 @@ import ast
 import functools
 import importlib.util
 import os
-import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from tests import slurm_cluster
+from tests import chromium, slurm_cluster
 
 TRAINING_PACKAGES = frozenset(
     {
@@ -83,15 +82,10 @@ def _sees_gpu() -> bool:
     return bool(torch.cuda.is_available())
 
 
-def _has_browser() -> bool:
-    names = ("chromium", "chromium-browser", "google-chrome", "firefox")
-    return any(shutil.which(name) for name in names)
-
-
 MACHINE: dict[str, tuple[Callable[[], bool], str]] = {
     "gpu": (_sees_gpu, "needs a CUDA device, and torch sees none"),
     "slurm": (lambda: slurm_cluster.lacks() is None, slurm_cluster.lacks() or ""),
-    "browser": (_has_browser, "needs a browser, and neither Chromium, Chrome nor Firefox is on the PATH"),
+    "browser": (lambda: chromium.lacks() is None, chromium.lacks() or ""),
     "campaign": (
         lambda: os.environ.get("SUITE_CAMPAIGN") == "1",
         "takes more than ten minutes: set SUITE_CAMPAIGN=1 to run it",

@@ -250,7 +250,7 @@ def test_the_wheel_holds_code_data_and_templates_and_no_tests(wheel: Path):
         str(path.relative_to(ROOT))
         for folder in ("suite", "tasks")
         for path in (ROOT / folder).rglob("*")
-        if path.is_file() and path.suffix in {".py", ".yaml", ".j2"}
+        if path.is_file() and path.suffix in {".py", ".yaml", ".j2", ".css", ".js"}
     }
     wanted |= {
         f"suite/bundle/{path.relative_to(ROOT)}" for path in (ROOT / "baselines").rglob("*") if path.is_file()

@@ -400,7 +400,7 @@ def test_continuous_integration_says_the_outcome_of_the_tests_last_whatever_the_
         [".ci/run"], cwd=clone, env=environment, capture_output=True, text=True, check=False
     )
     lines = answer.stdout.splitlines()
-    assert lines[:4] == ["make setup", "make slurm", "make lint", "make test"]
+    assert lines[:5] == ["make setup", "make slurm", "make browser", "make lint", "make test"]
     assert lines[-2:] == ["ci: style or types failed", "== 3 passed, 1 skipped in 2.00s =="]
     assert answer.returncode != 0
 

@@ -149,7 +149,7 @@ def _accepted(name: str, effective: Any, recipe: ComposedRecipe, known: list[Kno
 
 def _expected(name: str, stated: Any, effective: Any) -> Any:
     """A stated value in the form in which a run reads it back: the shape of a schedule as its rates."""
-    if name != "learning_rates":
+    if name != "learning_rates" or not isinstance(effective, list):
         return stated
     return [round(rate, 6) for rate in learning_rates(stated, len(effective))]
 

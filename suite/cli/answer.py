@@ -27,9 +27,9 @@ from suite.report.answer import (
     in_one_sentence,
 )
 from suite.report.cells import Row
-from suite.report.html import TONES
+from suite.report.layout import Tone
 
-_COLOURS: Final = {"good": "green", "bad": "red", "open": "yellow"}
+_COLOURS: Final[dict[Tone | None, str]] = {"good": "green", "bad": "red", "open": "yellow"}
 """Tone of a verdict -> its colour; the word stands there too."""
 
 _WIDTHS: Final = {"claimed": 7, "measured": 16, "difference": 10, "verdict": 16, "n": 3}
@@ -137,7 +137,7 @@ def _table(lines: Sequence[AnswerLine], width: int) -> Table:
     table = plain_table(*shown, right=("claimed", "difference", "n"), widths=[room, *fixed])
     table.padding = (0, 1, 0, 0)
     for line, row in zip(lines, rows, strict=True):
-        verdict = Text(row["verdict"], style=_COLOURS.get(TONES.get(line.word, ""), ""))
+        verdict = Text(line.verdict, style=_COLOURS.get(line.verdict.tone, ""))
         cells = row | {"claim": _subject(line, room), "verdict": verdict}
         table.add_row(*(cells[heading] for heading in shown))
     return table

@@ -1,4 +1,4 @@
-"""``report``: writes the tables of claimed against reproduced numbers."""
+"""``report``: writes the tables of claimed against reproduced numbers, or the site that shows them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,12 @@ if TYPE_CHECKING:
     from suite.report import Report
     from suite.store.summaries import Evidence
 
+    Written = tuple[Paper, str, Report, list[Path]]
+
 FORMATS = ("markdown", "csv", "html", "latex", "parquet", "hugging-face", "pytorch")
 """The formats of `suite.report` and of `suite.report.exports`, which a parser must not import."""
+
+DEFAULT_PORT = "8000"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +33,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         metavar="NAME",
         choices=FORMATS,
-        help=f"write one format: {', '.join(FORMATS[:-1])} or {FORMATS[-1]} (default: markdown and csv)",
+        help=f"write one format: {', '.join(FORMATS[:-1])} or {FORMATS[-1]} (default: markdown and csv); "
+        "html is the site, which is of all papers",
+    )
+    parser.add_argument(
+        "--serve",
+        metavar="PORT",
+        nargs="?",
+        const=DEFAULT_PORT,
+        help="write the site and serve it to this machine alone, with the command for a tunnel to it "
+        f"(default: {DEFAULT_PORT})",
     )
     parser.add_argument("--output", metavar="DIR", type=Path, help="folder to write to (default: results)")
     parser.add_argument(
@@ -43,7 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Writes the reports; on a terminal prints the answer that is in them, elsewhere their paths.
 
-    Where scalars of their runs are missing or altered, it says so.
+    Where scalars of their runs are missing or altered, it says so. With ``--serve`` it then serves the site
+    until it is interrupted.
 
     Returns:
         0, or with ``--strict`` 3 when a verdict of a written report contradicts its claim.
@@ -51,10 +65,18 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         SuiteError: the paper or the profile is unknown, a record cannot be read, or nothing can be written.
     """
+    from suite.cli.serving import checked_port, serve
+    from suite.paths import results_dir
+
     if args.control:
         _print_control(args)
         return 0
-    return 3 if _write(args) and args.strict else 0
+    if args.serve is None:
+        return 3 if _write(args) and args.strict else 0
+    port = checked_port(args)
+    _write(args)
+    serve(args.output or results_dir(), port)
+    return 0
 
 
 def _print_control(args: argparse.Namespace) -> None:
@@ -68,7 +90,7 @@ def _print_control(args: argparse.Namespace) -> None:
     from suite.report.control import study_of_all
     from suite.store.summaries import read_summaries
 
-    if args.paper or args.format or args.output or args.strict:
+    if args.paper or args.format or args.output or args.strict or args.serve:
         raise SuiteError("--control is about all papers and only prints; it takes no option but --profile")
     profile = check_profile(args.profile or DEFAULT_PROFILE)
     section = study_of_all(load_papers().values(), read_summaries(records_dir()), profile)
@@ -95,38 +117,21 @@ def _write(args: argparse.Namespace) -> bool:
     from suite.paths import records_dir, results_dir
     from suite.published.finding import find_paper, load_papers
     from suite.published.recipes import check_profile
-    from suite.report import DEFAULT_FORMATS, DEFAULT_PROFILE, make_report, recorded_profiles
-    from suite.report.exports import EXPORTS, Material, write_export
     from suite.store.scalars import faults_of_scalars
     from suite.store.summaries import read_summaries
 
     papers = [find_paper(args.paper)] if args.paper else list(load_papers().values())
+    if args.profile:
+        check_profile(args.profile)
     records = read_summaries(records_dir())
     folder = args.output or results_dir()
-    formats = [args.format] if args.format else DEFAULT_FORMATS
-    deviates = False
-    written: list[tuple[Paper, str, Report, list[Path]]] = []
-    for paper in papers:
-        profiles = (
-            [check_profile(args.profile)]
-            if args.profile
-            else recorded_profiles(paper, records) or [DEFAULT_PROFILE]
-        )
-        for profile in profiles:
-            report = make_report(paper, records, profile)
-            try:
-                if args.format in EXPORTS:
-                    paths = write_export(args.format, Material(paper, profile, report, records), folder)
-                else:
-                    paths = report.write(folder, formats)
-            except OSError as error:
-                raise SuiteError(
-                    f"cannot write to {folder} ({error.strerror}); name another folder with --output"
-                ) from None
-            if not sys.stdout.isatty() and paths:
-                print(*paths, sep="\n")
-            written.append((paper, profile, report, _pages(paths, folder)))
-            deviates = deviates or report.deviates
+    writer = _write_site if args.serve or args.format == "html" else _write_files
+    try:
+        written = writer(args, papers, records, folder)
+    except OSError as error:
+        raise SuiteError(
+            f"cannot write to {folder} ({error.strerror}); name another folder with --output"
+        ) from None
     if not any(paths for *_, paths in written):
         raise SuiteError(
             f"nothing to write as {args.format}: no run that belongs there is on record at profile "
@@ -136,7 +141,7 @@ def _write(args: argparse.Namespace) -> bool:
         print(f"suite: {fault}", file=sys.stderr)
     if sys.stdout.isatty():
         _answer(written, records)
-    return deviates
+    return any(report.deviates for _, _, report, _ in written)
 
 
 def _pages(paths: Sequence[Path], folder: Path) -> list[Path]:
@@ -144,9 +149,7 @@ def _pages(paths: Sequence[Path], folder: Path) -> list[Path]:
     return list(dict.fromkeys(folder / path.relative_to(folder).parts[0] for path in paths))
 
 
-def _counted(
-    written: Sequence[tuple[Paper, str, Report, list[Path]]], records: Sequence[Evidence]
-) -> list[Evidence]:
+def _counted(written: Sequence[Written], records: Sequence[Evidence]) -> list[Evidence]:
     """The runs that stand in the tables of the written reports, in the order of the store."""
     from suite.evidence.gathered import counted_runs, measured_arms
 
@@ -161,7 +164,57 @@ def _counted(
     return sorted(found, key=lambda run: (run.run_id, run.attempt))
 
 
-def _answer(written: Sequence[tuple[Paper, str, Report, list[Path]]], records: Sequence[Evidence]) -> None:
+def _write_files(
+    args: argparse.Namespace, papers: Sequence[Paper], records: Sequence[Evidence], folder: Path
+) -> list[Written]:
+    """Writes the formats that are files of one paper, and prints their paths."""
+    from suite.report import DEFAULT_FORMATS, DEFAULT_PROFILE, make_report, recorded_profiles
+    from suite.report.exports import EXPORTS, Material, write_export
+
+    formats = [args.format] if args.format else DEFAULT_FORMATS
+    written: list[Written] = []
+    for paper in papers:
+        recorded = recorded_profiles(paper, records) or [DEFAULT_PROFILE]
+        for profile in [args.profile] if args.profile else recorded:
+            report = make_report(paper, records, profile)
+            if args.format in EXPORTS:
+                paths = write_export(args.format, Material(paper, profile, report, records), folder)
+            else:
+                paths = report.write(folder, formats)
+            _print_paths(paths)
+            written.append((paper, profile, report, _pages(paths, folder)))
+    return written
+
+
+def _print_paths(paths: Sequence[Path]) -> None:
+    """Says what was written, where no terminal shows the answer."""
+    if paths and not sys.stdout.isatty():
+        print(*paths, sep="\n")
+
+
+def _write_site(
+    args: argparse.Namespace, papers: Sequence[Paper], records: Sequence[Evidence], folder: Path
+) -> list[Written]:
+    """Writes the site, which is of all papers; what was selected is told of."""
+    from suite.paths import records_dir, work_dir
+    from suite.published.finding import load_papers
+    from suite.report.addresses import INDEX, paper_page
+    from suite.report.site import write_site
+
+    profiles = [args.profile] if args.profile else []
+    everything = list(load_papers().values())
+    world = write_site(folder, everything, records, records_dir(), work_dir(), profiles)
+    selected = {paper.id for paper in papers}
+    written = [
+        (one.paper, one.profile, one.report, [folder / INDEX, folder / paper_page(one.report.name)])
+        for one in world.reports
+        if one.paper.id in selected and args.profile in (None, one.profile)
+    ]
+    _print_paths(list(dict.fromkeys(path for *_, paths in written for path in paths)))
+    return written
+
+
+def _answer(written: Sequence[Written], records: Sequence[Evidence]) -> None:
     """Prints what the written reports say, and why runs of theirs did not finish."""
     from suite.cli.answer import Answer, print_answers
     from suite.cli.runs import failures_of

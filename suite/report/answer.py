@@ -22,6 +22,7 @@ from suite.report.cells import (
     signed,
     verdict_cell,
 )
+from suite.report.layout import Cell
 from suite.report.tables import headline_rows
 from suite.verdicts import NOT_COMPARABLE
 
@@ -74,7 +75,8 @@ class AnswerLine:
         measured: the mean over the seeds, or why there is none.
         bounds: its interval; empty where there is none.
         difference: measured minus claimed; empty where they cannot be compared.
-        verdict: in words; empty where nothing is judged.
+        verdict: in words, with its tone; empty where nothing is judged.
+        word: the verdict alone, without its strength and what it is marked with.
         n: number of seeds.
     """
 
@@ -85,13 +87,9 @@ class AnswerLine:
     measured: str
     bounds: str
     difference: str
-    verdict: str
+    verdict: Cell
+    word: str
     n: str
-
-    @property
-    def word(self) -> str:
-        """The verdict alone, without its strength and what it is marked with."""
-        return self.verdict.partition(" (")[0].rstrip("*")
 
 
 def asked_rows(rows: Sequence[Row], asked: Asked | None) -> list[Row]:
@@ -145,7 +143,8 @@ def _number_line(row: Row) -> AnswerLine:
         measured=measured,
         bounds=_or_empty(interval(row["lower"], row["upper"])),
         difference=_or_empty(signed(row["difference"])),
-        verdict=_or_empty(verdict_cell(row)),
+        verdict=_judged(verdict_cell(row)),
+        word=row["verdict"] or _or_empty(verdict_cell(row)),
         n=_count(row),
     )
 
@@ -159,13 +158,18 @@ def _gain_line(row: Row) -> AnswerLine:
         measured=_or_empty(signed(row["gain"])),
         bounds=_or_empty(interval(row["gain_lower"], row["gain_upper"], sign="+")),
         difference="",
-        verdict=_or_empty(gain_verdict_cell(row)),
+        verdict=_judged(gain_verdict_cell(row)),
+        word=row["gain_verdict"] or _or_empty(gain_verdict_cell(row)),
         n=_count(row),
     )
 
 
 def _count(row: Row) -> str:
     return "" if row["n"] is None else str(row["n"])
+
+
+def _judged(cell: Cell) -> Cell:
+    return Cell("") if cell == NOTHING else cell
 
 
 def _or_empty(cell: str) -> str:

@@ -6,12 +6,60 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from suite.evidence.frame import SEPARATOR
-from suite.verdicts import BLOCKED, DEVIATES_LOW, INCONCLUSIVE, LARGEST_K, MOST_RUNS, RankAgreement
+from suite.report.addresses import claim_page, runs_of
+from suite.report.layout import Cell, Tone
+from suite.verdicts import (
+    BLOCKED,
+    DEVIATES_HIGH,
+    DEVIATES_LOW,
+    GAIN,
+    GAIN_LARGER,
+    GAIN_REPRODUCED,
+    GAIN_SMALLER,
+    GAIN_UNCLEAR,
+    INCONCLUSIVE,
+    LARGEST_K,
+    LOSS,
+    MOST_RUNS,
+    NO_CHANGE,
+    REPRODUCED,
+    RankAgreement,
+)
 
 Row = dict[str, Any]
 """One row of the frame, with None for what is missing."""
 
 NOTHING: Final = "—"
+
+_TONES: Final[dict[str, Tone]] = {
+    REPRODUCED: "good",
+    GAIN_REPRODUCED: "good",
+    GAIN: "good",
+    DEVIATES_LOW: "bad",
+    DEVIATES_HIGH: "bad",
+    LOSS: "bad",
+    GAIN_SMALLER: "bad",
+    GAIN_LARGER: "bad",
+    BLOCKED: "bad",
+    INCONCLUSIVE: "open",
+    GAIN_UNCLEAR: "open",
+    NO_CHANGE: "open",
+}
+
+
+def tone_of(verdict: str | None) -> Tone | None:
+    """What a verdict says of its claim; None where there is no verdict, or no number to judge."""
+    return _TONES.get(verdict or "")
+
+
+def claim_cell(claim: str) -> Cell:
+    """A claim by its id, which leads to its page."""
+    return Cell(claim, link=claim_page(claim))
+
+
+def measured_cell(row: Row, text: str) -> Cell:
+    """A number that was measured, which leads to the runs of its row."""
+    return Cell(text, link="" if text == NOTHING else runs_of(row["claim"], row["profile"]))
 
 
 def percent(value: float | None) -> str:
@@ -89,14 +137,14 @@ def runs_cell(row: Row) -> str:
     return f"n = {row['n']}" + ("" if row["status"] == "finished" else f", {row['status']}")
 
 
-def verdict_cell(row: Row) -> str:
+def verdict_cell(row: Row) -> Cell:
     """The verdict on the number, with its strength."""
     if row["verdict"] is None:
-        return "not judged" if row["reproduced"] is not None else NOTHING
+        return Cell("not judged" if row["reproduced"] is not None else NOTHING)
     label = f"{row['verdict']}*" if row["marked"] else row["verdict"]
     more = [row["strength"], "equivalent" if row["equivalent"] else None]
     worded = ", ".join(part for part in more if part)
-    return f"{label} ({worded})" if worded else label
+    return Cell(f"{label} ({worded})" if worded else label, tone_of(row["verdict"]))
 
 
 def gain_cell(row: Row) -> str:
@@ -110,11 +158,12 @@ def gain_cell(row: Row) -> str:
     return f"{worded}, {row['retained']:.0%} of the claim"
 
 
-def gain_verdict_cell(row: Row) -> str:
+def gain_verdict_cell(row: Row) -> Cell:
     """The verdict on the gain."""
     if row["gain_verdict"] is None:
-        return NOTHING if row["gain"] is None else "not judged"
-    return f"{row['gain_verdict']}*" if row["gain_marked"] else row["gain_verdict"]
+        return Cell(NOTHING if row["gain"] is None else "not judged")
+    label = f"{row['gain_verdict']}*" if row["gain_marked"] else row["gain_verdict"]
+    return Cell(label, tone_of(row["gain_verdict"]))
 
 
 def best_of_k_cell(row: Row) -> str:

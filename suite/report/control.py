@@ -17,8 +17,8 @@ from suite.evidence.frame import build_frame, rows_of
 from suite.evidence.gathered import measured_arms
 from suite.evidence.power import Power, power_of, spreads
 from suite.published.claims import Paper
-from suite.report.cells import Row, interval, many, p_value, percent, signed, task_cell
-from suite.report.layout import Grid, Line, Section
+from suite.report.cells import Row, interval, many, p_value, percent, signed, task_cell, tone_of
+from suite.report.layout import Cell, Grid, Line, Section
 from suite.store.summaries import Evidence
 from suite.verdicts import GAIN, GAIN_UNCLEAR, LOSS, NO_CHANGE
 
@@ -115,7 +115,8 @@ def _comparison(comparison: NullComparison) -> Line:
     over = " over ".join(" ".join(map(str, seeds)) for seeds in comparison.seeds)
     gain = f"{signed(judged.gain)} ({interval(judged.lower, judged.upper, sign='+')})"
     task = task_cell(student.task)
-    return Line((student.name, task, over, student.metric, gain, judged.verdict))
+    verdict = Cell(judged.verdict, tone_of(judged.verdict))
+    return Line((student.name, task, over, student.metric, gain, verdict))
 
 
 def _alarms(comparisons: Sequence[NullComparison]) -> str:

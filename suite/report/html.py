@@ -1,41 +1,119 @@
-"""A report as one HTML page that needs nothing else: no script, no style sheet, no image."""
+"""How reports are set as HTML: the templates, and one page that needs nothing else, not even a script.
+
+The site (`suite.report.site`) has the same style and the same tables.
+"""
 
 from __future__ import annotations
 
+import functools
+import re
 from pathlib import Path
 from typing import Final
 
 import jinja2
+from markupsafe import Markup, escape
 
-from suite.report.layout import NOTES, Page, plain
+from suite.report.layout import NOTES, Grid, Page, plain
 
-_TEMPLATE: Final = "page.html.j2"
-TONES: Final = {
-    "REPRODUCED": "good",
-    "GAIN_REPRODUCED": "good",
-    "GAIN": "good",
-    "DEVIATES_LOW": "bad",
-    "DEVIATES_HIGH": "bad",
-    "LOSS": "bad",
-    "GAIN_SMALLER": "bad",
-    "GAIN_LARGER": "bad",
-    "BLOCKED": "bad",
-    "INCONCLUSIVE": "open",
-    "GAIN_UNCLEAR": "open",
-    "NO_CHANGE": "open",
-}
-"""Verdict -> its colour; the word stands beside it, so that no one has to see the colour."""
+GENERATOR: Final = "distillation-reproducibility"
+"""What pages of the site say they were made by."""
+
+_HERE: Final = Path(__file__).parent
+_SITE: Final = _HERE / "site"
+_NUMBER: Final = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]\d+)?%?")
+_SHORT: Final = 34
+"""Characters of a cell that is set in one line."""
+_EMPTY: Final = frozenset({"", "—"})
+
+_ADDRESS: Final = re.compile(
+    r"(?P<address>https?://[A-Za-z0-9._~:/?#@!$&*+,;=%-]*[A-Za-z0-9/_=-])"
+    r"|arXiv (?P<arxiv>\d{4}\.\d{4,5})"
+    r"|(?P<repository>[A-Za-z0-9-]+/[A-Za-z0-9._-]+) (?:issue|pull request) (?P<thread>\d+)"
+)
 
 
 def to_html(page: Page) -> str:
-    """Sets a page as HTML; every string of the page is escaped."""
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, keep_trailing_newline=True, finalize=_without_controls
+    """Sets a page as HTML that stands alone; every string of the page is escaped."""
+    style = (_SITE / "site.css").read_text(encoding="utf-8")
+    return environment().get_template("page.html.j2").render(page=page, notes=NOTES, style=style)
+
+
+@functools.lru_cache(maxsize=1)
+def environment() -> jinja2.Environment:
+    """The templates; what they print is escaped and free of control characters."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([_HERE, _SITE / "templates"]),
+        autoescape=True,
+        keep_trailing_newline=True,
+        finalize=_without_controls,
     )
-    return environment.get_template(_TEMPLATE).render(page=page, notes=NOTES, tones=TONES)
+    made.globals["generator"] = GENERATOR
+    made.filters |= {"href": _href, "linked": linked, "prose": prose, "column_classes": column_classes}
+    return made
 
 
 def _without_controls(value: object) -> object:
     # What a macro of the template has made is markup, and escaped already.
     return plain(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def _href(link: str, root: str) -> str:
+    """A link of a cell from a page: an address as it is, a page of the site by the way to its folder."""
+    return link if link.startswith("https://") or link.startswith("http://") else f"{root}{link}"
+
+
+def column_classes(grid: Grid) -> list[str]:
+    """How each column of a table is set: ``n``, numbers, flush right; ``w``, longer texts."""
+    columns = range(len(grid.headings))
+    return [
+        _class_of([line.cells[column] for line in grid.lines if column < len(line.cells)])
+        for column in columns
+    ]
+
+
+def _class_of(cells: list[str]) -> str:
+    said = [cell for cell in cells if cell not in _EMPTY]
+    if said and all(_NUMBER.fullmatch(cell) for cell in said):
+        return "n"
+    return "w" if any(len(cell) > _SHORT for cell in said) else ""
+
+
+def address_in(text: str) -> str:
+    """The address of the document that a text names: its own, on arXiv, or a thread of GitHub.
+
+    Returns:
+        The first; empty where it names none.
+    """
+    found = _ADDRESS.search(text)
+    return _target(found) if found else ""
+
+
+def _target(found: re.Match[str]) -> str:
+    if found["address"]:
+        return found["address"]
+    if found["arxiv"]:
+        return f"https://arxiv.org/abs/{found['arxiv']}"
+    return f"https://github.com/{found['repository']}/issues/{found['thread']}"
+
+
+def linked(text: str) -> Markup:
+    """A text as HTML in which addresses, arXiv numbers and threads of GitHub are links."""
+    text = plain(text)
+    parts: list[str] = []
+    end = 0
+    for found in _ADDRESS.finditer(text):
+        link = Markup('<a href="{}">{}</a>').format(_target(found), found[0])
+        parts += [escape(text[end : found.start()]), link]
+        end = found.end()
+    return Markup("").join([*parts, escape(text[end:])])
+
+
+def prose(text: str) -> Markup:
+    """A sentence as HTML: words between backticks are code, addresses are links."""
+    parts = plain(text).split("`")
+    if len(parts) % 2 == 0:
+        return linked(text)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if number % 2 else linked(part)
+        for number, part in enumerate(parts)
+    )

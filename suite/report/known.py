@@ -14,7 +14,7 @@ from typing import Final
 from suite.published.claims import Claim, Paper
 from suite.published.literature import Literature
 from suite.published.roles import find_role, load_roles
-from suite.report.cells import NOTHING, Row, many, signed
+from suite.report.cells import NOTHING, Row, claim_cell, many, signed
 from suite.report.layout import Grid, Line, Section
 from suite.report.reruns import Rerun, elsewhere, reruns, silent_reports
 from suite.verdicts import (
@@ -184,7 +184,7 @@ def unreleased_lines(claims: Iterable[Claim]) -> Iterator[Line]:
     """One line for each claim whose recipe takes settings that no release states."""
     for claim in claims:
         if claim.unreleased:
-            yield Line((claim.id, claim.method or NOTHING, _pair(claim), claim.unreleased))
+            yield Line((claim_cell(claim.id), claim.method or NOTHING, _pair(claim), claim.unreleased))
 
 
 def _own(rows: Iterable[Row]) -> list[Row]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from suite.errors import printable
 
@@ -19,11 +19,37 @@ def plain(text: str) -> str:
     return "\n".join(printable(line, _LONGEST) for line in text.split("\n"))
 
 
+Tone = Literal["good", "bad", "open"]
+"""What a verdict says of its claim: it holds, it does not, or that is not decided."""
+
+
+class Cell(str):
+    """A text that carries what it means and where it leads; as a text it is the words alone.
+
+    Attributes:
+        tone: of a verdict; None where there is nothing to say.
+        link: a page of the site, relative to its folder, or an address; empty where it leads nowhere.
+    """
+
+    __slots__ = ("link", "tone")
+
+    tone: Tone | None
+    link: str
+
+    def __new__(cls, text: str, tone: Tone | None = None, link: str = "") -> Cell:
+        """A text with a tone, a link, or both."""
+        cell = super().__new__(cls, text)
+        cell.tone = tone
+        cell.link = link
+        return cell
+
+
 @dataclass(frozen=True)
 class Line:
     """One row of a table: its cells, and the numbers of its footnotes (from 1).
 
-    Footnotes are shown where the last heading of the table is `NOTES`.
+    A cell that has a tone or leads somewhere is a `Cell`. Footnotes are shown where the last heading of the
+    table is `NOTES`.
     """
 
     cells: tuple[str, ...]
@@ -78,12 +104,15 @@ class Section:
         grids: its tables.
         remark: a sentence below the heading.
         figures: before its tables.
+        published: whether it shows a published table, or claims that only others print; its rows are those
+            that the site lays out in tables of its own.
     """
 
     title: str
     grids: tuple[Grid, ...]
     remark: str = ""
     figures: tuple[Figure, ...] = ()
+    published: bool = False
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,13 @@ from suite.evidence.gathered import Arms, Measured, measured_arms
 from suite.published.claims import UNRELEASED, Claim, Paper
 from suite.published.finding import claims_by_id
 from suite.published.literature import load_literature
+from suite.report.addresses import claim_page, run_page
 from suite.report.caption import captions
 from suite.report.cells import (
     NOTHING,
     Row,
     best_of_k_cell,
+    claim_cell,
     claimed_cell,
     p_value,
     pair_cell,
@@ -40,7 +42,7 @@ from suite.report.cells import (
 from suite.report.control import study_sections
 from suite.report.figures.chapters import ScalarsOf, curves, literature, overview
 from suite.report.known import UNRELEASED_HEADINGS, answer, facts, section, trained, unreleased_lines
-from suite.report.layout import Grid, Line, Page, Section
+from suite.report.layout import Cell, Grid, Line, Page, Section
 from suite.report.reruns import reruns
 from suite.report.rivals import rival_sections
 from suite.report.shared_noise import TITLE as NOISE_TITLE
@@ -202,7 +204,9 @@ def _inert(claims: Iterable[Claim], arms: Arms) -> Iterator[Line]:
         if arm == "distilled" and claim in ids:
             for run in measured.finished:
                 if run.inert:
-                    yield Line((" ".join((claim, *variant)), str(run.seed), "; ".join(run.inert)))
+                    what = Cell(" ".join((claim, *variant)), link=claim_page(claim))
+                    why = "; ".join(run.inert)
+                    yield Line((what, Cell(str(run.seed), link=run_page(run.run_id, run.attempt)), why))
 
 
 def _class_grids(claims: Iterable[Claim], arms: Arms) -> Iterator[Grid]:
@@ -217,7 +221,7 @@ def _class_grids(claims: Iterable[Claim], arms: Arms) -> Iterator[Grid]:
                     Line((name, *(_class_cell(results.get(name, [])) for results in columns.values())))
                     for name in own
                 ),
-                title=f"{claim.id}: {claim.label}",
+                title=Cell(f"{claim.id}: {claim.label}", link=claim_page(claim.id)),
                 folded=True,
             )
 
@@ -267,8 +271,7 @@ def _used(paper: Paper, arms: Arms) -> list[Evidence]:
 
 def _commands(paper: str, profile: str, rows: Sequence[Row]) -> tuple[str, ...]:
     """The command that makes these numbers, with as many seeds as the best row has."""
-    counts = [row["n"] or 0 for row in rows if row["origin"] == "claim"]
-    seeds = max(counts, default=0) or STANDARD_RUNS
+    seeds = seeds_of(rows)
     # A paper from outside of the checkout has to be named with its folder.
     folders = [folder for folder in current().outside if folder.name == paper]
     outside = "".join(f" --papers {shlex.quote(printable(folder))}" for folder in folders)
@@ -279,12 +282,18 @@ def _commands(paper: str, profile: str, rows: Sequence[Row]) -> tuple[str, ...]:
     )
 
 
+def seeds_of(rows: Iterable[Row]) -> int:
+    """The number of seeds that makes the numbers of rows again: as many as the best of them has."""
+    counts = [row["n"] or 0 for row in rows if row["origin"] == "claim"]
+    return max(counts, default=0) or STANDARD_RUNS
+
+
 def _detail(row: Row) -> Line:
     """What stands beside a deviation, and what an undecided row would need."""
     deviates = row["verdict"] in DEVIATIONS
     return Line(
         (
-            row["claim"],
+            claim_cell(row["claim"]),
             row["metric"],
             verdict_cell(row),
             p_value(row["p_value"]),
@@ -314,7 +323,7 @@ def _others(rows: Sequence[Row]) -> Iterator[Line]:
         ]
         yield Line(
             (
-                row["about"] or NOTHING,
+                claim_cell(row["about"]) if row["about"] else NOTHING,
                 row["role"],
                 row["method"] or NOTHING,
                 pair_cell(row),

@@ -13,14 +13,17 @@ from suite.report.cells import (
     NOTHING,
     Row,
     agreement_sentence,
+    claim_cell,
     claimed_cell,
     interval,
+    measured_cell,
     measured_values,
     pair_cell,
     percent,
     runs_cell,
+    tone_of,
 )
-from suite.report.layout import Grid, Line, Section
+from suite.report.layout import Cell, Grid, Line, Section
 from suite.verdicts import BLOCKED, rank_agreement, ranks
 
 TITLE: Final = "Ours beside its rivals on the same pair"
@@ -169,11 +172,13 @@ def _lines(contest: Contest) -> Iterator[Line]:
                 row["role"],
                 claimed_cell(row),
                 _rank(row["claim"], claimed),
-                percent(row["reproduced"]),
+                measured_cell(row, percent(row["reproduced"])),
                 interval(row["mean_lower"], row["mean_upper"]),
-                BLOCKED if row["verdict"] == BLOCKED else _rank(row["claim"], measured),
+                Cell(BLOCKED, tone_of(BLOCKED))
+                if row["verdict"] == BLOCKED
+                else _rank(row["claim"], measured),
                 runs_cell(row),
-                row["claim"],
+                claim_cell(row["claim"]),
             )
         )
     yield from _reference(contest, "student", "student_mean", "student_n")
@@ -196,7 +201,8 @@ def _reference(contest: Contest, part: str, measured: str, count: str | None = N
         return
     runs = _distinct(f"n = {row[count]}" for row in rows) if count else NOTHING
     who = (contest.metric, f"{part} alone", REFERENCE)
-    yield Line((*who, published, NOTHING, ours, NOTHING, NOTHING, runs, NOTHING))
+    measured_here = measured_cell(rows[0], ours) if rows else ours
+    yield Line((*who, published, NOTHING, measured_here, NOTHING, NOTHING, runs, NOTHING))
 
 
 def _distinct(texts: Iterable[str]) -> str:

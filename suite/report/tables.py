@@ -12,6 +12,7 @@ from suite.published.priors import find_prior
 from suite.report.cells import (
     NOTHING,
     Row,
+    claim_cell,
     claimed_cell,
     entries,
     gain_cell,
@@ -93,14 +94,16 @@ class PublishedTables:
             if rows:
                 more = "" if table.complete else "; more rows of it exist than are known here"
                 yield Section(
-                    title=_table_title(table),
+                    title=table_title(table),
                     grids=tuple(self._grids(rows, printed)),
                     remark=f"Source: {table.source}{more}.",
                     figures=tuple(sweep_figures(headline_rows(rows), table.id)) if illustrated else (),
+                    published=True,
                 )
         elsewhere = _printed_elsewhere(self._paper)
         if rows := [row for row in self._rows if row["claim"] in elsewhere]:
-            yield Section(ELSEWHERE, tuple(self._grids(rows, elsewhere)), _ELSEWHERE_REMARK)
+            grids = tuple(self._grids(rows, elsewhere))
+            yield Section(ELSEWHERE, grids, _ELSEWHERE_REMARK, published=True)
 
     def footnotes(self) -> tuple[str, ...]:
         """The texts that the lines refer to; ask after the sections."""
@@ -121,7 +124,7 @@ class PublishedTables:
     def _line(self, row: Row) -> Line:
         return Line(
             cells=(
-                row["claim"],
+                claim_cell(row["claim"]),
                 row["method"] or NOTHING,
                 pair_cell(row),
                 percent(row["teacher_measured"]),
@@ -135,8 +138,12 @@ class PublishedTables:
                 gain_cell(row),
                 gain_verdict_cell(row),
             ),
-            notes=tuple(self._numbers.setdefault(text, len(self._numbers) + 1) for text in self._notes(row)),
+            notes=self.notes_of(row),
         )
+
+    def notes_of(self, row: Row) -> tuple[int, ...]:
+        """The numbers of the footnotes of a row."""
+        return tuple(self._numbers.setdefault(text, len(self._numbers) + 1) for text in self._notes(row))
 
     def _notes(self, row: Row) -> Iterator[str]:
         # Reasons that hold for a whole report are said once at its top.
@@ -201,7 +208,8 @@ def _printed_line(
     cells = [
         _side_by_side(numbers[name], measured[name]) if name in measured else NOTHING for name in columns
     ]
-    return Line((first["claim"], first["method"] or NOTHING, pair_cell(first), runs_cell(first), *cells))
+    subject = (claim_cell(first["claim"]), first["method"] or NOTHING, pair_cell(first))
+    return Line((*subject, runs_cell(first), *cells))
 
 
 def _side_by_side(printed: str | None, row: Row) -> str:
@@ -222,7 +230,8 @@ def headline_rows(rows: Sequence[Row]) -> list[Row]:
     ]
 
 
-def _table_title(table: Table) -> str:
+def table_title(table: Table) -> str:
+    """A published table by its number and its title."""
     if table.number is None:
         return table.title
     where = f"Table {table.number}" if table.number.isdigit() else table.number.capitalize()

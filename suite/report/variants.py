@@ -8,6 +8,7 @@ from typing import Final
 from suite.report.cells import (
     NOTHING,
     Row,
+    claim_cell,
     gain_cell,
     gain_verdict_cell,
     percent,
@@ -47,7 +48,7 @@ def variant_sections(rows: Sequence[Row]) -> Iterator[Section]:
 def _line(row: Row, claim: Row) -> Line:
     return Line(
         (
-            row["claim"],
+            claim_cell(row["claim"]),
             row["variant"],
             row["metric"],
             reproduced_cell(claim),

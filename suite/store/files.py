@@ -25,11 +25,12 @@ _NEW = ".new"
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, synced: bool = True) -> Iterator[Path]:
     """Gives a file new content in one step: written and synced beside it, then renamed over it.
 
     Args:
         path: the file; its folder is made where it is missing.
+        synced: whether it must outlive a power cut; what can be made again need not wait for the disk.
 
     Yields:
         An empty file beside it, to write to. When the block fails, what stood at `path` is untouched and
@@ -40,19 +41,25 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     with _beside(path) as aside:
         yield aside
-        _sync(aside)
+        if synced:
+            _sync(aside)
         os.replace(aside, path)
 
 
-def write(path: Path, content: bytes) -> None:
+def write(path: Path, content: bytes, synced: bool = True) -> None:
     """Gives a file new content in one step; a file that has it already is left alone.
+
+    Args:
+        path: the file.
+        content: all of it.
+        synced: as in `replacing`.
 
     Raises:
         OSError: as `replacing`.
     """
     if path.is_file() and path.read_bytes() == content:
         return
-    with replacing(path) as aside:
+    with replacing(path, synced) as aside:
         aside.write_bytes(content)
 
 

@@ -427,6 +427,47 @@ def read_all(folder: Path) -> list[Record]:
         return sorted(records, key=lambda record: (record.run_id, record.attempt))
 
 
+def read_documents(
+    folder: Path, wanted: Iterable[tuple[str, int]]
+) -> dict[tuple[str, int], Mapping[str, Any]]:
+    """Records as they are stored, every field of them; those of older schemas as they are upgraded.
+
+    Args:
+        folder: of the records.
+        wanted: run id and attempt of each.
+
+    Returns:
+        Run id and attempt -> the record as plain data, in the order in which they were asked for; one that is
+        gone from the folder is left out.
+
+    Raises:
+        SuiteError: for the first record that cannot be read.
+    """
+    found: dict[tuple[str, int], Mapping[str, Any]] = {}
+    older: dict[tuple[str, int], Record] | None = None
+    for run_id, attempt in wanted:
+        path = folder / f"{run_id}-{attempt:02d}.json"
+        if path.exists() and not _is_older(content := _content(path)):
+            found[run_id, attempt] = _document(path, content)
+            continue
+        if older is None:
+            older = {(record.run_id, record.attempt): record for record in read_all(folder)}
+        if (run_id, attempt) in older:
+            found[run_id, attempt] = older[run_id, attempt].model_dump(mode="json")
+    return found
+
+
+def _document(path: Path, content: bytes) -> Mapping[str, Any]:
+    # It was validated when its summary was made; what has changed since is looked at again.
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise SuiteError(f"{printable(path)}: {_complaint(content, error)}") from None
+    if not isinstance(document, dict):
+        raise SuiteError(f"{printable(path)}: {_complaint(content, ValueError('no object'))}")
+    return document
+
+
 def read_files(
     paths: Iterable[Path], rewritten: Iterable[tuple[str, str]] = ()
 ) -> Iterator[tuple[Path | None, Record]]:

@@ -88,6 +88,15 @@ def read_scalars(folder: Path, record: _Recorded) -> list[Scalars]:
         raise SuiteError(f"{printable(path)}: holds no scalars ({printable(error, 100)})") from None
 
 
+def scalars_of(folder: Path, record: _Recorded) -> bytes:
+    """The file of the scalars of a record, as it is; empty where it names none.
+
+    Raises:
+        SuiteError: as `read_scalars`.
+    """
+    return _content(folder, record)
+
+
 def check_scalars(folder: Path, record: _Recorded) -> None:
     """Makes sure that the scalars of a record are there and unaltered.
 

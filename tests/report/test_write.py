@@ -84,7 +84,8 @@ def test_report_without_records_is_that_of_the_default_profile(store, capsys, pa
     assert (
         main(["report", "--paper", "tiny", "--format", "html", "--output", str(folder / "deep" / "er")]) == 0
     )
-    assert capsys.readouterr().out == f"{folder / 'deep' / 'er' / 'tiny.html'}\n"
+    written = [str(folder / "deep" / "er" / name) for name in ("index.html", "tiny.html")]
+    assert capsys.readouterr().out.splitlines() == written
 
 
 @pytest.mark.parametrize(

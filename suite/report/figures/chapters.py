@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final
 
 from suite.contract import Arm, Scalars
 from suite.evidence.gathered import Arms
@@ -17,6 +18,9 @@ from suite.report.figures.literature import pair_figure
 from suite.report.figures.retained import retained_figure
 from suite.report.layout import Figure, Section
 from suite.store.summaries import Evidence
+
+CURVES: Final = "Curves of the trainings"
+"""Heading of the chapter with a figure for every claim whose distilled students have left series."""
 
 ScalarsOf = Callable[[Evidence], Sequence[Scalars]]
 """From a run to the series that its training has left; empty where it has left none."""
@@ -50,7 +54,7 @@ def curves(claims: Iterable[Claim], arms: Arms, scalars: ScalarsOf) -> Iterator[
         curves_figure(claim.id, f"{claim.label}, {claim.id}", _series(claim.id, arms, scalars))
         for claim in judged
     )
-    yield from _section("Curves of the trainings", found)
+    yield from _section(CURVES, found)
 
 
 def _series(claim: str, arms: Arms, scalars: ScalarsOf) -> Series:

@@ -1,0 +1,94 @@
+"""What a page of the site is made of. Pure functions make these; one template sets them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from suite.report.layout import Figure, Grid
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Text that is set as it is: a command, a config, a record.
+
+    Attributes:
+        title: one line above it; what is seen of it while it is folded.
+        text: its lines.
+        folded: whether a reader has to open it.
+    """
+
+    title: str
+    text: str
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A part of a page with a heading, in the order in which it is set.
+
+    Attributes:
+        title: heading.
+        paragraphs: sentences below it; words between backticks are code.
+        points: a list; entries that lead somewhere are `suite.report.layout.Cell`.
+        figures: each with its numbers.
+        grids: tables.
+        listings: text as it is.
+        chosen: whether a reader may filter the rows of its tables and choose their columns.
+        anchor: what it is linked by; made of its title where there is none.
+    """
+
+    title: str
+    paragraphs: tuple[str, ...] = ()
+    points: tuple[str, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    grids: tuple[Grid, ...] = ()
+    listings: tuple[Listing, ...] = ()
+    chosen: bool = False
+    anchor: str = ""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A page of the site.
+
+    Attributes:
+        path: where it lies in the folder.
+        title: heading, and title of the window.
+        trail: the pages above it, the index first.
+        verdicts: what came out, before anything else.
+        lead: sentences below the heading.
+        facts: name -> values, each in a line of its own.
+        chapters: its parts.
+        footnotes: texts; footnote n is entry n - 1.
+    """
+
+    path: str
+    title: str
+    trail: tuple[str, ...] = ()
+    verdicts: tuple[str, ...] = ()
+    lead: tuple[str, ...] = ()
+    facts: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    chapters: tuple[Chapter, ...] = ()
+    footnotes: tuple[str, ...] = ()
+
+    @property
+    def root(self) -> str:
+        """The way from the page to the folder of the site."""
+        return "../" * self.path.count("/")
+
+    @property
+    def anchored(self) -> list[tuple[str, Chapter]]:
+        """The chapters, each with an anchor that is its own on the page."""
+        found: dict[str, Chapter] = {}
+        for chapter in self.chapters:
+            anchor = chapter.anchor or anchor_of(chapter.title)
+            if anchor in found:
+                anchor = f"{anchor}-{len(found)}"
+            found[anchor] = chapter
+        return list(found.items())
+
+
+def anchor_of(title: str) -> str:
+    """A heading as an anchor: its letters and digits, with hyphens for the rest."""
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:60].rstrip("-") or "part"

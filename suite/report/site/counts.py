@@ -1,0 +1,67 @@
+"""How many rows of a paper hold, deviate, are undecided and were never run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from suite.evidence.frame import rows_of
+from suite.report import Report
+from suite.report.cells import Row
+from suite.report.site.published import lead_verdict
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The judged claims of one report, each by what came of its main metric.
+
+    Attributes:
+        judged: claims that a recipe makes.
+        holds: with a verdict that agrees with the claim, on embedded data a gain.
+        deviates: with a verdict against it.
+        undecided: measured, and not decided.
+        alone: measured without a gain to judge, on data whose numbers are not comparable: teachers and
+            students alone.
+        stopped: failed or blocked.
+        not_run: without a record.
+    """
+
+    judged: int
+    holds: int
+    deviates: int
+    undecided: int
+    alone: int
+    stopped: int
+    not_run: int
+
+
+def counts_of(report: Report) -> Counts:
+    """Counts the claims of a report."""
+    rows = [row for row in rows_of(report.frame) if row["origin"] == "claim" and row["main"]]
+    judged = [row for row in rows if row["status"] != "quoted"]
+    ran = [row for row in judged if row["status"] != "not run"]
+    stopped = [row for row in ran if row["status"] in ("failed", "blocked")]
+    tones = [lead_verdict(row).tone for row in ran if row not in stopped]
+    return Counts(
+        judged=len(judged),
+        holds=tones.count("good"),
+        deviates=tones.count("bad"),
+        undecided=tones.count("open"),
+        alone=tones.count(None),
+        stopped=len(stopped),
+        not_run=len(judged) - len(ran),
+    )
+
+
+def by_role(rows: Iterable[Row]) -> dict[str, list[str]]:
+    """Role -> ids of the claims that have it, in the order of the paper."""
+    found: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if row["origin"] == "claim":
+            found.setdefault(row["role"], {})[row["claim"]] = None
+    return {role: list(claims) for role, claims in found.items()}
+
+
+def verdict_cells(rows: Sequence[Row]) -> tuple[str, ...]:
+    """The leading verdicts of a claim's rows, each once."""
+    return tuple(dict.fromkeys(lead_verdict(row) for row in rows))

@@ -1,0 +1,175 @@
+"""The published tables as the site shows them: each claim once, beside it every table that prints it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Final
+
+from suite.published.claims import Claim, Paper, Table
+from suite.report.addresses import sources_of
+from suite.report.cells import (
+    NOTHING,
+    Row,
+    claim_cell,
+    claimed_cell,
+    gain_verdict_cell,
+    interval,
+    measured_cell,
+    pair_cell,
+    percent,
+    signed,
+    spread,
+    tone_of,
+    verdict_cell,
+)
+from suite.report.layout import NOTES, Cell, Grid, Line, Section
+from suite.report.site.blocks import Chapter
+from suite.report.tables import ELSEWHERE, PublishedTables, headline_rows, table_title
+
+HEADINGS: Final = (
+    "verdict",
+    "claim",
+    "method",
+    "teacher → student",
+    "metric",
+    "claimed",
+    "measured",
+    "n",
+    "difference",
+    "95 % interval",
+    "gain claimed",
+    "gain measured",
+    "90 % interval",
+    "gain verdict",
+    "teacher measured",
+    "student alone",
+    "role",
+    "printed in",
+)
+
+
+def lead_verdict(row: Row) -> Cell:
+    """What is said of a row first: the verdict on its number where that is judged, or else on its gain.
+
+    Where nothing was measured, it is the status.
+    """
+    if row["status"] in ("not run", "quoted"):
+        return Cell(row["status"])
+    judged = tone_of(row["verdict"]) is not None or not row["gain_verdict"]
+    cell = verdict_cell(row) if judged else gain_verdict_cell(row)
+    return Cell(row["status"]) if cell == NOTHING else cell
+
+
+def table_chapters(
+    paper: Paper, rows: Sequence[Row], sections: Iterable[Section], notes: PublishedTables
+) -> Iterator[Chapter]:
+    """One chapter for each published table that prints a claim, then one for claims of others alone.
+
+    Args:
+        paper: the paper.
+        rows: all its rows.
+        sections: of its report; figures, sources and what is said below a table are theirs.
+        notes: numbers the footnotes in the order of their first use.
+    """
+    by_title = {section.title: section for section in sections if section.published}
+    claims = {claim.id: claim for claim in paper.claims}
+    own = {table.id: table for table in paper.tables}
+    by_claim: dict[str, list[Row]] = {}
+    for row in headline_rows([row for row in rows if row["origin"] == "claim"]):
+        by_claim.setdefault(row["claim"], []).append(row)
+    placed: set[str] = set()
+    for title, printed in [*_by_table(paper), (ELSEWHERE, _elsewhere(paper))]:
+        if title not in by_title:
+            continue
+        here = [name for name in printed if name not in placed and name in by_claim]
+        placed.update(here)
+        lines = tuple(_line(row, claims[name], own, notes) for name in here for row in by_claim[name])
+        yield _chapter(by_title[title], lines, [name for name in printed if name not in here])
+
+
+def _chapter(section: Section, lines: tuple[Line, ...], above: Sequence[str]) -> Chapter:
+    said = tuple(grid.note for grid in section.grids if grid.note)
+    again = f"Also printed here, and shown in the table above that prints it first: {', '.join(above)}."
+    return Chapter(
+        section.title,
+        paragraphs=(section.remark, *((again,) if above else ()), *said),
+        figures=section.figures,
+        grids=(without_empty_columns(Grid((*HEADINGS, NOTES), lines)),) if lines else (),
+        chosen=True,
+    )
+
+
+def _by_table(paper: Paper) -> list[tuple[str, list[str]]]:
+    """The tables that print claims, with the claims, in the order of the paper."""
+    return [
+        (
+            table_title(table),
+            [claim.id for claim in paper.claims if any(s.table == table.id for s in claim.sources)],
+        )
+        for table in paper.tables
+    ]
+
+
+def _elsewhere(paper: Paper) -> list[str]:
+    own = {table.id for table in paper.tables}
+    return [claim.id for claim in paper.claims if own.isdisjoint(source.table for source in claim.sources)]
+
+
+def _line(row: Row, claim: Claim, tables: dict[str, Table], notes: PublishedTables) -> Line:
+    sources = sources_of(row["claim"])
+    lead, gain = lead_verdict(row), gain_verdict_cell(row)
+
+    return Line(
+        (
+            lead,
+            claim_cell(row["claim"]),
+            row["method"] or NOTHING,
+            pair_cell(row),
+            row["metric"],
+            Cell(claimed_cell(row), link=sources),
+            measured_cell(row, spread(row["reproduced"], row["sd"])),
+            NOTHING if row["n"] is None else str(row["n"]),
+            signed(row["difference"]),
+            interval(row["lower"], row["upper"]),
+            signed(row["claimed_gain"], row["decimals"]),
+            measured_cell(row, signed(row["gain"])),
+            interval(row["gain_lower"], row["gain_upper"], sign="+"),
+            NOTHING if gain == lead else gain,
+            measured_cell(row, percent(row["teacher_measured"])),
+            measured_cell(row, percent(row["student_mean"])),
+            row["role"],
+            Cell(_printed_in(claim, tables), link=sources),
+        ),
+        notes.notes_of(row),
+    )
+
+
+def _printed_in(claim: Claim, tables: dict[str, Table]) -> str:
+    return ", ".join(dict.fromkeys(where_short(source.table, tables) for source in claim.sources))
+
+
+def where_short(table: str, tables: dict[str, Table]) -> str:
+    """A table by its number, or else its kind; by its id where it is no table of the paper."""
+    found = tables.get(table)
+    if found is None:
+        return table
+    if found.number is None:
+        return "README" if found.kind == "repo_table" else found.title
+    return f"Table {found.number}" if found.number.isdigit() else found.number
+
+
+def without_empty_columns(grid: Grid) -> Grid:
+    """A table without the columns that say nothing in any row; its first column stays."""
+    noted = grid.headings[-1:] == (NOTES,)
+    headings = grid.headings[:-1] if noted else grid.headings
+    kept = [
+        column
+        for column in range(len(headings))
+        if column == 0 or any(line.cells[column] != NOTHING for line in grid.lines)
+    ]
+    shown = [headings[column] for column in kept]
+    if noted and any(line.notes for line in grid.lines):
+        shown.append(NOTES)
+    lines = tuple(Line(tuple(line.cells[column] for column in kept), line.notes) for line in grid.lines)
+    return replace(grid, headings=tuple(shown), lines=lines)

@@ -1,0 +1,147 @@
+"""The pages of a run and of what it was composed to."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import yaml
+
+from suite.evidence.served import claims_served
+from suite.report.addresses import INDEX, run_page
+from suite.report.cells import NOTHING, claim_cell
+from suite.report.layout import Cell, Grid, Line
+from suite.report.site.blocks import Chapter, Listing, Sheet
+from suite.report.site.world import OF_CONFIG, OF_RUN, Config, Document, World, label_in
+from suite.store.summaries import Evidence
+
+_CONFIG_TITLES: Final = {
+    "recipe": "Config as composed",
+    "protocol": "Effective protocol, read back from what was built",
+    "identity": "What defines the run, beside seed and repetition",
+}
+
+
+def run_sheet(world: World, run: Evidence, files: Sequence[Cell]) -> Sheet:
+    """The page of one attempt at a run.
+
+    Args:
+        world: that it stands in.
+        run: its summary, or its record.
+        files: its log and its scalars, where the site has them.
+    """
+    document, config = world.document(run), world.config(run)
+    served = list(dict.fromkeys(claim for claim, *_ in claims_served(run)))
+    facts: list[tuple[str, tuple[str, ...]]] = [
+        ("run", (f"{run.run_id}, attempt {run.attempt}",)),
+        ("status", (run.status, *((run.error,) if run.error else ()))),
+        ("profile", (run.profile,)),
+        (
+            "arm, seed",
+            (f"{run.arm}, {run.seed}" + (f", repetition {run.repetition}" * bool(run.repetition)),),
+        ),
+        ("finished", (run.finished_at,)),
+        ("claims", tuple(map(claim_cell, served))),
+        ("config", (Cell("as composed", link=config.page),) if config else ("not recorded",)),
+        ("log", tuple(file for file in files if file.link.endswith(".txt")) or ("not kept here",)),
+        ("scalars", tuple(file for file in files if file.link.endswith(".jsonl")) or ("none recorded",)),
+    ]
+    return Sheet(
+        path=run_page(run.run_id, run.attempt),
+        title=label_in(document, run),
+        trail=(Cell("All papers", link=INDEX), *map(claim_cell, served[:1])),
+        facts=tuple(facts),
+        chapters=tuple(_chapters(run, document)),
+    )
+
+
+def _chapters(run: Evidence, document: Document) -> Iterator[Chapter]:
+    if run.metrics:
+        lines = tuple(Line((name, number(value))) for name, value in run.metrics.items())
+        yield Chapter("Metrics", grids=(Grid(("metric", "value"), lines),))
+    provenance = document.get("provenance") or {}
+    yield Chapter("Command", listings=(Listing("", str(provenance.get("command") or "not recorded")),))
+    yield Chapter("Provenance", grids=(_flat(provenance, leave_out=("command",)),))
+    if timings := document.get("timings"):
+        yield Chapter("Time and memory", grids=(_flat(timings),))
+    if run.departures:
+        yield Chapter("Departures from the published protocol", points=tuple(map(str, run.departures)))
+    if run.inert:
+        yield Chapter("The method did not act", points=tuple(run.inert))
+    own = {name: value for name, value in document.items() if name not in OF_CONFIG}
+    own["identity"] = {name: (document.get("identity") or {}).get(name) for name in OF_RUN}
+    title = "Every field but those on the page of its config"
+    yield Chapter("Record as stored", listings=(Listing(title, as_json(own), folded=True),))
+
+
+def config_sheet(world: World, config: Config, runs: Sequence[Evidence]) -> Sheet:
+    """The page of what runs were composed to.
+
+    Args:
+        world: that they stand in.
+        config: the shared parts of their records.
+        runs: with one config.
+    """
+    first = runs[0]
+    served = list(dict.fromkeys(claim for run in runs for claim, *_ in claims_served(run)))
+    label = label_in(world.document(first), first).partition(", seed ")[0]
+    return Sheet(
+        path=config.page,
+        title=f"{label}, {first.profile}",
+        trail=(Cell("All papers", link=INDEX), *map(claim_cell, served[:1])),
+        facts=(
+            ("claims", tuple(map(claim_cell, served))),
+            ("runs", tuple(Cell(_seed(run), link=run_page(run.run_id, run.attempt)) for run in runs)),
+        ),
+        chapters=tuple(
+            Chapter(title, listings=(Listing("", as_yaml(config.parts[part])),))
+            for part, title in _CONFIG_TITLES.items()
+            if part in config.parts
+        ),
+    )
+
+
+def _seed(run: Evidence) -> str:
+    return f"seed {run.seed}" + (f", repetition {run.repetition}" if run.repetition else "")
+
+
+def number(value: float) -> str:
+    """A stored number: what is finite with up to six digits behind the point."""
+    return f"{value:.6f}".rstrip("0").rstrip(".") if math.isfinite(value) else str(value)
+
+
+def as_json(value: Any) -> str:
+    """Stored data, as records have them."""
+    return json.dumps(value, indent=1, ensure_ascii=False)
+
+
+def as_yaml(value: Any) -> str:
+    """Stored data, as configs have them."""
+    text: str = yaml.dump(value, Dumper=_DUMPER, sort_keys=False, allow_unicode=True, width=100)
+    return text
+
+
+# The compiled emitter is ten times as fast, and writes the same.
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+def _flat(values: Mapping[str, Any], leave_out: Sequence[str] = ()) -> Grid:
+    lines = [
+        Line((name, value))
+        for name, value in _flattened({k: v for k, v in values.items() if k not in leave_out})
+    ]
+    return Grid(("what", "value"), tuple(lines))
+
+
+def _flattened(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flattened(value, f"{prefix}{name}.")
+        elif isinstance(value, float):
+            yield f"{prefix}{name}", number(value)
+        elif value not in (None, {}, []):
+            yield f"{prefix}{name}", str(value)
+        else:
+            yield f"{prefix}{name}", NOTHING

@@ -1,0 +1,171 @@
+"""All that the site shows: the papers, their reports, and the stored records that stand behind them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+from suite.evidence.gathered import Arms, Measured, measured_arms
+from suite.evidence.served import ClaimArm
+from suite.planning.plan import label_of
+from suite.published.claims import Claim, Paper
+from suite.report import DEFAULT_PROFILE, Report, make_report, recorded_profiles
+from suite.report.addresses import CONFIGS
+from suite.report.cells import Row
+from suite.report.figures.chapters import CURVES
+from suite.report.layout import Figure, Page
+from suite.store.records import read_documents
+from suite.store.summaries import Evidence
+
+Document = Mapping[str, Any]
+"""A record as it is stored."""
+
+OF_CONFIG: Final = ("recipe", "identity", "protocol")
+"""Fields of a record that runs of one series share, but for what `OF_RUN` names in the identity."""
+OF_RUN: Final = ("seed", "repetition")
+
+
+@dataclass(frozen=True)
+class PaperReport:
+    """The report of one paper at one profile."""
+
+    paper: Paper
+    profile: str
+    report: Report
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """The rows of the frame."""
+        return self.report.rows
+
+    @cached_property
+    def page(self) -> Page:
+        """The report in words, with its figures."""
+        return self.report.illustrate()
+
+    @cached_property
+    def curves(self) -> Mapping[str, Figure]:
+        """The figures of how trainings went, by their names."""
+        sections = (section for section in self.page.sections if section.title == CURVES)
+        return {figure.name: figure for section in sections for figure in section.figures}
+
+    @cached_property
+    def by_claim(self) -> Mapping[str, list[Row]]:
+        """Claim -> its own rows and those of its variants, in the order of the frame."""
+        found: dict[str, list[Row]] = {}
+        for row in self.rows:
+            if row["origin"] != "quoted":
+                found.setdefault(row["claim"], []).append(row)
+        return found
+
+
+@dataclass(frozen=True)
+class Config:
+    """What runs were composed to, shared by all that differ in seed and repetition only.
+
+    Attributes:
+        digest: of its content; names its page.
+        parts: the fields of a record that it is of.
+    """
+
+    digest: str
+    parts: Document
+
+    @property
+    def page(self) -> str:
+        """Its page."""
+        return f"{CONFIGS}/{self.digest}.html"
+
+
+class World:
+    """The records of a store as the site shows them.
+
+    Attributes:
+        reports: one for each paper and profile, in the order of the papers.
+        arms: profile -> what was measured.
+        standing: (run id, attempt) -> the run, of those that stand in a table.
+        documents: the same runs -> the records as they are stored.
+    """
+
+    def __init__(
+        self, papers: Sequence[Paper], records: Sequence[Evidence], folder: Path, profiles: Sequence[str]
+    ) -> None:
+        """Makes the reports and reads the records of the runs that stand in them.
+
+        Args:
+            papers: all of them.
+            records: the store.
+            folder: where it lies.
+            profiles: shown of every paper, beside those with records of it.
+
+        Raises:
+            SuiteError: a record cannot be read.
+        """
+        self.reports = [
+            PaperReport(paper, profile, make_report(paper, records, profile))
+            for paper in papers
+            for profile in dict.fromkeys([*recorded_profiles(paper, records), *profiles]) or [DEFAULT_PROFILE]
+        ]
+        shown = sorted({one.profile for one in self.reports})
+        self.arms: dict[str, Arms] = {profile: measured_arms(records, profile) for profile in shown}
+        known = {claim.id for paper in papers for claim in paper.claims}
+        self._by_claim: dict[tuple[str, str], dict[ClaimArm, Measured]] = {}
+        self.standing: dict[tuple[str, int], Evidence] = {}
+        for profile, arms in self.arms.items():
+            for entry, measured in arms.items():
+                if entry[0] in known:
+                    self._by_claim.setdefault((profile, entry[0]), {})[entry] = measured
+                    for run in (*measured.runs, *measured.repeated):
+                        self.standing[run.run_id, run.attempt] = run
+        self.documents = read_documents(folder, self.standing)
+        self.configs = {key: config_of(document) for key, document in self.documents.items()}
+
+    def arms_of(self, claim: Claim, profile: str) -> dict[ClaimArm, Measured]:
+        """What was measured of a claim and its variants: teacher, student alone, distilled, released."""
+        order = ("teacher", "student", "distilled", "released")
+        found = self._by_claim.get((profile, claim.id), {})
+        return dict(sorted(found.items(), key=lambda entry: (entry[0][2], order.index(entry[0][1]))))
+
+    def document(self, run: Evidence) -> Document:
+        """The record of a run that stands, as it is stored; empty where the store has it no more."""
+        return self.documents.get((run.run_id, run.attempt), {})
+
+    def config(self, run: Evidence) -> Config | None:
+        """What a run was composed to; None where its record does not say."""
+        return self.configs.get((run.run_id, run.attempt))
+
+    def runs_by_config(self) -> Iterator[tuple[Config, list[Evidence]]]:
+        """Every config, with the runs that were composed to it, by seed and repetition."""
+        found: dict[str, tuple[Config, list[Evidence]]] = {}
+        for key in sorted(self.configs, key=lambda key: (self.standing[key].seed, key)):
+            config = self.configs[key]
+            if config is not None:
+                found.setdefault(config.digest, (config, []))[1].append(self.standing[key])
+        yield from found.values()
+
+
+def config_of(document: Document) -> Config | None:
+    """What the run of a record was composed to."""
+    parts = {name: document[name] for name in OF_CONFIG if document.get(name)}
+    if not parts:
+        return None
+    if isinstance(parts.get("identity"), dict):
+        parts["identity"] = {key: value for key, value in parts["identity"].items() if key not in OF_RUN}
+    content = json.dumps(parts, sort_keys=True).encode()
+    return Config(hashlib.sha256(content).hexdigest()[:16], parts)
+
+
+def label_in(document: Document, run: Evidence) -> str:
+    """A run in words."""
+    recipe = document.get("recipe") or {}
+    student, teacher, method = (recipe.get(part) or {} for part in ("student", "teacher", "method"))
+    if not student:
+        return f"{run.arm} run, seed {run.seed}"
+    trains = not (document.get("identity") or {}).get("checkpoint")
+    title = method.get("title") or method.get("name")
+    return label_of(student["name"], title, teacher.get("name"), run.seed, run.repetition, trains)
