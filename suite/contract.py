@@ -410,6 +410,49 @@ class MethodSeen(Strict):
     gradients: list[TapGradient]
 
 
+class Found(Strict):
+    """An object that a detector found in a test image.
+
+    Attributes:
+        label: name of its class.
+        score: percent.
+        box: x0, y0, x1, y1 in pixels of the image.
+        mask: run lengths of its mask on the grid of the sample; None for a detector of boxes.
+    """
+
+    label: Line
+    score: float
+    box: tuple[float, float, float, float]
+    mask: list[int] | None = None
+
+
+class Sample(Strict):
+    """What a scored network predicts for one test image.
+
+    Masks and label maps are thinned to a grid, and stored as run lengths: row by row, how many cells are
+    outside, inside, outside, ...
+
+    Attributes:
+        file: of the image, below the folder of the data set; its place in the test set where it has none.
+        width: of the image, in pixels.
+        height: likewise.
+        grid: height and width of masks and label maps, in cells.
+        classes: of a classifier the names of the likeliest classes with their scores in percent.
+        objects: of a detector what it found with a score that is worth a look.
+        areas: of a segmenter its label map: name of each class that occurs -> its run lengths.
+        png: the image as base64, where it may be passed on.
+    """
+
+    file: Line
+    width: int = Field(ge=1)
+    height: int = Field(ge=1)
+    grid: tuple[int, int] | None = None
+    classes: list[tuple[Line, float]] | None = None
+    objects: list[Found] | None = None
+    areas: dict[Line, list[int]] | None = None
+    png: str | None = Field(default=None, pattern=r"^[A-Za-z0-9+/]+={0,2}$")
+
+
 def _tell_nobody(step: Step) -> None:
     """Takes progress to nowhere; a function of the module, so that a job can be handed to another process."""
 
@@ -570,6 +613,17 @@ class Adapter(ABC):
     def method_seen(self) -> MethodSeen | None:
         """After `fit`: what was seen of the method; None without one, or where the task does not look."""
         return None
+
+    def samples(self, count: int) -> Sequence[Sample]:
+        """After `evaluate`: what the scored network predicts for a fixed choice of test images.
+
+        Args:
+            count: how many images; a smaller test set has fewer.
+
+        Returns:
+            The same images for every network on the same data; none where the task keeps no samples.
+        """
+        return ()
 
     @abstractmethod
     def save(self, path: Path) -> None:

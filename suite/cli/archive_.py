@@ -14,9 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "action",
         choices=ACTIONS,
-        help="check: read every record and hold its scalars against its digest; upgrade: write records of "
-        "older layouts in the layout of today; crate: archive records, scalars, recipes and reports as a "
-        "Process Run Crate, for a repository of research data",
+        help="check: read every record and hold its scalars and samples against its digests; upgrade: write "
+        "records of older layouts in the layout of today; crate: archive records, scalars, recipes and "
+        "reports as a Process Run Crate, for a repository of research data",
     )
     parser.add_argument(
         "--output",
@@ -47,19 +47,22 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(folder: Path) -> int:
-    """Reads every record of a store, and the scalars that belong to it."""
+    """Reads every record of a store, and the scalars and samples that belong to it."""
     from suite.cli.screen import Screen
     from suite.errors import SuiteError
+    from suite.store.companions import faults_of
     from suite.store.records import read_all
-    from suite.store.scalars import faults_of_scalars
+    from suite.store.samples import check_samples
+    from suite.store.scalars import check_scalars
 
     records = read_all(folder)
-    if fault := faults_of_scalars(folder, records):
+    checks = (lambda record: check_scalars(folder, record), lambda record: check_samples(folder, record))
+    if fault := faults_of(records, *checks):
         raise SuiteError(fault)
-    kept = sum(record.scalars_sha256 is not None for record in records)
-    Screen().say(
-        f"{folder}: {len(records)} records, {kept} of them with scalars: all can be read, none is altered."
-    )
+    kept = f"{sum(record.scalars_sha256 is not None for record in records)} of them with scalars"
+    if sampled := sum(record.samples_sha256 is not None for record in records):
+        kept += f", {sampled} with sample predictions"
+    Screen().say(f"{folder}: {len(records)} records, {kept}: all can be read, none is altered.")
     return 0
 
 

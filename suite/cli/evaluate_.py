@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     from suite.cli.output import add_verbosity
-    from suite.cli.selection import claim_ids, completed
+    from suite.cli.selection import add_samples, claim_ids, completed
 
     stands_for = "the claim to hold the checkpoint against"
     completed(parser.add_argument("--claim", metavar="ID", required=True, help=stands_for), claim_ids)
@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--profile", metavar="NAME", default="paper", help="paper (default), mini or smoke")
     parser.add_argument("--device", metavar="D", default="auto", help="auto (default), cpu or cuda")
+    add_samples(parser)
     add_verbosity(parser)
     parser.set_defaults(takes_overrides=True)
 
@@ -60,7 +61,8 @@ def run(args: argparse.Namespace) -> int:
     lead_to(RunFolder(work_dir(), run_id), checkpoint)
     try:
         launcher, progress = LocalLauncher(args.device, jobs=1), Progress(verbosity=args.verbosity)
-        outcome = Engine(plan, _command(args), launcher, progress, lambda: None).execute()
+        engine = Engine(plan, _command(args), launcher, progress, lambda: None, samples=args.samples)
+        outcome = engine.execute()
     except KeyboardInterrupt:
         print("suite: interrupted; nothing was recorded", file=sys.stderr)
         return 130

@@ -27,7 +27,7 @@ FORMATS = ("table", "markdown", "json")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     from suite.cli.output import add_verbosity
-    from suite.cli.selection import add_budget, add_jobs, add_selection
+    from suite.cli.selection import add_budget, add_jobs, add_samples, add_selection
     from suite.running.loggers import PACKAGES
 
     add_selection(parser)
@@ -62,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--log-to", metavar="NAME", help=f"also log trainings to one of {', '.join(PACKAGES)}, if installed"
     )
+    add_samples(parser)
     parser.add_argument("--strict", action="store_true", help="exit with status 3 when a verdict deviates")
     parser.add_argument(
         "--format",
@@ -151,12 +152,18 @@ def _execute(args: argparse.Namespace, plan: Plan, claims: Sequence[Claim], laun
         _rewrite_reports(papers, args.profile)
 
     progress = Progress(verbosity=args.verbosity)
-    engine = Engine(plan, command_of(args), launcher, progress, rewrite, args.log_to)
+    engine = Engine(plan, command_of(args), launcher, progress, rewrite, args.log_to, args.samples)
     try:
         outcome = engine.execute(waits=not args.detach)
     except KeyboardInterrupt:
         print(f"suite: interrupted; {_what_goes_on(launcher)}", file=sys.stderr)
         return 130
+    if args.samples and outcome.skipped:
+        print(
+            f"suite: {len(outcome.skipped)} runs had finished before and keep no new samples: --again "
+            "measures them once more",
+            file=sys.stderr,
+        )
     if args.detach:
         Screen().say(
             "'python -m suite status' says how the jobs stand, 'python -m suite cancel' ends them, and the "

@@ -48,6 +48,30 @@ def add_jobs(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument("--jobs", metavar="N", type=number, help=text)
 
 
+def add_samples(parser: argparse.ArgumentParser) -> None:
+    """Adds `--samples`."""
+    from suite.store.samples import MOST_SAMPLES
+
+    parser.add_argument(
+        "--samples",
+        metavar="N",
+        type=_samples,
+        default=0,
+        help=f"keep each run's predictions for N test images (default: none; at most {MOST_SAMPLES})",
+    )
+
+
+def _samples(text: str) -> int:
+    """An argument that is a number of test images; 0 keeps none.
+
+    Raises:
+        ArgumentTypeError: it is none; argparse puts the name of the option before it.
+    """
+    from suite.store.samples import MOST_SAMPLES
+
+    return 0 if text == "0" else whole_number(MOST_SAMPLES, "0 keeps none")(text)
+
+
 def add_budget(parser: argparse.ArgumentParser, text: str) -> None:
     """Adds `--budget`.
 

@@ -14,7 +14,7 @@ from typing import Final
 
 import pandas as pd
 
-from suite.contract import Scalars
+from suite.contract import Sample, Scalars
 from suite.csv_cells import harmless
 from suite.errors import SuiteError
 from suite.evidence.frame import COLUMNS, build_frame, rows_of
@@ -27,6 +27,7 @@ from suite.report.cells import Row
 from suite.report.layout import Page
 from suite.report.page import build_page
 from suite.store.files import write
+from suite.store.samples import read_samples
 from suite.store.scalars import read_scalars
 from suite.store.summaries import Evidence, read_summaries
 from suite.verdicts import DEVIATIONS, GAIN_LARGER, GAIN_SMALLER, LOSS
@@ -109,13 +110,21 @@ def make_report(paper: Paper, records: Sequence[Evidence], profile: str = DEFAUL
     frame = build_frame([paper], records, profile)
     name = paper.id if profile == DEFAULT_PROFILE else f"{paper.id}-{profile}"
     words = functools.partial(build_page, paper, frame, records, profile)
-    return Report(name, frame, words(), functools.partial(words, scalars=_scalars_of))
+    return Report(name, frame, words(), functools.partial(words, scalars=_scalars_of, samples_of=_samples_of))
 
 
 def _scalars_of(record: Evidence) -> list[Scalars]:
     """The series of a run in the store; what is missing or altered is told elsewhere, and not drawn."""
     try:
         return read_scalars(records_dir(), record)
+    except SuiteError:
+        return []
+
+
+def _samples_of(record: Evidence) -> list[Sample]:
+    """The sample predictions of a run in the store, likewise."""
+    try:
+        return read_samples(records_dir(), record)
     except SuiteError:
         return []
 

@@ -40,7 +40,7 @@ from suite.report.cells import (
     yes_no,
 )
 from suite.report.control import study_sections
-from suite.report.figures.chapters import ScalarsOf, curves, literature, overview
+from suite.report.figures.chapters import SamplesOf, ScalarsOf, curves, literature, overview, samples
 from suite.report.known import UNRELEASED_HEADINGS, answer, facts, section, trained, unreleased_lines
 from suite.report.layout import Cell, Grid, Line, Page, Section
 from suite.report.reruns import reruns
@@ -124,6 +124,7 @@ def build_page(
     records: Iterable[Evidence],
     profile: str,
     scalars: ScalarsOf | None = None,
+    samples_of: SamplesOf | None = None,
 ) -> Page:
     """Words the report of one paper.
 
@@ -134,6 +135,7 @@ def build_page(
         profile: the profile of the frame.
         scalars: the series that a run has left. Where it is given the page has figures, which takes
             matplotlib and its time; the words are the same.
+        samples_of: the sample predictions that a run has kept; where it is given they are shown.
     """
     rows = rows_of(frame)
     arms = measured_arms(records, profile)
@@ -150,6 +152,7 @@ def build_page(
             *tables.sections(illustrated=scalars is not None),
             *(literature(paper.claims, rows) if scalars else ()),
             *(curves(paper.claims, arms, scalars) if scalars else ()),
+            *(samples(paper.claims, arms, samples_of) if samples_of else ()),
             *_chapters(paper, rows, arms, used),
         ),
         shared_departures=tables.shared_departures,

@@ -71,6 +71,7 @@ class Engine:
         progress: Progress,
         on_record: Callable[[], None],
         log_to: str | None = None,
+        samples: int = 0,
     ) -> None:
         """Prepares; nothing is started yet.
 
@@ -81,12 +82,14 @@ class Engine:
             progress: shows how far things are.
             on_record: called after every run that was recorded.
             log_to: where else the runs are logged (`suite.running.loggers`).
+            samples: of how many test images each run keeps its predictions.
         """
         self.plan = plan
         self.launcher = launcher
         self.progress = progress
         self.on_record = on_record
         self.log_to = log_to
+        self.samples = samples
         self.outcome = Outcome()
         code = git_state()
         self._provenance = Provenance(
@@ -161,9 +164,8 @@ class Engine:
             self._took(run, adopted)
             return
         folder = self._folder(run.run_id)
-        order = Order.of(
-            run, self.launcher.device, self.launcher.beside, self._provenance, log_to=self.log_to
-        )
+        launcher = self.launcher
+        order = Order.of(run, launcher.device, launcher.beside, self._provenance, self.log_to, self.samples)
         try:
             write_order(folder, order)
             handle = self.launcher.start(order)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any, Literal
 
-from pydantic import PositiveInt, ValidationError
+from pydantic import NonNegativeInt, PositiveInt, ValidationError
 
 from suite.contract import Arm, Checkpoint, ComposedModel, ComposedRecipe, ServedClaim
 from suite.environment import host_facts, installed_versions
@@ -49,6 +49,7 @@ class Order(Strict):
         provenance: code and command of whoever ordered it.
         title: one line for the log: what is run, and by which command.
         log_to: where else it is logged (`suite.running.loggers`).
+        samples: of how many test images predictions are kept.
     """
 
     schema_version: Literal[1] = 1
@@ -65,10 +66,17 @@ class Order(Strict):
     provenance: Provenance
     title: Line
     log_to: Name | None = None
+    samples: NonNegativeInt = 0
 
     @classmethod
     def of(
-        cls, run: Run, device: str, beside: int, provenance: Provenance, log_to: str | None = None
+        cls,
+        run: Run,
+        device: str,
+        beside: int,
+        provenance: Provenance,
+        log_to: str | None = None,
+        samples: int = 0,
     ) -> Order:
         """The order of a run."""
         return cls(
@@ -78,6 +86,7 @@ class Order(Strict):
             provenance=provenance,
             title=f"{run.label} ({provenance.command})",
             log_to=log_to,
+            samples=samples,
         )
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import resource
@@ -9,7 +10,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from multiprocessing.connection import Connection
@@ -24,6 +25,7 @@ from suite.contract import (
     EffectiveProtocol,
     Job,
     MethodSeen,
+    Sample,
     Scalars,
     StoppedError,
     load,
@@ -49,6 +51,7 @@ from suite.store.ownership import Owner, Ownership, TakenOverError, owned, this_
 from suite.store.plain_files import append_to, fault_of, refuse_link
 from suite.store.records import Distillation, Provenance, Record, TaughtBy, read_for_run, write_record
 from suite.store.run_folders import RunFolder, lead_to
+from suite.store.samples import write_samples
 from suite.store.scalars import shares_of, write_scalars
 from suite.verdicts import teacher_reason
 
@@ -72,6 +75,7 @@ class RunRequest:
         stops: asked at every step whether the run is to leave a resume point and stop.
         rank: which of the processes that execute the run together this is.
         log_to: where else the training is logged.
+        samples: of how many test images predictions are kept.
     """
 
     run: Run
@@ -85,6 +89,7 @@ class RunRequest:
     stops: Callable[[], bool] = never
     rank: Rank = ALONE
     log_to: str | None = None
+    samples: int = 0
 
     @classmethod
     def of(
@@ -109,6 +114,7 @@ class RunRequest:
             stops=stops,
             rank=rank,
             log_to=order.log_to,
+            samples=order.samples,
         )
 
 
@@ -247,26 +253,36 @@ def _execute_owned(
     # others: then a record of their own tells what those are worth that teach from now on.
     again = finished and record.status == "finished" and _weights_of(record) == _weights_of(finished)
     ownership.check()
-    ending = _ending(record if again else _keep(request, record, outcome.scalars, tell))
+    ending = _ending(record if again else _keep(request, record, outcome, tell))
     journal.state("ended")
     return ending
 
 
-def _keep(request: RunRequest, record: Record, scalars: Sequence[Scalars], tell: Tell) -> Record:
-    """Records a run together with its scalars; a full disk may have no room for these alone."""
-    refused: OSError | None = None
-    if scalars:
-        try:
-            sha256 = write_scalars(request.records, record.run_id, scalars)
-        except OSError as error:
-            refused = error
-        else:
-            record = record.model_copy(update={"scalars_sha256": sha256})
-    written = write_record(request.records, record)
+def _keep(request: RunRequest, record: Record, outcome: _Outcome, tell: Tell) -> Record:
+    """Records a run with its scalars and samples; a full disk may have no room for these alone."""
+    refused: dict[str, OSError] = {}
+    digests: dict[str, str] = {}
+    folder, run_id = request.records, record.run_id
+    if scalars := outcome.scalars:
+        with _noting(refused, "scalars"):
+            digests["scalars_sha256"] = write_scalars(folder, run_id, scalars)
+    if outcome.samples and record.status == "finished":
+        with _noting(refused, "samples"):
+            digests["samples_sha256"] = write_samples(folder, run_id, outcome.samples)
+    written = write_record(folder, record.model_copy(update=digests))
     # Where there was no room for the record either, that is all that counts.
-    if refused is not None:
-        _tell(f"its scalars are not kept ({one_line(refused)})", tell)
+    for what, error in refused.items():
+        _tell(f"its {what} are not kept ({one_line(error)})", tell)
     return written
+
+
+@contextlib.contextmanager
+def _noting(refused: dict[str, OSError], what: str) -> Iterator[None]:
+    """Notes that the file system refused something, and goes on."""
+    try:
+        yield
+    except OSError as error:
+        refused[what] = error
 
 
 def _weights_of(record: Record) -> str | None:
@@ -318,6 +334,7 @@ class _Outcome:
         self.adapter: Adapter | None = None
         self.teacher_scored: Mapping[str, float] = {}
         self.distillation: Distillation | None = None
+        self.samples: Sequence[Sample] = ()
 
     @property
     def scalars(self) -> Sequence[Scalars]:
@@ -345,6 +362,8 @@ def _measure(
 ) -> None:
     adapter = _train_and_score(request, folder, tell, outcome)
     outcome.per_class = adapter.per_class()
+    if request.samples:
+        outcome.samples = adapter.samples(request.samples)
     outcome.distillation = _distillation(request, adapter.method_seen(), outcome)
     if outcome.distillation and (faults := outcome.distillation.faults):
         _tell(f"the method did not act: {'; '.join(faults)}", tell)

@@ -33,7 +33,7 @@ from suite.strict import Line, Name, RunId, Sha256, Strict, first_fault
 SCHEMA_VERSION = 3
 """Version of a record's layout; older files are upgraded as they are read (`suite.store.upgrades`)."""
 
-_ADDED = ("scalars_sha256", "distillation")
+_ADDED = ("scalars_sha256", "samples_sha256", "distillation")
 """Fields that records of this schema have not always had: one that lacks them is written without."""
 
 Status = Literal["finished", "failed", "blocked"]
@@ -199,6 +199,7 @@ class Record(BaseModel):
         provenance: code, packages, host, device, data, teacher.
         timings: seconds (`wall`, `train`, `evaluation`, `seconds_per_step`) and `peak_memory_mib`.
         scalars_sha256: of the file of its scalars (`suite.store.scalars`); None where it left none.
+        samples_sha256: of the file of its sample predictions (`suite.store.samples`), likewise.
         distillation: what shows that the method acted; None where nothing was distilled, or nobody looked.
         error: why it failed or is blocked; one line.
         finished_at: UTC time in ISO 8601.
@@ -230,6 +231,7 @@ class Record(BaseModel):
     provenance: Provenance = Provenance()
     timings: dict[Name, float] = {}
     scalars_sha256: Sha256 | None = None
+    samples_sha256: Sha256 | None = None
     distillation: Distillation | None = None
     error: Line | None = None
     finished_at: str = Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[0-9.+:Z-]{0,16}$")

@@ -1,29 +1,17 @@
-"""The scalars that trainings leave: a file of JSON lines beside the record, which has its digest.
-
-The file is there before the record that names it, and is called after its own content: killed in between, a
-process leaves a file that nobody asks for, and the next attempt writes another. A file that is missing or is
-not what its record names is told in one line. No number of a record is read from it.
-"""
+"""The scalars that trainings leave, in a file beside the record (`suite.store.companions`)."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from suite.contract import Scalars
-from suite.errors import SuiteError, printable
-from suite.store.files import write
-from suite.store.plain_files import NotAPlainFileError, content_of
+from suite.store.companions import Companion, faults_of
 
-_LARGEST = 4 * 2**20
-"""Bytes; a file takes about a hundredth of it."""
-
-_DIGITS = 12
-"""How many digits of its digest a file's name has."""
+SCALARS: Final = Companion("scalars", 4 * 2**20, "curves")
+"""A file takes about a hundredth of what it may."""
 
 _TENTHS = (0.05, 0.5, 0.95)
 """Where the first, the middle and the last tenth of a training have their middles."""
@@ -46,7 +34,7 @@ def scalars_file(folder: Path, run_id: str, sha256: str) -> Path:
         run_id: the run.
         sha256: of the file's content, as the record has it.
     """
-    return folder / f"{run_id}-{sha256[:_DIGITS]}.scalars.jsonl"
+    return SCALARS.file(folder, run_id, sha256)
 
 
 def write_scalars(folder: Path, run_id: str, lines: Iterable[Scalars]) -> str:
@@ -63,10 +51,7 @@ def write_scalars(folder: Path, run_id: str, lines: Iterable[Scalars]) -> str:
     Raises:
         OSError: the file system refuses.
     """
-    content = "".join(f"{json.dumps(line.model_dump(exclude_none=True))}\n" for line in lines).encode()
-    sha256 = hashlib.sha256(content).hexdigest()
-    write(scalars_file(folder, run_id, sha256), content)
-    return sha256
+    return SCALARS.write(folder, run_id, lines)
 
 
 def read_scalars(folder: Path, record: _Recorded) -> list[Scalars]:
@@ -79,13 +64,7 @@ def read_scalars(folder: Path, record: _Recorded) -> list[Scalars]:
     Raises:
         SuiteError: the file is missing, cannot be read, or is not the one that the record names.
     """
-    content = _content(folder, record)
-    try:
-        return [Scalars.model_validate_json(line) for line in content.splitlines()]
-    except ValueError as error:
-        # Its digest is right: somebody else has written file and record.
-        path = scalars_file(folder, record.run_id, str(record.scalars_sha256))
-        raise SuiteError(f"{printable(path)}: holds no scalars ({printable(error, 100)})") from None
+    return SCALARS.read(Scalars, folder, record.run_id, record.scalars_sha256)
 
 
 def scalars_of(folder: Path, record: _Recorded) -> bytes:
@@ -103,7 +82,7 @@ def check_scalars(folder: Path, record: _Recorded) -> None:
     Raises:
         SuiteError: as `read_scalars`.
     """
-    _content(folder, record)
+    SCALARS.content(folder, record.run_id, record.scalars_sha256)
 
 
 def faults_of_scalars(folder: Path, records: Iterable[_Recorded]) -> str | None:
@@ -113,38 +92,7 @@ def faults_of_scalars(folder: Path, records: Iterable[_Recorded]) -> str | None:
         folder: of the records.
         records: those that are looked at, or their summaries.
     """
-    faults = []
-    for record in records:
-        try:
-            check_scalars(folder, record)
-        except SuiteError as fault:
-            faults.append(str(fault))
-    if not faults:
-        return None
-    more = f", and {len(faults) - 1} more like it" if len(faults) > 1 else ""
-    return f"{faults[0]}{more}"
-
-
-def _content(folder: Path, record: _Recorded) -> bytes:
-    if record.scalars_sha256 is None:
-        return b""
-    path = scalars_file(folder, record.run_id, record.scalars_sha256)
-    try:
-        content = content_of(path, _LARGEST)
-    except FileNotFoundError:
-        fault = "is missing"
-    except OSError as error:
-        fault = f"cannot be read ({error.strerror})"
-    except NotAPlainFileError as error:
-        fault = str(error)
-    else:
-        if hashlib.sha256(content).hexdigest() == record.scalars_sha256:
-            return content
-        fault = "is not the file that its record names: its SHA-256 is another"
-    raise SuiteError(
-        f"{printable(path)}: {fault}; restore it from a copy: without it run {record.run_id} has no curves, "
-        "and its numbers stand"
-    )
+    return faults_of(records, lambda record: check_scalars(folder, record))
 
 
 Shares = tuple[float, float, float]

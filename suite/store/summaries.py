@@ -40,7 +40,7 @@ INDEX: Final = ".summaries"
 WORTH_AN_INDEX: Final = 1000
 """Records that are read for want of a summary before the index is written anew: a quarter of a second."""
 
-_FORMAT: Final = [3, SCHEMA_VERSION, __version__]
+_FORMAT: Final = [4, SCHEMA_VERSION, __version__]
 """What an index begins with; raise the first number when a summary changes, or how it is made."""
 
 _SETTLED_NS: Final = 2 * 10**9
@@ -79,6 +79,7 @@ class Summary:
     weights_sha256: str | None
     taught_by: str | None
     scalars_sha256: str | None
+    samples_sha256: str | None
     inert: Sequence[str]
     claims: Sequence[ServedClaim]
     departures: Sequence[Departure]

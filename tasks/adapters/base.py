@@ -18,7 +18,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.hooks import EMAHook
 from mmengine.model import BaseModel
 from mmengine.registry import DATASETS, MODELS, init_default_scope
-from mmengine.runner import BaseLoop
+from mmengine.runner import BaseLoop, autocast
 from torch import Tensor
 
 import tasks.networks.architectures  # noqa: F401  (registers its networks with timm)
@@ -28,12 +28,14 @@ from suite.contract import (
     ComposedModel,
     EffectiveProtocol,
     MethodSeen,
+    Sample,
     Scalars,
     StoredClass,
     load,
 )
 from suite.published.weights import how_to_get
 from suite.store.files import replacing
+from tasks.adapters.samples import sample_of
 from tasks.distillation.distiller import Distiller
 from tasks.distillation.sample_index import asks_for_sample_index, carry_sample_index, sample_index
 from tasks.distillation.taps import Depth
@@ -388,6 +390,23 @@ class MMAdapter(Adapter):
     def method_seen(self) -> MethodSeen | None:
         """What was seen of the method; see `Adapter.method_seen`."""
         return self._scalars.seen
+
+    def samples(self, count: int) -> list[Sample]:
+        """What the student predicts for a few test images; see `Adapter.samples`."""
+        self.student.eval()
+        names = self._test_data.metainfo["classes"]
+        kept = []
+        for index in self.sampled(count):
+            batch = pseudo_collate([self._test_data[index]])
+            with torch.no_grad(), autocast(enabled=self.runner.test_loop.fp16):
+                (predicted,) = self.student.test_step(batch)
+            with_image = self.job.recipe.scale == "embedded"
+            kept.append(sample_of(predicted, index, names, self._data_root(), with_image))
+        return kept
+
+    def sampled(self, count: int) -> list[int]:
+        """The places in the test set of the images whose predictions are kept."""
+        return list(range(min(count, len(self._test_data))))
 
     def save(self, path: Path) -> None:
         """Writes the student's state dict; see `Adapter.save`."""

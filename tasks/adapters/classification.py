@@ -13,6 +13,7 @@ from torch import Tensor
 import tasks.networks.cifar  # noqa: F401  (registers its networks with mmpretrain)
 from suite.contract import EffectiveProtocol, StoredClass
 from tasks.adapters.base import MMAdapter
+from tasks.adapters.samples import first_of_each_class
 
 
 class ClassificationAdapter(MMAdapter):
@@ -47,6 +48,10 @@ class ClassificationAdapter(MMAdapter):
         if folders is None:
             return super().classes_of(dataset)
         return [StoredClass(name) for name in sorted(folders, key=folders.__getitem__)]
+
+    def sampled(self, count: int) -> list[int]:
+        """The first test image of each of the first classes: a test set may be sorted by class."""
+        return first_of_each_class(self._test_data.get_gt_labels(), count)
 
     def target(self, data_samples: Any) -> Tensor:
         """Labels of a batch: `N` class indices, or `N x K` soft labels when images were mixed."""

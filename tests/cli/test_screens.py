@@ -162,6 +162,14 @@ def test_elsewhere_reproduce_prints_the_page_that_it_writes(reproduced, capsys):
     assert out.splitlines()[-1] == "Written to results/nkd.md and results/nkd.csv."
 
 
+def test_runs_that_had_finished_keep_no_samples_and_that_is_told(reproduced, capsys):
+    assert main([*REPRODUCE, "--samples", "2"]) == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "samples" in line]
+    assert line == (
+        "suite: 10 runs had finished before and keep no new samples: --again measures them once more"
+    )
+
+
 def test_a_form_can_be_asked_for_whatever_standard_output_is(reproduced, monkeypatch):
     terminal = terminal_of(80, monkeypatch)
     assert main([*REPRODUCE, "--format", "markdown"]) == 0

@@ -25,6 +25,7 @@ from suite.running.worker import execute
 from suite.store.ownership import owned
 from suite.store.records import Provenance
 from suite.store.run_folders import RunFolder
+from suite.store.samples import read_samples
 from tests.conftest import SMALL, CommandLine
 
 MGD = ("reproduce", "--claim", "mgd-resnet18", *SMALL)
@@ -135,6 +136,17 @@ def test_every_training_keeps_its_scalars_beside_its_record(undisturbed):
             assert line.loss == pytest.approx(sum(line.losses.values()), rel=1e-8)
             assert line.seconds_per_step > 0 < line.memory_mib
         assert lines[0].learning_rate > lines[-1].learning_rate
+
+
+@pytest.mark.slow
+def test_every_run_keeps_its_predictions_for_the_same_images_where_that_was_asked_for(undisturbed):
+    folder = undisturbed.folder / "results" / "records"
+    kept = {record.arm: read_samples(folder, record) for record in undisturbed.records.values()}
+    assert set(kept) == {"teacher", "student", "distilled"}
+    files = {tuple(sample.file for sample in samples) for samples in kept.values()}
+    assert [len(names) for names in files] == [2]
+    scores = [sample.classes for samples in kept.values() for sample in samples]
+    assert len({repr(classes) for classes in scores}) == len(scores)
 
 
 @pytest.mark.slow

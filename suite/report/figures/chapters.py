@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
-from suite.contract import Arm, Scalars
+from suite.contract import Arm, Sample, Scalars
 from suite.evidence.gathered import Arms
 from suite.published.claims import Claim
 from suite.published.metrics import load_metrics
@@ -16,6 +16,7 @@ from suite.report.figures.curves import Series, curves_figure
 from suite.report.figures.gains import gains_figure
 from suite.report.figures.literature import pair_figure
 from suite.report.figures.retained import retained_figure
+from suite.report.figures.samples import samples_figure
 from suite.report.layout import Figure, Section
 from suite.store.summaries import Evidence
 
@@ -24,6 +25,9 @@ CURVES: Final = "Curves of the trainings"
 
 ScalarsOf = Callable[[Evidence], Sequence[Scalars]]
 """From a run to the series that its training has left; empty where it has left none."""
+
+SamplesOf = Callable[[Evidence], Sequence[Sample]]
+"""From a run to the sample predictions that it has kept; empty where it has kept none."""
 
 _ARMS: tuple[Arm, ...] = ("teacher", "student", "distilled")
 
@@ -55,6 +59,20 @@ def curves(claims: Iterable[Claim], arms: Arms, scalars: ScalarsOf) -> Iterator[
         for claim in judged
     )
     yield from _section(CURVES, found)
+
+
+def samples(claims: Iterable[Claim], arms: Arms, samples_of: SamplesOf) -> Iterator[Section]:
+    """What the networks of the claims predict for the same images, where that was kept."""
+    judged = [claim.id for claim in claims if claim.judged and claim.kind.distilled]
+    found = (samples_figure(claim, _sampled(claim, arms, samples_of)) for claim in judged)
+    yield from _section("Sample predictions", found)
+
+
+def _sampled(claim: str, arms: Arms, samples_of: SamplesOf) -> dict[Arm, Sequence[Sample]]:
+    """Of each network the samples of its first run that has any."""
+    found = {arm: arms[claim, arm, ()] for arm in _ARMS if (claim, arm, ()) in arms}
+    gathered = {arm: (*measured.finished, *measured.repeated) for arm, measured in found.items()}
+    return {arm: next(filter(None, map(samples_of, runs)), ()) for arm, runs in gathered.items()}
 
 
 def _series(claim: str, arms: Arms, scalars: ScalarsOf) -> Series:

@@ -1,0 +1,127 @@
+"""Files of JSON lines that a run leaves beside its record, which has their digest.
+
+Such a file is there before the record that names it, and is called after its own content: killed in between,
+a process leaves a file that nobody asks for, and the next attempt writes another. A file that is missing or
+is not what its record names is told in one line. No number of a record is read from it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from suite.errors import SuiteError, printable
+from suite.store.files import write
+from suite.store.plain_files import NotAPlainFileError, content_of
+from suite.strict import Strict
+
+_DIGITS = 12
+"""How many digits of its digest a file's name has."""
+
+_Recorded = TypeVar("_Recorded")
+_Entry = TypeVar("_Entry", bound=Strict)
+
+
+@dataclass(frozen=True)
+class Companion:
+    """One kind of such files.
+
+    Attributes:
+        what: what a file holds, in the plural; its name ends with it.
+        largest: bytes that a file may have.
+        lacks: what a run is without when its file is gone.
+    """
+
+    what: str
+    largest: int
+    lacks: str
+
+    def file(self, folder: Path, run_id: str, sha256: str) -> Path:
+        """Where the file of a record lies.
+
+        Args:
+            folder: of the records.
+            run_id: the run.
+            sha256: of the file's content, as the record has it.
+        """
+        return folder / f"{run_id}-{sha256[:_DIGITS]}.{self.what}.jsonl"
+
+    def write(self, folder: Path, run_id: str, entries: Iterable[Strict]) -> str:
+        """Writes a file, which appears whole or not at all.
+
+        Returns:
+            The SHA-256 of the content, for the record.
+
+        Raises:
+            OSError: the file system refuses.
+        """
+        content = "".join(
+            f"{json.dumps(entry.model_dump(exclude_none=True))}\n" for entry in entries
+        ).encode()
+        sha256 = hashlib.sha256(content).hexdigest()
+        write(self.file(folder, run_id, sha256), content)
+        return sha256
+
+    def content(self, folder: Path, run_id: str, sha256: str | None) -> bytes:
+        """The content of the file of a record; empty where it names none.
+
+        Raises:
+            SuiteError: the file is missing, cannot be read, or is not the one that the record names.
+        """
+        if sha256 is None:
+            return b""
+        path = self.file(folder, run_id, sha256)
+        try:
+            content = content_of(path, self.largest)
+        except FileNotFoundError:
+            fault = "is missing"
+        except OSError as error:
+            fault = f"cannot be read ({error.strerror})"
+        except NotAPlainFileError as error:
+            fault = str(error)
+        else:
+            if hashlib.sha256(content).hexdigest() == sha256:
+                return content
+            fault = "is not the file that its record names: its SHA-256 is another"
+        raise SuiteError(
+            f"{printable(path)}: {fault}; restore it from a copy: without it run {run_id} has no "
+            f"{self.lacks}, and its numbers stand"
+        )
+
+    def read(self, kind: type[_Entry], folder: Path, run_id: str, sha256: str | None) -> list[_Entry]:
+        """The entries of the file of a record.
+
+        Raises:
+            SuiteError: as `content`.
+        """
+        content = self.content(folder, run_id, sha256)
+        try:
+            return [kind.model_validate_json(line) for line in content.splitlines()]
+        except ValueError as error:
+            # Its digest is right: somebody else has written file and record.
+            path = self.file(folder, run_id, str(sha256))
+            raise SuiteError(f"{printable(path)}: holds no {self.what} ({printable(error, 100)})") from None
+
+
+def faults_of(records: Iterable[_Recorded], *checks: Callable[[_Recorded], None]) -> str | None:
+    """What is wrong with the files beside several records, in one line; None where nothing is.
+
+    Args:
+        records: those that are looked at, or their summaries.
+        checks: each raises a `SuiteError` where a file is not as its record says.
+    """
+    faults = []
+    for record in records:
+        for check in checks:
+            try:
+                check(record)
+            except SuiteError as fault:
+                faults.append(str(fault))
+    if not faults:
+        return None
+    more = f", and {len(faults) - 1} more like it" if len(faults) > 1 else ""
+    return f"{faults[0]}{more}"
