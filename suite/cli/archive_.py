@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from suite.store.records import Record
 
 ACTIONS = ("check", "upgrade", "crate")
 
@@ -50,15 +55,22 @@ def _check(folder: Path) -> int:
     """Reads every record of a store, and the scalars that belong to it."""
     from suite.cli.screen import Screen
     from suite.errors import SuiteError
-    from suite.store.records import read_all
+    from suite.store.records import read_files
     from suite.store.scalars import faults_of_scalars
 
-    records = read_all(folder)
-    if fault := faults_of_scalars(folder, records):
+    records = with_scalars = 0
+
+    def one_by_one() -> Iterator[Record]:
+        nonlocal records, with_scalars
+        for _, record in read_files(sorted(folder.glob("*.json"))):
+            records += 1
+            with_scalars += record.scalars_sha256 is not None
+            yield record
+
+    if fault := faults_of_scalars(folder, one_by_one()):
         raise SuiteError(fault)
-    kept = sum(record.scalars_sha256 is not None for record in records)
     Screen().say(
-        f"{folder}: {len(records)} records, {kept} of them with scalars: all can be read, none is altered."
+        f"{folder}: {records} records, {with_scalars} of them with scalars: all can be read, none is altered."
     )
     return 0
 
