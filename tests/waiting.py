@@ -13,7 +13,7 @@ PATIENCE = 600
 under load takes ten times as long as an idle one."""
 
 
-def wait_until(condition: Callable[[], Found], pause: float = 0.005) -> Found:
+def wait_until(condition: Callable[[], Found | None], pause: float = 0.005) -> Found:
     """Waits until something holds.
 
     Args:
