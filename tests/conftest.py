@@ -24,6 +24,7 @@ from suite.store.records import Record, read_record
 from suite.store.run_folders import RunFolder
 from suite.store.scalars import read_scalars
 from tests import lanes
+from tests.waiting import PATIENCE
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -165,7 +166,7 @@ class CommandLine:
         """Runs a verb to its end."""
         process = self.start(*words, **options)
         try:
-            out, err = process.communicate(timeout=300)
+            out, err = process.communicate(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             raise

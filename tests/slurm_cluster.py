@@ -5,17 +5,18 @@ It needs Slurm's programs and neither root nor munge. Jobs run as whoever starte
 
 from __future__ import annotations
 
+import functools
 import getpass
 import os
 import shutil
 import socket
 import subprocess
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests import waiting
 from tests.ports import free_ports
+from tests.waiting import PATIENCE
 
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel", "sinfo")
 
@@ -63,6 +64,10 @@ PartitionName=main Nodes={node} Default=YES MaxTime=INFINITE State=UP
 """
 
 
+wait_until = functools.partial(waiting.wait_until, pause=0.2)
+"""As of all tests, and seldom: what is asked for are mostly answers of Slurm."""
+
+
 def lacks() -> str | None:
     """What this machine lacks to start one, or None."""
     absent = [name for name in PROGRAMS if _found(name) is None]
@@ -75,13 +80,6 @@ def lacks() -> str | None:
 
 def _found(program: str) -> str | None:
     return shutil.which(program, path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin")))
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 180) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.2)
 
 
 @dataclass
@@ -126,14 +124,14 @@ class SlurmCluster:
             with open(self.folder / f"{program}.out", "wb") as log:
                 command = [str(_found(program)), *words]
                 self._daemons.append(subprocess.Popen(command, env=self.environment, stdout=log, stderr=log))
-        wait_until(lambda: "idle" in self.ask("sinfo", "--noheader", "--format=%T"), 60)
+        wait_until(lambda: "idle" in self.ask("sinfo", "--noheader", "--format=%T"))
 
     def stop(self) -> None:
         self.ask("scancel", f"--user={getpass.getuser()}")
-        wait_until(lambda: not self.queue(), 60)
+        wait_until(lambda: not self.queue())
         for daemon in reversed(self._daemons):
             daemon.terminate()
-            daemon.wait(timeout=60)
+            daemon.wait(timeout=PATIENCE)
 
     def ask(self, *words: str) -> str:
         """What a command of Slurm prints; nothing while there is no controller yet."""

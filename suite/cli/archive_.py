@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from suite.store.records import Record
 
 ACTIONS = ("check", "upgrade", "crate")
 
@@ -51,18 +56,27 @@ def _check(folder: Path) -> int:
     from suite.cli.screen import Screen
     from suite.errors import SuiteError
     from suite.store.companions import faults_of
-    from suite.store.records import read_all
+    from suite.store.records import read_files
     from suite.store.samples import check_samples
     from suite.store.scalars import check_scalars
 
-    records = read_all(folder)
+    records = with_scalars = with_samples = 0
+
+    def one_by_one() -> Iterator[Record]:
+        nonlocal records, with_scalars, with_samples
+        for _, record in read_files(sorted(folder.glob("*.json"))):
+            records += 1
+            with_scalars += record.scalars_sha256 is not None
+            with_samples += record.samples_sha256 is not None
+            yield record
+
     checks = (lambda record: check_scalars(folder, record), lambda record: check_samples(folder, record))
-    if fault := faults_of(records, *checks):
+    if fault := faults_of(one_by_one(), *checks):
         raise SuiteError(fault)
-    kept = f"{sum(record.scalars_sha256 is not None for record in records)} of them with scalars"
-    if sampled := sum(record.samples_sha256 is not None for record in records):
-        kept += f", {sampled} with sample predictions"
-    Screen().say(f"{folder}: {len(records)} records, {kept}: all can be read, none is altered.")
+    kept = f"{with_scalars} of them with scalars"
+    if with_samples:
+        kept += f", {with_samples} with sample predictions"
+    Screen().say(f"{folder}: {records} records, {kept}: all can be read, none is altered.")
     return 0
 
 

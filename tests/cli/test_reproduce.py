@@ -8,7 +8,6 @@ import pty
 import resource
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from suite.paths import ROOT
 from suite.published.finding import load_papers
 from suite.store.records import Record, write_record
 from tests.conftest import SMALL, CommandLine
+from tests.waiting import PATIENCE, wait_until
 
 SMOKE = ("--profile", "smoke", "--device", "cpu")
 STUDENT = ("reproduce", "--claim", "nkd-resnet18-student", *SMOKE)
@@ -324,14 +324,11 @@ def test_a_disk_that_is_full_already_is_one_line_before_anything_is_trained(suit
 @pytest.mark.slow
 def test_a_store_that_goes_away_during_a_run_is_one_line_and_the_work_is_not_lost(suite):
     process = suite.start(*STUDENT)
-    deadline = time.monotonic() + 120
-    while not suite.running():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    wait_until(suite.running)
     # A file where the folder was: no process can write there, not even the superuser's.
     shutil.rmtree(suite.folder / "results")
     (suite.folder / "results").write_text("", encoding="utf-8")
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=PATIENCE)
     line = complaint(subprocess.CompletedProcess([], process.returncode, out, err))
     assert process.returncode == 1
     assert "no record of it can be written to" in line
@@ -437,7 +434,7 @@ def test_progress_is_live_on_a_terminal_and_one_line_a_run_elsewhere(suite, make
             shown += part
     except OSError:  # how a terminal says that nobody is left
         pass
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE)
     text = shown.decode(errors="replace")
     assert process.returncode == 0, text
     assert "\x1b[" in text
@@ -452,7 +449,7 @@ def test_a_reader_that_leaves_early_is_no_error(suite):
     process.stdout.close()
     assert process.stderr is not None
     assert process.stderr.read() == ""
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=PATIENCE) == 0
 
 
 def test_output_to_a_full_disk_is_one_line(suite):

@@ -8,8 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +25,9 @@ from suite.store.records import Provenance
 from suite.store.run_folders import RunFolder
 from suite.store.samples import read_samples
 from tests.conftest import SMALL, CommandLine
+from tests.waiting import PATIENCE, wait_until
 
 MGD = ("reproduce", "--claim", "mgd-resnet18", *SMALL)
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.005)
 
 
 def run_of(suite: CommandLine, arm: str) -> str:
@@ -72,20 +64,20 @@ def kill_all(suite: CommandLine, process: subprocess.Popen[str]) -> None:
     os.killpg(process.pid, signal.SIGKILL)
     for worker in suite.running():
         os.kill(worker, signal.SIGKILL)
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE)
 
 
 def kill_engine(suite: CommandLine, process: subprocess.Popen[str]) -> None:
     """As the system does when memory runs out: the engine alone."""
     assert suite.running()
     process.kill()
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE)
 
 
 def interrupt(suite: CommandLine, process: subprocess.Popen[str]) -> None:
     """As Ctrl-C does: the whole process group."""
     os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     said = [line for line in err.splitlines() if not line.startswith(("1 runs:", "3 runs:"))]
     assert said == ["suite: interrupted; the same command goes on where this one stopped"]
@@ -110,7 +102,7 @@ def test_a_disturbed_run_goes_on_and_ends_like_an_undisturbed_one(
     wait_until(folder.resume.exists)
     disturb(suite, process)
     # Nothing goes on without its engine.
-    wait_until(lambda: not suite.running() and not folder.owner(), 20)
+    wait_until(lambda: not suite.running() and not folder.owner())
     assert not folder.weights.exists()
     assert suite.record_bytes == others
 
@@ -181,7 +173,7 @@ def test_the_log_of_a_run_is_about_its_training(undisturbed):
 def test_two_commands_at_once_train_every_run_once(undisturbed, suite):
     commands = [suite.start(*MGD), suite.start(*MGD)]
     for command in commands:
-        _, err = command.communicate(timeout=300)
+        _, err = command.communicate(timeout=PATIENCE)
         assert command.returncode == 0, err
         assert err.count(": finished in") == 3
     assert sorted(suite.records) == sorted(undisturbed.records)
@@ -200,7 +192,7 @@ def test_a_killed_worker_is_a_failed_record_and_the_others_go_on(undisturbed, su
     wait_until(suite.run_folder(teacher).resume.exists)
     (worker,) = [worker for worker, run_id in suite.running().items() if run_id == teacher]
     os.kill(worker, signal.SIGKILL)
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=PATIENCE)
 
     assert process.returncode == 1
     assert "Traceback" not in out + err
@@ -377,7 +369,7 @@ def test_a_worker_killed_as_it_waits_is_started_again_and_so_is_the_server_that_
         os.kill(worker, signal.SIGKILL)
         wait_until(lambda: said.read_text().count(line) == 2)
         assert worker not in suite.running()
-    out, _ = process.communicate(timeout=300)
+    out, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, said.read_text()
     # Nothing of what is imported again ends up in the results, and nothing was tried that failed.
     assert out.startswith("Profile smoke: ")

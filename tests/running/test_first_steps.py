@@ -18,6 +18,7 @@ from suite.planning.plan import make_plan
 from suite.published.finding import select
 from suite.running import first_steps
 from suite.running.first_steps import FirstSteps, train_first_steps
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -67,20 +68,12 @@ def test_a_process_ends_with_a_parent_that_was_killed(tmp_path):
     call = f"from tests.running.test_first_steps import run_a_sleeping_one as run; run({str(log)!r})"
     parent = subprocess.Popen([sys.executable, "-c", call], cwd=ROOT, env={**os.environ, "PYTHONPATH": "."})
     try:
-        assert eventually(lambda: log.exists() and "asleep" in log.read_text())
+        wait_until(lambda: log.exists() and "asleep" in log.read_text())
     finally:
         parent.kill()
         parent.wait()
     child = int(log.read_text().split()[1])
-    assert eventually(lambda: not is_running(child))
-
-
-def eventually(holds):
-    """Whether something holds before long."""
-    until = time.monotonic() + 300
-    while not holds() and time.monotonic() < until:
-        time.sleep(0.1)
-    return holds()
+    wait_until(lambda: not is_running(child))
 
 
 def is_running(process):

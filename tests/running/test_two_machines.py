@@ -21,6 +21,7 @@ import pytest
 from suite.paths import ROOT
 from suite.store.ownership import STALE
 from tests.conftest import SMALL, CommandLine
+from tests.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -83,13 +84,6 @@ def start(suite: CommandLine, tmp_path: Path) -> Iterator[Callable[[str], subpro
         process.wait()
 
 
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 240
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
-
-
 def assert_like(suite: CommandLine, undisturbed: CommandLine) -> None:
     """Every run has one record, and what it measured is what an undisturbed command measures."""
     assert sorted(suite.records) == sorted(undisturbed.records)
@@ -104,7 +98,7 @@ def assert_like(suite: CommandLine, undisturbed: CommandLine) -> None:
 def test_two_machines_at_once_train_every_run_once(undisturbed, suite, start, tmp_path):
     processes = [start("node-a"), start("node-b")]
     for process in processes:
-        assert process.wait(timeout=400) == 0, [
+        assert process.wait(timeout=PATIENCE) == 0, [
             (tmp_path / name).read_text() for name in ("node-a", "node-b")
         ]
     assert_like(suite, undisturbed)
@@ -133,6 +127,6 @@ def test_a_run_of_a_machine_that_died_is_taken_over_when_it_has_been_quiet_for_l
     (sign_of_life,) = resumed.ownership.glob("*.json")
     long_ago = time.time() - 2 * STALE
     os.utime(sign_of_life, (long_ago, long_ago))
-    assert second.wait(timeout=400) == 0, (tmp_path / "node-b").read_text()
+    assert second.wait(timeout=PATIENCE) == 0, (tmp_path / "node-b").read_text()
     assert "resumed epoch:" in resumed.log.read_text()
     assert_like(suite, undisturbed)

@@ -25,6 +25,7 @@ from suite.store.ownership import (
     owner_of,
     this_process,
 )
+from tests.waiting import wait_until
 
 FORK = multiprocessing.get_context("fork")
 
@@ -58,13 +59,6 @@ def start() -> Iterator[Callable[..., BaseProcess]]:
     for process in started:
         process.kill()
         process.join()
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
 
 
 def note(log: Path, *words: object) -> None:

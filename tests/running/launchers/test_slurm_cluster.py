@@ -70,7 +70,7 @@ def on_cluster(cluster: SlurmCluster, suite: CommandLine) -> Iterator[OnCluster]
     # What a failed test has left must not stand in the way of the next.
     cluster.update_node("resume")
     cluster.ask("scancel", "--me")
-    wait_until(lambda: not cluster.queue(), 60)
+    wait_until(lambda: not cluster.queue())
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +207,7 @@ def test_interrupted_in_every_way_runs_end_like_undisturbed_ones(
     assert not suite.records
 
     hold.unlink()
-    wait_until(lambda: not cluster.queue(), 300)
+    wait_until(lambda: not cluster.queue())
     assert {record.run_id for record in suite.records.values()} == {teacher, requeued, *distilled}
     said = done(suite(*submit[:-1]))
     assert "submitted 2 runs in 1 script" in said
@@ -275,7 +275,7 @@ def test_a_distilled_run_of_a_paper_waits_for_its_teacher_and_comes_out_as_on_th
     wait_until(teacher.resume.exists)
     # What Slurm does before it preempts a job or ends its time.
     cluster.ask("scancel", "--signal=USR2", suite.submission(teacher.run_id).key)
-    wait_until(lambda: not cluster.queue(), 600)
+    wait_until(lambda: not cluster.queue())
     assert "is back in the queue" in suite.log(teacher.run_id)
     for folder in (teacher, student):
         assert "resumed epoch:" in folder.log.read_text()

@@ -6,10 +6,8 @@ import os
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -25,6 +23,7 @@ from suite.running.recording import record_of
 from suite.store.records import Provenance, write_record
 from suite.store.run_folders import RunFolder
 from tests.conftest import SMALL, CommandLine, built_once
+from tests.waiting import PATIENCE, wait_until
 
 
 def student(*overrides: str, profile: str = "mini") -> Run:
@@ -136,7 +135,7 @@ ON_TWO = ("reproduce", "--claim", "mgd-resnet18-student", *TWO)
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     """Waits for a command that starts processes which import PyTorch; returns its status and what it said."""
-    _, err = process.communicate(timeout=600)
+    _, err = process.communicate(timeout=PATIENCE)
     return process.returncode, err
 
 
@@ -170,14 +169,6 @@ def written_at(path: Path) -> int | None:
         return None
 
 
-def wait_for(condition: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + 600
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.005)
-    return found
-
-
 @pytest.mark.train
 @pytest.mark.slow
 def test_two_processes_leave_one_record_that_says_two_devices(undisturbed_on_two: CommandLine):
@@ -207,8 +198,8 @@ def test_a_killed_process_is_named_a_stopped_run_says_so_and_both_go_on_to_the_s
     run_id = student(*TWO[4:]).run_id
     folder = suite.run_folder(run_id)
     training = suite.start(*ON_TWO, "--launcher", "torchrun")
-    wait_for(folder.resume.exists)
-    os.kill(wait_for(lambda: process_of(folder.log_of(1))), signal.SIGKILL)
+    wait_until(folder.resume.exists)
+    os.kill(wait_until(lambda: process_of(folder.log_of(1))), signal.SIGKILL)
     assert ended(training)[0] == 1
     (failed,) = suite.records.values()
     assert failed.status == "failed"
@@ -217,7 +208,7 @@ def test_a_killed_process_is_named_a_stopped_run_says_so_and_both_go_on_to_the_s
     )
     before = written_at(folder.resume)
     work = suite.start("work", run_id)
-    wait_for(lambda: written_at(folder.resume) not in (None, before))
+    wait_until(lambda: written_at(folder.resume) not in (None, before))
     work.send_signal(signal.SIGUSR2)
     status, err = ended(work)
     assert status == os.EX_TEMPFAIL, err

@@ -19,6 +19,7 @@ from suite.published.finding import find_claim
 from suite.published.recipes import load_recipes
 from tests.ports import free_ports
 from tests.tasks import published_layouts
+from tests.waiting import PATIENCE
 
 SCRIPT = Path(__file__).with_name("loss_curve.py")
 
@@ -42,7 +43,7 @@ def in_processes(tmp_path):
             environment |= {"MASTER_ADDR": "localhost", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "-1"}
             command = [sys.executable, str(SCRIPT), str(job_file), str(curve), *options]
             running.append(subprocess.Popen(command, env={**os.environ, **environment}))
-        assert [process.wait(timeout=300) for process in running] == [0] * processes
+        assert [process.wait(timeout=PATIENCE) for process in running] == [0] * processes
         return [json.loads(curve.read_text()) for curve in curves]
 
     return execute
