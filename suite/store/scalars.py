@@ -73,7 +73,7 @@ def scalars_of(folder: Path, record: _Recorded) -> bytes:
     Raises:
         SuiteError: as `read_scalars`.
     """
-    return _content(folder, record)
+    return SCALARS.content(folder, record.run_id, record.scalars_sha256)
 
 
 def check_scalars(folder: Path, record: _Recorded) -> None:
@@ -82,7 +82,7 @@ def check_scalars(folder: Path, record: _Recorded) -> None:
     Raises:
         SuiteError: as `read_scalars`.
     """
-    SCALARS.content(folder, record.run_id, record.scalars_sha256)
+    scalars_of(folder, record)
 
 
 def faults_of_scalars(folder: Path, records: Iterable[_Recorded]) -> str | None:
