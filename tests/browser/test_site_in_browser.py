@@ -43,7 +43,7 @@ def paper(reader, names):
     return reader(viewport=DESKTOP).open(names["paper"])
 
 
-LARGEST = 'section[id^="table-2-against"] table'
+LARGEST = 'section[id^="table-2-against"] > .wide table'
 
 
 def test_a_click_on_a_heading_sorts_by_number_and_says_so(paper):
@@ -68,19 +68,19 @@ def test_a_click_on_a_heading_sorts_by_number_and_says_so(paper):
 
 
 def test_filters_show_what_was_asked_for_and_say_how_much_that_is(paper):
-    total = len(texts(paper, "section.chosen tbody tr"))
+    total = len(texts(paper, "section.chosen > .wide tbody tr"))
     paper.locator('[data-name="verdict"][data-value="LOSS"]').click()
-    rows = texts(paper, "section.chosen tbody tr")
+    rows = texts(paper, "section.chosen > .wide tbody tr")
     assert 0 < len(rows) < total
     assert all(row.startswith("LOSS") for row in rows)
     assert texts(paper, ".count") == [f"{len(rows)} of {total} rows shown"]
     assert query(paper)["verdict"] == ["LOSS"]
     paper.locator('[data-name="verdict"][data-value="GAIN"]').click()
-    assert len(texts(paper, "section.chosen tbody tr")) > len(rows)
+    assert len(texts(paper, "section.chosen > .wide tbody tr")) > len(rows)
     paper.locator(".tools input[type=search]").fill("fcos")
-    assert all("fcos" in row for row in texts(paper, "section.chosen tbody tr"))
+    assert all("fcos" in row for row in texts(paper, "section.chosen > .wide tbody tr"))
     paper.locator("button", has_text="Show all").click()
-    assert len(texts(paper, "section.chosen tbody tr")) == total
+    assert len(texts(paper, "section.chosen > .wide tbody tr")) == total
     assert query(paper) == {}
 
 
@@ -93,7 +93,7 @@ def test_the_address_keeps_the_state(reader, names):
     page.locator(".tools input[type=search]").fill("faster")
     assert set(query(page)) == {"verdict", "hide", "sort", "q"}
     again = reader(viewport=DESKTOP).open(names["paper"], page.evaluate("location.search"))
-    for selector in ("section.chosen tbody tr", "section.chosen th", ".count"):
+    for selector in ("section.chosen > .wide tbody tr", "section.chosen > .wide th", ".count"):
         assert texts(again, selector) == texts(page, selector)
     assert again.locator('[data-name="verdict"][data-value="GAIN"]').get_attribute("aria-pressed") == "true"
     assert not again.locator('[data-column="role"]').is_checked()
@@ -101,11 +101,11 @@ def test_the_address_keeps_the_state(reader, names):
 
 def test_a_column_that_is_not_wanted_is_gone_from_every_table(paper):
     paper.locator(".tools summary").click()
-    assert "role" in texts(paper, "section.chosen th")
+    assert "role" in texts(paper, "section.chosen > .wide th")
     paper.locator('[data-column="role"]').uncheck()
-    assert "role" not in texts(paper, "section.chosen th")
+    assert "role" not in texts(paper, "section.chosen > .wide th")
     paper.locator('[data-column="role"]').check()
-    assert "role" in texts(paper, "section.chosen th")
+    assert "role" in texts(paper, "section.chosen > .wide th")
 
 
 def test_the_csv_is_what_is_on_the_screen(paper):
@@ -119,7 +119,7 @@ def test_the_csv_is_what_is_on_the_screen(paper):
     heading, *lines = csv.reader(io.StringIO(content))
     assert heading[:3] == ["table", "verdict", "claim"]
     assert "role" not in heading
-    shown = [row.split("\t") for row in texts(paper, "section.chosen tbody tr")]
+    shown = [row.split("\t") for row in texts(paper, "section.chosen > .wide tbody tr")]
     assert [line[1:3] for line in lines] == [row[:2] for row in shown]
     # Numbers stay numbers; what else begins like a formula gets an apostrophe.
     assert re.fullmatch(r"[+-]\d+\.\d+", lines[0][heading.index("gain measured")])
@@ -185,7 +185,7 @@ def test_nothing_is_clipped_in_print(reader, names, kind):
 @pytest.mark.skipif(shutil.which("pdftotext") is None, reason="needs pdftotext, of poppler-utils")
 def test_a_print_has_every_row_with_its_verdict(reader, names, tmp_path):
     page = reader(viewport=DESKTOP).open(names["paper"])
-    rows = [row.split("\t")[:2] for row in texts(page, "section.chosen tbody tr")]
+    rows = [row.split("\t")[:2] for row in texts(page, "section.chosen > .wide tbody tr")]
     page.pdf(path=str(tmp_path / "print.pdf"), prefer_css_page_size=True)
     command = ["pdftotext", "-layout", str(tmp_path / "print.pdf"), "-"]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -6,7 +6,7 @@
   const MOST_CHIPS = 14;
   const state = new URLSearchParams(location.search);
   const tables = [...document.querySelectorAll("main table")];
-  const chosen = [...document.querySelectorAll("section.chosen .wide > table")];
+  const chosen = [...document.querySelectorAll("section.chosen > .wide > table")];
 
   const element = (name, properties = {}, ...children) => {
     const made = Object.assign(document.createElement(name), properties);
