@@ -74,13 +74,18 @@ def _objects(found: Any, names: Sequence[str]) -> dict[str, Any]:
             Found(
                 label=names[found.labels[number]],
                 score=_percent(found.scores[number]),
-                box=tuple(round(float(side), 1) for side in found.bboxes[number]),
+                box=_box(found.bboxes[number]),
                 mask=run_lengths(masks[number]) if masks else None,
             )
             for number in worth
         ]
     }
     return kept | ({"grid": next(iter(masks.values())).shape} if masks else {})
+
+
+def _box(sides: Any) -> tuple[float, float, float, float]:
+    x0, y0, x1, y1 = (round(float(side), 1) for side in sides)
+    return x0, y0, x1, y1
 
 
 def _thinned(cells: Any) -> Any:

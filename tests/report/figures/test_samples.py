@@ -8,7 +8,7 @@ import io
 import pytest
 from PIL import Image
 
-from suite.contract import Found, Sample
+from suite.contract import Arm, Found, Sample
 from suite.report import make_report
 from suite.report.figures.samples import samples_figure
 from suite.report.markdown import to_markdown
@@ -40,7 +40,7 @@ def detected(**more) -> Sample:
 
 
 def test_a_row_for_each_image_and_a_column_for_each_network_in_their_order():
-    networks = {
+    networks: dict[Arm, list[Sample]] = {
         "distilled": [classified(), classified("test/09/1.png")],
         "student": [classified(score=10.0), classified("test/09/1.png", score=20.0)],
         "teacher": [classified(score=99.0), classified("test/09/1.png", score=98.0)],
@@ -58,7 +58,10 @@ def test_a_row_for_each_image_and_a_column_for_each_network_in_their_order():
 
 
 def test_only_images_that_every_network_has_are_shown_and_without_any_there_is_no_figure():
-    networks = {"teacher": [classified(), classified("other.png")], "student": [classified()]}
+    networks: dict[Arm, list[Sample]] = {
+        "teacher": [classified(), classified("other.png")],
+        "student": [classified()],
+    }
     figure = samples_figure("c", networks)
     assert figure is not None
     assert {line.cells[0] for line in figure.table.lines} == {"test/07/1.png"}

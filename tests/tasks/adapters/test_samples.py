@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from PIL import Image
 
-from suite.contract import Sample, load
+from suite.contract import Found, Sample, load
 from suite.published.recipes import Recipe
 from suite.store.samples import write_samples
 from tasks.adapters.samples import GRID, SIDE, first_of_each_class, run_lengths, sample_of
@@ -107,23 +108,27 @@ def found(*scores: float, masks: bool = False) -> DetDataSample:
     )
 
 
-def kept(predicted: DetDataSample, tmp_path) -> Sample:
-    return sample_of(predicted, 7, ("one", "two"), tmp_path, with_image=False)
+def kept(predicted: DetDataSample, tmp_path: Path) -> tuple[Sample, list[Found]]:
+    sample = sample_of(predicted, 7, ("one", "two"), tmp_path, with_image=False)
+    assert sample.objects is not None
+    return sample, sample.objects
 
 
 def test_boxes_with_scores_that_are_worth_a_look_are_kept_and_published_images_are_only_named(tmp_path):
-    sample = kept(found(0.9, 0.31, 0.3, 0.05), tmp_path)
-    assert [(box.label, box.score, box.box) for box in sample.objects] == [
+    sample, objects = kept(found(0.9, 0.31, 0.3, 0.05), tmp_path)
+    assert [(box.label, box.score, box.box) for box in objects] == [
         ("one", 90.0, (0.0, 0.0, 50.0, 20.0)),
         ("two", 31.0, (1.0, 0.0, 50.0, 20.0)),
     ]
-    assert all(box.mask is None for box in sample.objects)
+    assert all(box.mask is None for box in objects)
     assert (sample.width, sample.height, sample.grid) == (200, 100, None)
     assert (sample.file, sample.png) == ("1.png", None)
 
 
 def test_masks_are_thinned_to_a_grid(tmp_path):
-    (box,) = (sample := kept(found(0.9, masks=True), tmp_path)).objects
+    sample, (box,) = kept(found(0.9, masks=True), tmp_path)
+    assert sample.grid is not None
+    assert box.mask is not None
     height, width = sample.grid
     assert (width, height) == (GRID, GRID // 2)
     assert sum(box.mask) == height * width
@@ -131,7 +136,7 @@ def test_masks_are_thinned_to_a_grid(tmp_path):
 
 
 def test_a_detector_that_finds_nothing_has_no_objects(tmp_path):
-    assert kept(found(masks=True), tmp_path).objects == []
+    assert kept(found(masks=True), tmp_path)[1] == []
 
 
 @pytest.mark.parametrize(
