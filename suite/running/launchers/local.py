@@ -31,6 +31,7 @@ from suite.store.run_folders import RunFolder
 DEVICES = ("auto", "cpu", "cuda")
 
 _WORKER = "suite.running.worker"
+_PRELOADED = "suite.running.preloaded"
 
 _GIB_A_RUN = 1.5
 """Memory to leave for a run on a CPU, in GiB: twice what the embedded runs were measured to take."""
@@ -117,7 +118,7 @@ class LocalLauncher(Launcher):
         else:
             slots = cpu_slots(self.jobs or runs_on_cores())
             modules = sorted({adapter.partition(":")[0] for adapter in adapters})
-            self._context.set_forkserver_preload([_WORKER, *modules])
+            self._context.set_forkserver_preload([_WORKER, *modules, _PRELOADED])
             with _inherited(**{_VISIBLE: _NO_GPU}):
                 multiprocessing.forkserver.ensure_running()
         self._free = list(slots)

@@ -183,6 +183,18 @@ def test_a_server_that_was_killed_and_is_still_dying_is_waited_for(tmp_path: Pat
     assert len(asked) == 6
 
 
+def test_what_the_server_has_imported_is_out_of_sight_of_the_collectors_of_workers():
+    launcher = LocalLauncher("cpu", 1)
+    launcher.prepare([])
+    receiving, sending = launcher._context.Pipe(duplex=False)
+    code = "import gc; answer.send(gc.get_freeze_count())"
+    process = launcher._context.Process(target=exec, args=(code, {"answer": sending}))
+    process.start()
+    sending.close()
+    assert receiving.recv() > 10_000
+    process.join()
+
+
 STATE_OF_CUDA = """
 import os, mmengine.device, torch
 visible = os.environ.get("CUDA_VISIBLE_DEVICES")
