@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 from suite.evidence.labels import Interval, Status
-from suite.evidence.points import Row
+from suite.evidence.points import Point, Row
+from suite.report.markdown import to_markdown
 from suite.report.nightly import Night, to_feed
 
 DATE = datetime.date(2026, 11, 26)
@@ -43,6 +45,31 @@ def test_the_page_shows_what_is_open_first_and_every_row_folded():
     assert every.grids[0].folded
     assert len(every.grids[0].lines) == 4
     assert "Did not run: no GPU" in NIGHT.summary
+
+
+def test_what_is_to_be_looked_at_has_its_history_on_the_page_and_not_in_the_summary():
+    points = [
+        Point(
+            **ROW._asdict(),
+            metric="top1",
+            run_id=f"{number:016x}",
+            seed=0,
+            repetition=number,
+            value=72.0 if number < 8 else 70.0,
+            n=number + 1,
+            comparable=True,
+            finished_at=f"{DATE - datetime.timedelta(days=9 - number)}T13:00:00Z",
+            night=DATE - datetime.timedelta(days=9 - number),
+        )
+        for number in range(10)
+    ]
+    night = Night(DATE, ["score"], [replace(BAD, n=10), MISSING, FINE], history=points)
+    (figure,) = night.illustrate().sections[0].figures
+    assert figure.name == "history-mgd-resnet18-schedule-b-2-paper-distilled-top1"
+    assert len(figure.table.lines) == 10
+    assert "<b>" not in figure.svg
+    assert night.page.sections[0].figures == ()
+    assert night.summary == to_markdown(night.page)
 
 
 def test_an_entry_of_the_feed_keeps_its_id_as_long_as_it_is_open():

@@ -135,7 +135,7 @@ def _methods(metric: str, values: Iterable[Value], rows: Iterable[Row]) -> list[
 
 
 def _lines(method: _Method) -> list[tuple[str, ...]]:
-    published = [
+    published: list[tuple[str, ...]] = [
         (method.name, value.printed or NOTHING, _IN_WORDS[value.provenance], value.source)
         for _, value in method.values
     ]

@@ -11,6 +11,7 @@ matplotlib is imported when a figure is drawn, and not before.
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import re
 import warnings
@@ -120,6 +121,7 @@ class Sheet:
         axes.set_ylim(*y)
         return axes
 
+    @functools.cached_property
     def whole(self) -> Axes:
         """Axes over the whole figure, in pixels from the top left corner."""
         return self.panel((0, 0, self.width, self.height), (0, self.width), (self.height, 0))
@@ -188,7 +190,7 @@ class Sheet:
             y: its middle, pixels.
             entries: from left to right.
         """
-        axes = self.whole()
+        axes = self.whole
         for entry in entries:
             reach = 9 if entry.line or entry.band else 5
             if entry.band:

@@ -7,6 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
+from suite.evidence.frame import build_frame, rows_of
+from suite.evidence.gathered import Arms, measured_arms
+from suite.report.cells import Row
 from suite.report.layout import Figure
 from tests.report.conftest import dense_paper, pair_records, paper, record, seeds
 
@@ -17,6 +20,12 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def parsed(figure: Figure) -> ET.Element:
     return ET.fromstring(figure.svg)
+
+
+def drawn(figure: Figure | None) -> Figure:
+    """The figure, which is there."""
+    assert figure is not None
+    return figure
 
 
 def texts(figure: Figure) -> list[str]:
@@ -34,11 +43,8 @@ def marks(figure: Figure, colour: str, hollow: bool = False) -> list[tuple[float
 
 
 @pytest.fixture
-def measured_rows(record, monkeypatch, paper) -> Callable[..., tuple[list[dict], dict]]:
+def measured_rows(record, monkeypatch, paper) -> Callable[..., tuple[list[Row], Arms]]:
     """Rows and arms of the small paper, given its student's and its method's top-1 accuracies by seed."""
-    from suite.evidence.frame import build_frame, rows_of
-    from suite.evidence.gathered import measured_arms
-
     monkeypatch.setattr("suite.published.finding.load_papers", lambda: {"tiny": paper})
 
     def make(student, profile="mini", **methods):

@@ -6,14 +6,14 @@ import pytest
 
 from suite.report.figures.gains import gains_figure
 from suite.report.figures.style import CLAIMED, INK, MEASURED
-from tests.report.figures.conftest import marks, parsed, texts
+from tests.report.figures.conftest import drawn, marks, parsed, texts
 
 ALONE = [70.0, 70.2, 69.8]
 
 
 @pytest.fixture
 def figure(measured_rows):
-    return gains_figure(*measured_rows(ALONE, kd=[72.0, 72.1, 71.9], plus=[72.0, 74.0, 69.0]))
+    return drawn(gains_figure(*measured_rows(ALONE, kd=[72.0, 72.1, 71.9], plus=[72.0, 74.0, 69.0])))
 
 
 def test_each_gain_has_its_claim_its_mean_and_its_seeds(figure):
@@ -39,7 +39,7 @@ def test_marks_lie_where_the_axis_says(figure):
 
 
 def test_a_gain_that_is_not_decided_is_an_outline(measured_rows):
-    figure = gains_figure(*measured_rows(ALONE, kd=[82.0, 82.1, 81.9], plus=[72.0, 74.0, 69.0]))
+    figure = drawn(gains_figure(*measured_rows(ALONE, kd=[82.0, 82.1, 81.9], plus=[72.0, 74.0, 69.0])))
     verdicts = [line.cells[-1] for line in figure.table.lines]
     assert verdicts == ["GAIN", "GAIN_UNCLEAR"]
     assert len(marks(figure, MEASURED, hollow=True)) == 2
@@ -53,7 +53,7 @@ def test_the_margin_is_a_band_around_zero(figure):
 
 
 def test_ablations_have_a_group_of_their_own_below(measured_rows):
-    figure = gains_figure(*measured_rows(ALONE, less=[71.0, 71.1, 70.9], kd=[72.0, 72.1, 71.9]))
+    figure = drawn(gains_figure(*measured_rows(ALONE, less=[71.0, 71.1, 70.9], kd=[72.0, 72.1, 71.9])))
     assert [line.cells[0] for line in figure.table.lines] == ["tiny-kd", "tiny-less"]
     assert "Classification, top-1 accuracy, ablations" in texts(figure)
 
@@ -64,7 +64,7 @@ def test_without_a_gain_there_is_no_figure(measured_rows):
 
 
 def test_one_seed_has_no_interval_and_is_drawn(measured_rows):
-    figure = gains_figure(*measured_rows(ALONE[:1], kd=[72.0]))
+    figure = drawn(gains_figure(*measured_rows(ALONE[:1], kd=[72.0])))
     assert len(figure.table.lines) == 1
     assert "+2.0" in texts(figure)
     assert INK not in figure.svg

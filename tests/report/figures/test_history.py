@@ -11,7 +11,7 @@ from suite.evidence.points import Point, Row
 from suite.published.changes import Change
 from suite.report.figures.history import history_figure
 from suite.report.figures.style import CLAIMED, MEASURED
-from tests.report.figures.conftest import marks, texts
+from tests.report.figures.conftest import drawn, marks, texts
 
 ROW = Row("mgd-resnet18", "distilled", (), "mini", None)
 FIRST = datetime.date(2026, 11, 1)
@@ -50,7 +50,7 @@ STEADY = [70.0, 70.1, 69.9, 70.0, 70.1, 69.9, 70.0, 70.1]
 
 def test_a_point_outside_is_a_triangle_and_the_others_are_circles():
     history = points([*STEADY, 60.0, 60.1])
-    figure = history_figure(history[::-1], statuses(history)["top1"])
+    figure = drawn(history_figure(history[::-1], statuses(history)["top1"]))
     assert len(marks(figure, CLAIMED)) == 2 + 1
     assert len(marks(figure, MEASURED)) == 8 + 1
     assert [line.cells[-1] for line in figure.table.lines] == [""] * 8 + ["outside"] * 2
@@ -61,7 +61,7 @@ def test_a_point_outside_is_a_triangle_and_the_others_are_circles():
 def test_at_a_known_change_the_history_begins_anew():
     history = points([*STEADY, 60.0, 60.1])
     change = Change(date=history[8].night, rows="all", reason="another recipe")
-    figure = history_figure(history, statuses(history, [change])["top1"])
+    figure = drawn(history_figure(history, statuses(history, [change])["top1"]))
     assert "0 outside" in figure.description
     assert "a known change" in texts(figure)
 
@@ -70,7 +70,7 @@ def test_seconds_are_drawn_for_one_hardware_and_once_a_run():
     seconds = [0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.3]
     history = points([*STEADY, 70.0], seconds_per_step=seconds, gpu=["old", *["new"] * 8])
     both = [*history, *(point.model_copy(update={"metric": "top5"}) for point in history)]
-    figure = history_figure(both, statuses(both)["seconds_per_step"])
+    figure = drawn(history_figure(both, statuses(both)["seconds_per_step"]))
     assert len(figure.table.lines) == 8
     assert figure.table.lines[-1].cells[-1] == "outside"
     assert figure.table.lines[-1].cells[2] == "up to 0.11"
@@ -86,4 +86,4 @@ def test_one_point_is_no_history(values):
 def test_points_of_later_nights_are_left_out():
     history = points(STEADY)
     status = statuses(history[:5])["top1"]
-    assert len(history_figure(history, status).table.lines) == 5
+    assert len(drawn(history_figure(history, status)).table.lines) == 5

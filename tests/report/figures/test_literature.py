@@ -9,7 +9,7 @@ import pytest
 from suite.published.pairs import STUDENT_ALONE, TEACHER_ALONE, Pair, Value
 from suite.report.figures.literature import pair_figure
 from suite.report.figures.style import CLAIMED, MEASURED, TEACHER
-from tests.report.figures.conftest import marks, parsed, texts
+from tests.report.figures.conftest import drawn, marks, parsed, texts
 
 PAIR = Pair("resnet18", "resnet34", "imagenet-1k")
 
@@ -46,7 +46,7 @@ VALUES = [
 
 
 def test_every_published_value_has_its_mark_by_whose_run_it_was():
-    figure = pair_figure(PAIR, "top1", VALUES)
+    figure = drawn(pair_figure(PAIR, "top1", VALUES))
     # With one of each in the legend.
     assert len(marks(figure, CLAIMED)) == 3 + 1
     assert len(marks(figure, CLAIMED, hollow=True)) == 1 + 1
@@ -57,28 +57,30 @@ def test_every_published_value_has_its_mark_by_whose_run_it_was():
 
 
 def test_the_models_alone_come_first_and_last_and_methods_by_their_medians():
-    names = [line.cells[0] for line in pair_figure(PAIR, "top1", VALUES).table.lines]
+    names = [line.cells[0] for line in drawn(pair_figure(PAIR, "top1", VALUES)).table.lines]
     assert list(dict.fromkeys(names)) == [STUDENT_ALONE, "AT", "KD", TEACHER_ALONE]
 
 
 def test_the_order_of_the_values_changes_no_byte_of_the_svg():
-    assert pair_figure(PAIR, "top1", VALUES[::-1]).svg == pair_figure(PAIR, "top1", VALUES).svg
+    assert drawn(pair_figure(PAIR, "top1", VALUES[::-1])).svg == drawn(pair_figure(PAIR, "top1", VALUES)).svg
 
 
 def test_our_own_interval_is_a_band_on_published_data_only(measured_rows):
     runs = {"kd": [71.9, 72.0, 72.0]}
     published, _ = measured_rows([69.9] * 3, "paper", **runs)
-    figure = pair_figure(PAIR, "top1", VALUES, published)
+    figure = drawn(pair_figure(PAIR, "top1", VALUES, published))
     assert len(marks(figure, MEASURED)) == 1 + 1
     assert "ours" in texts(figure)
     assert [path for path in parsed(figure).iter() if path.get("fill-opacity") == "0.24"]
     embedded, _ = measured_rows([69.9] * 3, **runs)
-    assert pair_figure(PAIR, "top1", VALUES, embedded).svg == pair_figure(PAIR, "top1", VALUES).svg
+    assert (
+        drawn(pair_figure(PAIR, "top1", VALUES, embedded)).svg == drawn(pair_figure(PAIR, "top1", VALUES)).svg
+    )
 
 
 @pytest.mark.parametrize("method", ["<script>", "a | b", "$x$", "=cmd()", "two\nlines"])
 def test_a_hostile_name_is_a_name(method):
-    figure = pair_figure(PAIR, "top1", [*VALUES, replace(VALUES[2], method=method)])
+    figure = drawn(pair_figure(PAIR, "top1", [*VALUES, replace(VALUES[2], method=method)]))
     assert method.replace("\n", "\\n") in texts(figure)
     assert "<script" not in figure.svg
 

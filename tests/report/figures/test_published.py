@@ -7,7 +7,7 @@ import pytest
 from suite.report.figures.agreement import agreement_figure
 from suite.report.figures.retained import retained_figure
 from suite.report.figures.style import CLAIMED, MEASURED
-from tests.report.figures.conftest import marks, texts
+from tests.report.figures.conftest import drawn, marks, texts
 
 ALONE = [69.9, 69.9, 69.9]
 METHODS = {"kd": [71.9, 72.0, 72.0], "plus": [70.4, 70.4, 70.5]}
@@ -19,7 +19,7 @@ def rows(measured_rows):
 
 
 def test_a_number_that_is_reproduced_is_a_circle_and_one_that_deviates_a_triangle_with_its_number(rows):
-    figure = agreement_figure(rows)
+    figure = drawn(agreement_figure(rows))
     assert [(line.cells[0], line.cells[1]) for line in figure.table.lines] == [
         ("1", "tiny-base"),
         ("2", "tiny-kd"),
@@ -34,7 +34,7 @@ def test_a_number_that_is_reproduced_is_a_circle_and_one_that_deviates_a_triangl
 
 
 def test_both_axes_have_one_scale_so_that_the_diagonal_says_the_same(rows):
-    figure = agreement_figure(rows)
+    figure = drawn(agreement_figure(rows))
     below = [place for place in marks(figure, MEASURED) if place[1] > 40]
     first, second = sorted(below)
     across = (second[0] - first[0]) / (71.96 - 69.9)
@@ -43,7 +43,7 @@ def test_both_axes_have_one_scale_so_that_the_diagonal_says_the_same(rows):
 
 
 def test_the_share_that_was_kept_stands_beside_its_mark(rows):
-    figure = retained_figure(rows)
+    figure = drawn(retained_figure(rows))
     assert [line.cells[6] for line in figure.table.lines] == ["100%", "21%"]
     assert {"100%", "21%"} <= set(texts(figure))
 
