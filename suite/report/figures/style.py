@@ -354,7 +354,7 @@ def width_of(text: str, size: float = TEXT, bold: bool = False) -> float:
 
 
 def labelled_rows(
-    sheet: Sheet, labels: Sequence[tuple[str, ...]], top: float, height: float, widest: float = 460.0
+    sheet: Sheet, labels: Sequence[tuple[str, ...]], top: float, height: float, widest: float = 520.0
 ) -> float:
     """Writes the names of lines, in columns that take the room that they need.
 
