@@ -299,14 +299,10 @@ def _rewrite_reports(papers: list[str], profile: str) -> None:
     What stands in the way of it must not stop them; if it is still there at the end, it is said then.
     """
     from suite.errors import SuiteError
-    from suite.paths import records_dir
-    from suite.report import write_reports
-    from suite.store.summaries import read_summaries
+    from suite.report import rewrite_reports
 
     with contextlib.suppress(OSError, SuiteError):
-        records = read_summaries(records_dir())
-        for paper in papers:
-            write_reports(paper, profile, records=records)
+        rewrite_reports(papers, profile)
 
 
 def _asked(plan: Plan, claims: Sequence[Claim]) -> Asked:

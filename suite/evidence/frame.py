@@ -158,13 +158,16 @@ _NUMBERS: Final = (
 _NOTHING: Final = Measured()
 
 
-def build_frame(papers: Iterable[Paper], records: Iterable[Evidence], profile: str) -> pd.DataFrame:
+def build_frame(
+    papers: Iterable[Paper], records: Iterable[Evidence], profile: str, arms: Arms | None = None
+) -> pd.DataFrame:
     """Builds the frame behind every report.
 
     Args:
         papers: the published numbers.
         records: the store, in any order; the order changes nothing.
         profile: which records count.
+        arms: what was measured at that profile, where it is known already.
 
     Returns:
         One row for each metric of each claim, then of each variant of a claim, then of each quoted number, in
@@ -172,7 +175,7 @@ def build_frame(papers: Iterable[Paper], records: Iterable[Evidence], profile: s
     """
     papers, records = list(papers), list(records)
     claims = {claim.id: claim for paper in papers for claim in paper.claims}
-    arms = measured_arms(records, profile)
+    arms = measured_arms(records, profile) if arms is None else arms
     known = _Known(
         claims,
         arms,

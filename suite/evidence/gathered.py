@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from suite.evidence.served import ClaimArm, known_trainings
 from suite.published.metrics import find_metric
@@ -34,7 +35,7 @@ class Measured:
         found = {run.status for run in self.runs}
         return next((status for status in ("failed", "blocked", "finished") if status in found), "not run")
 
-    @property
+    @cached_property
     def finished(self) -> tuple[Evidence, ...]:
         """The finished runs."""
         return tuple(run for run in self.runs if run.status == "finished")

@@ -18,6 +18,7 @@ from suite.contract import Sample, Scalars
 from suite.csv_cells import harmless
 from suite.errors import SuiteError
 from suite.evidence.frame import COLUMNS, build_frame, rows_of
+from suite.evidence.gathered import Arms, measured_arms
 from suite.evidence.served import known_trainings
 from suite.paths import records_dir, results_dir
 from suite.published.claims import Paper
@@ -101,15 +102,27 @@ def _safe(frame: pd.DataFrame) -> pd.DataFrame:
     return safe
 
 
-def make_report(paper: Paper, records: Sequence[Evidence], profile: str = DEFAULT_PROFILE) -> Report:
+def make_report(
+    paper: Paper,
+    records: Sequence[Evidence],
+    profile: str = DEFAULT_PROFILE,
+    arms: Arms | None = None,
+) -> Report:
     """Builds the report of a paper.
 
     The files of the default profile are named after the paper, those of another also after the profile, so
     that a two-iteration smoke run does not replace real results.
+
+    Args:
+        paper: the published side.
+        records: the store.
+        profile: which records count.
+        arms: what was measured at that profile, where it is known already: it is the same for all papers.
     """
-    frame = build_frame([paper], records, profile)
+    arms = measured_arms(records, profile) if arms is None else arms
+    frame = build_frame([paper], records, profile, arms)
     name = paper.id if profile == DEFAULT_PROFILE else f"{paper.id}-{profile}"
-    words = functools.partial(build_page, paper, frame, records, profile)
+    words = functools.partial(build_page, paper, frame, records, profile, arms=arms)
     return Report(name, frame, words(), functools.partial(words, scalars=_scalars_of, samples_of=_samples_of))
 
 
@@ -166,3 +179,22 @@ def write_reports(
     """
     store = read_summaries(records_dir()) if records is None else records
     return make_report(find_paper(paper), store, profile).write(output_dir or results_dir(), formats)
+
+
+def rewrite_reports(papers: Iterable[str], profile: str) -> None:
+    """Brings the reports of several papers up to date, as after every finished run.
+
+    The store is read once, and what was measured gathered once; files that would not change are left alone.
+
+    Args:
+        papers: their ids.
+        profile: which records count.
+
+    Raises:
+        SuiteError: a paper is unknown, or a record cannot be read.
+        OSError: the folder cannot be written to; files that stood there are untouched.
+    """
+    records = read_summaries(records_dir())
+    arms = measured_arms(records, profile)
+    for paper in papers:
+        make_report(find_paper(paper), records, profile, arms).write(results_dir())

@@ -125,6 +125,7 @@ def build_page(
     profile: str,
     scalars: ScalarsOf | None = None,
     samples_of: SamplesOf | None = None,
+    arms: Arms | None = None,
 ) -> Page:
     """Words the report of one paper.
 
@@ -136,9 +137,10 @@ def build_page(
         scalars: the series that a run has left. Where it is given the page has figures, which takes
             matplotlib and its time; the words are the same.
         samples_of: the sample predictions that a run has kept; where it is given they are shown.
+        arms: what was measured at that profile, where it is known already.
     """
     rows = rows_of(frame)
-    arms = measured_arms(records, profile)
+    arms = measured_arms(records, profile) if arms is None else arms
     used = _used(paper, arms)
     embedded = not all(record.comparable for record in used) if used else profile != "paper"
     tables = PublishedTables(paper, rows)

@@ -35,6 +35,20 @@ print(json.dumps([status, seconds, used.ru_utime + used.ru_stime, used.ru_maxrss
 """
 
 
+_REWRITE = """
+import json, resource, sys, time
+from suite.published.finding import load_papers
+from suite.report import rewrite_reports
+rewrite_reports(load_papers(), "mini")
+started, before = time.perf_counter(), time.process_time()
+rewrite_reports(load_papers(), "mini")
+seconds, used = time.perf_counter() - started, time.process_time() - before
+memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(json.dumps([0, seconds, used, memory]), file=sys.stderr)
+"""
+"""What a command does again after each of its runs: the reports of all papers."""
+
+
 def copies(kind: str) -> Iterator[dict[str, Any]]:
     """Reference records, then copies of them without an end.
 
@@ -82,8 +96,8 @@ _LINE = Scalars(
 )
 
 
-def measure(folder: Path, *words: str) -> str:
-    """Runs a verb in a process of its own, and says what that took."""
+def measure(folder: Path, *words: str, code: str = _CALL) -> str:
+    """Runs a verb, or other code, in a process of its own, and says what that took."""
     environment = {
         **os.environ,
         "SUITE_RESULTS": str(folder / "results"),
@@ -91,7 +105,7 @@ def measure(folder: Path, *words: str) -> str:
         "PYTHONPATH": str(ROOT),
     }
     done = subprocess.run(
-        [sys.executable, "-c", _CALL, *words], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, *words], env=environment, capture_output=True, text=True, check=True
     )
     status, seconds, processor, memory = json.loads(done.stderr.splitlines()[-1])
     return f"{seconds:7.1f} s, {processor:6.1f} s of a core, {memory:6.0f} MiB, status {status}"
@@ -116,9 +130,17 @@ def main() -> None:
             ("status, no index", ("status",)),
             ("status", ("status",)),
             ("report", ("report", "--output", output)),
+            ("site", ("report", "--format", "html", "--output", str(folder / "site"))),
             ("archive check", ("archive", "check")),
         ):
             print(f"{args.count} records, {title:<17}{measure(folder, *words)}", flush=True)
+        print(f"{args.count} records, {'after each run':<17}{measure(folder, code=_REWRITE)}", flush=True)
+        sizes = {path: path.stat().st_size for path in (folder / "site").rglob("*") if path.is_file()}
+        largest = max(sizes, key=sizes.__getitem__)
+        print(
+            f"The site has {len(sizes)} files and {sum(sizes.values()) / 1e6:.1f} MB; the largest, "
+            f"{largest.relative_to(folder / 'site')}, {sizes[largest] / 1e6:.2f} MB."
+        )
         print(f"The index has {(records / INDEX).stat().st_size / 2**20:.0f} MiB.")
 
 

@@ -106,13 +106,17 @@ class World:
         Raises:
             SuiteError: a record cannot be read.
         """
-        self.reports = [
-            PaperReport(paper, profile, make_report(paper, records, profile))
+        of_paper = {
+            paper.id: dict.fromkeys([*recorded_profiles(paper, records), *profiles]) or [DEFAULT_PROFILE]
             for paper in papers
-            for profile in dict.fromkeys([*recorded_profiles(paper, records), *profiles]) or [DEFAULT_PROFILE]
-        ]
-        shown = sorted({one.profile for one in self.reports})
+        }
+        shown = sorted({profile for own in of_paper.values() for profile in own})
         self.arms: dict[str, Arms] = {profile: measured_arms(records, profile) for profile in shown}
+        self.reports = [
+            PaperReport(paper, profile, make_report(paper, records, profile, self.arms[profile]))
+            for paper in papers
+            for profile in of_paper[paper.id]
+        ]
         known = {claim.id for paper in papers for claim in paper.claims}
         self._by_claim: dict[tuple[str, str], dict[ClaimArm, Measured]] = {}
         self.standing: dict[tuple[str, int], Evidence] = {}
