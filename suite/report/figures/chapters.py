@@ -23,6 +23,9 @@ from suite.store.summaries import Evidence
 CURVES: Final = "Curves of the trainings"
 """Heading of the chapter with a figure for every claim whose distilled students have left series."""
 
+SAMPLES: Final = "Sample predictions"
+"""Heading of the chapter with a figure for every claim whose runs have kept predictions."""
+
 ScalarsOf = Callable[[Evidence], Sequence[Scalars]]
 """From a run to the series that its training has left; empty where it has left none."""
 
@@ -65,7 +68,7 @@ def samples(claims: Iterable[Claim], arms: Arms, samples_of: SamplesOf) -> Itera
     """What the networks of the claims predict for the same images, where that was kept."""
     judged = [claim.id for claim in claims if claim.judged and claim.kind.distilled]
     found = (samples_figure(claim, _sampled(claim, arms, samples_of)) for claim in judged)
-    yield from _section("Sample predictions", found)
+    yield from _section(SAMPLES, found)
 
 
 def _sampled(claim: str, arms: Arms, samples_of: SamplesOf) -> dict[Arm, Sequence[Sample]]:

@@ -30,8 +30,9 @@ from suite.report.cells import (
     task_cell,
     verdict_cell,
 )
+from suite.report.figures.chapters import SAMPLES
 from suite.report.figures.style import slug
-from suite.report.layout import NOTES, Cell, Grid, Line
+from suite.report.layout import NOTES, Cell, Figure, Grid, Line
 from suite.report.page import seeds_of
 from suite.report.site.blocks import Chapter, Listing, Sheet
 from suite.report.site.counts import verdict_cells
@@ -121,12 +122,20 @@ def _of_profile(
     yield Chapter(f"Result{at}", _opening(one, claim), grids=tuple(_results(rows, notes)))
     runs = tuple(_run_grids(world, claim, arms))
     if runs:
-        curve = one.curves.get(slug("curves", claim.id))
-        figures = (curve,) if curve else ()
-        yield Chapter(f"Runs{at}", grids=runs, figures=figures, anchor=runs_anchor(one.profile))
+        curves = tuple(_drawn(one, "curves", claim))
+        yield Chapter(f"Runs{at}", grids=runs, figures=curves, anchor=runs_anchor(one.profile))
+    if samples := tuple(_drawn(one, "samples", claim)):
+        yield Chapter(f"{SAMPLES}{at}", figures=samples)
     if claim.judged:
         yield Chapter(f"Command{at}", listings=(Listing("", command(one, claim)),))
     yield from _audit(world, claim, arms, at)
+
+
+def _drawn(one: PaperReport, kind: str, claim: Claim) -> Iterator[Figure]:
+    """The figure of a kind that is of a claim, if there is one."""
+    figure = one.of_claims.get(slug(kind, claim.id))
+    if figure is not None:
+        yield figure
 
 
 def _opening(one: PaperReport, claim: Claim) -> tuple[str, ...]:

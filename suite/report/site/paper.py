@@ -8,7 +8,7 @@ from typing import Final
 from suite.report.addresses import INDEX, paper_page
 from suite.report.answer import asked_rows, count_not_run, in_one_sentence
 from suite.report.cells import NOTHING
-from suite.report.figures.chapters import CURVES
+from suite.report.figures.chapters import CURVES, SAMPLES
 from suite.report.known import TITLE as KNOWN
 from suite.report.layout import Cell, Grid, Line, Section
 from suite.report.site import reproducibility
@@ -103,8 +103,8 @@ def paper_sheet(one: PaperReport) -> Sheet:
     after = [
         _as_chapter(section)
         for section in page.sections[first:]
-        # The curves of a claim are on its page.
-        if not section.published and section.title != CURVES
+        # What is drawn of a single claim is on its page.
+        if not section.published and section.title not in (CURVES, SAMPLES)
     ]
     return Sheet(
         path=paper_page(one.report.name),

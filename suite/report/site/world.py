@@ -17,7 +17,7 @@ from suite.published.claims import Claim, Paper
 from suite.report import DEFAULT_PROFILE, Report, make_report, recorded_profiles
 from suite.report.addresses import CONFIGS
 from suite.report.cells import Row
-from suite.report.figures.chapters import CURVES
+from suite.report.figures.chapters import CURVES, SAMPLES
 from suite.report.layout import Figure, Page
 from suite.store.records import read_documents
 from suite.store.summaries import Evidence
@@ -49,9 +49,9 @@ class PaperReport:
         return self.report.illustrate()
 
     @cached_property
-    def curves(self) -> Mapping[str, Figure]:
-        """The figures of how trainings went, by their names."""
-        sections = (section for section in self.page.sections if section.title == CURVES)
+    def of_claims(self) -> Mapping[str, Figure]:
+        """The figures that are of a single claim, by their names."""
+        sections = (section for section in self.page.sections if section.title in (CURVES, SAMPLES))
         return {figure.name: figure for section in sections for figure in section.figures}
 
     @cached_property

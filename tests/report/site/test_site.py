@@ -12,15 +12,15 @@ import pytest
 
 from suite.contract import Scalars, ServedClaim
 from suite.errors import SuiteError
-from suite.paths import REFERENCE
 from suite.published.finding import load_papers
-from suite.report import Report
 from suite.report.addresses import claim_page
 from suite.report.site import write_site
 from suite.store.records import read_all, write_record
 from suite.store.run_folders import RunFolder
 from suite.store.scalars import write_scalars
 from suite.store.summaries import read_summaries
+from tests import hostile_site
+from tests.conftest import built_once
 from tests.report.site.pages import Page, is_outside, pages_of
 
 OLDER = Path(__file__).resolve().parents[2] / "store" / "older_records"
@@ -42,11 +42,12 @@ RECIPE = {
 
 
 @pytest.fixture
-def written(tmp_path, paper):
+def written(tmp_path, paper, monkeypatch):
     """Writes the site of the small paper; returns its folder."""
+    monkeypatch.setenv("SUITE_RESULTS", str(tmp_path / "results"))
 
     def write(records, name="site", papers=None, **more):
-        store, work = tmp_path / "store", tmp_path / "work"
+        store, work = tmp_path / "results" / "records", tmp_path / "work"
         for record in records:
             write_record(store, record)
         write_site(tmp_path / name, papers or [paper], read_summaries(store), store, work, **more)
@@ -66,7 +67,7 @@ def full(run, tmp_path):
         "identity": {"seed": run.seed, "repetition": 0},
         "provenance": provenance,
     }
-    more["scalars_sha256"] = write_scalars(tmp_path / "store", run.run_id, [SCALARS])
+    more["scalars_sha256"] = write_scalars(tmp_path / "results" / "records", run.run_id, [SCALARS])
     return type(run).model_validate_json(json.dumps(run.model_dump(mode="json") | more))
 
 
@@ -142,7 +143,7 @@ def test_every_number_is_two_clicks_from_record_log_config_source_and_command(co
 
 def test_a_run_page_has_every_field_of_the_record_or_leads_to_it(complete, tmp_path):
     pages = pages_of(complete)
-    for path in sorted((tmp_path / "store").glob("*.json")):
+    for path in sorted((tmp_path / "results" / "records").glob("*.json")):
         page = pages[(complete / "runs" / f"{path.stem}.html").resolve()]
         config = next(pages[page.leads_to(link)[0]] for link in page.links if "/configs/" in link)
         stored = json.loads(path.read_bytes())
@@ -166,7 +167,7 @@ def test_of_a_long_log_the_end_is_kept(written, record, tmp_path):
 
 def test_altered_scalars_are_left_out_and_the_page_is_there(written, pair_records, tmp_path):
     runs = [full(run, tmp_path) for run in pair_records([70.0], [71.0])]
-    for path in (tmp_path / "store").glob("*.jsonl"):
+    for path in (tmp_path / "results" / "records").glob("*.jsonl"):
         path.write_text("altered", encoding="utf-8")
     folder = written(runs)
     assert not list(folder.rglob("*.jsonl"))
@@ -234,7 +235,7 @@ def test_every_profile_has_a_page_and_a_claim_has_all_of_them_on_one(written, pa
 def test_the_same_records_give_the_same_bytes_in_any_order(written, pair_records, tmp_path, paper):
     runs = [full(run, tmp_path) for run in pair_records(STUDENT, DISTILLED)]
     first = written(runs)
-    store = tmp_path / "store"
+    store = tmp_path / "results" / "records"
     write_site(tmp_path / "again", [paper], read_all(store)[::-1], store, tmp_path / "work")
 
     def content(folder):
@@ -255,7 +256,7 @@ def test_what_did_not_change_is_left_alone_and_what_nothing_leads_to_is_taken_aw
     foreign.write_text("<p>mine</p>", encoding="utf-8")
     untouched = folder / claim_page("tiny-none")
     before = untouched.stat().st_mtime_ns, untouched.stat().st_ino
-    (gone,) = (tmp_path / "store").glob(f"{pair_records(STUDENT, DISTILLED)[-1].run_id}-*.json")
+    (gone,) = (tmp_path / "results" / "records").glob(f"{pair_records(STUDENT, DISTILLED)[-1].run_id}-*.json")
     gone.unlink()
     written([])
     assert (untouched.stat().st_mtime_ns, untouched.stat().st_ino) == before
@@ -299,7 +300,7 @@ def test_hostile_text_is_text_on_every_page(written, paper, record, tmp_path):
 
 
 def test_records_of_older_suites_have_their_pages(written, tmp_path):
-    shutil.copytree(OLDER, tmp_path / "store")
+    shutil.copytree(OLDER, tmp_path / "results" / "records")
     folder = written([], papers=list(load_papers().values()))
     runs = list((folder / "runs").glob("*.html"))
     assert runs
@@ -310,7 +311,7 @@ def test_a_record_that_was_damaged_since_it_was_read_is_told_in_one_line(
     written, pair_records, tmp_path, paper
 ):
     written(pair_records([70.0], [71.0]))
-    store = tmp_path / "store"
+    store = tmp_path / "results" / "records"
     records = read_summaries(store)
     damaged = next(store.glob("*.json"))
     damaged.write_text("[]", encoding="utf-8")
@@ -319,14 +320,11 @@ def test_a_record_that_was_damaged_since_it_was_read_is_told_in_one_line(
     assert "\n" not in str(refused.value)
 
 
-def test_the_site_of_the_reference_hangs_together_and_no_page_is_large(tmp_path):
-    store = REFERENCE / "records"
-    world = write_site(
-        tmp_path, list(load_papers().values()), read_summaries(store), store, tmp_path / "work"
-    )
-    assert {one.report.name for one in world.reports} == {"fgd", "mgd", "nkd"}
-    assert all(isinstance(one.report, Report) for one in world.reports)
-    pages = pages_of(tmp_path)
+def test_the_site_of_the_reference_hangs_together_and_no_page_is_large(common_folder):
+    folder = built_once(common_folder / "site", hostile_site.build) / "site"
+    pages = pages_of(folder)
+    papers = {path.name for path in folder.glob("*.html")}
+    assert papers == {"index.html", "evil.html", "fgd.html", "mgd.html", "nkd.html"}
     assert max(path.stat().st_size for path in pages) < 1_500_000
     for page in pages.values():
         for link in page.links:
@@ -336,7 +334,13 @@ def test_the_site_of_the_reference_hangs_together_and_no_page_is_large(tmp_path)
                 assert not anchor or anchor in pages[target].ids
     (compared,) = [
         table
-        for table in pages[(tmp_path / claim_page("mgd-retinanet-r50")).resolve()].tables
+        for table in pages[(folder / claim_page("mgd-retinanet-r50")).resolve()].tables
         if table.section == "Protocol"
     ]
     assert {"departure", "match"} <= set(compared.column("verdict"))
+
+
+def test_curves_and_samples_stand_on_the_page_of_their_claim_alone(complete):
+    claim, paper = Page(complete / claim_page("tiny-kd")), Page(complete / "tiny.html")
+    assert "curves-tiny-kd" in claim.ids
+    assert "curves-tiny-kd" not in paper.ids

@@ -1,0 +1,79 @@
+"""The site of the reference records, with hostile records and a hostile paper among them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from suite.paths import REFERENCE
+from suite.published.claims import Paper
+from suite.published.finding import load_papers
+from suite.report.site import write_site
+from suite.store.records import Record, read_all, write_record
+from suite.store.summaries import read_summaries
+
+EVIL = (
+    "<script>alert(1)</script> | \"'><img src=x onerror=alert(2)> =cmd() javascript:alert(3) {{7*7}}\nsecond"
+)
+LONG = "w" * 300
+"""A word that breaks a page where nothing breaks the word."""
+
+
+def build(folder: Path) -> None:
+    """Writes the site to ``site/`` of a folder, and beside it the store that it is of."""
+    store = folder / "records"
+    shutil.copytree(REFERENCE / "records", store, ignore=shutil.ignore_patterns(".*"))
+    papers = load_papers()
+    for record in _hostile_records(read_all(store)):
+        write_record(store, record)
+    everything = [*papers.values(), _hostile_paper(papers["mgd"])]
+    write_site(folder / "site", everything, read_summaries(store), store, folder / "work")
+
+
+def _hostile_records(records: list[Record]) -> Iterator[Record]:
+    """A run that failed with a hostile message, and one more seed with hostile facts of its machine."""
+    one = next(record for record in records if record.arm == "distilled" and record.task == "detection")
+    document = json.loads(one.model_dump_json())
+    facts = {"hostname": EVIL, "cpu": f"{EVIL} {LONG}", "os": LONG}
+    changes: list[dict[str, Any]] = [
+        {"seed": 8, "status": "failed", "metrics": {}, "error": f"{EVIL} {LONG}"},
+        {"seed": 9, "provenance": {**document["provenance"], "host": facts, "command": EVIL}},
+    ]
+    for number, change in enumerate(changes):
+        run_id = f"{number:016x}"
+        yield Record.model_validate_json(
+            json.dumps({**document, **change, "run_id": run_id, "former_ids": []})
+        )
+
+
+def _hostile_paper(paper: Paper) -> Paper:
+    """A paper every word of which is hostile."""
+    claims = [
+        claim.model_copy(
+            update={
+                "id": f"{EVIL} {number}",
+                "method": f"{EVIL} {LONG}",
+                "note": EVIL,
+                "student": EVIL,
+                "upstream_config": EVIL,
+                "discrepancies": [],
+            }
+        )
+        for number, claim in enumerate(paper.claims[:3])
+    ]
+    tables = [table.model_copy(update={"title": EVIL, "source": EVIL}) for table in paper.tables]
+    return paper.model_copy(
+        update={
+            "id": "evil",
+            "title": EVIL,
+            "venue": LONG,
+            "code": EVIL,
+            "claims": claims,
+            "tables": tables,
+            "quoted": [],
+            "protocols": [],
+        }
+    )
