@@ -202,6 +202,6 @@ def _kept(store: Path, before: oracles.Surroundings) -> Iterator[Finding]:
 
 def _unescaped(results: Path) -> Iterator[Finding]:
     """No page holds markup that came from a record."""
-    for page in results.glob("*.html"):
+    for page in results.rglob("*.html"):
         if hostile.MARKUP in page.read_text(encoding="utf-8", errors="replace"):
             yield Finding("code ran", f"{page.name} has markup of a record as it is", "markup")

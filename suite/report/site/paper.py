@@ -26,7 +26,7 @@ INDEX_HEADINGS: Final = (
 _INDEX_LEAD: Final = (
     "Each claim is a number that a paper or its README prints. A row below counts what came of those that a "
     "recipe makes.",
-    "A claim holds when its number is reproduced. On embedded data (profiles `mini` and `smoke`) none can be, "
+    "A claim holds when its number is reproduced. On embedded data (profiles `mini`, `smoke`) none can be, "
     "and it holds in sign alone: its gain over the student is above zero. It deviates when the verdict is "
     "against it, and is undecided when the runs cannot tell. Alone stand teachers and students without "
     "distillation, whose numbers count on published data only; by others are numbers that somebody else "
