@@ -241,7 +241,7 @@ def _audit(world: World, claim: Claim, arms: Mapping[ClaimArm, Measured], at: st
     departures = tuple(own.departures)
     try:
         lines = tuple(_settings(claim, world.document(run)))
-    except (SuiteError, AttributeError, LookupError, TypeError, ValueError):
+    except (SuiteError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
         # Recipe and protocol of a record are what some suite has written: another one may not read them.
         lines = ()
     grids = (

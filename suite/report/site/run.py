@@ -9,9 +9,8 @@ from typing import Any, Final
 
 import yaml
 
-from suite.evidence.served import claims_served
 from suite.report.addresses import INDEX, run_page
-from suite.report.cells import NOTHING, claim_cell
+from suite.report.cells import NOTHING
 from suite.report.layout import Cell, Grid, Line
 from suite.report.site.blocks import Chapter, Listing, Sheet
 from suite.report.site.world import OF_CONFIG, OF_RUN, Config, Document, World, label_in
@@ -33,7 +32,7 @@ def run_sheet(world: World, run: Evidence, files: Sequence[Cell]) -> Sheet:
         files: its log and its scalars, where the site has them.
     """
     document, config = world.document(run), world.config(run)
-    served = list(dict.fromkeys(claim for claim, *_ in claims_served(run)))
+    served = world.served_by(run)
     facts: list[tuple[str, tuple[str, ...]]] = [
         ("run", (f"{run.run_id}, attempt {run.attempt}",)),
         ("status", (run.status, *((run.error,) if run.error else ()))),
@@ -43,7 +42,7 @@ def run_sheet(world: World, run: Evidence, files: Sequence[Cell]) -> Sheet:
             (f"{run.arm}, {run.seed}" + (f", repetition {run.repetition}" * bool(run.repetition)),),
         ),
         ("finished", (run.finished_at,)),
-        ("claims", tuple(map(claim_cell, served))),
+        ("claims", served),
         ("config", (Cell("as composed", link=config.page),) if config else ("not recorded",)),
         ("log", tuple(file for file in files if file.link.endswith(".txt")) or ("not kept here",)),
         ("scalars", tuple(file for file in files if file.link.endswith(".jsonl")) or ("none recorded",)),
@@ -51,7 +50,7 @@ def run_sheet(world: World, run: Evidence, files: Sequence[Cell]) -> Sheet:
     return Sheet(
         path=run_page(run.run_id, run.attempt),
         title=label_in(document, run),
-        trail=(Cell("All papers", link=INDEX), *map(claim_cell, served[:1])),
+        trail=(Cell("All papers", link=INDEX), *_first_page(served)),
         facts=tuple(facts),
         chapters=tuple(_chapters(run, document)),
     )
@@ -85,14 +84,14 @@ def config_sheet(world: World, config: Config, runs: Sequence[Evidence]) -> Shee
         runs: with one config.
     """
     first = runs[0]
-    served = list(dict.fromkeys(claim for run in runs for claim, *_ in claims_served(run)))
+    served = tuple(dict.fromkeys(claim for run in runs for claim in world.served_by(run)))
     label = label_in(world.document(first), first).partition(", seed ")[0]
     return Sheet(
         path=config.page,
         title=f"{label}, {first.profile}",
-        trail=(Cell("All papers", link=INDEX), *map(claim_cell, served[:1])),
+        trail=(Cell("All papers", link=INDEX), *_first_page(served)),
         facts=(
-            ("claims", tuple(map(claim_cell, served))),
+            ("claims", served),
             ("runs", tuple(Cell(_seed(run), link=run_page(run.run_id, run.attempt)) for run in runs)),
         ),
         chapters=tuple(
@@ -101,6 +100,11 @@ def config_sheet(world: World, config: Config, runs: Sequence[Evidence]) -> Shee
             if part in config.parts
         ),
     )
+
+
+def _first_page(claims: Sequence[Cell]) -> list[Cell]:
+    """The first claim that has a page, if one has."""
+    return [claim for claim in claims if claim.link][:1]
 
 
 def _seed(run: Evidence) -> str:
@@ -119,7 +123,9 @@ def as_json(value: Any) -> str:
 
 def as_yaml(value: Any) -> str:
     """Stored data, as configs have them."""
-    text: str = yaml.dump(value, Dumper=_DUMPER, sort_keys=False, allow_unicode=True, width=100)
+    # What is no character, as half of a surrogate pair, the emitter refuses.
+    plain = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+    text: str = yaml.dump(plain, Dumper=_DUMPER, sort_keys=False, allow_unicode=True, width=100)
     return text
 
 

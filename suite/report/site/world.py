@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from suite.evidence.gathered import Arms, Measured, measured_arms
-from suite.evidence.served import ClaimArm
+from suite.evidence.served import ClaimArm, claims_served
 from suite.planning.plan import label_of
 from suite.published.claims import Claim, Paper
 from suite.report import DEFAULT_PROFILE, Report, make_report, recorded_profiles
 from suite.report.addresses import CONFIGS
-from suite.report.cells import Row
+from suite.report.cells import Row, claim_cell
 from suite.report.figures.chapters import CURVES, SAMPLES
-from suite.report.layout import Figure, Page
+from suite.report.layout import Cell, Figure, Page
 from suite.store.records import read_documents
 from suite.store.summaries import Evidence
 
@@ -86,6 +86,7 @@ class World:
     """The records of a store as the site shows them.
 
     Attributes:
+        claims: ids of those that have a page.
         reports: one for each paper and profile, in the order of the papers.
         arms: profile -> what was measured.
         standing: (run id, attempt) -> the run, of those that stand in a table.
@@ -117,12 +118,12 @@ class World:
             for paper in papers
             for profile in of_paper[paper.id]
         ]
-        known = {claim.id for paper in papers for claim in paper.claims}
+        self.claims = {claim.id for paper in papers for claim in paper.claims}
         self._by_claim: dict[tuple[str, str], dict[ClaimArm, Measured]] = {}
         self.standing: dict[tuple[str, int], Evidence] = {}
         for profile, arms in self.arms.items():
             for entry, measured in arms.items():
-                if entry[0] in known:
+                if entry[0] in self.claims:
                     self._by_claim.setdefault((profile, entry[0]), {})[entry] = measured
                     for run in (*measured.runs, *measured.repeated):
                         self.standing[run.run_id, run.attempt] = run
@@ -138,6 +139,11 @@ class World:
     def document(self, run: Evidence) -> Document:
         """The record of a run that stands, as it is stored; empty where the store has it no more."""
         return self.documents.get((run.run_id, run.attempt), {})
+
+    def served_by(self, run: Evidence) -> tuple[Cell, ...]:
+        """The claims that a run serves; one that no paper has any more leads nowhere."""
+        served = dict.fromkeys(claim for claim, *_ in claims_served(run))
+        return tuple(claim_cell(claim) if claim in self.claims else Cell(claim) for claim in served)
 
     def config(self, run: Evidence) -> Config | None:
         """What a run was composed to; None where its record does not say."""
@@ -171,5 +177,6 @@ def label_in(document: Document, run: Evidence) -> str:
     if not student:
         return f"{run.arm} run, seed {run.seed}"
     trains = not (document.get("identity") or {}).get("checkpoint")
-    title = method.get("title") or method.get("name")
+    # Of a method a record promises the name alone.
+    title = str(method.get("title") or method["name"]) if method else None
     return label_of(student["name"], title, teacher.get("name"), run.seed, run.repetition, trains)

@@ -344,3 +344,19 @@ def test_curves_and_samples_stand_on_the_page_of_their_claim_alone(complete):
     claim, paper = Page(complete / claim_page("tiny-kd")), Page(complete / "tiny.html")
     assert "curves-tiny-kd" in claim.ids
     assert "curves-tiny-kd" not in paper.ids
+
+
+def test_what_a_record_does_not_promise_may_be_anything(written, record):
+    odd = "\x00 \u2028 \ufffe"
+    recipe = {**RECIPE, "method": {"name": "kd", "title": [{"a": odd}]}, "schedule": odd}
+    run = record("tiny-kd", "distilled", 0, top1=70.0, recipe=recipe).model_copy(
+        update={
+            "claims": [ServedClaim(claim=name, arm="distilled") for name in ("tiny-kd", "gone")],
+            "protocol": {"optimizer": 10**400, "learning_rates": {"a": [odd]}},
+            "timings": {"wall": float("inf")},
+        }
+    )
+    folder = written([run])
+    (page,) = [Page(path) for path in (folder / "runs").glob("*.html")]
+    assert "gone" in page.text
+    assert not any("gone" in link for link in page.links)
