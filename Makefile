@@ -1,9 +1,9 @@
-# Each target sets up what it needs first; the second time that costs a second. 'make' alone lists them.
+# Each target first sets up what it needs; once that is done, the check takes a second. 'make' alone lists the targets.
 #
-#   PYTHON   a Python 3.10, 3.11 or 3.12; without it the first of the usual names that works
-#   VENV     where the environment goes (.venv), or an existing one, which is checked and left as it is
-#   WHEELS   a folder or page with prebuilt mmcv wheels, instead of compiling mmcv
-#   Compiling heeds CXX, CFLAGS, MAX_JOBS (all cores) and, for operators on the GPU, TORCH_CUDA_ARCH_LIST and
+#   PYTHON   a Python 3.10, 3.11 or 3.12; by default the first of the usual names that works
+#   VENV     where to create the environment (.venv), or an existing one, which is checked and left unchanged
+#   WHEELS   a folder or page with prebuilt mmcv wheels, to be used instead of compiling mmcv
+#   Compilation respects CXX, CFLAGS, MAX_JOBS (all cores) and, for operators on the GPU, TORCH_CUDA_ARCH_LIST and
 #   FORCE_CUDA=1 (on a login node without one).
 
 PAPER ?= mgd
@@ -19,30 +19,31 @@ WHEELS ?=
 export PYTHON VENV WHEELS
 
 IN_VENV = $(VENV)/bin/python
-# An environment may serve several clones, or know none: the code that runs is always this one's.
+# Several clones may share an environment, or it may have none installed: the code that runs is always this clone's.
 PATH_TO_SUITE = PYTHONPATH="$(CURDIR)$${PYTHONPATH:+:$$PYTHONPATH}"
-# One worker a core; a worker that has run out of tests takes over some of another's. -n 0 in ARGS: none.
+# One worker per core; a worker without tests left takes over some of another's. '-n 0' in ARGS runs without workers.
 PARALLEL = -n auto --dist worksteal
 
 define HELP
 make reproduce [PAPER=mgd] [PROFILE=mini] [SEEDS=3] [ARGS='...']
-                   reproduce a paper and print its tables: on two cores and embedded data an hour
-                   or so for one seed, minutes with PROFILE=smoke
+                   reproduces a paper and prints its tables: about an hour per seed on two cores
+                   and embedded data, minutes with PROFILE=smoke
 make test [MARKERS='not gpu'] [ARGS='...']
-                   all tests, in parallel
-make test-fast     the tests that need no PyTorch: minutes, set-up included
+                   runs all tests in parallel
+make test-fast     runs the tests that need no PyTorch: minutes, including set-up
 make campaign [MINUTES=5] [SEED=0] [ARGS='...']
-                   kills, full disks, damaged state, hostile files and command lines; a table of what
-                   was tried and found, and a smallest case for each finding
-make doctor        what is installed and present, and how to close gaps: seconds
-make lint          style and types: a minute
-make slurm         Slurm's programs from the system's packages, for the tests that start a cluster
-make browser       Chromium from the system's packages, for the tests that look at the site
-make check-setup   what set-up needs, nothing downloaded: seconds
-make lock          write requirements.lock anew: a minute
+                   tests the suite with kills, full disks, damaged state, hostile files and command
+                   lines; prints a table of what was tried and found, and keeps the smallest case of
+                   each finding
+make doctor        shows what is installed, what is missing and how to install it: seconds
+make lint          checks style and types: a minute
+make slurm         installs Slurm from system packages, for the tests that start a cluster
+make browser       installs Chromium from system packages, for the tests that open the site
+make check-setup   checks what set-up needs, without downloading anything: seconds
+make lock          regenerates requirements.lock: a minute
 
-Set-up runs before whatever needs it: ten to twenty minutes and 12 GB once, since PyTorch is downloaded
-and mmcv compiled; for test-fast a minute. The head of the Makefile explains PYTHON, VENV and WHEELS.
+Targets run set-up first if they need it: once, ten to twenty minutes and 12 GB, since it downloads PyTorch
+and compiles mmcv; for test-fast a minute. The top of the Makefile explains PYTHON, VENV and WHEELS.
 endef
 
 .PHONY: help reproduce test test-fast campaign doctor lint lock slurm browser setup check-setup
@@ -57,7 +58,7 @@ reproduce: setup
 test: setup
 	@$(PATH_TO_SUITE) $(IN_VENV) -m pytest $(PARALLEL) -m "$(MARKERS)" $(ARGS)
 
-# In the environment of the other targets where there is one, else in a small one of its own.
+# Uses the environment of the other targets if there is one, otherwise a small one of its own.
 test-fast:
 	@python=$$(.ci/setup fast) && \
 	    $(PATH_TO_SUITE) $$python -m pytest $(PARALLEL) -m "not train and not slow" $(ARGS)

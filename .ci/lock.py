@@ -1,7 +1,7 @@
 """Writes requirements.lock: exact versions for Linux and every supported Python, no addresses.
 
-Run it through ``make lock``. What the lock holds already is kept where pyproject.toml still allows it; to
-move on to newer versions, delete the lines first.
+Run it with ``make lock``. Versions in the existing lock are kept if pyproject.toml still allows
+them; to update to newer versions, delete their lines first.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
 PYTHONS = ("3.10", "3.11", "3.12")
 
-# torch names the exact versions of the CUDA libraries it was built with. Locked a second time here, they
-# would only forbid a torch for another CUDA release in an environment of one's own.
+# torch pins the exact versions of the CUDA libraries that it was built with. Locking them here as well would
+# only rule out a torch for another CUDA release in the user's own environment.
 CUDA_LIBRARIES = re.compile(r"^(nvidia-.*|cuda-bindings|triton)$")
 
 HEADER = """\
@@ -30,7 +30,7 @@ HEADER = """\
 
 
 def resolve(lock: Path) -> list[Requirement]:
-    """All packages for all platforms and Pythons at once; the pins in `lock` are preferred."""
+    """Resolves all packages for all platforms and Pythons at once; prefers the pins in `lock`."""
     command = ["uv", "pip", "compile", str(ROOT / "pyproject.toml"), "--universal"]
     command += ["--all-extras", "--group", str(ROOT / "pyproject.toml") + ":build"]
     command += ["--python-version", PYTHONS[0], "--python", sys.executable, "--no-python-downloads"]
@@ -41,7 +41,7 @@ def resolve(lock: Path) -> list[Requirement]:
 
 
 def pythons(marker: Marker | None) -> tuple[str, ...]:
-    """The supported Pythons on which a line with this marker applies, on Linux."""
+    """Returns the supported Pythons to which a line with this marker applies on Linux."""
     platform = {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix"}
     platform |= {"platform_machine": "x86_64", "platform_python_implementation": "CPython"}
     return tuple(
@@ -53,10 +53,10 @@ def pythons(marker: Marker | None) -> tuple[str, ...]:
 
 
 def marker_for(versions: tuple[str, ...]) -> str:
-    """The shortest marker that says so: nothing, ``< "3.11"`` or ``>= "3.11"``.
+    """Returns the shortest marker for these Pythons: nothing, ``< "3.11"`` or ``>= "3.11"``.
 
     Raises:
-        ValueError: `versions` is no run of Pythons at one end of the supported ones.
+        ValueError: `versions` is not a prefix or suffix of the supported Pythons.
     """
     if versions == PYTHONS:
         return ""
