@@ -40,10 +40,9 @@ LANES = ("training", "light")
 
 _COPIED = (
     *("suite", "tasks", "baselines", "docs", "results/reference", "requirements.lock"),
-    *("tests/__init__.py", "tests/conftest.py", "tests/lanes.py", "tests/slurm_cluster.py", "tests/campaign"),
-    *("tests/papers", "tests/store"),
+    *("tests/campaign", "tests/papers", "tests/store"),
 )
-"""What the light lane runs from, and may change for a moment."""
+"""What the light lane runs from, and may change for a moment, beside what tests have in common."""
 
 _FULL_MINUTES = 90
 
@@ -130,7 +129,7 @@ def start_lane(
     lane: str, words: Sequence[str], output: Path, errors: IO[bytes] | None
 ) -> subprocess.Popen[bytes]:
     """Starts a lane in a process of its own; the light one from a copy of the code that it may change."""
-    folder = _copy_of_the_code(output / "work" / "code") if lane == "light" else CHECKOUT
+    folder = copy_of_the_code(output / "work" / "code") if lane == "light" else CHECKOUT
     return subprocess.Popen(
         [sys.executable, "-m", "tests.campaign", *words],
         cwd=folder,
@@ -140,9 +139,11 @@ def start_lane(
     )
 
 
-def _copy_of_the_code(folder: Path) -> Path:
+def copy_of_the_code(folder: Path) -> Path:
+    """Copies what the light lane runs from; returns the folder."""
     shutil.rmtree(folder, ignore_errors=True)
-    for name in _COPIED:
+    common = [path for path in (CHECKOUT / "tests").glob("*.py") if not path.name.startswith("test_")]
+    for name in (*_COPIED, *(path.relative_to(CHECKOUT) for path in common)):
         source, target = CHECKOUT / name, folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():

@@ -21,7 +21,16 @@ from rich.console import Console
 import suite.cli
 from tests.campaign import oracles
 from tests.campaign.calling import Done, call
-from tests.campaign.campaign import MODULES, Settings, experiment, keep, known, print_table, table_rows
+from tests.campaign.campaign import (
+    MODULES,
+    Settings,
+    copy_of_the_code,
+    experiment,
+    keep,
+    known,
+    print_table,
+    table_rows,
+)
 from tests.campaign.checkpoints import KINDS, make
 from tests.campaign.experiment import Case, Drawn, Finding, Place, Tried, found
 from tests.campaign.files import edited
@@ -381,3 +390,16 @@ def test_hostile_checkpoints_would_leave_their_mark(tmp_path, kind):
     while stream.tell() < len(content):
         pickle.load(stream)
     assert names(oracles.unmarked(mark)) == {"code ran"}
+
+
+def test_the_copy_of_the_code_has_all_that_the_campaign_imports(tmp_path: Path):
+    folder = copy_of_the_code(tmp_path / "code")
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.campaign", "--help"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

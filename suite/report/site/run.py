@@ -123,9 +123,7 @@ def as_json(value: Any) -> str:
 
 def as_yaml(value: Any) -> str:
     """Stored data, as configs have them."""
-    # What is no character, as half of a surrogate pair, the emitter refuses.
-    plain = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
-    text: str = yaml.dump(plain, Dumper=_DUMPER, sort_keys=False, allow_unicode=True, width=100)
+    text: str = yaml.dump(value, Dumper=_DUMPER, sort_keys=False, allow_unicode=True, width=100)
     return text
 
 
