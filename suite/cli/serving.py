@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import functools
 import getpass
+import re
 import socket
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,7 +15,8 @@ from typing import Any, Final
 from suite.errors import SuiteError, printable
 
 LOOPBACK: Final = "127.0.0.1"
-_MOST: Final = 65535
+_PORTS: Final = range(1024, 65536)
+"""Those below are for the system."""
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -25,7 +27,7 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 
 def checked_port(args: argparse.Namespace) -> int:
-    """The port that ``--serve`` names; 0 takes any that is free.
+    """The port that ``--serve`` names.
 
     Raises:
         SuiteError: it is no port, or an option beside it asks for something else.
@@ -34,9 +36,13 @@ def checked_port(args: argparse.Namespace) -> int:
         raise SuiteError(
             "--serve shows the site until it is interrupted: leave --strict and other formats out"
         )
-    if not args.serve.isdecimal() or int(args.serve) > _MOST:
-        raise SuiteError(f"--serve must be a port from 0 to {_MOST}, got {printable(repr(args.serve), 40)}")
-    return int(args.serve)
+    # Only digits of ASCII, and few enough to be read.
+    port = int(args.serve) if re.fullmatch(r"[0-9]{1,5}", args.serve) else None
+    if port not in _PORTS:
+        raise SuiteError(
+            f"--serve must be a port from {_PORTS[0]} to {_PORTS[-1]}, got {printable(repr(args.serve), 40)}"
+        )
+    return port
 
 
 def serve(folder: Path, port: int) -> None:
@@ -44,7 +50,7 @@ def serve(folder: Path, port: int) -> None:
 
     Args:
         folder: with the site.
-        port: 0 for any that is free.
+        port: where.
 
     Raises:
         SuiteError: the port is taken, or not allowed.
@@ -53,9 +59,7 @@ def serve(folder: Path, port: int) -> None:
     try:
         server = ThreadingHTTPServer((LOOPBACK, port), handler)
     except OSError as error:
-        raise SuiteError(
-            f"cannot serve at port {port} ({error.strerror}): name another one, or 0 for any that is free"
-        ) from None
+        raise SuiteError(f"cannot serve at port {port} ({error.strerror}): name another one") from None
     with server, contextlib.suppress(KeyboardInterrupt):
         for line in addresses(server.server_address[1]):
             print(line, flush=True)
