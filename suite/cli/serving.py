@@ -37,7 +37,7 @@ def checked_port(args: argparse.Namespace) -> int:
             "--serve shows the site until it is interrupted: leave --strict and other formats out"
         )
     # Only digits of ASCII, and few enough to be read.
-    port = int(args.serve) if re.fullmatch(r"[0-9]{1,5}", args.serve) else None
+    port = int(args.serve) if re.fullmatch(r"[0-9]{1,5}", args.serve) else 0
     if port not in _PORTS:
         raise SuiteError(
             f"--serve must be a port from {_PORTS[0]} to {_PORTS[-1]}, got {printable(repr(args.serve), 40)}"

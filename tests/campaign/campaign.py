@@ -143,7 +143,7 @@ def copy_of_the_code(folder: Path) -> Path:
     """Copies what the light lane runs from; returns the folder."""
     shutil.rmtree(folder, ignore_errors=True)
     common = [path for path in (CHECKOUT / "tests").glob("*.py") if not path.name.startswith("test_")]
-    for name in (*_COPIED, *(path.relative_to(CHECKOUT) for path in common)):
+    for name in (*_COPIED, *(str(path.relative_to(CHECKOUT)) for path in common)):
         source, target = CHECKOUT / name, folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
