@@ -22,9 +22,9 @@ def site(common_folder: Path) -> Path:
     return built_once(common_folder / "site", hostile_site.build) / "site"
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium. It ends with the last test of this folder: nobody else is to find its event loop."""
+    """Chromium. It ends with the last test of its file: no other test is to find its event loop."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
