@@ -405,6 +405,17 @@ def test_continuous_integration_says_the_outcome_of_the_tests_last_whatever_the_
     assert answer.returncode != 0
 
 
+def test_the_pages_are_the_site_of_the_reference_records():
+    build = workflow("pages.yml")["jobs"]["build"]
+    (words,) = workflow_calls("pages.yml")
+    args = build_parser("report").parse_args(words)
+    assert (args.format, args.paper, args.profile) == ("html", None, None)
+    assert build["env"] == {"SUITE_RESULTS": "results/reference"}
+    (upload,) = [step for step in build["steps"] if "upload-pages-artifact" in step.get("uses", "")]
+    assert upload["with"]["path"] == str(args.output)
+    assert workflow("pages.yml")["jobs"]["deploy"]["permissions"] == {"pages": "write", "id-token": "write"}
+
+
 def test_the_nightly_fetches_teachers_first_and_stays_within_its_budget():
     job = workflow("nightly-gpu.yml")["jobs"]["nightly"]
     fetching, nightly = workflow_calls("nightly-gpu.yml")
