@@ -31,9 +31,7 @@ def checked_port(args: argparse.Namespace) -> int:
         SuiteError: it is no port, or an option beside it asks for something else.
     """
     if args.strict or args.format not in (None, "html"):
-        raise SuiteError(
-            "--serve shows the site until it is interrupted: leave --strict and other formats out"
-        )
+        raise SuiteError("--serve runs until it is interrupted: leave out --strict and other formats")
     if not args.serve.isdecimal() or int(args.serve) > _MOST:
         raise SuiteError(f"--serve must be a port from 0 to {_MOST}, got {printable(repr(args.serve), 40)}")
     return int(args.serve)
@@ -54,7 +52,7 @@ def serve(folder: Path, port: int) -> None:
         server = ThreadingHTTPServer((LOOPBACK, port), handler)
     except OSError as error:
         raise SuiteError(
-            f"cannot serve at port {port} ({error.strerror}): name another one, or 0 for any that is free"
+            f"cannot serve at port {port} ({error.strerror}): name another one, or 0 for any free port"
         ) from None
     with server, contextlib.suppress(KeyboardInterrupt):
         for line in addresses(server.server_address[1]):

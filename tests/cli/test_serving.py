@@ -59,9 +59,9 @@ def test_the_site_is_served_to_this_machine_alone_until_it_is_interrupted(suite)
     [
         (["--serve", "http"], "--serve must be a port from 0 to 65535, got 'http'"),
         (["--serve", "65536"], "--serve must be a port from 0 to 65535, got '65536'"),
-        (["--serve", "--strict"], "leave --strict and other formats out"),
-        (["--serve", "--format", "csv"], "leave --strict and other formats out"),
-        (["--serve", "--control"], "--control is about all papers and only prints"),
+        (["--serve", "--strict"], "leave out --strict and other formats"),
+        (["--serve", "--format", "csv"], "leave out --strict and other formats"),
+        (["--serve", "--control"], "--control covers all papers and only prints"),
     ],
 )
 def test_what_cannot_be_served_is_one_line_and_status_two(words, says, capsys):
@@ -77,5 +77,5 @@ def test_a_port_that_is_taken_is_told_in_one_line(suite):
         taken.listen()
         done: subprocess.CompletedProcess[str] = suite("report", "--serve", str(taken.getsockname()[1]))
     assert done.returncode == 2
-    assert "name another one, or 0 for any that is free" in done.stderr
+    assert "name another one, or 0 for any free port" in done.stderr
     assert done.stderr.count("\n") == 1
