@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--claim", metavar="ID", nargs="+", action="extend", default=[], help="only these claims"
     )
     parser.add_argument("--profile", metavar="NAME", default="paper", help="paper (default) or mini")
-    seeds = whole_number(MOST_SEEDS, ("each seed is one training per arm, and five decide small gains"))
+    seeds = whole_number(MOST_SEEDS, "each seed is one training per arm, and five decide small gains")
     parser.add_argument("--seeds", metavar="N", type=seeds, default=3, help="runs per arm (default: 3)")
     add_jobs(parser, "runs side by side (default: one per core, or one on a GPU)")
     parser.add_argument(

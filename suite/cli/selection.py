@@ -108,7 +108,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     )
     completed(claim, claim_ids)
     parser.add_argument("--profile", metavar="NAME", default="mini", help="smoke, mini (default) or paper")
-    seeds = whole_number(MOST_SEEDS, ("each seed is one training per arm, and five decide small gains"))
+    seeds = whole_number(MOST_SEEDS, "each seed is one training per arm, and five decide small gains")
     parser.add_argument("--seeds", metavar="N", type=seeds, default=1, help="runs per arm (default: 1)")
     parser.set_defaults(takes_overrides=True)
 

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     paper = parser.add_argument(
         "--paper",
         metavar="P",
-        help=("instead of a claim: what is known about this paper, and what we measured"),
+        help="instead of a claim: what is known about this paper, and what we measured",
     )
     completed(paper, paper_ids)
     parser.add_argument(

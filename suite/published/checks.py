@@ -211,7 +211,7 @@ def _refuse_dangling(
             refuse(
                 path,
                 at,
-                (f"discrepancy {discrepancy.id!r} is not referred to anywhere; name it where it belongs"),
+                f"discrepancy {discrepancy.id!r} is not referred to anywhere; name it where it belongs",
             )
 
 

@@ -198,7 +198,7 @@ def read_protocols(shared: Path, outside: tuple[Path, ...] = ()) -> Protocols:
                 refuse(
                     path,
                     ("groups", name, "uses"),
-                    (f"group {name!r} uses itself, directly or through others; break the cycle"),
+                    f"group {name!r} uses itself, directly or through others; break the cycle",
                 )
     return protocols
 

@@ -152,7 +152,7 @@ def test_what_the_reference_records_have_of_a_pair_is_shown(show, monkeypatch):
     ("words", "says"),
     [
         (["--pair", "resnet34:resnet81"],
-         "no number is known for a pair 'resnet34:resnet81' (TEACHER:STUDENT); did you mean 'resnet34:resnet1"),
+         "no number is known for a pair 'resnet34:resnet81' (TEACHER:STUDENT); did you mean 'resnet34:"),
         (["--pair", "a:b:c"], "no number is known for a pair 'a:b:c' (TEACHER:STUDENT); "),
         (["--pair", "vgg13:vgg8"],
          "vgg13:vgg8 has numbers on cifar-100 and cub-200; choose one with --dataset"),

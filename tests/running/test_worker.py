@@ -119,8 +119,8 @@ def test_weights_that_nobody_has_scored_are_refused_by_name_with_what_to_do(dist
     teacher_of(distilled).write_bytes(content)
     with pytest.raises(
         BlockedError,
-        match=rf"^{teacher_of(distilled)} of the teacher's run {distilled.run.teacher} is not the file that its "
-        r"records scored \(SHA-256 \w{12}\.\.\.\); delete that file, and the same command trains",
+        match=rf"^{teacher_of(distilled)} of the teacher's run {distilled.run.teacher} is not the file "
+        r"that its records scored \(SHA-256 \w{12}\.\.\.\); delete that file, and the same command trains",
     ):
         _teacher_weights(distilled, _Outcome())
 
