@@ -112,7 +112,7 @@ def _catalogue(shared: Path, named: tuple[str, ...]) -> Catalogue:
             raise SuiteError(f"{folder}: there is no such folder of papers; correct --papers or {VARIABLE}")
         papers = [folder] if os.path.lexists(folder / CLAIMS) else _below(folder)
         if not papers:
-            raise SuiteError(f"{folder}: no paper here; a paper is a folder that has {CLAIMS}")
+            raise SuiteError(f"{folder}: no paper here; a paper is a folder with a {CLAIMS}")
         for paper in papers:
             _refuse_unread(paper)
         found += [paper for paper in papers if paper not in found]

@@ -584,7 +584,7 @@ class Adapter(ABC):
         Raises:
             BlockedError: the task cannot do so.
         """
-        raise BlockedError(f"{type(self).__name__} does not tell the losses of single steps")
+        raise BlockedError(f"{type(self).__name__} does not report the losses of single steps")
 
     @abstractmethod
     def evaluate(self) -> dict[str, float]:

@@ -101,7 +101,7 @@ def check_python() -> Finding:
         "3.10 to 3.12",
         ""
         if supported
-        else "make the environment with a supported Python: make doctor PYTHON=/path/to/python3",
+        else "create the environment with a supported Python: make doctor PYTHON=/path/to/python3",
     )
 
 
@@ -139,7 +139,7 @@ def check_packages(lock: Iterable[LockedVersion], direct: frozenset[str]) -> lis
         trains is installed, what that would bring along is left out: `check_training` speaks of it.
     """
     if installed_version("packaging") is None or all(installed_version(name) is None for name in direct):
-        remedy = "run 'make doctor': it makes the environment in .venv and looks again from there"
+        remedy = "run 'make doctor': it creates the environment in .venv and checks again from there"
         return [Finding("package", "all packages", "blocked", f"missing in {sys.prefix}", "", remedy)]
     from packaging.markers import Marker
 
@@ -208,7 +208,8 @@ def check_training() -> list[Finding]:
     absent = sorted(name for name in training_dependencies() if installed_version(name) is None)
     if CHECKOUT is not None:
         remedy = (
-            "run 'make doctor': it makes the environment in .venv, compiles mmcv and looks again from there"
+            "run 'make doctor': it creates the environment in .venv, compiles mmcv and checks again from "
+            "there"
         )
     else:
         pip = f"{sys.executable} -m pip install --constraint {LOCK_FILE}"
@@ -258,7 +259,7 @@ def check_gpu(cuda: str | None, gpus: list[str]) -> Finding:
     if driver is None:
         remedy = "none needed for the mini profile; published protocols need a CUDA device and its driver"
         return Finding("gpu", "GPU", "note", f"none; {build}", "", remedy)
-    remedy = "install a driver for that CUDA release, or a torch for this driver; mind CUDA_VISIBLE_DEVICES"
+    remedy = "install a driver for that CUDA release, or a torch for this driver; check CUDA_VISIBLE_DEVICES"
     return Finding("gpu", "GPU", "gap", f"driver {driver}, but torch sees no device; {build}", "", remedy)
 
 
@@ -333,7 +334,7 @@ def check_datasets() -> list[Finding]:
         state = presence(name)
         if state == "absent":
             remedy = f"only published protocols need it: {dataset.how_to_get(dataset.root)}"
-            found.append(Finding("data", dataset.title, "note", "not here, or not all of it", "", remedy))
+            found.append(Finding("data", dataset.title, "note", "missing or incomplete", "", remedy))
         elif state == "unverified":
             remedy = f"python -m suite data verify {name}"
             found.append(Finding("data", dataset.title, "gap", f"{dataset.root}, not verified", "", remedy))
@@ -373,7 +374,7 @@ def check_slurm() -> Finding:
 def check_code() -> Finding:
     """What records will say of the code."""
     if CHECKOUT is None:
-        remedy = "records will name no commit: train in a clone what is to be published"
+        remedy = "records will name no commit: train results for publication in a clone"
         return Finding("code", "suite", "note", f"version {__version__}, installed as a package", "", remedy)
     state = git_state()
     if state.commit is None:

@@ -175,8 +175,8 @@ def locked_versions(path: Path = LOCK_FILE) -> list[LockedVersion]:
         match = _PIN.match(line)
         if match is None:
             raise SuiteError(
-                f"{line!r} in {path.name}, line {number}, is no 'name==version': "
-                "write the lock anew with 'make lock'"
+                f"{line!r} in {path.name}, line {number}, is not 'name==version': regenerate the lock with "
+                "'make lock'"
             )
         pins.append(LockedVersion(**match.groupdict()))
     return pins
@@ -186,7 +186,7 @@ def _lock_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = "it is no text" if isinstance(error, UnicodeDecodeError) else error.strerror
+        reason = "it is not text" if isinstance(error, UnicodeDecodeError) else error.strerror
         raise SuiteError(
             f"cannot read the lock {path}: {reason}; run the suite from a complete clone"
         ) from error

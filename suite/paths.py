@@ -44,7 +44,7 @@ def _named(variable: str, default: Path) -> Path:
         return Path(folder).expanduser() if folder else default
     except RuntimeError:
         raise SuiteError(
-            f"{variable}={printable(folder)}: there is no such home folder; write the whole path"
+            f"{variable}={printable(folder)}: there is no such home folder; write the full path"
         ) from None
 
 

@@ -103,7 +103,7 @@ def _check_key(key: str, value: Any, place: str) -> None:
     if key == "type" and isinstance(value, Mapping):
         return  # a setting that is called so
     if not isinstance(value, str) or not _REGISTERED.fullmatch(value) or _is_module(value):
-        raise ValueError(f"{place} is {_shown(value)}, and no name in a registry; {_REMEDY}")
+        raise ValueError(f"{place} is {_shown(value)}, which is not a name in a registry; {_REMEDY}")
 
 
 @functools.lru_cache(maxsize=4096)

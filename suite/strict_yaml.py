@@ -120,7 +120,7 @@ def read_text(path: Path) -> str:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             what = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, a socket or a device"
-            raise SuiteError(f"{shown(path)}: is {what} where a file is wanted; put the file there")
+            raise SuiteError(f"{shown(path)}: is {what} where a file is expected; put the file there")
         if status.st_size > LARGEST:
             raise SuiteError(
                 f"{shown(path)}: has {status.st_size:,} bytes; a file that people edit has up to {LARGEST:,}"

@@ -138,7 +138,7 @@ def sound_events(loader: Any) -> Iterator[Any]:
                 sizes[anchor] = added
         elif kind is yaml.AliasEvent:
             if event.anchor not in sizes and any(name == event.anchor for name, _ in still_open):
-                problem = f"*{event.anchor} stands inside of what it names"
+                problem = f"*{event.anchor} is inside the value that it names"
             added = sizes.get(str(event.anchor), 1)
         else:
             yield event
@@ -284,7 +284,7 @@ class _Objects:
         else:
             name = event.value if isinstance(event, yaml.ScalarEvent) else str(value)
             if name in into.names:
-                raise _error(f"key {name!r} stands here twice", event.start_mark)
+                raise _error(f"key {name!r} appears here twice", event.start_mark)
             if not isinstance(value, Hashable):
                 raise _error("found unhashable key", event.start_mark)
             into.names.add(name)

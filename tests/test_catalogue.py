@@ -161,7 +161,7 @@ FAULTS = {
              "task: detektion\n    dataset: coco-2017\n    teacher: retinanet-x101\n    m",
              "unknown task 'detektion'; did you mean 'detection'"),
     "claim": ("id: pkd-faster-rcnn-r50-student", "id: fgd-resnet", "there is no claim"),
-    "folder": ("id: pkd\n", "id: pkt\n", "paper 'pkt' stands in folder 'pkd'; name the folder pkt"),
+    "folder": ("id: pkd\n", "id: pkt\n", "paper 'pkt' is in folder 'pkd'; name the folder pkt"),
 }  # fmt: skip
 
 

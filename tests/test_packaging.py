@@ -202,7 +202,7 @@ def test_a_training_without_what_trains_is_refused_in_one_line_and_leaves_no_rec
     assert answer.stdout == ""
     assert answer.stderr == (
         "suite: training needs PyTorch and the mm packages, and none is installed: 'python -m suite doctor' "
-        "says how to get them\n"
+        "says how to install them\n"
     )
     assert not (tmp_path / "results").exists()
 

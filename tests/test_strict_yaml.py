@@ -102,7 +102,7 @@ def test_anchors_serve_the_same_text_twice(write):
         ("losses: []\nname: 5\n", r":2: name: input should be a valid string; fix that entry"),
         ("name: fgd\nlosses: 3\n", r":2: losses: input should be a valid list; fix that entry"),
         ("name: fgd\nnome: 1\nlisses: 2\n", r":2: unknown key 'nome'.* \(and 1 more\)"),
-        ("name: fgd\nlosses: []\nname: mgd\n", r":3: key 'name' stands here twice; fix that line"),
+        ("name: fgd\nlosses: []\nname: mgd\n", r":3: key 'name' appears here twice; fix that line"),
         ("name: fgd\nlosses: [\n", r":3: .*; fix that line"),
         ("- name: fgd\n", r":1: file: .*; fix that entry"),
         ("", r":1: file: .*; fix that entry"),

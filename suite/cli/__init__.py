@@ -19,22 +19,22 @@ from suite.errors import LONGEST, SuiteError, did_you_mean, printable
 from suite.running.ranks import started_by_torchrun
 
 VERBS = {
-    "list": "published claims, and what is known to be missing",
+    "list": "published claims, and the known gaps",
     "show": "one claim with its sources, or one pair of models across the literature",
-    "plan": "the runs a selection needs, what they cost, and what a budget buys",
+    "plan": "the runs a selection needs, their cost, and what a budget buys",
     "data": "published data sets: list, verify and prepare them",
-    "audit": "compare what a training would do with what was published",
+    "audit": "compare the settings of each training with the published ones",
     "reproduce": "train, evaluate, judge and report a selection",
     "evaluate": "score a checkpoint that was trained elsewhere",
     "weights": "published checkpoints: list and fetch them",
-    "status": "what is recorded, running, interrupted and failed",
+    "status": "runs that are recorded, running, interrupted or failed",
     "cancel": "cancel the cluster jobs of a selection",
-    "work": "execute one run that was requested before; launchers call this",
+    "work": "execute one requested run; launchers call this",
     "report": "write tables of claimed and reproduced numbers from the records",
-    "compare": "what moved between two commits, two series, or two stores",
+    "compare": "results that changed between two commits, series or stores",
     "nightly": "measure again every night, keep a history, and report what changed",
-    "archive": "the record store as a whole: check, upgrade or archive it",
-    "doctor": "what is installed and present, and how to close each gap",
+    "archive": "check, upgrade or archive the whole record store",
+    "doctor": "check the installation and the data, and say how to fix what is missing",
 }
 """Verb -> one line of help.
 
@@ -64,7 +64,7 @@ class _Parser(argparse.ArgumentParser):
         Raises:
             SuiteError: always.
         """
-        raise SuiteError(f"{message}; '{self.prog} --help' lists what there is")
+        raise SuiteError(f"{message}; '{self.prog} --help' lists the options")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """Parses, and refuses what it does not know: here its own options are at hand to compare with.
@@ -126,7 +126,7 @@ def build_parser(verb: str | None) -> argparse.ArgumentParser:
             "--papers",
             metavar="DIR",
             action="append",
-            help="a folder of papers outside of the checkout; may be repeated (default: SUITE_PAPERS)",
+            help="folder of papers outside the checkout; may be repeated (default: SUITE_PAPERS)",
         )
         if name == verb:
             importlib.import_module(f"suite.cli.{name}_").add_arguments(sub)
@@ -162,7 +162,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (open until the process ends)
         return 0
     except OSError as error:
-        told = _told(f"the system refuses: {error}; fix that and run the same command again")
+        told = _told(f"operating system error: {error}; fix it and run the same command again")
         print(f"suite: {told}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -197,8 +197,8 @@ def _call(words: Sequence[str]) -> int:
         raise SuiteError(f"unknown verb {verb!r}: {did_you_mean(verb, VERBS)}")
     if verb is not None and verb != "work" and started_by_torchrun():
         raise SuiteError(
-            f"'{verb}' was started by torchrun, once for every process: leave torchrun out; 'reproduce "
-            "--launcher torchrun' starts it for every run that trains"
+            f"torchrun started '{verb}' once per process: leave torchrun out; 'reproduce --launcher "
+            "torchrun' starts it for each training run"
         )
     args = build_parser(verb).parse_args(words)
     if args.overrides and not getattr(args, "takes_overrides", False):
@@ -218,7 +218,7 @@ def _refuse_unreadable(words: Sequence[str]) -> None:
     """
     for position, word in enumerate(words):
         if not word:
-            before = f" behind {words[position - 1]!r}" if position else ""
+            before = f" after {words[position - 1]!r}" if position else ""
             raise SuiteError(f"there is an empty argument{before}: give it a value, or leave it out")
         if word.startswith("--") and word.endswith("="):
             raise SuiteError(f"{word[:-1]} has an empty value: give it one, or leave it out")
@@ -226,7 +226,7 @@ def _refuse_unreadable(words: Sequence[str]) -> None:
             # Python's parser makes an empty list of it.
             raise SuiteError(f"{word[:-3]} has no value but '--': give it one, or leave it out")
         if "\0" in word or any("\ud800" <= letter <= "\udfff" for letter in word):
-            raise SuiteError(f"argument {word!r} is not plain text in UTF-8: write it differently")
+            raise SuiteError(f"argument {word!r} is not plain UTF-8 text: write it differently")
 
 
 @contextmanager

@@ -116,7 +116,7 @@ def print_answers(
         out.say("\n".join(["Logs:", *(f"  {run}: {out.path(log)}" for run, log in logs)]))
     elif answers:
         runs = out.path(work_dir() / "runs")
-        out.say(f"Logs: {runs}/RUN/log.txt; 'python -m suite plan' has the id of every RUN")
+        out.say(f"Logs: {runs}/RUN/log.txt; 'python -m suite plan' lists the id of every RUN")
 
 
 def _print_answer(out: Screen, answer: Answer) -> None:

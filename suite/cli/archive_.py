@@ -19,9 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "action",
         choices=ACTIONS,
-        help="check: read every record and hold its scalars and samples against its digests; upgrade: write "
-        "records of older layouts in the layout of today; crate: archive records, scalars, recipes and "
-        "reports as a Process Run Crate, for a repository of research data",
+        help="check: read every record and check its scalars and samples against their digests; upgrade: "
+        "rewrite records of older layouts in the current layout; crate: archive records, scalars, "
+        "recipes and reports as a Process Run Crate, for a research data repository",
     )
     parser.add_argument(
         "--output",
@@ -76,7 +76,7 @@ def _check(folder: Path) -> int:
     kept = f"{with_scalars} of them with scalars"
     if with_samples:
         kept += f", {with_samples} with sample predictions"
-    Screen().say(f"{folder}: {records} records, {kept}: all can be read, none is altered.")
+    Screen().say(f"{folder}: {records} records, {kept}: all are readable and unaltered.")
     return 0
 
 
@@ -101,11 +101,11 @@ def _upgrade(folder: Path) -> int:
                 moved += 1
     out = Screen()
     if not written:
-        out.say(f"{folder}: every record is in the layout of today.")
+        out.say(f"{folder}: every record is in the current layout.")
         return 0
     out.say(
-        f"{folder}: {len(written)} records written in the layout of today, {moved} run folders renamed; the "
-        f"files as they were are in {folder / 'former'}."
+        f"{folder}: {len(written)} records rewritten in the current layout, {moved} run folders renamed; "
+        f"the original files are in {folder / 'former'}."
     )
     return 0
 
@@ -119,6 +119,6 @@ def _crate(folder: Path, output: Path) -> int:
     for fault in written.without_scalars:
         print(f"suite: {fault}", file=sys.stderr)
     Screen().say(
-        f"{output}: a Process Run Crate of {written.records} records and {written.reports} files of reports."
+        f"{output}: a Process Run Crate of {written.records} records and {written.reports} report files."
     )
     return 0

@@ -25,13 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_selection(parser)
     add_jobs(parser, "trainings built side by side (default: one per core)")
     parser.add_argument(
-        "--all", action="store_true", help="print every setting of every training, equal ones too"
+        "--all", action="store_true", help="print every setting of every training, including those that match"
     )
     parser.add_argument(
         "--format",
         choices=["table", "json"],
         default="table",
-        help="table (default), or json, which has every setting",
+        help="table (default), or json with every setting",
     )
     add_output(parser)
     add_quiet(parser)
@@ -122,7 +122,7 @@ def _print_text(audited: Sequence[Audited], everything: bool) -> None:
     if rest := len(audited) - len(shown):
         others = "other " if shown else ""
         what = f"{rest} {others}training{'s' if rest > 1 else ''}"
-        out.say(f"{what}: every setting that a source states is as published; --all shows them.")
+        out.say(f"{what}: every setting stated by a source is as published; --all shows them.")
     out.say()
     for line in _faults(differing, everything):
         out.say(line)
@@ -150,7 +150,7 @@ def _print_settings(out: Screen, audited: Audited) -> None:
             comparison.source,
         )
     out.print(table)
-    out.say(f"Stated by nobody: {', '.join(audited.unstated) or 'nothing'}.\n")
+    out.say(f"Not stated by any source: {', '.join(audited.unstated) or 'nothing'}.\n")
 
 
 def _summary(audited: Sequence[Audited]) -> Table:

@@ -10,9 +10,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from suite.cli.selection import add_selection
 
     add_selection(parser)
-    parser.add_argument(
-        "--all", action="store_true", help="every job that was submitted from this work folder"
-    )
+    parser.add_argument("--all", action="store_true", help="every job submitted from this work folder")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -36,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
 
     selects = bool(args.paper or args.table or args.claim)
     if args.all == selects:
-        raise SuiteError("name what to end: --paper, --table or --claim, or --all for every job")
+        raise SuiteError("say which jobs to cancel: --paper, --table or --claim, or --all for every job")
     _, overrides = split_off(args.overrides)
     wanted: set[tuple[str, int]] | None = None
     if selects:
@@ -49,8 +47,8 @@ def run(args: argparse.Namespace) -> int:
     out = Screen()
     for entry in ended:
         RunFolder(work_dir(), entry.run_id).submission.unlink(missing_ok=True)
-        out.say(f"ended: job {entry.key}, {entry.label} ({entry.run_id})")
+        out.say(f"cancelled: job {entry.key}, {entry.label} ({entry.run_id})")
     left = len(live) - len(ended)
-    others = f" Jobs of other selections that go on: {left}." if left else ""
-    out.say(f"Jobs ended: {len(ended)}.{others}")
+    others = f" Jobs of other selections, not cancelled: {left}." if left else ""
+    out.say(f"Jobs cancelled: {len(ended)}.{others}")
     return 0

@@ -44,7 +44,7 @@ def print_scripts(plan: Plan, states: Mapping[str, str], launcher: SlurmLauncher
         print(f"\nScript {number} of {len(scripts)}: {what}{after}\n{script.text}", end="")
     if not scripts:
         return
-    print("\nWho waits for whom:")
+    print("\nDependencies:")
 
     def print_below(teacher: str | None, indent: str) -> None:
         for run in open_runs:
@@ -98,7 +98,7 @@ def queued_runs(records: Sequence[Evidence]) -> tuple[list[QueuedRun], str | Non
     found = []
     for submission in submitted:
         state = states.get(submission.key)
-        kind = _kind(state) if problem is None else "not known of"
+        kind = _kind(state) if problem is None else "of unknown state"
         how = _how(submission, state) if problem is None else f"submitted {submission.submitted_at}"
         found.append(QueuedRun(submission.key, submission.run_id, submission.label, kind, how))
     return found, problem
@@ -112,8 +112,8 @@ def print_queued(queued: Sequence[QueuedRun], problem: str | None) -> None:
         return
     out = Screen()
     if problem is not None:
-        out.say(f"\nHow jobs stand cannot be told: {problem}.")
-    table = plain_table("job", "run", "what", "how it stands", widths=(None, 16))
+        out.say(f"\nJob states are unknown: {problem}.")
+    table = plain_table("job", "run", "what", "state", widths=(None, 16))
     for run in queued:
         table.add_row(run.job, run.run_id, run.label, run.how)
     kinds = Counter(run.kind for run in queued)
@@ -140,7 +140,7 @@ def _without_record(records: Sequence[Evidence]) -> list[Submission]:
 
 def _kind(state: JobState | None) -> str:
     if state is None or state.is_over or state.never_starts:
-        return "over without a record"
+        return "ended without a record"
     return state.state.lower()
 
 

@@ -17,10 +17,10 @@ FORMATS = ("table", "json", "csv", "markdown")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
-    what = "a commit (as git names it), a series (16 digits), or a folder with records"
+    what = "a commit (any name git accepts), a series (16 digits), or a folder with records"
     parser.add_argument("first", metavar="A", help=what)
     parser.add_argument("second", metavar="B", help="likewise")
-    parser.add_argument("--all", action="store_true", help="print rows that did not move, too")
+    parser.add_argument("--all", action="store_true", help="also print rows that did not change")
     parser.add_argument("--format", choices=FORMATS, default="table", help="how to print it")
     add_output(parser)
 
@@ -59,7 +59,7 @@ def _records(name: str) -> list[Record]:
         inner = folder / "records"
         found = read_all(inner if inner.is_dir() else folder)
         if not found:
-            raise SuiteError(f"{printable(folder)}: no records here; name the folder that a store lies in")
+            raise SuiteError(f"{printable(folder)}: no records here; name the folder of a record store")
         return found
     records = read_all(records_dir())
     if SERIES.fullmatch(name) and (found := of_series(records, name)):
@@ -69,7 +69,7 @@ def _records(name: str) -> list[Record]:
         return found
     made = sorted({record.provenance.commit[:10] for record in records if record.provenance.commit})
     known = f"those with records are {', '.join(made[:8])}" if made else f"{records_dir()} has no records"
-    raise SuiteError(f"{printable(name)}: no folder, and no series or commit that any record is of; {known}")
+    raise SuiteError(f"{printable(name)}: not a folder, and no record has this series or commit; {known}")
 
 
 def _text(shown: list[Difference], found: list[Difference], args: argparse.Namespace) -> str:

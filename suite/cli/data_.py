@@ -22,13 +22,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         metavar="ACTION",
         help="verify: check layout, classes, counts, images, annotations, checksums and fingerprint; "
-        "prepare: bring what was downloaded into the layout that is read; without one: list what is here",
+        "prepare: bring the download into the layout that the suite reads; without an action: list "
+        "the data sets",
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="imagenet, coco, cityscapes or cifar-100")
     parser.add_argument(
         "--accept",
         action="store_true",
-        help="verify: accept contents that changed since the last time, if nothing else is wrong",
+        help="verify: accept contents that changed since the last verification, if nothing else is wrong",
     )
     parser.add_argument(
         "--format", choices=("table", "json"), default="table", help="how to print a verification"
@@ -111,14 +112,18 @@ def _print_table(found: Verification) -> None:
     out.say(f"{found.title} at {found.root}")
     out.print(table)
     for what, paths in found.changes.items():
-        out.say(f"Since the last time {len(paths):,} {what}, such as {paths[0]}.")
-    read = f"{found.read:,} read" if found.read else "none read, as nothing has changed since the last time"
+        out.say(f"Since the last verification {len(paths):,} {what}, such as {paths[0]}.")
+    read = (
+        f"{found.read:,} read"
+        if found.read
+        else ("none read, because nothing has changed since the last verification")
+    )
     out.say(f"Files: {found.files:,}, {found.size / 1e9:,.2f} GB; {read}.")
     out.say(f"Fingerprint: {found.fingerprint}")
     if found.faults:
         out.say(
-            "A run on these data all the same takes the override data.fingerprint=FINGERPRINT, "
-            "and is marked as a departure."
+            "To train on these data anyway, add the override data.fingerprint=FINGERPRINT; the run is "
+            "marked as a departure."
         )
 
 

@@ -17,10 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from suite.cli.output import add_verbosity
     from suite.cli.selection import add_samples, claim_ids, completed
 
-    stands_for = "the claim to hold the checkpoint against"
+    stands_for = "the claim to compare the checkpoint with"
     completed(parser.add_argument("--claim", metavar="ID", required=True, help=stands_for), claim_ids)
     parser.add_argument(
-        "--checkpoint", metavar="FILE", required=True, help="weights of its student; never run as code"
+        "--checkpoint", metavar="FILE", required=True, help="weights of its student; never executed as code"
     )
     parser.add_argument("--profile", metavar="NAME", default="paper", help="paper (default), mini or smoke")
     parser.add_argument("--device", metavar="D", default="auto", help="auto (default), cpu or cuda")
@@ -88,7 +88,7 @@ def _check_file(path: Path) -> None:
         reason = "there is no such file"
     if reason is not None:
         raise SuiteError(
-            f"--checkpoint {path}: {reason}; published ones are got by 'python -m suite weights fetch'"
+            f"--checkpoint {path}: {reason}; 'python -m suite weights fetch' downloads published ones"
         )
 
 
@@ -105,8 +105,9 @@ def _check_name(path: Path, sha256: str) -> None:
     # Digits alone may be a date.
     if said and not said.isdecimal() and not sha256.startswith(said):
         raise SuiteError(
-            f"--checkpoint {path}: by its name its SHA-256 begins with {said}, and it begins with "
-            f"{sha256[:8]}: it is damaged or another file; get it again, or give it a name without that end"
+            f"--checkpoint {path}: by its name its SHA-256 begins with {said}, but it begins with "
+            f"{sha256[:8]}: it is damaged or a different file; get it again, or rename it without that "
+            "suffix"
         )
 
 
@@ -137,8 +138,8 @@ def _print_numbers(claim: Claim, record: Record) -> None:
     )
     if loaded.get("own_config") is False:
         out.say(
-            "It has no config of its own: another network with weights of the same names and shapes would "
-            "not be noticed."
+            "It has no config of its own: a different network whose weights have the same names and shapes "
+            "would go unnoticed."
         )
     if not record.comparable:
         out.say("The data are embedded: the claimed numbers are not comparable.")

@@ -99,8 +99,8 @@ def as_text(known: Known, everything: bool) -> Iterator[Paragraph]:
             yield f"  - {_in_line(line)}", 4
     yield "", 0
     if not everything:
-        yield "With --all, contradictions, re-runs, settings and gaps are listed one by one.", 0
-    yield f"'python -m suite list --paper {paper.id}' has the rows.", 0
+        yield "--all lists contradictions, re-runs, settings and gaps one by one.", 0
+    yield f"'python -m suite list --paper {paper.id}' lists the rows.", 0
 
 
 def code_of(paper: Paper) -> str:

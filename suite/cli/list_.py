@@ -156,11 +156,11 @@ def _print_tables(papers: list[Paper], chosen: Selection) -> None:
     settings = sum(len(paper.protocols) for paper in papers)
     quoted = sum(len(paper.quoted) for paper in papers)
     out.say(f"{len(chosen)} claims{split}; {settings} protocols; {quoted} quoted numbers.")
-    out.say("\nKnown to exist, but not here:")
+    out.say("\nKnown to exist, but not included:")
     for paper in papers:
         for gap in paper.gaps:
             out.say(f"  {paper.id}  {f'{gap.table}: ' if gap.table else ''}{gap.text}")
-    out.say("\n'python -m suite show CLAIM' tells everything about one claim.")
+    out.say("\n'python -m suite show CLAIM' shows everything about one claim.")
 
 
 def _wide(claims: list[Claim]) -> Table:

@@ -119,7 +119,7 @@ def _measure(request: Request, course: Course) -> None:
     try:
         device = settled_device(request.device)
         if lacks_training():
-            raise SuiteError("nothing is measured without PyTorch and the mm packages: see 'doctor'")
+            raise SuiteError("nothing can be measured without PyTorch and the mm packages: see 'doctor'")
         check_python_files()
     except SuiteError as fault:
         course.faults.append(fault)
@@ -134,7 +134,7 @@ def _measure(request: Request, course: Course) -> None:
                 _execute(step, request, device, course)
                 _append(course)
         except OutOfTimeError:
-            course.notes.append(f"Out of time in tier {tier}: the next night goes on from there.")
+            course.notes.append(f"Out of time in tier {tier}: the next night resumes from there.")
             return
         except SuiteError as fault:
             course.faults.append(fault)
@@ -259,7 +259,7 @@ def _append(course: Course, fresh_of: Callable[[Sequence[Point]], list[Point]] |
         ) from None
     course.fresh += len(found.fresh)
     if found.torn:
-        course.notes.append("The last line of the history was torn off, and has been repaired.")
+        course.notes.append("The last line of the history was incomplete and has been repaired.")
     return found.points
 
 
@@ -306,7 +306,7 @@ def _publish(night: Night) -> None:
     except OSError as error:
         raise SuiteError(
             f"cannot write the page of the night ({error}): the history is safe; make room there, and the "
-            "next night writes it anew"
+            "next night writes it again"
         ) from None
     head = f"Night of {night.date}: {many(night.fresh, 'new point')}, {many(len(night.flags), 'flag')}."
     print("\n".join([head, *night.notes, *(f"- {flag}" for flag in night.flags)]))

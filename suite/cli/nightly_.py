@@ -45,13 +45,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--claim", metavar="ID", nargs="+", action="extend", default=[], help="only these claims"
     )
     parser.add_argument("--profile", metavar="NAME", default="paper", help="paper (default) or mini")
-    seeds = whole_number(MOST_SEEDS, "every seed is a training of each arm, and five decide small gains")
+    seeds = whole_number(MOST_SEEDS, "each seed is one training per arm, and five decide small gains")
     parser.add_argument("--seeds", metavar="N", type=seeds, default=3, help="runs per arm (default: 3)")
     add_jobs(parser, "runs side by side (default: one per core, or one on a GPU)")
     parser.add_argument(
         "--write-trajectories",
         action="store_true",
-        help="tier loss: replace the stored trajectories with what is measured, and compare nothing",
+        help="tier loss: replace the stored trajectories with the measured ones, without comparing",
     )
     parser.add_argument("--dry-run", action="store_true", help="print what would be run and sent, then stop")
     add_verbosity(parser)
@@ -68,7 +68,7 @@ def _hours(text: str) -> float:
     hours = float(found["hours"] or 0) + float(found["minutes"] or 0) / 60 if found else 0.0
     if not 0 < hours <= _LONGEST:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no time up to {_LONGEST:.0f}h; write it like 3h, 90m or 2h30m"
+            f"{text!r} is not a time up to {_LONGEST:.0f}h; write it like 3h, 90m or 2h30m"
         )
     return hours
 
@@ -90,7 +90,9 @@ def run(args: argparse.Namespace) -> int:
 
     tiers = tuple(dict.fromkeys(args.tier))
     if args.write_trajectories and tiers != (LOSS,):
-        raise SuiteError("--write-trajectories is for '--tier loss' alone: leave it, or the other tiers, out")
+        raise SuiteError(
+            "--write-trajectories needs '--tier loss' alone: leave out either it or the other tiers"
+        )
     chosen, writes = _selection(args), args.write_trajectories
     request = Request(
         tiers, chosen, args.budget, args.device, args.jobs, _command(args), writes, args.verbosity
@@ -103,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         course = carry_out(request)
     except KeyboardInterrupt:
-        print("suite: interrupted; the next night goes on where this one stopped", file=sys.stderr)
+        print("suite: interrupted; the next night resumes where this one stopped", file=sys.stderr)
         return 130
     if course.faults:
         for other in course.faults[1:]:
@@ -129,7 +131,7 @@ def _selection(args: argparse.Namespace) -> Selection:
     if args.device not in ("cuda", "cpu"):
         raise SuiteError(f"--device is {args.device!r}: a night names its device, cuda or cpu")
     if check_profile(args.profile) == SMOKE:
-        raise SuiteError("--profile smoke is what the tier smoke runs: name that, or another profile")
+        raise SuiteError("--profile smoke belongs to the tier smoke: name that tier, or another profile")
     parse_overrides(args.overrides)
     return Selection(claims, args.profile, args.seeds, args.overrides)
 
@@ -161,12 +163,12 @@ def _dry_run(request: Request) -> None:
     fresh = points_of(records, history)
     course.fresh = len(fresh)
     night = judged(request, course, [*history, *fresh])
-    out.say("Were nothing of it measured, this would be sent.\n\nSummary of the job:\n")
+    out.say("If nothing were measured, this would be sent.\n\nSummary of the job:\n")
     out.say(night.summary)
     if night.flags:
         out.say(f"Issue '{TITLE}':\n\n{body_of(night.flags)}\n")
     else:
-        out.say("Issue: none, or closed where one is open.\n")
+        out.say("Issue: none; an open one would be closed.\n")
     out.say(f"Feed:\n\n{to_feed(night).removesuffix(chr(10))}")
 
 

@@ -21,7 +21,7 @@ QUIET, NORMAL, VERBOSE = -1, 0, 1
 def add_verbosity(parser: argparse.ArgumentParser) -> None:
     """Adds `-v` and `-q`, which leave `args.verbosity`."""
     add_quiet(parser)
-    text = "more progress: which run begins, where its log is, every epoch"
+    text = "more progress: the start, log and every epoch of each run"
     parser.add_argument(
         "-v", "--verbose", dest="verbosity", action="store_const", const=VERBOSE, default=NORMAL, help=text
     )
@@ -29,7 +29,7 @@ def add_verbosity(parser: argparse.ArgumentParser) -> None:
 
 def add_quiet(parser: argparse.ArgumentParser) -> None:
     """Adds `-q` alone, for what has no more to say."""
-    text = "less progress: only what goes wrong"
+    text = "less progress: only what fails"
     parser.add_argument(
         "-q", "--quiet", dest="verbosity", action="store_const", const=QUIET, default=NORMAL, help=text
     )
@@ -86,7 +86,9 @@ def _refuse_special(file: Path) -> None:
     with contextlib.suppress(OSError):
         special = file.exists() and not file.is_file()
     if special:
-        raise SuiteError(f"cannot write {file} (it is there, and no file); name another file with --output")
+        raise SuiteError(
+            f"cannot write {file} (it exists and is not a file); name another file with --output"
+        )
 
 
 def terminal_width() -> int:

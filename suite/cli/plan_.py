@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     add_selection(parser)
     parser.add_argument("--format", choices=["table", "json"], default="table", help="how to print it")
-    add_budget(parser, "pick the claims that fit into so many hours, most informative first")
+    add_budget(parser, "pick the claims that fit into this many hours, most informative first")
     add_output(parser)
 
 
@@ -221,13 +221,13 @@ def _weights(entry: TeacherWeights) -> str:
 def _totals(cost: PlanCost, hours: str) -> Iterable[str]:
     total = cost.total
     left = total.trainings - total.finished
-    unknown = f"; of {total.unknown} of them the cost is unknown and not counted" if total.unknown else ""
-    yield f"In total: {total} {hours} for {left} trainings that are left{unknown}."
+    unknown = f"; not counted: {total.unknown} of unknown cost" if total.unknown else ""
+    yield f"In total: {total} {hours} for {left} remaining trainings{unknown}."
     if len(cost.by_paper) > 1:
         alone = ", ".join(f"{paper} {sum_.trainings}" for paper, sum_ in cost.by_paper.items())
         yield (
-            f"Papers planned one by one: {alone} trainings; together {total.trainings}: sharing between "
-            f"papers saves {cost.saved_between_papers}."
+            f"Planned separately: {alone} trainings; together {total.trainings}: sharing between papers "
+            f"saves {cost.saved_between_papers}."
         )
 
 
@@ -240,15 +240,15 @@ def _origins(cost: PlanCost, hours: str) -> Iterable[str]:
         if run_cost.basis == "released":
             continue
         found.setdefault((run_cost.basis, run_cost.source), []).append(run_cost.hours or 0.0)
-    yield "Where the hours come from, with finished trainings; an hour is one of the hardware named:"
+    yield "Sources of the hours, finished trainings included; an hour is one of the named hardware:"
     for (basis, source), each in sorted(found.items()):
         amount = "" if basis == "unknown" else f", {in_words(sum(each))} {hours}"
         yield f"  {basis}, {len(each)} {'training' if len(each) == 1 else 'trainings'}{amount}: {source}"
     if any(run_cost.basis == "estimated" for run_cost in cost.runs.values()):
         yield (
-            "  Estimated of a distilled training: the student's own step and a third of the teacher's "
-            "training step for its forward pass; what the loss adds is not counted. --format json says how "
-            "each follows."
+            "  Estimate of a distilled training: the student's own step plus a third of the teacher's "
+            "training step for its forward pass; the cost of the loss is not counted. --format json shows "
+            "each derivation."
         )
 
 
@@ -264,9 +264,9 @@ def _data(data: list[NeededData]) -> Iterable[str]:
     disk = _disk(data)
     if disk["needed"]:
         yield (
-            f"Disk: {disk['needed']:g} GB of data sets, {disk['missing']:g} GB of them still to be "
-            f"obtained; {free_gigabytes(datasets_dir()):,.0f} GB are free in {datasets_dir()}. Weights, "
-            "checkpoints and logs are not counted."
+            f"Disk: {disk['needed']:g} GB of data sets, {disk['missing']:g} GB of them still missing; "
+            f"{free_gigabytes(datasets_dir()):,.0f} GB are free in {datasets_dir()}. Weights, checkpoints "
+            "and logs are not counted."
         )
 
 
@@ -278,12 +278,12 @@ def _teachers(teachers: list[TeacherWeights]) -> Iterable[str]:
     """Which teachers are released, which of them are here, and which have to be trained."""
     absent = [entry for entry in teachers if entry.released and not entry.present]
     if present := [entry for entry in teachers if entry.present]:
-        yield f"Released teachers that are here: {_models(present)}."
+        yield f"Released teachers present: {_models(present)}."
     if absent:
         names = " ".join(str(entry.released) for entry in absent)
-        yield f"Released teachers that are absent: {_models(absent)}; 'python -m suite weights fetch {names}'"
+        yield f"Released teachers missing: {_models(absent)}; 'python -m suite weights fetch {names}'"
     if trained := [entry for entry in teachers if entry.released is None]:
-        yield f"Teachers that nobody has released, and this plan trains: {_models(trained)}."
+        yield f"Unreleased teachers that this plan trains: {_models(trained)}."
 
 
 def _backbones(backbones: list[NeededBackbone]) -> Iterable[str]:
@@ -293,8 +293,8 @@ def _backbones(backbones: list[NeededBackbone]) -> Iterable[str]:
         trainings = sum(backbone.trainings for backbone in absent)
         names = " ".join(backbone.id for backbone in absent)
         yield (
-            f"Backbones that are absent, and {trainings} trainings start from: "
-            f"'python -m suite weights fetch {names}'"
+            f"Missing backbones that {trainings} trainings start from: 'python -m suite weights fetch "
+            f"{names}'"
         )
 
 

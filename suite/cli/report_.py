@@ -34,21 +34,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         choices=FORMATS,
         help=f"write one format: {', '.join(FORMATS[:-1])} or {FORMATS[-1]} (default: markdown and csv); "
-        "html is the site, which is of all papers",
+        "html is the site of all papers",
     )
     parser.add_argument(
         "--serve",
         metavar="PORT",
         nargs="?",
         const=DEFAULT_PORT,
-        help="write the site and serve it to this machine alone, with the command for a tunnel to it "
+        help="write the site, serve it to this machine only, and print the command for a tunnel to it "
         f"(default: {DEFAULT_PORT})",
     )
     parser.add_argument("--output", metavar="DIR", type=Path, help="folder to write to (default: results)")
     parser.add_argument(
         "--control",
         action="store_true",
-        help="write nothing; print what the embedded rows of all papers can tell, and the A/A control",
+        help="write nothing; print what the embedded rows of all papers can detect, and the A/A control",
     )
     parser.add_argument("--strict", action="store_true", help="exit with status 3 when a verdict deviates")
 
@@ -91,14 +91,14 @@ def _print_control(args: argparse.Namespace) -> None:
     from suite.store.summaries import read_summaries
 
     if args.paper or args.format or args.output or args.strict or args.serve:
-        raise SuiteError("--control is about all papers and only prints; it takes no option but --profile")
+        raise SuiteError("--control covers all papers and only prints; its only option is --profile")
     profile = check_profile(args.profile or DEFAULT_PROFILE)
     section = study_of_all(load_papers().values(), read_summaries(records_dir()), profile)
     screen = Screen()
     if section is None:
         screen.say(
-            f"No student was trained alone on embedded data at profile {profile}; "
-            f"'python -m suite reproduce --paper nkd --seeds 6' begins with that."
+            f"No student was trained alone on embedded data at profile {profile}; 'python -m suite "
+            "reproduce --paper nkd --seeds 6' starts with that."
         )
         return
     for grid in section.grids:
@@ -134,7 +134,7 @@ def _write(args: argparse.Namespace) -> bool:
         ) from None
     if not any(paths for *_, paths in written):
         raise SuiteError(
-            f"nothing to write as {args.format}: no run that belongs there is on record at profile "
+            f"nothing to write as {args.format}: no recorded run belongs there at profile "
             f"{' or '.join(sorted({profile for _, profile, *_ in written}))}; docs/exports.md says which do"
         )
     if fault := faults_of_scalars(records_dir(), _counted(written, records)):

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--all", action="store_true", help="select every paper; without a selection nothing is trained"
     )
     add_budget(
-        parser, "train only the claims that fit into so many hours, most informative first; see 'plan'"
+        parser, "train only the claims that fit into this many hours, most informative first; see 'plan'"
     )
     parser.add_argument("--device", metavar="D", default="auto", help="auto (default), cpu or cuda")
     parser.add_argument(
@@ -51,13 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--detach",
         action="store_true",
-        help="submit to the cluster and return at once; the jobs go on by themselves",
+        help="submit to the cluster and return at once; the jobs keep running",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="print the plan and the cluster scripts, then stop"
     )
     parser.add_argument(
-        "--again", action="store_true", help="measure the same again, as the next repetition of each run"
+        "--again", action="store_true", help="measure every run again, as its next repetition"
     )
     parser.add_argument(
         "--log-to", metavar="NAME", help=f"also log trainings to one of {', '.join(PACKAGES)}, if installed"
@@ -107,7 +107,9 @@ def run(args: argparse.Namespace) -> int:
     cluster = _checked_cluster(args)
     selects = bool(args.paper or args.table or args.claim)
     if args.all and selects:
-        raise SuiteError("--all takes every claim of every paper: leave it out, or the other selection")
+        raise SuiteError(
+            "--all selects every claim of every paper: leave out either it or the other selection"
+        )
     claims = [claim for _, claim in select(args.paper, args.table, args.claim)]
     records = read_all(records_dir())
     again = _is_finished(records) if args.again else None
@@ -124,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
     if open_runs and not args.dry_run and lacks_training():
         raise SuiteError(
             "training needs PyTorch and the mm packages, and none is installed: 'python -m suite doctor' "
-            "says how to get them"
+            "says how to install them"
         )
     _say_what_it_shows(args, plan)
     launcher = _launcher(args, cluster, open_runs)
@@ -160,14 +162,14 @@ def _execute(args: argparse.Namespace, plan: Plan, claims: Sequence[Claim], laun
         return 130
     if args.samples and outcome.skipped:
         print(
-            f"suite: {len(outcome.skipped)} runs had finished before and keep no new samples: --again "
-            "measures them once more",
+            f"suite: {len(outcome.skipped)} runs were already finished and keep no new samples: --again "
+            "measures them again",
             file=sys.stderr,
         )
     if args.detach:
         Screen().say(
-            "'python -m suite status' says how the jobs stand, 'python -m suite cancel' ends them, and the "
-            "same command without --detach waits for them and reports."
+            "'python -m suite status' shows the state of the jobs, 'python -m suite cancel' cancels them, "
+            "and the same command without --detach waits for them and reports."
         )
         return 0
     deviates = _report(args, papers, plan, _asked(plan, claims), _failures(plan, outcome.failed))
@@ -192,7 +194,7 @@ def _checked_cluster(args: argparse.Namespace) -> Cluster | None:
     if args.launcher not in LAUNCHERS:
         raise SuiteError(f"unknown launcher {args.launcher!r}: {did_you_mean(args.launcher, LAUNCHERS)}")
     if args.launcher == "torchrun" and args.jobs not in (None, 1):
-        raise SuiteError("--launcher torchrun executes one run after the other: leave --jobs out")
+        raise SuiteError("--launcher torchrun executes one run at a time: leave --jobs out")
     if args.launcher != "slurm":
         if args.detach:
             raise SuiteError("--detach is for --launcher slurm: runs on this machine end with their command")
@@ -220,8 +222,11 @@ def _launcher(args: argparse.Namespace, cluster: Cluster | None, open_runs: Sequ
 
 def _what_goes_on(launcher: Launcher) -> str:
     if launcher.has_queue:
-        return "what was submitted goes on: the same command waits for it, 'python -m suite cancel' ends it"
-    return "the same command goes on where this one stopped"
+        return (
+            "submitted jobs keep running: the same command waits for them, 'python -m suite cancel' "
+            "cancels them"
+        )
+    return "the same command resumes where this one stopped"
 
 
 def _is_finished(records: Iterable[Record]) -> Callable[[str], bool]:
@@ -264,7 +269,7 @@ def _say_what_there_is(cost: PlanCost, seeds: int) -> None:
         f"\nTogether: {total.trainings} trainings, {total.trainings - total.finished} of them left, {total} "
         f"{hours}; sharing between papers saves {cost.saved_between_papers}.",
         f"Start one with 'python -m suite reproduce --paper {example}', all of them with --all. --table and "
-        "--claim select less; 'python -m suite plan' names every training.",
+        "--claim select less; 'python -m suite plan' lists every training.",
     ):
         out.say(line)
 

@@ -44,7 +44,7 @@ def add_jobs(parser: argparse.ArgumentParser, text: str) -> None:
         parser: of the verb.
         text: the help of the option.
     """
-    number = whole_number(MOST_JOBS, "each is a process of its own")
+    number = whole_number(MOST_JOBS, "each is a separate process")
     parser.add_argument("--jobs", metavar="N", type=number, help=text)
 
 
@@ -93,7 +93,7 @@ def _hours(text: str) -> float:
     except ValueError:
         hours = math.nan
     if not (math.isfinite(hours) and hours > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of hours above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of hours above 0")
     return hours
 
 
@@ -108,7 +108,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     )
     completed(claim, claim_ids)
     parser.add_argument("--profile", metavar="NAME", default="mini", help="smoke, mini (default) or paper")
-    seeds = whole_number(MOST_SEEDS, "every seed is a training of each arm, and five decide small gains")
+    seeds = whole_number(MOST_SEEDS, "each seed is one training per arm, and five decide small gains")
     parser.add_argument("--seeds", metavar="N", type=seeds, default=1, help="runs per arm (default: 1)")
     parser.set_defaults(takes_overrides=True)
 

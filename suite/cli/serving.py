@@ -33,9 +33,7 @@ def checked_port(args: argparse.Namespace) -> int:
         SuiteError: it is no port, or an option beside it asks for something else.
     """
     if args.strict or args.format not in (None, "html"):
-        raise SuiteError(
-            "--serve shows the site until it is interrupted: leave --strict and other formats out"
-        )
+        raise SuiteError("--serve runs until it is interrupted: leave out --strict and other formats")
     # Only digits of ASCII, and few enough to be read.
     port = int(args.serve) if re.fullmatch(r"[0-9]{1,5}", args.serve) else 0
     if port not in _PORTS:

@@ -21,10 +21,12 @@ Paragraph = tuple[str, int]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the verb. Their values are checked in `run`, whose errors are one line."""
-    claim = parser.add_argument("claim", metavar="CLAIM", nargs="?", help="id of a claim, as 'list' has it")
+    claim = parser.add_argument("claim", metavar="CLAIM", nargs="?", help="id of a claim, as shown by 'list'")
     completed(claim, claim_ids)
     paper = parser.add_argument(
-        "--paper", metavar="P", help="in place of a claim: what is known of this paper, and what we measured"
+        "--paper",
+        metavar="P",
+        help="instead of a claim: what is known about this paper, and what we measured",
     )
     completed(paper, paper_ids)
     parser.add_argument(
@@ -33,8 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pair",
         metavar="TEACHER:STUDENT",
-        help="in place of a claim: every published number of this pair, and our own beside them; "
-        "STUDENT alone for methods without a teacher",
+        help="instead of a claim: every published number of this pair, and our own; STUDENT alone for "
+        "methods without a teacher",
     )
     parser.add_argument("--dataset", metavar="D", help="data set of the pair, if it has numbers on several")
     parser.add_argument(
@@ -52,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     if args.format not in FORMATS:
         raise SuiteError(f"unknown format {args.format!r}; {did_you_mean(args.format, FORMATS)}")
     if args.all and args.paper is None:
-        raise SuiteError("--all lists what is known of a paper; name one with --paper")
+        raise SuiteError("--all lists what is known about a paper; name one with --paper")
     if args.paper is not None:
         return _show_paper(args)
     if args.pair is not None:
@@ -60,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     if args.dataset is not None:
         raise SuiteError("--dataset chooses among the numbers of a pair; name one with --pair")
     if args.claim is None:
-        raise SuiteError("no claim was named; 'python -m suite list' has their ids")
+        raise SuiteError("no claim was named; 'python -m suite list' shows their ids")
     if args.format != "table":
         raise SuiteError("a claim is shown as text; 'python -m suite list --format json' has claims as data")
     _print(describe(*find_claim(args.claim)))
@@ -76,7 +78,7 @@ def _print(paragraphs: Iterable[Paragraph]) -> None:
 def _show_paper(args: argparse.Namespace) -> int:
     others = {"the claim": args.claim, "--pair": args.pair, "--dataset": args.dataset}
     if beside := [name for name, value in others.items() if value is not None]:
-        raise SuiteError(f"--paper is shown in place of a claim; leave out {' and '.join(beside)}")
+        raise SuiteError(f"--paper is shown instead of a claim; leave out {' and '.join(beside)}")
     from suite.published.finding import find_paper
 
     paper = find_paper(args.paper)
@@ -97,7 +99,7 @@ def _show_pair(args: argparse.Namespace) -> int:
     from suite.store.summaries import read_summaries
 
     if args.claim is not None:
-        raise SuiteError(f"--pair is shown in place of a claim; leave out {args.claim!r}, or --pair")
+        raise SuiteError(f"--pair is shown instead of a claim; leave out {args.claim!r}, or --pair")
     pair = find_pair(args.pair, args.dataset)
     ours = measured(pair, read_summaries(records_dir()))
     print(as_json(pair, ours) if args.format == "json" else "\n".join(as_text(pair, ours)))
@@ -153,7 +155,7 @@ def describe(paper: Paper, claim: Claim) -> Iterator[Paragraph]:
 def _whose_settings(claim: Claim) -> str | None:
     """Whose hyper-parameters the recipe takes, where that is a choice."""
     if claim.settings_of:
-        return f"those of {claim.settings_of}, but for what this row varies"
+        return f"those of {claim.settings_of}, except for what this row varies"
     return f"those of the {claim.follows.replace('_', ' ')}" if claim.follows else None
 
 

@@ -18,7 +18,7 @@ from suite.errors import SuiteError, one_line, printable
 from suite.paths import ROOT
 
 TITLE: Final = "Nightly: rows that have changed"
-ABSENT: Final = "there is no gh command on the PATH, so that no issue is kept"
+ABSENT: Final = "there is no gh command on the PATH, so no issue is kept"
 
 _MOST: Final = 200
 """Flags that are listed; an issue holds 65,536 characters."""
@@ -78,7 +78,7 @@ def update(flags: Sequence[str]) -> str:
     else:
         _call(gh, "reopen", str(issue.number), "--comment", news)
     _call(gh, "edit", str(issue.number), "--body", body)
-    return f"issue {issue.number} {'commented' if issue.is_open else 'opened again'}"
+    return f"issue {issue.number} {'commented' if issue.is_open else 'reopened'}"
 
 
 def _find(gh: str) -> _Issue | None:
@@ -93,7 +93,7 @@ def _find(gh: str) -> _Issue | None:
             if entry["title"] == TITLE
         ]
     except (ValueError, KeyError, TypeError) as error:
-        raise _failed(f"'gh issue list' answers what is no list of issues ({error})") from None
+        raise _failed(f"'gh issue list' did not return a list of issues ({error})") from None
     return min(ours, key=lambda issue: issue.number, default=None)
 
 
@@ -128,4 +128,6 @@ class NotToldError(SuiteError):
 
 
 def _failed(what: str) -> NotToldError:
-    return NotToldError(f"{what}: history and page are written, and nobody was told; see 'gh auth status'")
+    return NotToldError(
+        f"{what}: the history and the page are written, but nobody was notified; see 'gh auth status'"
+    )

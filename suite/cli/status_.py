@@ -147,7 +147,7 @@ def _print_text(standing: _Standing) -> None:
         out.say("\nInterrupted:")
         _print_runs(out, interrupted)
         for command in dict.fromkeys(run.command for run in interrupted if run.command):
-            out.command("The same command goes on from there:", command)
+            out.command("The same command resumes from there:", command)
     if standing.failed:
         out.say("\nNot finished:")
     for one in standing.failed:

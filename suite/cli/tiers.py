@@ -20,10 +20,10 @@ from suite.store.records import Record, standing_by_run
 from suite.store.run_folders import RunFolder
 
 TIERS: Final[dict[str, str]] = {
-    "score": "released teachers and the weights of our own runs, against what they scored and is published",
-    "smoke": "two iterations of every row: its wiring",
+    "score": "released teachers and the weights of our own runs, against their earlier and published scores",
+    "smoke": "two iterations of every row, to check its wiring",
     "loss": "the first steps of every distilled recipe, against stored trajectories",
-    "train": "the next trainings that the budget buys, then once more the rows measured longest ago",
+    "train": "the next trainings that the budget buys, then repeats of the rows measured longest ago",
 }
 """Tier -> what it runs."""
 

@@ -60,7 +60,7 @@ def _fetch(names: list[str], verbosity: int) -> None:
     from suite.store.downloads import fetch
 
     if not names:
-        raise SuiteError("weights fetch: nothing is named; give ids of 'weights list', or --teachers")
+        raise SuiteError("weights fetch: no checkpoint is named; give ids from 'weights list', or --teachers")
     for checkpoint in [find_checkpoint(name) for name in names]:
         with _progress(checkpoint.id, verbosity) as report:
             path = fetch(checkpoint, _check, report)

@@ -61,8 +61,8 @@ def run(args: argparse.Namespace) -> int:
     processes = processes_for(order.run)
     if started_by_torchrun() and rank.size != processes:
         raise SuiteError(
-            f"{order.run.label}: is executed by {processes} processes, one a device, and torchrun has "
-            f"started {rank.size}; leave torchrun out, which is started where it is needed"
+            f"{order.run.label}: needs {processes} processes, one per device, but torchrun started "
+            f"{rank.size}; leave torchrun out, which is started where it is needed"
         )
     records = read_for_run(records_dir(), folder.run_id)
     finished = any(record.status == "finished" for record in records) and folder.weights.exists()
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     if lacks_training():
         raise SuiteError(
             "training needs PyTorch and the mm packages, and none is installed: 'python -m suite doctor' "
-            "says how to get them"
+            "says how to install them"
         )
     check_python_files()
     check_writable(records_dir())
@@ -110,7 +110,7 @@ def _execute(request: RunRequest, verbosity: int) -> int:
         try:
             ending = execute_here(request, lambda event: progress.update(request.run, event))
         except StoppedError as stop:
-            print(f"suite: {request.run.label}: {stop}; the same command goes on", file=screen)
+            print(f"suite: {request.run.label}: {stop}; the same command resumes it", file=screen)
             return os.EX_TEMPFAIL
         error = None if ending.status == "finished" else ending.error or "no reason given"
         progress.ended(request.run, ending.status, ending.metrics, error)
@@ -186,6 +186,6 @@ def _run_id(text: str) -> str:
         return str(TypeAdapter(RunId).validate_python(text))
     except ValidationError:
         raise SuiteError(
-            f"{printable(repr(text), 60)} is no id of a run, which has 16 hexadecimal digits: 'python -m "
-            "suite plan' lists them"
+            f"{printable(repr(text), 60)} is not the id of a run, which has 16 hexadecimal digits: 'python "
+            "-m suite plan' lists them"
         ) from None

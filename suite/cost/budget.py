@@ -103,7 +103,7 @@ def _left_out(claim: str, runs: Iterable[str], paid: set[str], cost: PlanCost, l
         unpaid = [cost.runs[run_id] for run_id in runs if run_id not in paid]
         missing = dict.fromkeys(each.source for each in unpaid if each.hours is None)
         return Choice(claim, False, None, f"its cost is unknown: {'; '.join(missing)}")
-    reason = f"takes {in_words(extra)} {unit(cost.plan)} more, and {in_words(left)} are left"
+    reason = f"needs {in_words(extra)} {unit(cost.plan)} more, but {in_words(left)} are left"
     return Choice(claim, False, extra, reason)
 
 
@@ -125,7 +125,7 @@ def chance_to_show(claim: Claim, seeds: int) -> tuple[float, str]:
         The probability, 0 where no metric of the claim has a prior and, if it is distilled, a gain; and the
         reason in words.
     """
-    unsaid = "no noise prior says how well it would show"
+    unsaid = "no noise prior says how clearly it would show"
     for name in claim.metrics:
         if (prior := find_prior(claim.dataset, name)) is None:
             continue

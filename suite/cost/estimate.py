@@ -82,7 +82,7 @@ class Estimator:
         """The cost of one run of a plan, whether or not it has been executed already."""
         recipe = run.recipe
         if not run.trains:
-            return Cost(0.0, "released", "checkpoints that are scored and not trained")
+            return Cost(0.0, "released", "checkpoints that are scored, not trained")
         try:
             if step := self._timed(recipe):
                 images = step.images
@@ -134,10 +134,10 @@ class Estimator:
         """
         student = self._alone(recipe.model_copy(update={"teacher": None, "method": None}))
         if teacher_recipe is None:
-            how = _joined("the student's step; what the loss adds is not counted", student.how)
+            how = _joined("the student's step; the cost of the loss is not counted", student.how)
             return _Step(student.seconds, "estimated", student.source, how, student.images)
         teacher = self._alone(teacher_recipe)
-        how = "the student's step and a third of the teacher's training step for its forward pass"
+        how = "the student's step plus a third of the teacher's training step for its forward pass"
         return _Step(
             seconds=student.seconds + FORWARD_OF_STEP * teacher.seconds,
             basis="estimated",

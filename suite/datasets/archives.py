@@ -28,11 +28,12 @@ def check_md5(path: Path, md5: str) -> None:
         SuiteError: it is another file, or no file.
     """
     if not path.is_file():
-        raise SuiteError(f"{path} is no file; move it away and get the published one")
+        raise SuiteError(f"{path} is not a file; move it away and get the published one")
     found = md5_of(path)
     if found != md5:
         raise SuiteError(
-            f"{path}: MD5 {found} instead of the publisher's {md5}: incomplete, or another file; get it again"
+            f"{path}: MD5 {found} instead of the publisher's {md5}: incomplete, or a different file; get it "
+            "again"
         )
 
 
@@ -91,7 +92,7 @@ def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> tarfile.ExFil
     """
     content = archive.extractfile(member) if member.isfile() else None
     if content is None:
-        raise SuiteError(f"{archive_name(archive)}: {member.name} is no file; get the archive again")
+        raise SuiteError(f"{archive_name(archive)}: {member.name} is not a file; get the archive again")
     assert isinstance(content, tarfile.ExFileObject)
     return content
 

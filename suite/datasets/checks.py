@@ -93,7 +93,7 @@ def check_unchanged(changes: Mapping[str, Sequence[str]]) -> Check:
     wrong = [f"{path} {what}" for what, paths in changes.items() for path in paths]
     expected = "those verified before"
     found = f"{len(wrong):,} not: {wrong[0]}" if wrong else expected
-    remedy = "restore them, or take them as they are with --accept behind 'python -m suite data verify'"
+    remedy = "restore them, or accept them as they are by adding --accept to 'python -m suite data verify'"
     return Check("contents", expected, found, not wrong, remedy)
 
 

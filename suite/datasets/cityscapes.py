@@ -64,7 +64,7 @@ class Polygons(_Published):
         for thing in self.objects:
             for x, y in thing.polygon:
                 if not (-self.width <= x <= 2 * self.width and -self.height <= y <= 2 * self.height):
-                    raise ValueError(f"a corner of a {thing.label[:40]!r} is far outside of the photo")
+                    raise ValueError(f"a corner of a {thing.label[:40]!r} is far outside the photo")
         return self
 
 
@@ -119,7 +119,7 @@ def read_polygons(path: Path) -> Polygons:
         SuiteError: the file is none of Cityscapes' files of polygons.
     """
     if not path.is_file() or path.stat().st_size > _LARGEST_FILE:
-        raise SuiteError(f"{path} is no file of polygons; move it away and unpack it again")
+        raise SuiteError(f"{path} is not a polygon file; move it away and unpack it again")
     try:
         return Polygons.model_validate_json(path.read_bytes())
     except ValidationError as error:

@@ -28,7 +28,7 @@ def hold_classes(data: ComposedData, built: Mapping[str, Sequence[StoredClass]])
         if difference := _first_difference(reference, found):
             like = "" if known is not None else f" as in {next(iter(built))}"
             raise BlockedError(
-                f"{data.name}, {part}: {difference}{like}; restore the data, or remove what is foreign"
+                f"{data.name}, {part}: {difference}{like}; restore the data, or remove what does not belong"
             )
 
 

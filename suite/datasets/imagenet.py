@@ -108,7 +108,7 @@ def read_truth(dataset: PublishedDataset, root: Path) -> list[str]:
         )
     if foreign := sorted(set(found) - set(dataset.classes)):
         raise SuiteError(
-            f"{root / kit.file}: {foreign[0][:40]!r} is no class of {dataset.title}; get the kit again"
+            f"{root / kit.file}: {foreign[0][:40]!r} is not a class of {dataset.title}; get the kit again"
         )
     return found
 
@@ -121,8 +121,8 @@ def _read_kit(dataset: PublishedDataset, root: Path) -> tuple[bytes, bytes]:
         return _read_table(root / name / _META), _read_table(root / name / _TRUTH)
     if not (root / kit.file).exists():
         raise SuiteError(
-            f"no {kit.file} in {root}: it says which class a validation image is of; put it there, "
-            f"from {dataset.obtained}"
+            f"no {kit.file} in {root}: it gives the classes of the validation images; put it there, from "
+            f"{dataset.obtained}"
         )
     check_md5(root / kit.file, kit.md5)
     with opened(root / kit.file, compressed=True) as content:
@@ -138,7 +138,7 @@ def _read_table(path: Path) -> bytes:
         ValueError: it is no file of its size.
     """
     if path.exists() and (not path.is_file() or path.stat().st_size > _LARGEST_TABLE):
-        raise ValueError(f"{path.name} is no table")
+        raise ValueError(f"{path.name} is not a table")
     return path.read_bytes()
 
 
@@ -171,7 +171,7 @@ def _class_of(name: str, truth: Sequence[str]) -> str:
     match = _VALIDATION_IMAGE.fullmatch(name)
     number = int(match.group(1)) if match else 0
     if not 1 <= number <= len(truth):
-        raise SuiteError(f"{name}: there are validation images 1 to {len(truth):,} only; move it away")
+        raise SuiteError(f"{name}: validation images are numbered 1 to {len(truth):,}; move it away")
     return truth[number - 1]
 
 
@@ -229,7 +229,7 @@ def _training_images(
         match = _CLASS_ARCHIVE.fullmatch(Path(member.name).name)
         if not match or match.group(1) not in left:
             name = f"{archive_name(archive)}: {member.name[:80]}"
-            raise SuiteError(f"{name} is no archive of a further class; get it again")
+            raise SuiteError(f"{name} is not an archive of another class; get it again")
         left.remove(match.group(1))
         seen: set[str] = set()
         with opened_inside(archive, member) as images:

@@ -119,7 +119,7 @@ def _new_place(folder: str, above: frozenset[tuple[int, int]]) -> tuple[int, int
     """
     place = _place(folder)
     if place in above:
-        raise SuiteError(f"{folder} is a link to a folder that it lies in; remove it and verify again")
+        raise SuiteError(f"{folder} is a link to a folder that contains it; remove it and verify again")
     return place
 
 
@@ -187,7 +187,7 @@ def _read(root: Path, entry: Entry, allowed: frozenset[int]) -> Facts:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             # A pipe would be waited for without end.
-            return Facts("", fault="no file, but a pipe, a socket or a device")
+            return Facts("", fault="not a file, but a pipe, a socket or a device")
         content = path.read_bytes()
     except OSError as error:
         return Facts("", fault=error.strerror or "cannot be read")

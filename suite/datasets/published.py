@@ -176,7 +176,7 @@ class PublishedDataset(Strict):
         named = [part.images for part in self.instances] + [part.images for part in self.label_maps]
         for name in named:
             if name not in folders:
-                raise ValueError(f"{name!r} is no folder of its images; name one of {folders}")
+                raise ValueError(f"{name!r} is not one of its image folders; name one of {folders}")
         return self
 
     @property

@@ -54,9 +54,9 @@ def _read(path: Path, number: int, line: bytes) -> Point:
     except ValidationError as error:
         place, fault = first_fault(error)
         raise SuiteError(
-            f"{printable(path)}:{number}: no point of a history ({place or 'the line'}: "
-            f"{printable(fault['msg'], 100)}); "
-            "restore that line from a copy, or delete it: it comes again from its record"
+            f"{printable(path)}:{number}: not a point of a history ({place or 'the line'}: "
+            f"{printable(fault['msg'], 100)}); restore that line from a copy, or delete it: it is rebuilt "
+            "from its record"
         ) from None
 
 

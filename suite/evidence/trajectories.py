@@ -98,8 +98,9 @@ def read_trajectories(path: Path) -> dict[str, dict[str, list[float]]]:
 
 def _damaged(path: Path, line: int, reason: str) -> SuiteError:
     return SuiteError(
-        f"{printable(path)}:{line}: no trajectory ({printable(reason, 100)}); restore the file from a "
-        "copy, or delete it and write it anew with 'python -m suite nightly --tier loss --write-trajectories'"
+        f"{printable(path)}:{line}: not a trajectory ({printable(reason, 100)}); restore the file from a "
+        "copy, or delete it and write it again with 'python -m suite nightly --tier loss "
+        "--write-trajectories'"
     )
 
 

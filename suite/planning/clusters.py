@@ -62,7 +62,7 @@ TimeLimit = Annotated[
 ]
 """A time limit as sbatch takes it."""
 
-Memory = Annotated[str, _like(r"[1-9]\d*[KMGT]", "a number with K, M, G or T behind it")]
+Memory = Annotated[str, _like(r"[1-9]\d*[KMGT]", "a number followed by K, M, G or T")]
 
 Word = Annotated[str, _like(r"[^\s'\"\\$`]{1,200}", "one word, without quotes")]
 """A value that a shell takes as it is."""

@@ -53,7 +53,7 @@ def _is_here(prepare: str) -> str:
     file = prepare.partition(":")[0]
     known = [f"{path.parent.name}/{path.name}" for path in python_files()]
     if file.endswith(".py") and file not in known:
-        raise ValueError(f"no folder of a paper has {file}; {did_you_mean(file, known)}")
+        raise ValueError(f"no paper folder has {file}; {did_you_mean(file, known)}")
     return prepare
 
 
@@ -127,7 +127,7 @@ class LossConfig(ComposedLoss):
         for name in self.scaled:
             value = self.arguments.get(name, 0)
             if isinstance(value, bool) or not isinstance(value, int | float):
-                raise ValueError(f"argument {name} is scaled, so it has to be a number")
+                raise ValueError(f"argument {name} is scaled, so it must be a number")
         return self
 
 

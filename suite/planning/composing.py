@@ -138,7 +138,7 @@ def _composed(
     if changed := sorted(key for key in keys if raw["profile"].get(key) != promised.get(key)):
         place = find_place(chosen, ("profile", changed[0]), conf_folders())
         raise SuiteError(
-            f"{place}: profile.{changed[0]} is not as in the profile {profile!r}: what a profile promises "
+            f"{place}: profile.{changed[0]} differs from the profile {profile!r}: what a profile promises "
             "cannot be changed; leave that out"
         )
     return found
@@ -217,8 +217,8 @@ def _resources(found: ComposedConfig, published_devices: int) -> Resources:
     asked = found.resources.model_dump(exclude_none=True, exclude={"devices"})
     if asked and found.profile.scale != "published":
         raise SuiteError(
-            f"resources.{next(iter(asked))}: profile {found.profile.name} needs no more than there is; "
-            "leave the override out, or ask for --profile paper"
+            f"resources.{next(iter(asked))}: profile {found.profile.name} needs no extra resources; leave "
+            "the override out, or ask for --profile paper"
         )
     same = found.resources.devices == published_devices
     return found.resources.model_copy(update={"devices": None}) if same else found.resources

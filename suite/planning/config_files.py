@@ -45,7 +45,7 @@ class ConfigFiles(ConfigRepository):
             found = [folder.file(config_path) for folder in self.folders if folder.is_config(config_path)]
             if len(found) > 1:
                 raise SuiteError(
-                    f"{shown(found[1])}: there is {shown(found[0])} too; give one of them another name"
+                    f"{shown(found[1])}: {shown(found[0])} has the same name; rename one of them"
                 )
             try:
                 self._loaded[config_path] = super().load_config(config_path)
@@ -113,7 +113,7 @@ class _Folder(FileConfigSource):
         content = yaml_in(text, path, yaml_loader())
         try:
             if not isinstance(content, dict | None):
-                raise ValueError(f"holds a {type(content).__name__} where keys and values are wanted")
+                raise ValueError(f"holds a {type(content).__name__} where keys and values are expected")
             _refuse_resolvers(path, content)
             return ConfigResult(
                 config=OmegaConf.create(content or {}),

@@ -47,9 +47,9 @@ _GROUPS = {"model@student": "student", "model@teacher": "teacher", "method": "me
 """Key of a group whose choice a recipe names -> the field of the recipe."""
 
 _PROMISED = {
-    "profile": "what a profile promises cannot be overridden; choose another one with --profile",
+    "profile": "what a profile promises cannot be overridden; choose another profile with --profile",
     "task": "a claim's task is fixed; choose other claims",
-    "cluster": "no recipe has a cluster, only 'reproduce --launcher slurm' has; leave it out",
+    "cluster": "recipes have no cluster; only 'reproduce --launcher slurm' uses one; leave it out",
     "means": "the group is called 'resources' now",
 }
 

@@ -69,7 +69,7 @@ def _declared(path: Path, state: tuple[int, int]) -> tuple[tuple[str, int, int],
     except (ValueError, RecursionError, MemoryError) as error:
         # A file with a NUL in it, or with an expression of some thousand brackets.
         reason = str(error) or "nested too deeply"
-        raise SuiteError(f"{shown(path)}: is no Python ({reason}); correct that file") from None
+        raise SuiteError(f"{shown(path)}: is not valid Python ({reason}); correct that file") from None
     return tuple(_declarations(tree, path))
 
 

@@ -27,7 +27,7 @@ def _as_date(value: Any) -> Any:
     try:
         return datetime.date.fromisoformat(value)
     except (TypeError, ValueError):
-        raise ValueError(f"{value!r} is no date; write it like 2026-11-26") from None
+        raise ValueError(f"{value!r} is not a date; write it like 2026-11-26") from None
 
 
 class Change(Strict):

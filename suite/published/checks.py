@@ -45,7 +45,7 @@ def read_papers(shared: Path, outside: tuple[Path, ...] = ()) -> dict[str, Paper
     papers = {path: parse(Paper, path, names) for path in files}
     for path, paper in papers.items():
         if paper.id != path.parent.name:
-            text = f"paper {paper.id!r} stands in folder {path.parent.name!r}; name the folder {paper.id}"
+            text = f"paper {paper.id!r} is in folder {path.parent.name!r}; name the folder {paper.id}"
             refuse(path, ("id",), text)
     literature = _literature_of(papers.values(), shared, outside)
     _refuse_duplicates(papers, literature)
@@ -208,7 +208,11 @@ def _refuse_dangling(
     for index, discrepancy in enumerate(paper.discrepancies):
         if discrepancy.id not in named:
             at = ("discrepancies", index, "id")
-            refuse(path, at, f"discrepancy {discrepancy.id!r} concerns nothing; name it where it belongs")
+            refuse(
+                path,
+                at,
+                f"discrepancy {discrepancy.id!r} is not referred to anywhere; name it where it belongs",
+            )
 
 
 def _contradictions(
@@ -226,7 +230,9 @@ def _contradictions(
         for position, source in enumerate(claim.sources):
             for name in [*source.printed, *source.gains]:
                 if name not in claim.metrics:
-                    text = f"{name} is printed here but is no metric of {claim.id!r}; add it to its metrics"
+                    text = (
+                        f"{name} is printed here but is not a metric of {claim.id!r}; add it to its metrics"
+                    )
                     yield (*at, "sources", position), text
         if claim.baseline:
             other = claims[claim.baseline]
@@ -240,10 +246,16 @@ def _contradictions(
             other = claims[claim.teacher_claim]
             alone = (roles[other.role].arm, other.teacher, other.dataset)
             if alone != ("teacher", claim.teacher, claim.dataset):
-                text = f"{claim.teacher_claim!r} is no accuracy of {claim.teacher}; name that teacher's claim"
+                text = (
+                    f"{claim.teacher_claim!r} is not an accuracy of {claim.teacher}; name that teacher's "
+                    "claim"
+                )
                 yield (*at, "teacher_claim"), text
         if claim.settings_of:
-            text = f"{claim.settings_of!r} has no settings for {claim.id!r}; name an own result that has them"
+            text = (
+                f"{claim.settings_of!r} has no settings for {claim.id!r}; name a result of this paper that "
+                "has them"
+            )
             lenders = (own.id for own in paper.claims if roles[own.role].own and _lends_settings(own, claim))
             if claim.settings_of not in lenders:
                 yield (*at, "settings_of"), text
@@ -301,7 +313,7 @@ def _wrong_recipes(
         trained = claim.teacher if role.arm == "teacher" else claim.student
         claimed = _in_words(claim.task, trained, None if alone else claim.teacher, not alone)
         if made != claimed:
-            text = f"recipe {claim.recipe!r} makes {made}, the claim is {claimed}; name a recipe of that"
+            text = f"recipe {claim.recipe!r} makes {made}, but the claim is {claimed}; name a recipe for that"
             yield ("claims", index, "recipe"), text
 
 

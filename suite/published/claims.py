@@ -33,7 +33,7 @@ _Named = TypeVar("_Named", "Table", "Discrepancy")
 
 def _as_setting(value: Any) -> Any:
     if not isinstance(value, bool | int | float | str):
-        raise ValueError(f"{value!r} is no setting; write a number, a word, true or false")
+        raise ValueError(f"{value!r} is not a setting; write a number, a word, true or false")
     return value
 
 
@@ -52,7 +52,7 @@ def _as_printed(number: Any) -> str:
     """A number with the digits that were printed."""
     text = number.text if isinstance(number, Number) else str(number)
     if isinstance(number, bool) or not re.fullmatch(r"-?\d+(\.\d+)?", text):
-        raise ValueError(f"{text!r} is no number as papers print them; write it like 69.90")
+        raise ValueError(f"{text!r} is not a number as papers print them; write it like 69.90")
     return text
 
 
@@ -261,7 +261,7 @@ class Claim(Strict):
     def _says_who_claims_it(self) -> Claim:
         foreign = all(source.provenance == "secondary" for source in self.sources)
         if foreign and self.claimed_by is None:
-            raise ValueError(f"claim {self.id!r} is printed by others alone; say in 'claimed_by' whose it is")
+            raise ValueError(f"claim {self.id!r} is printed only by others; say in 'claimed_by' whose it is")
         if self.claimed_by is not None and not foreign:
             raise ValueError(f"claim {self.id!r} is printed by its own paper; leave out 'claimed_by'")
         return self
@@ -278,11 +278,11 @@ class Claim(Strict):
                 f"claim {self.id!r} ({self.role}) is not distilled here; leave out whose settings"
             )
         if self.follows and self.settings_of:
-            raise ValueError(f"claim {self.id!r} says twice whose settings it takes; leave out 'follows'")
+            raise ValueError(f"claim {self.id!r} says twice whose settings it uses; leave out 'follows'")
         choice = made_here and len(self.hyperparameters) > 1 and not self.settings_of
         if choice and not self.follows:
             stated = " and ".join(self.hyperparameters)
-            raise ValueError(f"claim {self.id!r} has settings in {stated}; say in 'follows' which it takes")
+            raise ValueError(f"claim {self.id!r} has settings in {stated}; say in 'follows' which it uses")
         if self.follows and not choice:
             raise ValueError(f"claim {self.id!r} has no choice of settings; leave out 'follows'")
         return self

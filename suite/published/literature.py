@@ -86,7 +86,9 @@ class PairRows(Strict):
             if row.method is not None and self.student is None:
                 raise ValueError(f"row {row.row!r} is distilled; name the student of its pair")
             if row.method is None and (self.teacher is None) == (self.student is None):
-                raise ValueError(f"row {row.row!r} is a model alone; name it, and no second one, in its pair")
+                raise ValueError(
+                    f"row {row.row!r} is a model trained alone; name only that model in its pair"
+                )
         return self
 
 
@@ -223,7 +225,7 @@ def _dangling(part: Literature, models: set[str], datasets: set[str]) -> Iterato
                         yield (*at, "pairs", i, "rows", j, "discrepancies", k), text
     for i, found in enumerate(part.discrepancies):
         if found.id not in named:
-            text = f"discrepancy {found.id!r} concerns nothing; name it where it belongs"
+            text = f"discrepancy {found.id!r} is not referred to anywhere; name it where it belongs"
             yield ("discrepancies", i, "id"), text
 
 

@@ -121,7 +121,7 @@ def find_pair(name: str, dataset: str | None = None) -> Pair:
     found = [pair for pair in pairs if pair.name == name]
     if not found:
         close = did_you_mean(name, {pair.name for pair in pairs})
-        raise SuiteError(f"no number of a pair {name!r} (TEACHER:STUDENT) is here; {close}")
+        raise SuiteError(f"no number is known for a pair {name!r} (TEACHER:STUDENT); {close}")
     datasets = [pair.dataset for pair in found]
     if dataset is None and len(found) > 1:
         raise SuiteError(f"{name} has numbers on {' and '.join(datasets)}; choose one with --dataset")

@@ -154,7 +154,7 @@ def _refuse_repeats(parts: Mapping[Path, _Rows]) -> None:
                 other, place = seen[dataset, metric]
                 what = f"{metric} on {dataset}" if dataset else f"a margin of {metric}"
                 where = f"{shown(other)}:{line_of(other, place)}"
-                refuse(path, at, f"{what} is listed in {where} too; leave one of them")
+                refuse(path, at, f"{what} is listed in {where} too; remove one of them")
             seen[dataset, metric] = (path, at)
 
 

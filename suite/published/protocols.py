@@ -196,7 +196,9 @@ def read_protocols(shared: Path, outside: tuple[Path, ...] = ()) -> Protocols:
         for name in part.groups:
             if name in _used_by(protocols, name):
                 refuse(
-                    path, ("groups", name, "uses"), f"group {name!r} uses itself in the end; cut the circle"
+                    path,
+                    ("groups", name, "uses"),
+                    f"group {name!r} uses itself, directly or through others; break the cycle",
                 )
     return protocols
 

@@ -20,7 +20,7 @@ from suite.strict_yaml import parse, refuse, shown
 def _of_method(text: str) -> str:
     if not re.match(r"(\+{1,2}|~)?(method|(student|teacher)\.taps)\.", text):
         raise ValueError(
-            f"override {text!r} is about neither the method nor the taps that it looks at; leave it out"
+            f"override {text!r} changes neither the method nor the taps that it uses; leave it out"
         )
     return text
 

@@ -13,11 +13,11 @@ _REMEDIES = {
     errno.EDQUOT: "make room there",
     errno.EFBIG: "make room there",
     errno.EROFS: "make it writable, or name another folder in SUITE_WORK",
-    errno.ENOLCK: "its file system gives no locks: name a folder on another one in SUITE_WORK",
-    errno.ENOSYS: "its file system gives no locks: name a folder on another one in SUITE_WORK",
+    errno.ENOLCK: "its file system does not support locks: name a folder on another one in SUITE_WORK",
+    errno.ENOSYS: "its file system does not support locks: name a folder on another one in SUITE_WORK",
     errno.ELOOP: "a symbolic link is in the way, and nothing is written through one: delete it",
-    errno.EMFILE: "raise the limit of open files (ulimit -n), or take fewer --jobs",
-    errno.EIO: "the disk fails: name a folder on another one in SUITE_WORK",
+    errno.EMFILE: "raise the limit of open files (ulimit -n), or use fewer --jobs",
+    errno.EIO: "the disk is failing: name a folder on another one in SUITE_WORK",
 }
 """Error of the system -> what to do about it, before the same command is run again."""
 

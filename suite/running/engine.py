@@ -259,7 +259,7 @@ class Engine:
         except OSError as problem:
             raise StoreError(
                 f"{run.label}: {error}; and no record of it can be written to {records_dir()} "
-                f"({problem.strerror}): make room there and run the same command again, which goes on"
+                f"({problem.strerror}): make room there and run the same command again, which resumes"
             ) from None
         self.progress.ended(run, status, {}, error)
         self.on_record()

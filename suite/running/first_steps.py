@@ -104,7 +104,7 @@ def train_first_steps(
                 yield asked[done], done.result()
         except BrokenProcessPool:
             raise SuiteError(
-                f"a process that trained first steps was killed (out of memory?); see {log}, and take fewer "
+                f"a process that trained first steps was killed (out of memory?); see {log}, and use fewer "
                 "with --jobs"
             ) from None
         finally:

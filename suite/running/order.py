@@ -25,7 +25,7 @@ _LARGEST = 16 * 2**20
 _OF_RUN = tuple(field.name for field in fields(Run))
 """What an order takes from its run and gives back to it."""
 
-_REMEDY = "run the command again that ordered it, which writes it anew"
+_REMEDY = "run the command that requested it again, which rewrites it"
 
 
 class Order(Strict):
@@ -136,19 +136,19 @@ def read_order(folder: RunFolder) -> Order:
         here = identity_here(order.run)
     except FileNotFoundError:
         raise SuiteError(
-            f"{place}: run {folder.run_id} was never ordered here: 'python -m suite reproduce' orders runs, "
-            "and SUITE_WORK has to name the same folder for both"
+            f"{place}: run {folder.run_id} was never requested here: 'python -m suite reproduce' requests "
+            "runs, and SUITE_WORK must name the same folder for both"
         ) from None
     except (OSError, NotAPlainFileError) as error:
         raise SuiteError(f"{place}: cannot be read ({printable(error, 100)}); {_REMEDY}") from None
     except (ValueError, KeyError, RecursionError) as error:
-        raise SuiteError(f"{place}: damaged order ({_fault_of(error)}); {_REMEDY}") from None
+        raise SuiteError(f"{place}: damaged request ({_fault_of(error)}); {_REMEDY}") from None
     if folder.run_id != order.run_id:
-        raise SuiteError(f"{place}: is the order of another run, {order.run_id}; {_REMEDY}")
+        raise SuiteError(f"{place}: is the request of another run, {order.run_id}; {_REMEDY}")
     if (here.run_id, here) != (order.run_id, order.identity):
         raise SuiteError(
-            f"{place}: with the code and the packages that are here its recipe makes run {here.run_id}, not "
-            f"{order.run_id}: execute it with those that it was ordered with, or {_REMEDY}"
+            f"{place}: with the code and packages installed here, its recipe makes run {here.run_id}, not "
+            f"{order.run_id}: execute it with those it was requested with, or {_REMEDY}"
         )
     return order
 

@@ -77,7 +77,7 @@ class Progress:
     def started(self, run: Run) -> None:
         """A run was started, or started again."""
         self._started_at[run.run_id] = time.monotonic()
-        self._detail(f"{run.label}: begins; log {RunFolder(work_dir(), run.run_id).log}")
+        self._detail(f"{run.label}: starts; log {RunFolder(work_dir(), run.run_id).log}")
         if self._live is not None:
             if run.run_id in self._tasks:
                 self._live.remove_task(self._tasks.pop(run.run_id))
@@ -91,7 +91,7 @@ class Progress:
             where = f" on {event.host}" if event.host else ""
             by = "another command" + (f" (process {event.holder}{where})" if event.holder else "")
             if self._live is None:
-                self._note(f"{run.label}: {by} trains it; waiting for that")
+                self._note(f"{run.label}: {by} trains it; waiting for it")
             else:
                 self._live.update(self._tasks[run.run_id], text=f"{by} trains it; waiting")
         elif isinstance(event, Training):

@@ -35,7 +35,9 @@ class RunLog(io.TextIOBase):
         except OSError as error:
             if self._complain is not None:
                 complain, self._complain = self._complain, None
-                complain(f"{self._path} cannot be written ({error.strerror}): the run goes on without a log")
+                complain(
+                    f"{self._path} cannot be written ({error.strerror}): the run continues without a log"
+                )
         return len(text)
 
     def writable(self) -> bool:

@@ -119,7 +119,7 @@ def _ask(*words: str) -> str:
             f"there is no {words[0]} here: --launcher slurm needs a machine that submits to a Slurm cluster"
         ) from None
     except subprocess.TimeoutExpired:
-        raise SuiteError(f"{words[0]} gives no answer: is the cluster up? Try again later") from None
+        raise SuiteError(f"{words[0]} does not answer: is the cluster up? Try again later") from None
     except subprocess.CalledProcessError as error:
         said = printable(one_line(error.stderr) or f"exit status {error.returncode}", 200)
         raise SuiteError(f"{said}; see whether '{words[0]}' works here") from None

@@ -446,8 +446,8 @@ def _check_devices(run: Run, protocol: EffectiveProtocol) -> None:
     ours, wanted = protocol.at("devices"), run.recipe.devices_used
     if ours not in (None, wanted):
         raise BlockedError(
-            f"its recipe trains on {wanted} devices, and it was started on {ours}: --launcher torchrun takes "
-            f"as many, and resources.devices={ours} declares what there is"
+            f"its recipe trains on {wanted} devices, but it was started on {ours}: --launcher torchrun uses "
+            f"{wanted}, and resources.devices={ours} declares what is available"
         )
 
 
@@ -536,8 +536,8 @@ def _take_released(run: Run, folder: RunFolder, adapter: Adapter, outcome: _Outc
     # A published file is known by its hash, and by what it scores.
     if (found := report.get("contradictions")) and wanted is not None and wanted.weights is None:
         raise BlockedError(
-            f"{path.resolve().name} is of another network than {run.recipe.student.name}, whose weights only "
-            f"look the same: {'; '.join(found[:3])}; name the claim of that network"
+            f"{path.resolve().name} is of a different network than {run.recipe.student.name}, although its "
+            f"weights look the same: {'; '.join(found[:3])}; name the claim of that network"
         )
 
 
@@ -570,8 +570,8 @@ def _check_accuracy(run: Run, metrics: dict[str, float]) -> None:
             continue
         if reason := teacher_reason(name, float(printed), metrics[name]):
             raise BlockedError(
-                f"{weights.id}: {reason}; data, evaluation or file are not those of its publisher, and "
-                "'python -m suite data verify' checks the data"
+                f"{weights.id}: {reason}; data, evaluation or file differ from its publisher's; 'python -m "
+                "suite data verify' checks the data"
             )
 
 
@@ -615,8 +615,8 @@ def _teacher_weights(request: RunRequest, outcome: _Outcome) -> dict[Path, str]:
     found = _sha256_of_file(path)
     if found is None:
         raise BlockedError(
-            f"{path} of the teacher's run {request.run.teacher} is missing, or no file of weights; delete "
-            "what is there, and the same command makes the teacher again"
+            f"{path} of the teacher's run {request.run.teacher} is missing or not a file of weights; delete "
+            "what is there, and the same command trains the teacher again"
         )
     outcome.teacher_scored = _score_of_teacher(request, found)
     outcome.provenance["teacher"] = TaughtBy(run_id=request.run.teacher, weights_sha256=found)
@@ -638,8 +638,8 @@ def _score_of_teacher(request: RunRequest, sha256: str) -> Mapping[str, float]:
     if not scored:
         path = RunFolder(request.work, request.run.teacher).weights
         raise BlockedError(
-            f"{path} of the teacher's run {request.run.teacher} is not what its records have scored (SHA-256 "
-            f"{sha256[:12]}...); delete that file, and the same command makes the teacher again"
+            f"{path} of the teacher's run {request.run.teacher} is not the file that its records scored "
+            f"(SHA-256 {sha256[:12]}...); delete that file, and the same command trains the teacher again"
         )
     return scored[0]
 

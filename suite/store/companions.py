@@ -86,10 +86,10 @@ class Companion:
         else:
             if hashlib.sha256(content).hexdigest() == sha256:
                 return content
-            fault = "is not the file that its record names: its SHA-256 is another"
+            fault = "is not the file that its record names: its SHA-256 differs"
         raise SuiteError(
             f"{printable(path)}: {fault}; restore it from a copy: without it run {run_id} has no "
-            f"{self.lacks}, and its numbers stand"
+            f"{self.lacks}, but its numbers stay valid"
         )
 
     def read(self, kind: type[_Entry], folder: Path, run_id: str, sha256: str | None) -> list[_Entry]:

@@ -98,7 +98,7 @@ def fetch(checkpoint: Checkpoint, check: Check, report: Report) -> Path:
                 if part.exists() and part.stat().st_size == 0:
                     part.unlink()
     if found is None and (found := cached(checkpoint)) is None:
-        raise DownloadError(f"{path} was changed as soon as it was there; fetch {checkpoint.id} again")
+        raise DownloadError(f"{path} was changed right after it arrived; fetch {checkpoint.id} again")
     return found
 
 
@@ -116,8 +116,8 @@ def _download(checkpoint: Checkpoint, part: Path, file: BinaryIO, report: Report
             return
         file.truncate(0)
     raise DownloadError(
-        f"{checkpoint.address} sends another file than the one that its name stands for (its SHA-256 begins "
-        "otherwise); nothing was kept: try again later, or ask its publisher"
+        f"{checkpoint.address} sends a different file than its name stands for (its SHA-256 begins "
+        "differently); nothing was kept: try again later, or ask its publisher"
     )
 
 
@@ -156,7 +156,7 @@ def _append(address: str, file: BinaryIO, report: Report) -> bool:
         reason = getattr(error, "reason", None) or error
         raise DownloadError(
             f"{address}: {' '.join(str(reason).split())}; {_megabytes(kept)} are kept, and the same command "
-            "goes on from there"
+            "resumes from there"
         ) from None
     return start > 0
 

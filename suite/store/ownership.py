@@ -274,7 +274,9 @@ class Ownership:
         with contextlib.suppress(OSError):
             owner = self._numbers.owner(newest)
         by = f"process {owner.pid} on {owner.host}" if owner else "another process"
-        raise TakenOverError(f"{by} has taken it over, since this one had given no sign of life for too long")
+        raise TakenOverError(
+            f"{by} has taken it over, because this one had shown no sign of life for too long"
+        )
 
     def release(self) -> None:
         """Lets go; what was taken over is left to its owner."""

@@ -128,7 +128,7 @@ class Distillation(Strict):
         silent = [tap for tap, times in self.fired.items() if not times]
         idle = [name for name, shares in self.shares.items() if not any(shares)]
         found = [f"tap {tap} never fired" for tap in silent]
-        found += [f"{name} has no share in the total loss" for name in idle]
+        found += [f"{name} contributes nothing to the total loss" for name in idle]
         if self.gradients and not any(gradient.method for gradient in self.gradients):
             found.append("the gradient of the method is zero at every tap of the student")
         return found
@@ -322,7 +322,7 @@ def _validated(path: Path, content: bytes) -> Record:
     except (ValueError, RecursionError) as error:
         raise SuiteError(f"{printable(path)}: {_complaint(content, error)}") from None
     if path.name != (name := file_name(record)):
-        raise SuiteError(f"{printable(path)}: holds the record that belongs into {name}; {_REMEDY}")
+        raise SuiteError(f"{printable(path)}: holds the record that belongs in {name}; {_REMEDY}")
     return _without_result(record)
 
 

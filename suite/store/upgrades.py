@@ -271,7 +271,7 @@ def refuse_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"{printable(twice, 60)!r} stands in it twice")
+        raise ValueError(f"{printable(twice, 60)!r} appears in it twice")
     return found
 
 
@@ -294,5 +294,5 @@ def document_of(path: Path, content: bytes) -> dict[str, Any]:
         raise ValueError("not an object")
     named = _Named.model_validate(document)
     if path.name != (name := f"{named.run_id}-{named.attempt:02d}.json"):
-        raise ValueError(f"holds the record that belongs into {name}")
+        raise ValueError(f"holds the record that belongs in {name}")
     return document

@@ -135,7 +135,7 @@ class Distiller(BaseModel):
         if teacher is None and (
             self._inherits or any(word.side == "teacher" for word in self._words.values())
         ):
-            raise BlockedError(f"method {method['name']} asks for a teacher, and the recipe names none")
+            raise BlockedError(f"method {method['name']} needs a teacher, but the recipe names none")
         self._outside["student_taps"] = Taps(student, student_taps, self._tapped("student"))
         if teacher is not None:
             teacher.eval().requires_grad_(False)

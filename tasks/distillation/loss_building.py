@@ -54,10 +54,10 @@ def build_loss(
             word: len(shapes[word]) if isinstance(shapes[word], list) else 1 for word in (*features, *words)
         }
         if not counts or len(set(counts.values())) > 1 or not isinstance(shapes[next(iter(counts))], list):
-            found = ", ".join(f"{word} has {count}" for word, count in counts.items()) or "it has none"
+            found = ", ".join(f"{word} has {count}" for word, count in counts.items()) or "none"
             raise BlockedError(
-                f"loss {name!r} is built for each level, and of levels {found}; list as many modules in "
-                "every tap, or name modules that have an output a level"
+                f"loss {name!r} is built for each level; numbers of levels found: {found}; list as many "
+                "modules in every tap, or name modules with one output per level"
             )
         return nn.ModuleList(
             _checked(
@@ -82,8 +82,8 @@ def _checked(name: str, module: nn.Module, inputs: Sequence[str]) -> nn.Module:
         signature.bind(*inputs)
     except TypeError:
         raise BlockedError(
-            f"loss {name!r}: {type(module).__name__} takes {', '.join(signature.parameters)}, and the method "
-            f"names {len(inputs)} inputs: {', '.join(inputs)}"
+            f"loss {name!r}: {type(module).__name__} takes {', '.join(signature.parameters)}, but the "
+            f"method names {len(inputs)} inputs: {', '.join(inputs)}"
         ) from None
     return module
 
@@ -97,7 +97,7 @@ def check_task_weight(name: str, module: nn.Module, task_loss_weight: float) -> 
     asked = getattr(module, "ce_weight", None)
     if asked is not None and abs(asked - task_loss_weight) > 1e-9:
         raise BlockedError(
-            f"loss {name!r} goes with task_loss_weight {asked:g}, and the method has {task_loss_weight:g}; "
+            f"loss {name!r} needs task_loss_weight {asked:g}, but the method has {task_loss_weight:g}; "
             "override both"
         )
 
@@ -129,16 +129,15 @@ def _compare_levels(name: str, student: str, teacher: str, shapes: Mapping[str, 
     ours, theirs = (tensors_of(shapes[word]) for word in (student, teacher))
     if len(ours) != len(theirs):
         raise BlockedError(
-            f"loss {name!r}: {student} has {len(ours)} levels and {teacher} has {len(theirs)}; "
-            "list as many modules in both taps, or say same_size: false of a loss that takes them"
+            f"loss {name!r}: {student} has {len(ours)} levels and {teacher} has {len(theirs)}; list as many "
+            "modules in both taps, or set same_size: false for a loss that accepts them"
         )
     for level, (one, other) in enumerate(zip(ours, theirs, strict=True)):
         if one.ndim == other.ndim == 4 and one.shape[2:] != other.shape[2:]:
             sizes = ["{} x {}".format(*feature.shape[2:]) for feature in (one, other)]
             raise BlockedError(
-                f"loss {name!r}: level {level} of {student} is {sizes[0]} and of {teacher} "
-                f"{sizes[1]}; tap modules of the same stride, or say same_size: false of a loss that takes "
-                "them"
+                f"loss {name!r}: level {level} of {student} is {sizes[0]} and of {teacher} {sizes[1]}; tap "
+                "modules of the same stride, or set same_size: false for a loss that accepts them"
             )
 
 

@@ -292,17 +292,17 @@ class Taps:
             )
         if fired > 1 and modules > 1:
             raise BlockedError(
-                f"{where} ran {fired} times in one pass; a tap of several modules takes such as run once"
+                f"{where} ran {fired} times in one pass; a tap of several modules needs modules that run once"
             )
         if place.calls not in (None, fired):
             raise BlockedError(
-                f"{where} ran {fired} times in this pass and {place.calls} times in the first; a tap takes "
-                "modules that always run as often"
+                f"{where} ran {fired} times in this pass and {place.calls} times in the first; a tap needs "
+                "modules that run equally often in every pass"
             )
         if place.calls is not None and place.overwritten and not place.copies:
             raise BlockedError(
-                f"{where} was overwritten in place by a layer behind it, but not in the first pass; tap what "
-                "that layer gives out"
+                f"{where} was overwritten in place by a later layer, but not in the first pass; tap the "
+                "output of that layer"
             )
 
 

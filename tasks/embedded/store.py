@@ -176,7 +176,7 @@ def ensure(folder: Path, build: Callable[[Path], None], expected: str) -> str:
         difference = contents.difference(expected, tree)
     raise WrongFingerprintError(
         f"{folder}: {difference or 'other data'} (fingerprint {found[:16]} instead of {expected[:16]}); "
-        "delete the folder to have it built anew"
+        "delete the folder to have it rebuilt"
     )
 
 
@@ -198,10 +198,10 @@ class _Contents:
 
     def difference(self, fingerprint: str, tree: _Tree) -> str | None:
         """The first thing that is not as it was built, and how many there are; None where nobody knows."""
-        wrong = [f"{path} is {what}, and no part of the data" for path, what in tree.foreign.items()]
+        wrong = [f"{path} is {what}, and not part of the data" for path, what in tree.foreign.items()]
         known = self._known(fingerprint)
         if known is not None:
-            wrong += [f"{path} is no part of the data" for path in tree.files if path not in known]
+            wrong += [f"{path} is not part of the data" for path in tree.files if path not in known]
             wrong += [f"{path} is missing" for path in known.keys() - set(tree.files)]
             wrong += [
                 f"{path} is not as it was built"

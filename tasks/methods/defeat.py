@@ -110,8 +110,8 @@ class DeFeatHeadLoss(nn.Module):
         require_same_shape(student_logits, teacher_logits, "R x K")
         if label.shape != student_logits.shape[:1]:
             raise ValueError(
-                f"logits {tuple(student_logits.shape)} and label {tuple(label.shape)} do not fit: "
-                "give one class index a proposal"
+                f"logits {tuple(student_logits.shape)} and label {tuple(label.shape)} do not fit: give one "
+                "class index per proposal"
             )
         log_p = (full_precision(student_logits) / self.temperature).log_softmax(dim=1)
         log_q = (full_precision(teacher_logits.detach()) / self.temperature).log_softmax(dim=1)

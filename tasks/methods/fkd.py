@@ -87,7 +87,7 @@ class FKDLoss(nn.Module):
         inner = inner_channels or [max(1, channels // part) for part in parts]
         if len(inner) != levels:
             raise ValueError(
-                f"{len(inner)} inner_channels and {levels} pool_strides: give one of each a level"
+                f"{len(inner)} inner_channels and {levels} pool_strides: give one of each per level"
             )
         self.channels = channels
         self.alpha = alpha

@@ -155,7 +155,7 @@ class GIDLoss(nn.Module):
         if deltas.shape[1] != len(anchors):
             raise ValueError(
                 f"box outputs {tuple(deltas.shape)} and anchors {tuple(anchors.shape)} do not fit: GIDLoss "
-                "takes a head that predicts four deltas an anchor, as RetinaNet's does"
+                "takes a head that predicts four deltas per anchor, as RetinaNet's does"
             )
         with torch.no_grad():
             boxes, taught_boxes = (

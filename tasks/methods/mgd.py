@@ -54,7 +54,7 @@ class MGDLoss(nn.Module):
         super().__init__()
         require_choice("masking", masking, ("spatial", "channel"))
         if not 0 <= mask_ratio <= 1:
-            raise ValueError(f"mask_ratio {mask_ratio} is no probability: use a number from 0 to 1")
+            raise ValueError(f"mask_ratio {mask_ratio} is not a probability: use a number from 0 to 1")
         self.student_channels = student_channels
         self.teacher_channels = teacher_channels
         self.alpha = alpha

@@ -131,8 +131,8 @@ class ReviewKDLoss(nn.Module):
             return 1.0
         if epoch is None:
             raise ValueError(
-                f"warm_up {self.warm_up} and an epoch that is not told do not fit: name 'epoch' last among "
-                "the inputs, or set warm_up to 0"
+                f"warm_up {self.warm_up} needs the epoch: name 'epoch' last among the inputs, or set "
+                "warm_up to 0"
             )
         return min(1.0, epoch / self.warm_up)
 

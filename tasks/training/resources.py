@@ -61,8 +61,8 @@ def share_batch(config: Config, recipe: ComposedRecipe) -> None:
     loader, devices = config.train_dataloader, recipe.devices_used
     if loader.batch_size % devices:
         raise BlockedError(
-            f"resources.devices={devices}: a batch of {loader.batch_size} images has no equal shares; name a "
-            "divisor of it"
+            f"resources.devices={devices}: a batch of {loader.batch_size} images cannot be split equally; "
+            "name a divisor of it"
         )
     loader.batch_size //= devices
 

@@ -114,7 +114,7 @@ class ResumePoints:
             shutil.rmtree(aside)
         path.replace(aside)
         older = path == self._newest and self._before.exists()
-        instead = "the one before it is taken" if older else "the training starts anew"
+        instead = "the one before it is used" if older else "the training starts over"
         self._tell(f"the resume point {path} {reason}: set aside as {aside.name}, and {instead}")
 
 

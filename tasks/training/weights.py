@@ -197,7 +197,7 @@ def _read(path: Path, sha256: str | None = None) -> _Content:
     if sha256 is not None and not hashlib.sha256(written).hexdigest().startswith(sha256):
         raise BlockedError(
             f"{path} has changed since it was checked: its SHA-256 no longer begins with {sha256[:12]}; run "
-            "the same command again, which checks it anew"
+            "the same command again, which checks it again"
         )
     content = unpickle(written, path.name, [(_Ignored, name) for name in _HARMLESS])
     found = content.get("state_dict", content) if isinstance(content, dict) else content
@@ -206,7 +206,7 @@ def _read(path: Path, sha256: str | None = None) -> _Content:
     state, left_out = _student_alone(found)
     strange = next((key for key, value in state.items() if not isinstance(value, Tensor)), None)
     if strange is not None or not state:
-        held = f"{strange!r} is no tensor" if strange is not None else "nothing is in it"
+        held = f"{strange!r} is not a tensor" if strange is not None else "nothing is in it"
         raise RefusedCheckpointError(
             f"{path.name} holds no weights ({held}): neither 'state_dict' nor tensors by name"
         )

@@ -321,7 +321,7 @@ def test_the_verb_counts_what_matches_and_prints_every_setting_on_request(capsys
     assert main(words) == 0
     text = capsys.readouterr().out
     assert "losses.nkd.gamma" not in text
-    assert "2 trainings: every setting that a source states is as published" in text
+    assert "2 trainings: every setting stated by a source is as published" in text
     assert "0 do not match" in text
     assert main([*words, "--all"]) == 0
     text = capsys.readouterr().out

@@ -88,7 +88,7 @@ def test_a_second_call_reads_nothing_and_says_the_same(one_street, capsys):
     (one_street / "leftImg8bit" / "val" / "ulm" / "ulm_000000_000019_leftImg8bit.png").unlink()
     assert main(["data", "verify", "cityscapes"]) == 2
     out, err = capsys.readouterr()
-    assert "Since the last time 1 missing, such as leftImg8bit/val/ulm/" in out
+    assert "Since the last verification 1 missing, such as leftImg8bit/val/ulm/" in out
     assert first["fingerprint"] not in out
     assert err.count("\n") == 1
 

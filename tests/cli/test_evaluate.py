@@ -70,7 +70,7 @@ def test_a_released_distiller_scores_what_its_student_scored_where_it_was_traine
         "faults": [],
         "own_config": False,
     }
-    assert "It has no config of its own: another network" in done.stdout
+    assert "It has no config of its own: a different network" in done.stdout
     assert f"authors.pth as resnet18: {len(weights)} keys loaded, left out 1 of teacher" in done.stdout
     assert f"{released.metrics['top1']:.2f}" in done.stdout
     assert "71.96" in done.stdout
@@ -129,7 +129,7 @@ def test_a_file_that_would_run_code_or_does_not_fit_is_blocked_in_one_line_and_r
             key: value * torch.nan if key == "backbone.conv1.weight" else value
             for key, value in weights.items()
         },
-        "is of another network than resnet18, whose weights only look the same: backbone.style is": {
+        "is of a different network than resnet18, although its weights look the same: backbone.style is": {
             "state_dict": weights,
             "meta": {"cfg": caffe},
         },

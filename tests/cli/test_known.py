@@ -98,11 +98,11 @@ def test_a_number_under_the_published_protocol_is_reproduced_and_embedded_ones_a
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["mgd-resnet18", "--paper", "mgd"], "--paper is shown in place of a claim; leave out the claim"),
-        (["--paper", "mgd", "--pair", "a:b"], "--paper is shown in place of a claim; leave out --pair"),
+        (["mgd-resnet18", "--paper", "mgd"], "--paper is shown instead of a claim; leave out the claim"),
+        (["--paper", "mgd", "--pair", "a:b"], "--paper is shown instead of a claim; leave out --pair"),
         (["--paper", "mdg"], "unknown paper 'mdg'; did you mean 'mgd'?"),
         (["--paper", "mgd", "--format", "csv"], "unknown format 'csv'"),
-        (["mgd-resnet18", "--all"], "--all lists what is known of a paper; name one with --paper"),
+        (["mgd-resnet18", "--all"], "--all lists what is known about a paper; name one with --paper"),
     ],
 )
 def test_wrong_words_are_answered_in_one_line_with_status_2(words, says):

@@ -142,7 +142,7 @@ def test_a_selection_without_claims_is_an_empty_list(run):
         (["list", "--format", "jsn"], "unknown format 'jsn'; did you mean 'json'?"),
         (["list", "--paper", "mgd", "seed=3"], "'list' takes no overrides, but was given 'seed=3'"),
         (["show", "mgd-resnet81"], "unknown claim 'mgd-resnet81'; did you mean 'mgd-resnet18'"),
-        (["show"], "no claim was named; 'python -m suite list' has their ids"),
+        (["show"], "no claim was named; 'python -m suite list' shows their ids"),
     ],
 )
 def test_wrong_words_are_answered_in_one_line_with_status_2(capsys, words, message):
@@ -190,7 +190,7 @@ def test_show_sets_contradicting_sources_side_by_side(run):
 def test_show_says_whose_settings_the_recipe_takes(run):
     assert "settings those of the released config" in " ".join(run("show", "fgd-fcos-r50-r101").split())
     words = " ".join(run("show", "fgd-retinanet-r50-x101-t0p3").split())
-    assert "settings those of fgd-retinanet-r50-x101, but for what this row varies" in words
+    assert "settings those of fgd-retinanet-r50-x101, except for what this row varies" in words
     assert "settings" not in run("show", "mgd-resnet18").split("Claimed")[0]
 
 

@@ -103,7 +103,7 @@ def test_trajectories_are_written_by_the_tier_loss_alone(store, github, capsys):
     results = store([])
     words = ("nightly", "--tier", "loss", "score", "--device", "cpu", "--write-trajectories")
     assert cli.main(words) == 2
-    assert "--write-trajectories is for '--tier loss' alone" in capsys.readouterr().err
+    assert "--write-trajectories needs '--tier loss' alone" in capsys.readouterr().err
     assert not results.exists()
 
 

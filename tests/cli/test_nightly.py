@@ -142,7 +142,7 @@ def test_the_issue_follows_the_set_of_flags_and_nothing_else(github):
     assert update([]) == "issue 7 closed: no flags are left"
     assert "no issue is open" in update([])
     assert github.calls() == ["close"]
-    assert update(["stale: a"]) == "issue 7 opened again"
+    assert update(["stale: a"]) == "issue 7 reopened"
     assert github.calls() == ["reopen", "edit"]
     assert len(github.issues) == 1
 
@@ -152,7 +152,7 @@ def test_without_gh_there_is_one_line_and_no_failure_and_a_refusal_is_one(store,
     (github.folder / "refuse").touch()
     assert cli.main(NIGHT) == 1
     found = capsys.readouterr()
-    assert "'gh issue list' refuses (not logged in): history and page are written" in found.err
+    assert "'gh issue list' refuses (not logged in): the history and the page are written" in found.err
     assert found.err.count("\n") == 1
     monkeypatch.setattr("suite.cli.standing_issue.shutil.which", lambda name: None)
     assert cli.main(NIGHT) == 0
@@ -163,7 +163,7 @@ def test_without_gh_there_is_one_line_and_no_failure_and_a_refusal_is_one(store,
     ("words", "message"),
     [
         (("--tier", "every"), "--tier"),
-        (("--tier", "train", "--budget", "3"), "no time up to 24h; write it like 3h"),
+        (("--tier", "train", "--budget", "3"), "not a time up to 24h; write it like 3h"),
         (("--tier", "train", "--device", "auto"), "a night names its device"),
         (("--tier", "train", "--profile", "smoke"), "the tier smoke"),
         (("--tier", "train", "--profile", "papre"), "papre"),
@@ -211,7 +211,7 @@ def test_the_weights_of_our_own_runs_are_scored_every_night_and_score_the_same(c
 
 def test_an_answer_that_is_no_list_of_issues_is_refused(github, monkeypatch):
     (github.folder / "issues.json").write_text('{"message": "rate limit"}')
-    with pytest.raises(SuiteError, match="no list of issues"):
+    with pytest.raises(SuiteError, match="not return a list of issues"):
         update(["stale: a"])
 
 

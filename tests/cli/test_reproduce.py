@@ -122,7 +122,7 @@ def test_everything_is_a_selection_of_its_own(suite):
     both = suite("reproduce", "--all", "--paper", "mgd")
     assert both.returncode == 2
     assert both.stderr == (
-        "suite: --all takes every claim of every paper: leave it out, or the other selection\n"
+        "suite: --all selects every claim of every paper: leave out either it or the other selection\n"
     )
     planned = suite("reproduce", "--all", *SMOKE, "--dry-run")
     assert planned.returncode == 0
@@ -208,7 +208,7 @@ def test_without_a_gpu_asking_for_one_is_one_line(suite):
     done = suite("reproduce", "--claim", "nkd-resnet18-student", "--profile", "smoke", "--device", "cuda")
     assert done.returncode == 2
     assert done.stderr == (
-        "suite: --device cuda: PyTorch sees no GPU; use --device cpu, or ask 'python -m suite doctor'\n"
+        "suite: --device cuda: PyTorch sees no GPU; use --device cpu, or see 'python -m suite doctor'\n"
     )
 
 
@@ -456,5 +456,5 @@ def test_output_to_a_full_disk_is_one_line(suite):
     with open("/dev/full", "w", encoding="utf-8") as full:
         done = suite("list", stdout=full)
     assert done.returncode == 2
-    assert done.stderr.startswith("suite: the system refuses: [Errno 28] No space left on device")
+    assert done.stderr.startswith("suite: operating system error: [Errno 28] No space left on device")
     assert done.stderr.count("\n") == 1

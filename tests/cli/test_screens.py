@@ -166,7 +166,7 @@ def test_runs_that_had_finished_keep_no_samples_and_that_is_told(reproduced, cap
     assert main([*REPRODUCE, "--samples", "2"]) == 0
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "samples" in line]
     assert line == (
-        "suite: 10 runs had finished before and keep no new samples: --again measures them once more"
+        "suite: 10 runs were already finished and keep no new samples: --again measures them again"
     )
 
 
@@ -299,7 +299,7 @@ def test_output_replaces_nothing_but_files(tmp_path, capsys):
         out, err = capsys.readouterr()
         assert out == ""
         assert err == (
-            f"suite: cannot write {file} (it is there, and no file); name another file with --output\n"
+            f"suite: cannot write {file} (it exists and is not a file); name another file with --output\n"
         )
     assert main(["list", "--paper", "mgd", "--output", str(tmp_path / "pipe" / "below")]) == 2
     assert capsys.readouterr().err.startswith(f"suite: cannot write {tmp_path / 'pipe' / 'below'} (")

@@ -64,9 +64,9 @@ def test_the_site_is_served_to_this_machine_alone_until_it_is_interrupted(suite)
         (["--serve", "65536"], "--serve must be a port from 1024 to 65535, got '65536'"),
         (["--serve", "0"], "--serve must be a port from 1024 to 65535, got '0'"),
         (["--serve", "\u0661\u0661\u0661\u0661"], "--serve must be a port from 1024 to 65535, got "),
-        (["--serve", "--strict"], "leave --strict and other formats out"),
-        (["--serve", "--format", "csv"], "leave --strict and other formats out"),
-        (["--serve", "--control"], "--control is about all papers and only prints"),
+        (["--serve", "--strict"], "leave out --strict and other formats"),
+        (["--serve", "--format", "csv"], "leave out --strict and other formats"),
+        (["--serve", "--control"], "--control covers all papers and only prints"),
     ],
 )
 def test_what_cannot_be_served_is_one_line_and_status_two(words, says, capsys):

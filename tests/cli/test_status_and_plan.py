@@ -97,12 +97,15 @@ def test_the_plan_says_what_claims_cost_and_what_they_need(folders, no_data, cap
         "nkd-resnet18-tf-nkd ours 2 1 0 25.7 published, estimated imagenet absent",
     ]
     text = "\n".join(lines)
-    assert "In total: 45.9 + unknown GPU-hours for 4 trainings that are left; of 1 of them the cost" in text
+    assert (
+        "In total: 45.9 + unknown GPU-hours for 4 remaining trainings; not counted: 1 of unknown cost."
+        in text
+    )
     assert "  published, 1 training, 12.9 GPU-hours: training benchmark of timm, images a second, on" in text
     assert "  unknown, 1 training: no published training step of yolox-m" in lines
     assert "Data: COCO 2017 (21 GB, absent), ImageNet-1k (155 GB, absent)." in lines
-    assert "Disk: 176 GB of data sets, 176 GB of them still to be obtained; " in text
-    fetched = "Released teachers that are absent: resnet34; 'python -m suite weights fetch resnet34'"
+    assert "Disk: 176 GB of data sets, 176 GB of them still missing; " in text
+    fetched = "Released teachers missing: resnet34; 'python -m suite weights fetch resnet34'"
     assert fetched in lines
 
 
@@ -169,7 +172,7 @@ def test_a_budget_lists_what_is_picked_and_what_is_left_with_reasons(folders, no
         ["leave", "fgd-yolox-m-student", "unknown"],
         ["leave", "mgd-resnet18", "20.2"],
     ]
-    assert lines[start + 4].endswith("takes 20.2 GPU-hours more, and 4.25 are left")
+    assert lines[start + 4].endswith("takes 20.2 GPU-hours more, but 4.25 are left")
     command = "python -m suite reproduce --claim nkd-resnet18-tf-nkd --profile paper --seeds 1"
     assert lines[-1] == f"To execute them: {command}"
     assert main([*PUBLISHED, "--budget", "30", "--format", "json"]) == 0
@@ -283,7 +286,7 @@ def test_status_names_the_runs_that_were_interrupted_until_a_record_tells_their_
         lines = capsys.readouterr().out.splitlines()
         assert "  resnet18, seed 0: in epoch 2/4, 3 h 4 min ago" in lines
         assert lines[-1] == (
-            "The same command goes on from there: python -m suite reproduce nkd-resnet18-student"
+            "The same command resumes from there: python -m suite reproduce nkd-resnet18-student"
         )
     earlier, later = ((then + timedelta(seconds=by)).isoformat() for by in (-1, 1))
     store = folders / "results" / "records"
@@ -381,9 +384,9 @@ def test_an_unknown_option_is_one_line_with_a_suggestion(capsys, verb, words):
             ["plan", "--seeds", "0"],
             "argument --seeds: must be a whole number from 1 to 100, got '0'; every seed",
         ),
-        (["plan", "--budget", "none"], "argument --budget: 'none' is no number of hours above 0"),
-        (["plan", "--budget", "-3"], "argument --budget: '-3' is no number of hours above 0"),
-        (["plan", "--budget", "nan"], "argument --budget: 'nan' is no number of hours above 0"),
+        (["plan", "--budget", "none"], "argument --budget: 'none' is not a number of hours above 0"),
+        (["plan", "--budget", "-3"], "argument --budget: '-3' is not a number of hours above 0"),
+        (["plan", "--budget", "nan"], "argument --budget: 'nan' is not a number of hours above 0"),
         (["plan", "mgd"], "unexpected argument 'mgd'"),
         (["plan", "--papr", "mgd"], "unknown option --papr: did you mean '--paper'"),
         (["show"], "no claim was named"),

@@ -96,7 +96,7 @@ def test_a_good_file_is_fetched_and_listed_as_fetched(publish, capsys):
 
 def test_a_tampered_file_is_refused_and_leaves_nothing_behind(publish, capsys):
     path = publish(GOOD.replace(b"weight", b"height"), expected=GOOD)
-    assert "sends another file than the one that its name stands for" in refusal(capsys)
+    assert "sends a different file than its name stands for" in refusal(capsys)
     assert [left.suffix for left in path.parent.iterdir()] == [".owner"]
 
 
@@ -133,7 +133,10 @@ def test_the_table_tells_published_from_lost(capsys, tmp_path, monkeypatch):
         (["weights", "fetch", "resnet43"], "no weights 'resnet43': did you mean 'resnet34'"),
         (["weights", "fetch", "solo-r101"], "solo-r101 is not published (The zoo has no SOLO of this depth"),
         (["weights"], "the following arguments are required: ACTION"),
-        (["weights", "fetch"], "weights fetch: nothing is named; give ids of 'weights list', or --teachers"),
+        (
+            ["weights", "fetch"],
+            "weights fetch: no checkpoint is named; give ids from 'weights list', or --teachers",
+        ),
     ],
 )
 def test_a_wrong_request_is_one_line_with_status_2(words, text, capsys, tmp_path, monkeypatch):

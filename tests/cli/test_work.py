@@ -63,9 +63,9 @@ def test_a_run_that_was_ordered_is_executed_by_its_id_and_once(suite):
 @pytest.mark.parametrize(
     ("word", "says"),
     [
-        ("0123456789abcdef", "run 0123456789abcdef was never ordered here: 'python -m suite reproduce'"),
-        ("../../etc/passwd", "'../../etc/passwd' is no id of a run, which has 16 hexadecimal digits"),
-        ("\x1b[31m", "is no id of a run"),
+        ("0123456789abcdef", "run 0123456789abcdef was never requested here: 'python -m suite reproduce'"),
+        ("../../etc/passwd", "'../../etc/passwd' is not the id of a run, which has 16 hexadecimal digits"),
+        ("\x1b[31m", "is not the id of a run"),
     ],
 )
 def test_what_was_never_ordered_is_refused_in_one_line(tmp_path, monkeypatch, capsys, word, says):

@@ -62,9 +62,9 @@ def named(path: Path, message: str) -> str:
         ),
         (b"- " * 100_000, r"1: lists and mappings are nested in more than 40 levels; fix that line"),
         (ALIASES.encode(), r"\d+: there are more than 200,000 values, aliases written out; fix that line"),
-        (b"a: &a [*a]\n", r"1: \*a stands inside of what it names; fix that line"),
+        (b"a: &a [*a]\n", r"1: \*a is inside the value that it names; fix that line"),
         (b"a: *b\n", r"1: found undefined alias; fix that line"),
-        (b"a: 1\na: 2\n", r"2: (found duplicate key|key 'a' stands here twice)"),
+        (b"a: 1\na: 2\n", r"2: (found duplicate key|key 'a' appears here twice)"),
         (b"a: !!float [1]\n", r"1: the tag !!float stands before something else; fix that line"),
         (b"a: !!map [a]\n", r"1: the tag !!map stands before something else; fix that line"),
         (b"a: !!seq {a: 1}\n", r"1: the tag !!seq stands before something else; fix that line"),
@@ -190,6 +190,6 @@ def test_a_damaged_file_of_the_baselines_is_read_or_refused_by_name(
             ["show", "--pair", "resnet34:resnet18", "--format", "json"],
         ):
             status, error = outcome_of(words)
-            gone = "unknown claim" in error or "no number of a pair" in error
+            gone = "unknown claim" in error or "no number is known for a pair" in error
             assert status == 0 or str(folder) in error or gone, error
     shutil.rmtree(folder)

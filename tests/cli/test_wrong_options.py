@@ -88,7 +88,7 @@ def test_a_hostile_value_is_taken_or_refused_in_one_line(words: list[str]):
 @pytest.mark.parametrize("words", OPTIONS, ids=" ".join)
 def test_what_is_empty_or_no_text_is_refused_everywhere(words: list[str]):
     for value in NO_TEXT:
-        assert "is not plain text in UTF-8" in refusal_of(command(words, value))
+        assert "is not plain UTF-8 text" in refusal_of(command(words, value))
     assert "empty" in refusal_of(command(words, ""))
     if words[-1].startswith("--"):
         assert f"{words[-1]} has an empty value" in refusal_of([*words[:-1], f"{words[-1]}="])
@@ -100,7 +100,7 @@ def test_what_is_empty_or_no_text_is_refused_everywhere(words: list[str]):
 def test_seeds_are_bounded_and_the_bound_is_told(verb: str, number: str):
     message = refusal_of([verb, "--seeds", number])
     assert f"--seeds: must be a whole number from 1 to {MOST_SEEDS}, got " in message
-    assert "every seed is a training of each arm" in message
+    assert "each seed is one training per arm" in message
 
 
 @pytest.mark.parametrize("verb", ["reproduce", "audit"])
@@ -108,7 +108,7 @@ def test_seeds_are_bounded_and_the_bound_is_told(verb: str, number: str):
 def test_jobs_are_bounded_and_the_bound_is_told(verb: str, number: str):
     message = refusal_of([verb, "--jobs", number])
     assert f"--jobs: must be a whole number from 1 to {MOST_JOBS}, got " in message
-    assert "each is a process of its own" in message
+    assert "each is a separate process" in message
 
 
 # Which words are overrides

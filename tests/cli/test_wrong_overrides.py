@@ -100,12 +100,15 @@ def test_a_wrong_value_is_refused_by_name(override: str, says: str):
         ("data.prepare=os:system", "data.prepare cannot be 'os:system'"),
         ("data.prepare=subprocess:run", "data.prepare cannot be"),
         ("data.prepare=../evil.py:run", "data.prepare cannot be"),
-        ("data.prepare=evil/evil.py:run", "no folder of a paper has evil/evil.py"),
+        ("data.prepare=evil/evil.py:run", "no paper folder has evil/evil.py"),
         ("student.zoo=os::system.py", "student.zoo cannot be"),
         ("student.zoo='mmpretrain::../../../tmp/evil.py'", "student.zoo cannot be"),
         ("student.zoo=mmpretrain::/tmp/evil.py", "student.zoo cannot be"),
         ("++student.{scale}.overrides.backbone.type=os.system", "backbone.type is 'os.system'"),
-        ("++student.{scale}.overrides.type=subprocess", "type is 'subprocess', and no name in a registry"),
+        (
+            "++student.{scale}.overrides.type=subprocess",
+            "type is 'subprocess', which is not a name in a registry",
+        ),
         ("++student.{scale}.overrides.backbone._target_=os.system", "backbone._target_ would run Python"),
         (
             "++student.{scale}.config.custom_imports={{imports: [antigravity]}}",

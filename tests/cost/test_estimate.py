@@ -40,7 +40,7 @@ def test_a_method_without_a_teacher_is_estimated_from_the_students_step():
     alone, distilled = (costs[run.run_id] for run in plan.runs.values())
     assert distilled.hours == alone.hours
     assert (alone.basis, distilled.basis) == ("published", "estimated")
-    assert "what the loss adds is not counted" in str(distilled.how)
+    assert "the cost of the loss is not counted" in str(distilled.how)
 
 
 def test_a_step_of_another_model_is_scaled_and_called_an_estimate():

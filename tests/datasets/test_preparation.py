@@ -90,7 +90,7 @@ def test_an_image_without_a_class_is_refused_before_anything_moves(unsorted, lay
     dataset, root, _ = unsorted
     layouts.write(root / "val" / layouts.val_name(7), layouts.picture(7))
     before = sorted(root.rglob("*.JPEG"))
-    with pytest.raises(SuiteError, match=r"val_00000007\.JPEG: there are validation images 1 to 6 only"):
+    with pytest.raises(SuiteError, match=r"val_00000007\.JPEG: validation images are numbered 1 to 6"):
         prepare("imagenet", dataset, root, tell_nobody)
     assert sorted(root.rglob("*.JPEG")) == before
 
@@ -214,7 +214,10 @@ ODD_VAL = {
     "a link to itself": (_packed(_member(VAL_1, tarfile.LNKTYPE, link=VAL_1)), f"{VAL_1} is no file"),
     "a device": (_packed(_member(VAL_1, tarfile.CHRTYPE)), f"{VAL_1} is no file"),
     "a pipe": (_packed(_member(VAL_1, tarfile.FIFOTYPE)), f"{VAL_1} is no file"),
-    "a foreign file": (_packed(_member("../../readme", content=b"x")), "readme: there are validation images"),
+    "a foreign file": (
+        _packed(_member("../../readme", content=b"x")),
+        "readme: validation images are numbered",
+    ),
     "one twice": (
         _packed(_member(VAL_1, content=b"x"), _member(VAL_1, content=b"y")),
         f"{VAL_1} is in there twice",
@@ -237,7 +240,7 @@ TENCH = "n01440764"
 
 ODD_TRAIN = {
     "no archives": ({f"{TENCH}.tar": b"x" * 2000}, rf"{TENCH}\.tar cannot be read"),
-    "an unknown class": ({"n99999999.tar": _packed()}, r"n99999999\.tar is no archive of a further class"),
+    "an unknown class": ({"n99999999.tar": _packed()}, r"n99999999\.tar is not an archive of another class"),
     "a way out": (
         {f"{TENCH}.tar": _packed(_member("../../..", content=b"x"))},
         r"\.\. is none of the 8 images",
@@ -300,7 +303,7 @@ def test_a_kit_with_other_classes_moves_nothing(unsorted, layouts, odd, monkeypa
     meta = root / "ILSVRC2012_devkit_t12" / "data" / "meta.mat"
     meta.write_bytes(layouts.devkit_files()["meta.mat"])
     before = sorted(root.parent.rglob("*"))
-    with pytest.raises(SuiteError, match=rf"'{ODD_KITS[odd][1]}' is no class of ImageNet-1k"):
+    with pytest.raises(SuiteError, match=rf"'{ODD_KITS[odd][1]}' is not a class of ImageNet-1k"):
         prepare("imagenet", dataset, root, tell_nobody)
     assert sorted(root.parent.rglob("*")) == before
 
@@ -420,7 +423,7 @@ def test_a_pipe_in_place_of_polygons_is_not_waited_for(streets):
     path = next(root.glob("gtFine/train/ulm/*000000*polygons.json"))
     path.unlink()
     os.mkfifo(path)
-    with pytest.raises(SuiteError, match=rf"{path.name} is no file of polygons"):
+    with pytest.raises(SuiteError, match=rf"{path.name} is not a polygon file"):
         prepare("cityscapes", dataset, root, tell_nobody)
 
 

@@ -95,5 +95,7 @@ def test_a_fault_in_the_file_is_refused_with_its_line(tmp_path):
     (tmp_path / "more").mkdir()
     wrong = text.replace("images: train2017", "images: train2014")
     (tmp_path / "more" / "datasets.yaml").write_text(wrong, encoding="utf-8")
-    with pytest.raises(SuiteError, match=r"datasets\.yaml:\d+: .*'train2014' is no folder of its images"):
+    with pytest.raises(
+        SuiteError, match=r"datasets\.yaml:\d+: .*'train2014' is not one of its image folders"
+    ):
         read_published(tmp_path / "more")

@@ -96,8 +96,8 @@ def test_a_row_that_is_named_like_a_formula_is_text_in_csv():
 def test_what_names_no_records_is_refused_in_one_line(stores, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     for name, message in (
-        ("0" * 16, "no folder, and no series or commit"),
-        ("no-such-branch", "no folder, and no series or commit"),
+        ("0" * 16, "not a folder, and no record has this series or commit"),
+        ("no-such-branch", "not a folder, and no record has this series or commit"),
         (str(tmp_path / "empty"), "no records here"),
     ):
         assert cli.main(["compare", stores[0], name]) == 2

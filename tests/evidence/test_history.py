@@ -83,7 +83,7 @@ def test_a_damaged_line_is_refused_by_its_number(three, tmp_path):
     lines[1] = lines[1].replace(b'"value":', b'"worth":')
     path.write_bytes(b"".join(lines))
     before = path.read_bytes()
-    with pytest.raises(SuiteError, match=r"history\.jsonl:2: no point of a history .*restore that line"):
+    with pytest.raises(SuiteError, match=r"history\.jsonl:2: not a point of a history .*restore that line"):
         append_missing(path, three)
     assert path.read_bytes() == before
 

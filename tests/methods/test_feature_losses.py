@@ -170,7 +170,7 @@ def test_the_weight_of_reviewkd_rises_over_its_warm_up() -> None:
         torch.testing.assert_close(reviewed(review(warm_up=20), epoch=epoch), share * whole)
     # Without a warm-up it does not matter how far the training is.
     torch.testing.assert_close(reviewed(review(), epoch=3), whole)
-    with pytest.raises(ValueError, match="warm_up 20 and an epoch that is not told do not fit"):
+    with pytest.raises(ValueError, match="warm_up 20 needs the epoch"):
         reviewed(review(warm_up=20))
 
 

@@ -40,7 +40,7 @@ def test_it_lists_and_shows(capsys):
 def test_a_copy_under_another_name_has_to_say_its_new_id(template, capsys):
     template.rename(template.with_name("sp"))
     assert main(["list"]) == 2
-    assert "paper 'template-paper' stands in folder 'sp'; name the folder" in capsys.readouterr().err
+    assert "paper 'template-paper' is in folder 'sp'; name the folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("profile", ["smoke", "mini", "paper"])

@@ -34,7 +34,7 @@ def test_a_cluster_is_chosen_by_name_and_changed_key_by_key():
         ("cluster.gpus=-1", "cluster.gpus cannot be -1"),
         (
             "cluster.memory=lots",
-            "cluster.memory cannot be 'lots': write a number with K, M, G or T behind it",
+            "cluster.memory cannot be 'lots': write a number followed by K, M, G or T",
         ),
         ("cluster.partition='a b'", "cluster.partition cannot be 'a b': write one word, without quotes"),
         ("cluster.partition='$(rm)'", "write one word, without quotes"),

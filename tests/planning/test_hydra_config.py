@@ -308,8 +308,8 @@ def test_a_choice_that_makes_choices_itself_composes_as_by_hydra(outside):
         ("name: x\nname: y\n", ":2: found duplicate key name; fix that line"),
         ("name:\n\t- x\n", ":2: found character that cannot start any token; fix that line"),
         ("name: !own x\n", ":1: could not determine a constructor for the tag '!own'; fix that line"),
-        ("- name\n", ": holds a list where keys and values are wanted; fix that file"),
-        ("name\n", ": holds a str where keys and values are wanted; fix that file"),
+        ("- name\n", ": holds a list where keys and values are expected; fix that file"),
+        ("name\n", ": holds a str where keys and values are expected; fix that file"),
         ("name: ${open\n", ": no viable alternative at input '${open'"),
         (
             "defaults: {a: b}\n",
@@ -346,7 +346,7 @@ def test_a_choice_may_be_in_one_folder_only(outside):
     with pytest.raises(SuiteError) as caught:
         compose_config(lines, folders=(CONF, outside))
     file = outside / "method" / "nkd.yaml"
-    both = f"{file}: there is suite/conf/method/nkd.yaml too; give one of them another name"
+    both = f"{file}: suite/conf/method/nkd.yaml has the same name; rename one of them"
     assert str(caught.value) == both
     assert compose_config(lines)["method"]["title"] == "NKD"
 

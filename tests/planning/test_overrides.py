@@ -112,7 +112,7 @@ def test_what_is_said_of_the_teacher_is_said_of_the_student_of_its_own_training(
     ("override", "message"),
     [
         ("profile.comparable=true", "what a profile promises cannot be overridden"),
-        ("profile=paper", "choose another one with --profile"),
+        ("profile=paper", "choose another profile with --profile"),
         ("task=detection", "a claim's task is fixed"),
         ("means.devices=1", "the group is called 'resources' now"),
         ("studnet.embedded.epochs=6", "a recipe has no 'studnet'; did you mean 'student'?"),
@@ -121,7 +121,7 @@ def test_what_is_said_of_the_teacher_is_said_of_the_student_of_its_own_training(
         ("model@student=resnet81", "no student 'resnet81'; did you mean"),
         ("method=ngd", "no method 'ngd'; did you mean"),
         ("student.embedded.epoch=6", "does not compose"),
-        ("resources.batch_size=8", "profile mini needs no more than there is"),
+        ("resources.batch_size=8", "profile mini needs no extra resources"),
     ],
 )
 def test_what_cannot_be_overridden_is_refused_in_one_line(override: str, message: str):

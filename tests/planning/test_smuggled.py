@@ -68,7 +68,7 @@ def test_a_recipes_own_overrides_change_its_method_alone(paper: Path, override: 
     with pytest.raises(SuiteError) as caught:
         load_recipes()
     assert str(caught.value) == (
-        f"{recipes}:{line}: override {override!r} is about neither the method nor the taps that it looks at; "
+        f"{recipes}:{line}: override {override!r} changes neither the method nor the taps that it uses; "
         "leave it out"
     )
 
@@ -106,7 +106,7 @@ def test_no_config_reaches_into_the_profile(paper: Path, profile: str):
     method(paper).write_text(f"# @package _global_\nmethod:\n{inner}\nprofile: {profile}\n", encoding="utf-8")
     line = method(paper).read_text(encoding="utf-8").count("\n")
     message = refusal()
-    assert message.startswith(f"{method(paper)}:{line}: profile.{profile[1:].partition(':')[0]} is not as in")
+    assert message.startswith(f"{method(paper)}:{line}: profile.{profile[1:].partition(':')[0]} differs from")
     assert "what a profile promises cannot be changed" in message
 
 

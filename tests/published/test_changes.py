@@ -40,7 +40,7 @@ def test_the_latest_change_up_to_a_night_counts(tmp_path):
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
-        ("2026-11-26", "26.11.2026", r":2: .*'26\.11\.2026' is no date; write it like"),
+        ("2026-11-26", "26.11.2026", r":2: .*'26\.11\.2026' is not a date; write it like"),
         ("resnet34]", "resnet43]", r":3: there is no row 'resnet43'; did you mean"),
         ("[nkd-resnet18-nkd, resnet34]", "[]", r":3: "),
         ("[nkd-resnet18-nkd, resnet34]", "every", r":3: "),

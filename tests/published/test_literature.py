@@ -320,7 +320,7 @@ def test_a_number_that_is_taken_over_gains_over_the_student_of_its_own_document(
     ("old", "new", "says"),
     [
         ("    claimed_by: the README of KD\n", "",
-         "claim 'tiny-kd' is printed by others alone; say in 'claimed_by' whose it is"),
+         "claim 'tiny-kd' is printed only by others; say in 'claimed_by' whose it is"),
         ("provenance: secondary", "provenance: paper",
          "claim 'tiny-kd' is printed by its own paper; leave out 'claimed_by'"),
         ("table: readme", "table: birds", "row 'lit-kd' is of 'readme'; name that as the table"),

@@ -176,9 +176,9 @@ def test_a_number_that_a_claim_takes_from_the_literature_stands_once_and_says_wh
     ("name", "dataset", "says"),
     [
         ("retinanet-x101:retinanet-r5", None,
-         "no number of a pair 'retinanet-x101:retinanet-r5' (TEACHER:STUDENT) is here; "
+         "no number is known for a pair 'retinanet-x101:retinanet-r5' (TEACHER:STUDENT); "
          "did you mean 'retinanet-x101:retinanet-r50'"),
-        ("wrn-40-2", None, "no number of a pair 'wrn-40-2' (TEACHER:STUDENT) is here; did you mean"),
+        ("wrn-40-2", None, "no number is known for a pair 'wrn-40-2' (TEACHER:STUDENT); did you mean"),
         ("vgg13:vgg8", None, "vgg13:vgg8 has numbers on cifar-100 and cub-200; choose one with --dataset"),
         ("vgg13:vgg8", "cub", "vgg13:vgg8 has no number on 'cub'; did you mean 'cub-200'?"),
         ("gfl-r101:gfl-r50", "cifar-100", "gfl-r101:gfl-r50 has no number on 'cifar-100'; known: coco-2017"),

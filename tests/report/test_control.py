@@ -74,7 +74,7 @@ def test_the_control_says_what_is_missing_and_takes_no_selection(store, capsys):
     assert main(["report", "--control"]) == 0
     assert "No student was trained alone" in capsys.readouterr().out
     assert main(["report", "--control", "--paper", "tiny"]) == 2
-    assert "takes no option but --profile" in capsys.readouterr().err
+    assert "its only option is --profile" in capsys.readouterr().err
 
 
 def test_only_pages_of_embedded_data_have_the_section(paper, pair_records):

@@ -26,7 +26,7 @@ def refusal(number: int, *place: str) -> OSError:
         (refusal(errno.ENOSPC, "/w/a.json"), "No space left on device (/w/a.json): make room there and run "),
         (
             refusal(errno.ENOLCK),
-            f"No locks available ({PLACE}): its file system gives no locks",
+            f"No locks available ({PLACE}): its file system does not support locks",
         ),
         (refusal(errno.EROFS), f"Read-only file system ({PLACE}): make it writable, or name another folder"),
         (
@@ -68,7 +68,7 @@ def test_a_log_on_a_full_disk_takes_nothing_with_it_and_says_so_once(tmp_path: P
     full = RunLog(Path("log.txt"), open("/dev/full", "ab", buffering=0), said.append)  # noqa: SIM115
     for number in range(3):
         print(f"epoch {number}", file=full, flush=True)
-    assert said == ["log.txt cannot be written (No space left on device): the run goes on without a log"]
+    assert said == ["log.txt cannot be written (No space left on device): the run continues without a log"]
     path = tmp_path / "log.txt"
     with open(path, "ab", buffering=0) as file:
         print("épochs \udcff", file=RunLog(path, file, said.append))

@@ -80,7 +80,7 @@ def interrupt(suite: CommandLine, process: subprocess.Popen[str]) -> None:
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     said = [line for line in err.splitlines() if not line.startswith(("1 runs:", "3 runs:"))]
-    assert said == ["suite: interrupted; the same command goes on where this one stopped"]
+    assert said == ["suite: interrupted; the same command resumes where this one stopped"]
     assert "Traceback" not in out
 
 
@@ -280,7 +280,7 @@ def test_weights_that_nobody_has_scored_teach_nobody(undisturbed, copy_of_undist
     flip_a_bit(weights)
     done = suite(*MGD)
     assert done.returncode == 1
-    assert f"of the teacher's run {teacher} is not what its records have scored" in done.stderr
+    assert f"of the teacher's run {teacher} is not the file that its records scored" in done.stderr
     assert suite.records[f"{distilled}-01"].status == "blocked"
     # As the message says.
     weights.unlink()
@@ -362,7 +362,7 @@ def test_a_worker_killed_as_it_waits_is_started_again_and_so_is_the_server_that_
     said = tmp_path / "said"
     with owned(suite.run_folder(run_id).ownership), open(said, "w", encoding="utf-8") as errors:
         process = suite.start("reproduce", *claim, stderr=errors)
-        line = f"resnet18, seed 0: another command (process {os.getpid()}) trains it; waiting for that"
+        line = f"resnet18, seed 0: another command (process {os.getpid()}) trains it; waiting for it"
         wait_until(lambda: said.read_text().count(line) == 1)
         (worker,) = suite.running()
         os.kill(parent_of(worker), signal.SIGKILL)

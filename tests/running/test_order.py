@@ -66,17 +66,17 @@ def refusal(folder: RunFolder) -> str:
     ("content", "says"),
     [
         (b"", "cannot be read (is empty)"),
-        (b'{"schema_version": 1', "damaged order (top level: Invalid JSON"),
-        (b"[]", "damaged order (top level: Input should be an object"),
-        (b"\xff\xfe", "damaged order (top level: Invalid JSON"),
-        (b"[" * 100_000, "damaged order ("),
+        (b'{"schema_version": 1', "damaged request (top level: Invalid JSON"),
+        (b"[]", "damaged request (top level: Input should be an object"),
+        (b"\xff\xfe", "damaged request (top level: Invalid JSON"),
+        (b"[" * 100_000, "damaged request ("),
     ],
 )
 def test_a_damaged_order_is_refused_in_one_line_with_the_remedy(folder: RunFolder, content: bytes, says: str):
     folder.order.write_bytes(content)
     message = refusal(folder)
     assert says in message
-    assert message.endswith("run the command again that ordered it, which writes it anew")
+    assert message.endswith("run the command that requested it again, which rewrites it")
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,11 @@ def test_a_damaged_order_is_refused_in_one_line_with_the_remedy(folder: RunFolde
     [
         ("schema_version", 2, "schema_version: Input should be 1"),
         ("surprise", 1, "surprise: Extra inputs are not permitted"),
-        ("recipe__student__overrides", {"type": "os.system"}, "student.type is 'os.system', and no name in"),
+        (
+            "recipe__student__overrides",
+            {"type": "os.system"},
+            "student.type is 'os.system', which is not a name in",
+        ),
         ("recipe__data__overrides", {"custom_imports": ["x"]}, "data.custom_imports would run Python"),
         ("recipe__schedule", {"hooks": ["evil.py"]}, "schedule.hooks.0 names a Python file"),
     ],
@@ -98,14 +102,14 @@ def test_an_order_of_another_run_is_refused(folder: RunFolder, tmp_path: Path):
     other = RunFolder(tmp_path, "0123456789abcdef")
     other.path.mkdir()
     other.order.write_bytes(folder.order.read_bytes())
-    assert f"is the order of another run, {folder.run_id}" in refusal(other)
+    assert f"is the request of another run, {folder.run_id}" in refusal(other)
 
 
 @pytest.mark.parametrize("change_of", [{"recipe__schedule": {}}, {"identity__releases": {"torch": "1.0.0"}}])
 def test_a_recipe_that_is_not_what_its_run_id_says_here_is_refused(folder: RunFolder, change_of):
     change(folder, **change_of)
     message = refusal(folder)
-    assert "with the code and the packages that are here its recipe makes run" in message
+    assert "with the code and packages installed here, its recipe makes run" in message
     assert folder.run_id in message
 
 

@@ -28,9 +28,9 @@ def test_waiting_for_another_command_is_one_line_and_so_is_news(run, capsys):
         progress.update(run, News("a resume point is damaged"))
         progress.update(run, Waiting())
     assert capsys.readouterr().err.splitlines() == [
-        "resnet18, seed 0: another command (process 1234) trains it; waiting for that",
+        "resnet18, seed 0: another command (process 1234) trains it; waiting for it",
         "suite: resnet18, seed 0: a resume point is damaged",
-        "resnet18, seed 0: another command trains it; waiting for that",
+        "resnet18, seed 0: another command trains it; waiting for it",
     ]
 
 
@@ -59,7 +59,7 @@ def told(run, verbosity: int, capsys) -> list[str]:
 def test_more_is_said_on_request_what_begins_with_its_log_and_every_epoch(run, capsys, monkeypatch):
     monkeypatch.setenv("SUITE_WORK", "/elsewhere")
     lines = told(run, 1, capsys)
-    assert f"resnet18, seed 0: begins; log /elsewhere/runs/{run.run_id}/log.txt" in lines
+    assert f"resnet18, seed 0: starts; log /elsewhere/runs/{run.run_id}/log.txt" in lines
     assert [line for line in lines if "epoch" in line] == [
         "resnet18, seed 0: epoch 1/2, loss 1.500",
         "resnet18, seed 0: epoch 2/2, loss 1.500",

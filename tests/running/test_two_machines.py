@@ -122,7 +122,7 @@ def test_a_run_of_a_machine_that_died_is_taken_over_when_it_has_been_quiet_for_l
 
     second = start("node-b")
     # Nobody there can tell a dead process of another machine from a busy one.
-    wait_until(lambda: "on node-a) trains it; waiting for that" in (tmp_path / "node-b").read_text())
+    wait_until(lambda: "on node-a) trains it; waiting for it" in (tmp_path / "node-b").read_text())
     assert second.poll() is None
     (sign_of_life,) = resumed.ownership.glob("*.json")
     long_ago = time.time() - 2 * STALE

@@ -119,8 +119,8 @@ def test_weights_that_nobody_has_scored_are_refused_by_name_with_what_to_do(dist
     teacher_of(distilled).write_bytes(content)
     with pytest.raises(
         BlockedError,
-        match=rf"^{teacher_of(distilled)} of the teacher's run {distilled.run.teacher} is not what its "
-        r"records have scored \(SHA-256 \w{12}\.\.\.\); delete that file, and the same command makes",
+        match=rf"^{teacher_of(distilled)} of the teacher's run {distilled.run.teacher} is not the file "
+        r"that its records scored \(SHA-256 \w{12}\.\.\.\); delete that file, and the same command trains",
     ):
         _teacher_weights(distilled, _Outcome())
 
@@ -132,7 +132,7 @@ def test_a_teacher_without_weights_is_not_waited_for(distilled: RunRequest, make
     teacher_of(distilled).unlink()
     make(teacher_of(distilled))
     with pytest.raises(
-        BlockedError, match=r"is missing, or no file of weights; delete what is there, and the"
+        BlockedError, match=r"is missing or not a file of weights; delete what is there, and the"
     ):
         _teacher_weights(distilled, _Outcome())
 

@@ -178,8 +178,8 @@ def test_a_truncated_record_is_named_and_left_as_it_is(tmp_path, share):
         ({"per_class": {"IoU": 0.5}}, r"not a record \(per_class\.IoU: "),
         ({"skipped": {"images that cannot be decoded": -1}}, r"not a record \(skipped\."),
         ({"colour": "red"}, r"not a record \(colour: "),
-        ({"run_id": "f" * 16}, rf"holds the record that belongs into {'f' * 16}-01\.json"),
-        ({"attempt": 2}, rf"holds the record that belongs into {RUN}-02\.json"),
+        ({"run_id": "f" * 16}, rf"holds the record that belongs in {'f' * 16}-01\.json"),
+        ({"attempt": 2}, rf"holds the record that belongs in {RUN}-02\.json"),
     ],
 )
 def test_what_is_no_record_of_its_name_is_refused(tmp_path, change, says):
@@ -194,7 +194,7 @@ def test_a_copy_beside_the_original_does_not_count_a_run_twice(tmp_path):
     write_record(tmp_path, record())
     copy = tmp_path / f"{RUN}-01 (copy).json"
     copy.write_bytes((tmp_path / f"{RUN}-01.json").read_bytes())
-    with pytest.raises(SuiteError, match=r"\(copy\)\.json: holds the record that belongs into"):
+    with pytest.raises(SuiteError, match=r"\(copy\)\.json: holds the record that belongs in"):
         read_all(tmp_path)
 
 

@@ -62,8 +62,8 @@ def test_the_check_of_a_store_counts_them_and_tells_altered_ones_in_one_line(tmp
     with pytest.raises(SuiteError, match="is not the file that its record names"):
         read_samples(tmp_path, kept)
     said = refusal_of(["archive", "check", "--records", str(tmp_path)])
-    assert said.startswith(f"{path}: is not the file that its record names: its SHA-256 is another; ")
-    assert said.endswith(f"without it run {RUN} has no sample predictions, and its numbers stand")
+    assert said.startswith(f"{path}: is not the file that its record names: its SHA-256 differs; ")
+    assert said.endswith(f"without it run {RUN} has no sample predictions, but its numbers stay valid")
 
 
 def test_the_order_hands_the_number_on_and_the_run_stays_the_same(tmp_path):

@@ -88,7 +88,7 @@ def instead(make: Callable[[Path], Any]) -> Callable[[Path], None]:
 
 FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "gone": (Path.unlink, "is missing"),
-    "altered": (flip_a_digit, "is not the file that its record names: its SHA-256 is another"),
+    "altered": (flip_a_digit, "is not the file that its record names: its SHA-256 differs"),
     "cut short": (lambda path: path.write_bytes(path.read_bytes()[:-40]), "is not the file that its record"),
     "longer": (lambda path: path.write_bytes(path.read_bytes() * 2), "is not the file that its record"),
     "emptied": (lambda path: path.write_bytes(b""), "is empty"),
@@ -108,7 +108,9 @@ def test_a_file_that_is_not_what_its_record_names_is_one_line_and_no_curve(
         read_scalars(tmp_path, kept)
     said = str(caught.value)
     assert said.startswith(f"{path}: {says}")
-    assert said.endswith(f"restore it from a copy: without it run {RUN} has no curves, and its numbers stand")
+    assert said.endswith(
+        f"restore it from a copy: without it run {RUN} has no curves, but its numbers stay valid"
+    )
     assert "\n" not in said
     # The record counts as ever.
     assert read_all(tmp_path) == [kept]
@@ -124,7 +126,7 @@ def test_several_faults_are_one_line(tmp_path: Path, kept: Any):
 def test_the_store_is_checked_on_request(tmp_path: Path, kept: Any, capsys: pytest.CaptureFixture[str]):
     write_record(tmp_path, record("f" * 16))
     assert main(["archive", "check", "--records", str(tmp_path)]) == 0
-    assert "2 records, 1 of them with scalars: all can be read" in capsys.readouterr().out
+    assert "2 records, 1 of them with scalars: all are readable" in capsys.readouterr().out
     flip_a_digit(file_of(tmp_path, kept))
     assert main(["archive", "check", "--records", str(tmp_path)]) == 2
     said = capsys.readouterr().err
@@ -205,7 +207,7 @@ def test_what_shows_that_a_method_acted_survives_the_file(tmp_path: Path):
     ("fault", "says"),
     [
         ({"fired": {"student.neck": 20, "teacher.neck": 0}}, "tap teacher.neck never fired"),
-        ({"shares": {"loss_mgd": (0.0, 0.0, 0.0)}}, "loss_mgd has no share in the total loss"),
+        ({"shares": {"loss_mgd": (0.0, 0.0, 0.0)}}, "loss_mgd contributes nothing to the total loss"),
         (
             {"gradients": [TapGradient(iteration=1, tap="student.neck", task=2.0, method=0.0)]},
             "the gradient of the method is zero at every tap of the student",

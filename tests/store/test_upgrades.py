@@ -135,7 +135,7 @@ def test_the_verb_says_what_it_did_and_moves_the_weights_of_the_runs(
     old.mkdir(parents=True)
     (old / "weights.pth").write_bytes(b"weights")
     assert main(["archive", "upgrade", "--records", str(store)]) == 0
-    assert "4 records written in the layout of today, 1 run folders renamed" in capsys.readouterr().out
+    assert "4 records rewritten in the current layout, 1 run folders renamed" in capsys.readouterr().out
     assert (tmp_path / "work" / "runs" / record.run_id / "weights.pth").read_bytes() == b"weights"
 
 

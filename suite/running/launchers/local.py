@@ -281,7 +281,7 @@ def runs_on_cores() -> int:
     return min(int(host["cores"]), by_memory)
 
 
-NO_GPU = "--device cuda: PyTorch sees no GPU; use --device cpu, or ask 'python -m suite doctor'"
+NO_GPU = "--device cuda: PyTorch sees no GPU; use --device cpu, or see 'python -m suite doctor'"
 
 
 def check_device(device: str) -> None:

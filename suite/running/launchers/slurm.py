@@ -84,7 +84,7 @@ class SlurmLauncher(Launcher):
             stack.enter_context(
                 owned(
                     work_dir() / "slurm" / "submitting",
-                    on_wait=lambda owner: self.tell("another command is submitting; waiting for that"),
+                    on_wait=lambda owner: self.tell("another command is submitting; waiting for it"),
                 )
             )
             self.settle()
@@ -149,7 +149,7 @@ class SlurmLauncher(Launcher):
         processes = processes_for(order.run)
         if self.device == "cuda" and self._gpus is not None and processes > self._gpus:
             raise SuiteError(
-                f"{order.run.label} trains on {processes} GPUs, and a node of cluster {self.cluster.name} "
+                f"{order.run.label} trains on {processes} GPUs, but a node of cluster {self.cluster.name} "
                 f"has {self._gpus}: resources.devices={self._gpus} accumulates gradients to its batch"
             )
 
@@ -161,7 +161,7 @@ class SlurmLauncher(Launcher):
             OSError: what was submitted cannot be written down.
         """
         if self._adopted:
-            self.tell(f"{_count(self._adopted, 'run')} had been submitted before")
+            self.tell(f"{_count(self._adopted, 'run')} already submitted")
         if self._new:
             scripts = self.scripts(self._new)
             for script in scripts:
@@ -282,7 +282,7 @@ def _ending(handle: _Queued, submission: Submission, state: JobState | None) -> 
 
 def what_became_of(submission: Submission, state: JobState | None) -> str:
     """One line on a job that is over and has left no record."""
-    how = state.words if state is not None else "is unknown to Slurm by now"
+    how = state.words if state is not None else "is no longer known to Slurm"
     log = Path(submission.log)
     told = f", with no record (see {last_line(log)})" if log.exists() else ""
     return f"its job {submission.key} {how}{told}; the same command resumes it"

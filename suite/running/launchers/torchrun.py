@@ -80,8 +80,8 @@ class TorchrunLauncher(Launcher):
         self.device = settled_device(self.device)
         if self.device == "cuda" and (gpus := count_gpus()) < self.devices:
             raise SuiteError(
-                f"--launcher torchrun: a run trains on {self.devices} devices, and PyTorch sees {gpus} here; "
-                f"resources.devices={gpus} trains on those and accumulates gradients"
+                f"--launcher torchrun: a run trains on {self.devices} devices, but PyTorch sees {gpus} "
+                f"here; resources.devices={gpus} trains on those and accumulates gradients"
             )
 
     def start(self, order: Order) -> Handle:
@@ -151,5 +151,5 @@ def _ending(work: _Work, status: int) -> Ended | Died:
         standing = standing_by_run(records)[work.order.run_id]
         return Ended("finished", standing.metrics)
     if status == os.EX_TEMPFAIL:
-        return Died("was told to stop, and left a resume point; the same command goes on from there")
+        return Died("was told to stop and left a resume point; the same command resumes from there")
     return Died(cause_of_death(status, common_log()))

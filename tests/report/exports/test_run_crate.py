@@ -63,7 +63,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_a_crate_holds_records_scalars_recipes_and_reports(records: Path, tmp_path: Path, capsys):
     crate = tmp_path / "out" / "crate"
     assert archive(records, crate) == 0
-    assert capsys.readouterr().out == (f"{crate}: a Process Run Crate of 3 records and 2 files of reports.\n")
+    assert capsys.readouterr().out == (f"{crate}: a Process Run Crate of 3 records and 2 report files.\n")
     for path in records.iterdir():
         assert (crate / "records" / path.name).read_bytes() == path.read_bytes()
     assert sorted(path.name for path in (crate / "reports").iterdir()) == ["nkd.csv", "nkd.md"]

@@ -110,7 +110,7 @@ def test_more_gpus_than_a_node_has_are_refused_with_what_to_do(published: Plan):
     launcher = SlurmLauncher(Cluster(name="small", gpus=2))
     launcher.settle(guess=True)
     with pytest.raises(
-        SuiteError, match=r"trains on 8 GPUs, and a node of cluster small has 2: resources\.dev"
+        SuiteError, match=r"trains on 8 GPUs, but a node of cluster small has 2: resources\.dev"
     ):
         launcher.scripts(orders_of(published))
     on_cores = SlurmLauncher(Cluster(name="cores", gpus=0))
@@ -129,7 +129,7 @@ def test_a_dry_run_prints_scripts_and_graph_where_there_is_no_slurm(monkeypatch,
     assert "Script 1 of 2: an array of 2 runs\n#!/bin/bash" in out
     assert "submitted with --dependency=afterok: script 1, task 1\n#!/bin/bash" in out
     assert "#SBATCH --array=0-1%2" in out
-    graph = out.partition("Who waits for whom:\n")[2].splitlines()
+    graph = out.partition("Dependencies:\n")[2].splitlines()
     assert [line[:2] == "  " for line in graph] == [False, False, True]
     assert graph[2].endswith("resnet18 MGD from resnet34, seed 0 (script 2)")
     assert not (tmp_path / "work").exists()
@@ -141,7 +141,7 @@ def test_a_dry_run_prints_scripts_and_graph_where_there_is_no_slurm(monkeypatch,
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("cluster=example",), "no recipe has a cluster, only 'reproduce --launcher slurm' has"),
+        (("cluster=example",), "recipes have no cluster; only 'reproduce --launcher slurm' uses one"),
         (("--detach",), "--detach is for --launcher slurm: runs on this machine end with their command"),
         (("--launcher", "slurm", "--device", "gpu"), "unknown device 'gpu'"),
         (("--launcher", "slrum"), "unknown launcher 'slrum': did you mean 'slurm'"),
@@ -247,9 +247,9 @@ def test_status_puts_together_what_was_submitted_recorded_and_is_in_the_queue(
     teacher, one, two = (folder.run_id for folder in queued.values())
     monkeypatch.setenv("PATH", str(tmp_path))
     lines = status(capsys)
-    assert "On the cluster: 3 not known of." in lines
+    assert "On the cluster: 3 of unknown state." in lines
     assert f"7_1 {teacher} resnet34, seed 0 submitted 2026-11-26T10:00:00+00:00" in lines
-    (line,) = [line for line in lines if line.startswith("How jobs stand cannot be told: ")]
+    (line,) = [line for line in lines if line.startswith("Job states are unknown: ")]
     assert "there is no squeue here" in line
 
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
@@ -261,7 +261,7 @@ def test_status_puts_together_what_was_submitted_recorded_and_is_in_the_queue(
         (tmp_path / name).write_text(f"#!/bin/sh\ncat <<'E'\n{text}E\n", encoding="utf-8")
         (tmp_path / name).chmod(0o755)
     lines = status(capsys)
-    assert "On the cluster: 1 running, 1 pending, 1 over without a record." in lines
+    assert "On the cluster: 1 running, 1 pending, 1 ended without a record." in lines
     assert f"7_1 {teacher} resnet34, seed 0 is running on node01" in lines
     assert any(
         line.startswith(f"8_0 {one} ") and line.endswith("waits for its teacher (7_1)") for line in lines
@@ -273,5 +273,5 @@ def test_status_puts_together_what_was_submitted_recorded_and_is_in_the_queue(
     run = read_order(queued["teacher"]).run
     write_record(tmp_path / "results" / "records", record_of(run, "failed", Provenance(), error="by itself"))
     lines = status(capsys)
-    assert "On the cluster: 1 pending, 1 over without a record." in lines
+    assert "On the cluster: 1 pending, 1 ended without a record." in lines
     assert "failed: resnet34, seed 0: by itself" in lines

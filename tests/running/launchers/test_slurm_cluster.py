@@ -168,7 +168,7 @@ def test_interrupted_in_every_way_runs_end_like_undisturbed_ones(
     assert {cluster.queue()[keys[run_id]] for run_id in distilled} == {"PENDING"}
     assert all(suite.submission(run_id).after == keys[teacher] for run_id in distilled)
     # Twice: nothing more is queued.
-    assert "7 runs had been submitted before" in done(suite(*submit))
+    assert "7 runs already submitted" in done(suite(*submit))
     assert len(cluster.queue()) == 7
     # How far a run is shows with its next sign of life.
     far = f"{keys[teacher]} {teacher} mlp-wide, seed 0 is running on {NODE}, epoch 3/12, loss"
@@ -250,7 +250,9 @@ def test_what_is_cancelled_leaves_the_queue_and_goes_on_later(papers, on_cluster
     done(suite(*toy(papers, 1), *ON_CLUSTER, "--detach"))
     wait_until(suite.run_folder(student).resume.exists)
     other = ("--claim", "toy-narrow-half", "--profile", "mini", "--papers", str(papers))
-    assert "Jobs ended: 2. Jobs of other selections that go on: 1." in words(done(suite("cancel", *other)))
+    assert "Jobs cancelled: 2. Jobs of other selections, not cancelled: 1." in words(
+        done(suite("cancel", *other))
+    )
     wait_until(lambda: not cluster.queue())
     # Its teacher was of both selections.
     assert "cannot start: its teacher's job did not succeed" in done(suite("status", "--papers", str(papers)))
@@ -258,7 +260,7 @@ def test_what_is_cancelled_leaves_the_queue_and_goes_on_later(papers, on_cluster
     done(suite(*toy(papers, 1), *ON_CLUSTER))
     assert {record.status for record in suite.records.values()} == {"finished"}
     assert "resumed after epoch 3" in suite.run_folder(student).log.read_text()
-    assert "Jobs ended: 0." in done(suite("cancel", "--all"))
+    assert "Jobs cancelled: 0." in done(suite("cancel", "--all"))
 
 
 @pytest.mark.train
@@ -285,7 +287,7 @@ def test_a_distilled_run_of_a_paper_waits_for_its_teacher_and_comes_out_as_on_th
 
 def scripts_of(printed: str) -> list[str]:
     """The scripts of a dry run."""
-    text = printed.partition("\nWho waits for whom:")[0]
+    text = printed.partition("\nDependencies:")[0]
     return re.split(r"^Script \d+ of \d+: .*\n", text, flags=re.MULTILINE)[1:]
 
 
@@ -326,7 +328,7 @@ def test_what_all_papers_take_is_queued_in_arrays_that_the_cluster_takes(on_clus
         after = submissions[run["teacher"]].key if run["teacher"] else None
         assert submissions[run["run_id"]].after == after
     assert f"On the cluster: {len(runs)} pending." in done(suite("status"))
-    assert f"Jobs ended: {len(runs)}." in done(suite("cancel", "--all"))
+    assert f"Jobs cancelled: {len(runs)}." in done(suite("cancel", "--all"))
     assert not cluster.queue()
 
 

@@ -61,8 +61,8 @@ def test_what_trains_and_was_started_by_torchrun_itself_says_so_and_does_nothing
     done = suite(*words, env={**suite.environment, **UNDER_TORCHRUN})
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        f"suite: '{words[0]}' was started by torchrun, once for every process: leave torchrun out; "
-        "'reproduce --launcher torchrun' starts it for every run that trains\n"
+        f"suite: torchrun started '{words[0]}' once per process: leave torchrun out; "
+        "'reproduce --launcher torchrun' starts it for each training run\n"
     )
 
 
@@ -71,19 +71,19 @@ def test_a_run_is_executed_by_as_many_processes_as_it_has_devices(suite: Command
     write_order(RunFolder(suite.folder / "work", run.run_id), Order.of(run, "cpu", 1, Provenance()))
     done = suite("work", run.run_id, env={**suite.environment, **UNDER_TORCHRUN})
     assert done.returncode == 2
-    assert "is executed by 1 processes, one a device, and torchrun has started 2" in done.stderr
+    assert "needs 1 processes, one per device, but torchrun started 2" in done.stderr
 
 
 def test_jobs_side_by_side_and_devices_that_are_not_there_are_refused(
     suite: CommandLine, monkeypatch: pytest.MonkeyPatch
 ):
     done = suite("reproduce", "--paper", "mgd", "--launcher", "torchrun", "--jobs", "2")
-    assert done.stderr == "suite: --launcher torchrun executes one run after the other: leave --jobs out\n"
+    assert done.stderr == "suite: --launcher torchrun executes one run at a time: leave --jobs out\n"
     assert done.returncode == 2
     for module in (local, torchrun):
         monkeypatch.setattr(module, "count_gpus", lambda: 2)
     with pytest.raises(
-        SuiteError, match=r"trains on 8 devices, and PyTorch sees 2 here; resources\.devices=2 "
+        SuiteError, match=r"trains on 8 devices, but PyTorch sees 2 here; resources\.devices=2 "
     ):
         TorchrunLauncher("auto", 8).prepare([])
     launcher = TorchrunLauncher("auto", 2)
@@ -96,7 +96,7 @@ def test_jobs_side_by_side_and_devices_that_are_not_there_are_refused(
     [
         (0, ("finished", None), Ended("finished", {"top1": 1.0})),
         (1, ("failed", "process 1 of 2 went"), Ended("failed", {}, "process 1 of 2 went")),
-        (75, None, Died("was told to stop, and left a resume point; the same command goes on from there")),
+        (75, None, Died("was told to stop and left a resume point; the same command resumes from there")),
         (2, None, Died("its process ended with status 2 and no record; see workers.log: suite: no order")),
         (-9, None, Died("killed by SIGKILL (out of memory?); the same command resumes it")),
     ],
@@ -212,11 +212,11 @@ def test_a_killed_process_is_named_a_stopped_run_says_so_and_both_go_on_to_the_s
     work.send_signal(signal.SIGUSR2)
     status, err = ended(work)
     assert status == os.EX_TEMPFAIL, err
-    assert re.search(r"stopped after \d+ of 32 iterations; the same command goes on", err)
+    assert re.search(r"stopped after \d+ of 32 iterations; the same command resumes it", err)
     # One process alone is not what the run is.
     alone = suite(*ON_TWO)
     assert alone.returncode == 1
-    assert "its recipe trains on 2 devices, and it was started on 1: --launcher torchrun" in alone.stderr
+    assert "its recipe trains on 2 devices, but it was started on 1: --launcher torchrun" in alone.stderr
     assert ended(suite.start(*ON_TWO, "--launcher", "torchrun"))[0] == 0
     assert [record.status for record in suite.records.values()] == ["failed", "blocked", "finished"]
     last = list(suite.records.values())[-1]

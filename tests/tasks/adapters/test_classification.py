@@ -157,7 +157,7 @@ def test_a_resumed_run_ends_as_an_undisturbed_one(make_job, trained_weights, tmp
             4,
             "does not fit (RuntimeError): set aside as resume.pth.dropped, and the one",
         ),
-        (forge_another_place, 0, "set aside as resume-before.pth.dropped, and the training starts anew"),
+        (forge_another_place, 0, "set aside as resume-before.pth.dropped, and the training starts over"),
     ):
         folder = tmp_path / plant.__name__ / "killed"
         shutil.copytree(killed_job.run_dir, folder)

@@ -348,7 +348,7 @@ def test_a_tap_that_is_declared_wrongly_is_refused_by_name(text: str) -> None:
 
 
 BROKEN_LOSSES: dict[str, dict[str, Any]] = {
-    r"of levels student\.neck has 2, student\.pooled has 1; list as many modules": {
+    r"levels found: student\.neck has 2, student\.pooled has 1; list as many modules": {
         "each_level": True,
         "channels": {"channels": "student.pooled"},
     },
@@ -373,7 +373,7 @@ BROKEN_LOSSES: dict[str, dict[str, Any]] = {
     r"loss 'seen': no input 'studnt\.neck': .*begins with 'student\.' or 'teacher\.'": {
         "channels": {"channels": "studnt.neck"}
     },
-    r"loss 'seen': Through takes student, teacher, module, and the method names 1 inputs: student\.neck": {
+    r"loss 'seen': Through takes student, teacher, module, but the method names 1 inputs: student\.neck": {
         "type": "ThroughTheTeacherOfATest"
     },
 }
@@ -397,7 +397,7 @@ def test_a_method_that_asks_for_a_teacher_is_refused_without_one() -> None:
         "task_loss_weight": 1.0,
         "losses": {"seen": {"type": "SeenByATest", "inputs": ["teacher.parameter:neck.lateral.weight"]}},
     }
-    with pytest.raises(BlockedError, match="method trial asks for a teacher, and the recipe names none"):
+    with pytest.raises(BlockedError, match="method trial needs a teacher, but the recipe names none"):
         Distiller(Network(4), TAPS, method, torch.zeros(1, 3, 8, 8), HeadCount(), ANNOTATIONS)
 
 

@@ -205,7 +205,7 @@ def test_dense_heads_of_a_two_stage_detector_can_be_tapped(build):
 
 
 def test_kd_is_refused_with_a_cross_entropy_of_another_weight(build):
-    with pytest.raises(BlockedError, match=r"'kd' goes with task_loss_weight 0\.1, and the method has 0\.5"):
+    with pytest.raises(BlockedError, match=r"'kd' needs task_loss_weight 0\.1, but the method has 0\.5"):
         build("classification", "method.losses.kd.arguments.alpha=0.9", method="kd")
     both = ("method.losses.kd.arguments.alpha=0.9", "method.task_loss_weight=0.1")
     assert build("classification", *both, method="kd").runner.model.task_loss_weight == 0.1

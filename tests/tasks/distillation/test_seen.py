@@ -126,6 +126,6 @@ def test_a_loss_of_weight_zero_is_found_by_share_and_gradient(distilled_job):
     seen, shares = adapter.method_seen(), shares_of(adapter.scalars(), ["loss_mgd"])
     found = Distillation(steps=seen.steps, fired=seen.fired, shares=shares, gradients=seen.gradients)
     assert found.faults == [
-        "loss_mgd has no share in the total loss",
+        "loss_mgd contributes nothing to the total loss",
         "the gradient of the method is zero at every tap of the student",
     ]

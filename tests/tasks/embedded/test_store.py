@@ -63,7 +63,7 @@ IN_A_DATA_SET: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "an empty hidden class folder": (
         "digit-pairs",
         lambda root: (root / "test" / ".ipynb_checkpoints").mkdir(),
-        r"test/\.ipynb_checkpoints is an empty folder, and no part of the data",
+        r"test/\.ipynb_checkpoints is an empty folder, and not part of the data",
     ),
     "two images of different classes swapped": (
         "digit-pairs",
@@ -176,7 +176,7 @@ BESIDE: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "an image in a hidden folder": (
         an_image_in_a_hidden_folder,
-        r"test/\.hidden/a\.ppm is no part of the data",
+        r"test/\.hidden/a\.ppm is not part of the data",
     ),
     "a link to a folder": (lambda root: (root / "test/2").symlink_to(root / "test/1"), "test/2 is a link"),
     "a link in place of an image": (a_link_in_place_of_an_image, r"test/0/a\.ppm is a link"),
@@ -185,7 +185,7 @@ BESIDE: dict[str, tuple[Callable[[Path], object], str]] = {
         r"test/0/b\.ppm is a link",
     ),
     "a pipe": (lambda root: os.mkfifo(root / "test/0/b.ppm"), r"test/0/b\.ppm is no file"),
-    "an image more": (lambda root: (root / "test/0/b.ppm").touch(), r"test/0/b\.ppm is no part of the data"),
+    "an image more": (lambda root: (root / "test/0/b.ppm").touch(), r"test/0/b\.ppm is not part of the data"),
     "an image less": (lambda root: (root / "test/0/a.ppm").unlink(), "test/0 is an empty folder"),
     "a class less": (lambda root: shutil.rmtree(root / "test/0"), r"test/0/a\.ppm is missing"),
 }

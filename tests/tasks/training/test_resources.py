@@ -110,7 +110,7 @@ def test_resources_are_part_of_the_run_and_embedded_data_take_devices_alone():
     embedded = compose(load_recipes()["resnet18"], "mini", ("resources.devices=2",))
     assert (embedded.devices, embedded.devices_used) == (1, 2)
     assert embedded.departures[-1].declared_by == "resources.devices=2"
-    with pytest.raises(SuiteError, match=r"resources\.precision: profile mini needs no more than there is"):
+    with pytest.raises(SuiteError, match=r"resources\.precision: profile mini needs no extra resources"):
         compose(load_recipes()["resnet18"], "mini", ("resources.precision=float16",))
 
 
@@ -118,5 +118,7 @@ def test_devices_share_the_batch_of_embedded_data():
     config = Config({"train_dataloader": {"batch_size": 64}})
     share_batch(config, compose(load_recipes()["resnet18"], "mini", ("resources.devices=4",)))
     assert config.train_dataloader.batch_size == 16
-    with pytest.raises(BlockedError, match=r"resources\.devices=3: a batch of 16 images has no equal shares"):
+    with pytest.raises(
+        BlockedError, match=r"resources\.devices=3: a batch of 16 images cannot be split equally"
+    ):
         share_batch(config, compose(load_recipes()["resnet18"], "mini", ("resources.devices=3",)))

@@ -121,7 +121,7 @@ def test_a_point_that_is_no_good_is_set_aside_and_the_one_before_it_is_taken(poi
     assert points.epochs() == [2]
     (line,) = points.told
     assert line.startswith(f"the resume point {newest} ")
-    assert line.endswith("set aside as resume.pth.dropped, and the one before it is taken")
+    assert line.endswith("set aside as resume.pth.dropped, and the one before it is used")
     assert re.search(says, line)
     assert not os.path.lexists(newest)
     assert os.path.lexists(tmp_path / "resume.pth.dropped")
@@ -132,7 +132,7 @@ def test_a_point_that_is_no_good_is_set_aside_and_the_one_before_it_is_taken(poi
     put(newest)
     flip_a_bit(before)
     assert points.epochs() == []
-    assert points.told[-1].endswith("set aside as resume-before.pth.dropped, and the training starts anew")
+    assert points.told[-1].endswith("set aside as resume-before.pth.dropped, and the training starts over")
     assert not (tmp_path / "trace").exists()
 
 

@@ -162,8 +162,8 @@ def test_a_file_of_something_else_is_refused_in_one_line(tmp_path, content):
         ([torch.zeros(2)], "but a list"),
         ({"state_dict": [1]}, "but a list"),
         ({}, "nothing is in it"),
-        ({"epoch": 3, "model": {"weight": torch.zeros(2)}}, "'epoch' is no tensor"),
-        ({"state_dict": {"weight": np.zeros(2)}}, "'weight' is no tensor"),
+        ({"epoch": 3, "model": {"weight": torch.zeros(2)}}, "'epoch' is not a tensor"),
+        ({"state_dict": {"weight": np.zeros(2)}}, "'weight' is not a tensor"),
         ({"state_dict": {1: torch.zeros(2)}}, "but a dict"),
     ],
 )
