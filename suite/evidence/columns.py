@@ -47,7 +47,7 @@ def framed(rows: Iterable[Mapping[str, Any]], columns: Columns) -> pd.DataFrame:
 
 def as_markdown(columns: Columns) -> str:
     """The columns as a Markdown table, without a line break at its end."""
-    lines = ["| column | type | what stands in it |", "| --- | --- | --- |"]
+    lines = ["| column | type | description |", "| --- | --- | --- |"]
     lines += [f"| `{name}` | {column.dtype} | {_cell(column.about)} |" for name, column in columns.items()]
     return "\n".join(lines)
 

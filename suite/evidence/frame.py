@@ -43,99 +43,99 @@ from suite.verdicts import (
 COLUMNS: Final[dict[str, Column]] = {
     "paper": Column("string", "id of the paper"),
     "tables": Column("string", "ids of the published tables that print the number, separated by ` | `"),
-    "claim": Column("string", "id of the claim; of a quoted number the id of its row"),
+    "claim": Column("string", "id of the claim; for a quoted number, the id of its row"),
     "origin": Column(
         "string",
-        "`claim`: what the paper claims; `variant`: the same under overrides; `quoted`: what others printed",
+        "`claim`: what the paper claims; `variant`: the same with overrides; `quoted`: what others printed",
     ),
     "role": Column(
         "string",
-        "role of the claim (`ours`, `baseline`, `teacher`, `rival`, `ablation`); of a quoted number its kind",
+        "role of the claim (`ours`, `baseline`, `teacher`, `rival`, `ablation`); "
+        "for a quoted number, its kind",
     ),
-    "about": Column("string", "quoted numbers: the claim they speak of"),
-    "variant": Column(
-        "string", "overrides that made another run than the claim's own; missing for the claim's own"
-    ),
-    "method": Column("string", "method in words, also where a model is trained alone"),
-    "teacher": Column("string", "teacher of the claim; missing where it has none"),
-    "student": Column("string", "student of the claim; missing where the claim is about a teacher"),
+    "about": Column("string", "for quoted numbers, the claim they are about"),
+    "variant": Column("string", "overrides of the variant; missing for the claim's own runs"),
+    "method": Column("string", "method in words, also for a model trained alone"),
+    "teacher": Column("string", "teacher of the claim; missing if it has none"),
+    "student": Column("string", "student of the claim; missing if the claim is about a teacher"),
     "dataset": Column("string", "data set of the claim"),
-    "metric": Column("string", "name of the metric; missing for quoted words without a number"),
-    "main": Column("boolean", "whether the metric speaks for its claim where claims are counted"),
+    "metric": Column("string", "name of the metric; missing for a quotation without a number"),
+    "main": Column("boolean", "whether the metric represents its claim when claims are counted"),
     "profile": Column("string", "which runs: `smoke`, `mini` or `paper`"),
     "status": Column(
         "string", "`finished`, `not run`, `blocked`, `failed` (the worst of its runs), or `quoted`"
     ),
     "claimed": Column("float64", "the published number"),
-    "decimals": Column("Int64", "how many decimals were printed"),
+    "decimals": Column("Int64", "number of decimals printed"),
     "reproduced": Column("float64", "mean over the seeds"),
     "sd": Column("float64", "sample standard deviation over the seeds; missing for one seed"),
     "mean_lower": Column(
-        "float64", "90 % interval of the mean; without a noise prior there is none below three seeds"
+        "float64",
+        "lower end of the 90 % interval of the mean; without a noise prior, missing below three seeds",
     ),
-    "mean_upper": Column("float64", "its upper end"),
+    "mean_upper": Column("float64", "upper end of that interval"),
     "n": Column("Int64", "number of seeds in the mean"),
-    "seeds": Column("string", "these seeds, separated by blanks"),
-    "repetitions": Column(
-        "Int64", "finished runs that measured the same once more (`--again`); not in the mean"
-    ),
-    "difference": Column("float64", "`reproduced` - `claimed`; missing where the two cannot be compared"),
-    "lower": Column("float64", "95 % prediction interval for one more run of ours"),
-    "upper": Column("float64", "its upper end"),
+    "seeds": Column("string", "these seeds, separated by spaces"),
+    "repetitions": Column("Int64", "finished repeated runs (`--again`), which are not in the mean"),
+    "difference": Column("float64", "`reproduced` - `claimed`; missing if the two cannot be compared"),
+    "lower": Column("float64", "lower end of the 95 % prediction interval for one more run of ours"),
+    "upper": Column("float64", "upper end of that interval"),
     "verdict": Column("string", "verdict on the number"),
-    "strength": Column("string", "`screen` for a verdict on one or two runs, `standard` from three on"),
+    "strength": Column("string", "`screen` for a verdict on one or two runs, `standard` for three or more"),
     "equivalent": Column("boolean", "whether the difference is certainly smaller than the practical margin"),
     "marked": Column(
         "boolean", "whether the runs had listed departures: the verdict is printed with an asterisk"
     ),
     "survives_wider_prior": Column(
-        "boolean", "whether a deviation stays one with a noise prior 1.5 times as wide"
+        "boolean", "whether a deviation remains one with a noise prior 1.5 times as wide"
     ),
-    "p_value": Column("float64", "of the difference, two-sided"),
-    "survives_bh": Column("boolean", "Benjamini-Hochberg at q = 0.10 over the judged rows of the paper"),
+    "p_value": Column("float64", "two-sided p value of the difference"),
+    "survives_bh": Column(
+        "boolean", "whether it survives Benjamini-Hochberg at q = 0.10 over the judged rows of the paper"
+    ),
     "best_of_k": Column(
-        "Int64", "for a number that is too low: the best of how many runs would explain the claim"
+        "Int64", "for a number that is too low: the k for which the best of k runs would explain the claim"
     ),
-    "runs_needed": Column("Int64", "for an undecided number: how many runs would decide it"),
+    "runs_needed": Column("Int64", "for an undecided number: number of runs that would decide it"),
     "reason": Column("string", "why there is no verdict on the number"),
     "claimed_gain": Column("float64", "published gain over the student trained alone"),
     "student_claimed": Column("float64", "published number of the student trained alone"),
     "student_mean": Column("float64", "our own student trained alone, mean over its seeds"),
     "student_n": Column("Int64", "number of its seeds"),
     "gain": Column("float64", "gain of the distilled student over our own student trained alone"),
-    "gain_lower": Column("float64", "90 % interval of the gain"),
-    "gain_upper": Column("float64", "its upper end"),
+    "gain_lower": Column("float64", "lower end of the 90 % interval of the gain"),
+    "gain_upper": Column("float64", "upper end of that interval"),
     "gain_sd": Column(
         "float64",
-        "embedded data: standard deviation of one paired difference, shrunken to what the task's rows share",
+        "embedded data: standard deviation of one paired difference, shrunk towards that of the task's rows",
     ),
-    "gain_prior_sd": Column("float64", "embedded data: the standard deviation that these rows share"),
-    "gain_prior_df": Column("float64", "embedded data: the degrees of freedom that it weighs"),
+    "gain_prior_sd": Column("float64", "embedded data: the standard deviation shared by these rows"),
+    "gain_prior_df": Column("float64", "embedded data: degrees of freedom of the shared standard deviation"),
     "gain_df": Column("float64", "embedded data: degrees of freedom of the interval"),
-    "retained": Column("float64", "`gain` / `claimed_gain`; missing where the two cannot be compared"),
-    "retained_lower": Column("float64", "its interval"),
-    "retained_upper": Column("float64", "its upper end"),
-    "released": Column("float64", "what a checkpoint scores that was trained elsewhere"),
+    "retained": Column("float64", "`gain` / `claimed_gain`; missing if the two cannot be compared"),
+    "retained_lower": Column("float64", "lower end of its 90 % interval"),
+    "retained_upper": Column("float64", "upper end of that interval"),
+    "released": Column("float64", "score of a checkpoint that was trained elsewhere"),
     "gain_verdict": Column("string", "verdict on the gain"),
-    "gain_marked": Column("boolean", "as `marked`, of the runs behind the gain"),
+    "gain_marked": Column("boolean", "like `marked`, for the runs of the gain"),
     "gain_reason": Column("string", "why there is no verdict on the gain"),
     "teacher_claimed": Column("float64", "published number of the teacher"),
-    "teacher_measured": Column("float64", "what the teacher scored that taught the distilled runs"),
+    "teacher_measured": Column("float64", "our score of the teacher that taught the distilled runs"),
     "departures": Column(
         "string", "listed departures of the runs from the published protocol, separated by ` | `"
     ),
     "skipped": Column(
-        "string", "what the loading of the data left out, with how many of each, separated by ` | `"
+        "string", "what was skipped when loading the data, with the number of each, separated by ` | `"
     ),
     "discrepancies": Column(
         "string",
-        "ids of the contradictions between published sources that concern the claim, separated by ` | `",
+        "ids of the contradictions between published sources that affect the claim, separated by ` | `",
     ),
-    "series": Column("string", "what the runs of the mean have in common: all but seed and repetition"),
-    "older_records": Column("Int64", "finished runs of earlier series, which do not count"),
-    "older": Column("string", "what they measured: mean, number of runs and date, separated by ` | `"),
+    "series": Column("string", "shared by the runs of the mean, which differ only in seed and repetition"),
+    "older_records": Column("Int64", "number of finished runs of earlier series, which do not count"),
+    "older": Column("string", "their results: mean, number of runs and date, separated by ` | `"),
     "source": Column("string", "where the number is printed"),
-    "note": Column("string", "what a reader must know of the claim"),
+    "note": Column("string", "what a reader must know about the claim"),
 }
 """The columns of the judged frame. Metrics are in the unit of ``metrics.yaml``, most of them percent."""
 

@@ -22,51 +22,51 @@ from suite.store.summaries import Evidence
 COLUMNS: Final[dict[str, Column]] = {
     "paper": Column("string", "id of the paper"),
     "claim": Column(
-        "string", "id of the claim that the run speaks for; a run that several share has rows for each"
+        "string", "id of the claim that the run serves; a run shared by several claims has rows for each"
     ),
-    "method": Column("string", "method of the claim in words, also where a model is trained alone"),
-    "teacher": Column("string", "teacher of the claim; missing where it has none"),
-    "student": Column("string", "student of the claim; missing where the claim is about a teacher"),
-    "dataset": Column(
-        "string", "data set of the claim; embedded data stand in for it where `comparable` is false"
+    "method": Column("string", "method of the claim in words, also for a model trained alone"),
+    "teacher": Column("string", "teacher of the claim; missing if it has none"),
+    "student": Column("string", "student of the claim; missing if the claim is about a teacher"),
+    "dataset": Column("string", "data set of the claim; embedded data replace it if `comparable` is false"),
+    "metric": Column(
+        "string", "name of the metric; all metrics that the run reports, not only the claimed ones"
     ),
-    "metric": Column("string", "name of the metric; all that the run reports, not only what was claimed"),
     "arm": Column(
         "string",
-        "what the run is of the claim: `teacher`, `student` (the student trained alone), `distilled`, or "
-        "`released` (a checkpoint trained elsewhere that was only scored)",
+        "role of the run in the claim: `teacher`, `student` (the student trained alone), `distilled`, or "
+        "`released` (a checkpoint trained elsewhere and only evaluated here)",
     ),
-    "variant": Column(
-        "string", "overrides that made another run than the claim's own; missing for the claim's own"
-    ),
+    "variant": Column("string", "overrides of the variant; missing for the claim's own runs"),
     "profile": Column("string", "profile of the run: `smoke`, `mini` or `paper`"),
     "seed": Column("Int64", "seed of the run; 0 where nothing was trained"),
     "repetition": Column("Int64", "how often the same run had been measured before (`reproduce --again`)"),
     "value": Column(
-        "Float64", "what was measured, in the unit of the metric; missing where the run did not finish"
+        "Float64", "measured value, in the unit of the metric; missing if the run did not finish"
     ),
     "counts": Column(
-        "boolean", "whether the value is in the mean of its arm, the number of the judged frame"
+        "boolean", "whether the value is part of the mean of its arm, which is the number in the judged frame"
     ),
     "standing": Column(
         "string",
-        "`current`: speaks for its seed; `repeated`: measured the same once more; `older`: of an earlier "
-        "recipe, data set or version. Only `current` rows count",
+        "`current`: the run of its seed; `repeated`: a further run of the same measurement; `older`: from an "
+        "earlier recipe, data set or version. Only `current` rows count",
     ),
     "status": Column(
-        "string", "`finished`, `failed` or `blocked`; what did not finish has a row for each claimed metric"
+        "string", "`finished`, `failed` or `blocked`; an unfinished run has a row for each claimed metric"
     ),
     "error": Column("string", "why the run failed or was blocked"),
     "run_id": Column("string", "id of the run; its records are `results/records/<run_id>-*.json`"),
-    "series": Column("string", "what runs have in common that differ in seed and repetition alone"),
-    "commit": Column("string", "commit of the code; missing outside of a repository"),
+    "series": Column("string", "shared by runs that differ only in seed and repetition"),
+    "commit": Column("string", "commit of the code; missing outside a repository"),
     "cpu": Column("string", "processor of the host"),
-    "gpu": Column("string", "GPU; missing where the run had none"),
-    "finished_at": Column("datetime64[us, UTC]", "when the run ended; missing where its digits are no date"),
-    "comparable": Column(
-        "boolean", "whether the data are the published ones, so that a claimed number may be judged"
+    "gpu": Column("string", "GPU; missing if the run had none"),
+    "finished_at": Column(
+        "datetime64[us, UTC]", "when the run ended; missing if the recorded text is not a date"
     ),
-    "seconds": Column("Float64", "wall time of the run, seconds; missing where it was not recorded"),
+    "comparable": Column(
+        "boolean", "whether the run used the published data, so that a claimed number can be judged"
+    ),
+    "seconds": Column("Float64", "wall time of the run, seconds; missing if it was not recorded"),
 }
 """The columns of the long frame. Metrics are in the unit of ``metrics.yaml``, most of them percent."""
 

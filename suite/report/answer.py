@@ -29,8 +29,8 @@ from suite.verdicts import NOT_COMPARABLE
 HEADINGS: Final = ("claim", "claimed", "measured", "difference", "verdict", "n")
 
 LEGEND: Final = (
-    "Measured is the mean over n seeds. Below a number stands where one more run would fall in 95 of 100 "
-    "cases, below a gain over the student alone its 90 % interval."
+    "Measured is the mean over n seeds. Below each number is the range where one more run would fall in 95 "
+    "of 100 cases; below each gain over the student alone is its 90 % interval."
 )
 
 Asked = Collection[tuple[str, str | None]]
@@ -191,5 +191,5 @@ def in_one_sentence(rows: Sequence[Row], not_run: int = 0) -> str:
     claims = len({(row["claim"], row["variant"]) for row in rows})
     verdicts = Counter(line.word or line.measured for row in rows for line in _lines_of(row))
     counts = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common())
-    answered = f"{many(claims, 'claim')}: {counts}" if rows else "No claim of it was run"
+    answered = f"{many(claims, 'claim')}: {counts}" if rows else "None of its claims was run"
     return f"{answered}; {not_run} not run." if rows and not_run else f"{answered}."

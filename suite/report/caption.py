@@ -103,8 +103,8 @@ def _sign_sentence(test: SignTest) -> str:
     if not pairs:
         return "No gain has been measured yet."
     return (
-        f"Sign test over {many(pairs, 'pair')} (one a claim of the paper's own methods, by its main metric): "
-        f"{signs(test)} (exact, two-sided p = {p_value(test.p_value)})."
+        f"Sign test over {many(pairs, 'pair')} (one per claim of the paper's own methods, on its main "
+        f"metric): {signs(test)} (exact, two-sided p = {p_value(test.p_value)})."
     )
 
 
@@ -115,7 +115,7 @@ def _other_sentences(rows: Sequence[Row]) -> Iterator[str]:
         gains = [] if role.own else pair_gains(rows, name)
         if gains:
             counted = f"{many(len(gains), 'gain')}, {signs(sign_test(gains))}"
-            yield f"{role.plural.capitalize()}, not among the pairs: {counted}."
+            yield f"{role.plural.capitalize()}, not in the sign test: {counted}."
 
 
 def _teacher_sentence(leads: dict[tuple[str, str, str], float]) -> str:
@@ -127,8 +127,8 @@ def _teacher_sentence(leads: dict[tuple[str, str, str], float]) -> str:
         by_metric.setdefault(metric, []).append(lead)
     parts = [f"{metric} {_mean(group):+.2f} over {len(group)}" for metric, group in by_metric.items()]
     return (
-        f"The teacher is above the student alone in {wins} of {many(len(leads), 'pair')} of teacher and "
-        f"student, by {_mean(leads.values()):+.2f} points on the mean over pairs"
+        f"The teacher beats the student alone in {wins} of {many(len(leads), 'teacher-student pair')}, by "
+        f"{_mean(leads.values()):+.2f} points on average over pairs"
         + (f" ({', '.join(parts)})." if len(parts) > 1 else ".")
     )
 

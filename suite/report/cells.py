@@ -198,9 +198,9 @@ def agreement_sentence(agreement: RankAgreement, of: int, what: str) -> str:
         what: what the rows are, in the plural.
     """
     if agreement.tau is None or agreement.p_value is None:
-        equal = ", all equal in claim or result" if agreement.n > 1 else ""
+        equal = ", all tied in claim or result" if agreement.n > 1 else ""
         return f"no tau, {agreement.n or 'none'} of {of} {what} measured{equal}"
-    name = "tau-b (for equal values)" if agreement.ties else "tau"
+    name = "tau-b (for ties)" if agreement.ties else "tau"
     kind = "exact p" if agreement.exact else "approximate p"
     return (
         f"{name} {agreement.tau:+.2f} over {agreement.n} of {of} {what} "

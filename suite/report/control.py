@@ -28,8 +28,8 @@ ROW_HEADINGS: Final = ("rows", GAIN, LOSS, NO_CHANGE, GAIN_UNCLEAR, "decided", "
 CONTROL_HEADINGS: Final = ("student", "task", "seeds", "metric", "gain (90 % interval)", "verdict")
 
 _REMARK: Final = (
-    "A row is decided when its gain is above zero, below, or certainly within the margin; claims of the same "
-    "runs are one row."
+    "A row is decided when its gain is above zero, below zero, or certainly within the margin. Claims that "
+    "share the same runs count as one row."
 )
 
 
@@ -86,7 +86,7 @@ def _students(students: Sequence[StudentAlone]) -> Iterator[Grid]:
         yield Grid(
             STUDENT_HEADINGS,
             tuple(lines),
-            "Students alone of all papers, with the sd between three seeds or more:",
+            "Students alone of all papers, with the sd over three or more seeds:",
         )
 
 
@@ -98,15 +98,15 @@ def _rows(power: Power, whose: str) -> Iterator[Grid]:
     note = ""
     if power.least_lead is not None:
         note = (
-            f"The teacher is above the student alone in {power.ahead} of {many(power.pairs, 'pair')}; the "
-            f"least lead is {signed(power.least_lead)} points ({power.closest})."
+            f"The teacher beats the student alone in {power.ahead} of {many(power.pairs, 'pair')}; the "
+            f"smallest lead is {signed(power.least_lead)} points ({power.closest})."
         )
-    yield Grid(ROW_HEADINGS, (Line(cells),), f"Gains of {whose}, three seeds or more:", note=note)
+    yield Grid(ROW_HEADINGS, (Line(cells),), f"Gains of {whose}, with three or more seeds:", note=note)
 
 
 def _control(comparisons: Sequence[NullComparison]) -> Iterator[Grid]:
     if comparisons:
-        title = f"{many(len(comparisons), 'comparison')} of students alone with themselves"
+        title = f"{many(len(comparisons), 'A/A comparison')} of students alone"
         yield Grid(CONTROL_HEADINGS, tuple(map(_comparison, comparisons)), title, folded=True)
 
 
@@ -124,12 +124,12 @@ def _alarms(comparisons: Sequence[NullComparison]) -> str:
     found = false_alarms(comparisons)
     if found is None:
         return (
-            f"The control judges students alone as if half of their seeds were distilled; no student has the "
-            f"{SEEDS} seeds for that yet."
+            "The A/A control judges students alone as if half of their seeds were distilled. It needs "
+            f"{SEEDS} seeds per student, which no student has yet."
         )
     return (
-        "The control judges students alone as if half of their seeds were distilled: "
+        "The A/A control judges students alone as if half of their seeds were distilled: "
         f"{found.excluding} of {many(found.comparisons, 'interval')} exclude zero, {found.share:.0%} "
-        f"(95 % interval {found.lower:.0%} to {found.upper:.0%}), where 10 % should; so many or more come by "
-        f"chance with p = {p_value(found.p_value)}."
+        f"(95 % interval {found.lower:.0%} to {found.upper:.0%}), where 10 % should; as many or more occur "
+        f"by chance with p = {p_value(found.p_value)}."
     )

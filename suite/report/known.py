@@ -62,7 +62,7 @@ _GAIN_WORDS: Final = {
     GAIN_LARGER: ("larger gain", "larger gains"),
     GAIN: ("gain", "gains"),
     LOSS: ("loss", "losses"),
-    NO_CHANGE: ("without change", "without change"),
+    NO_CHANGE: ("unchanged", "unchanged"),
     GAIN_UNCLEAR: ("undecided", "undecided"),
     BLOCKED: ("blocked", "blocked"),
 }
@@ -171,12 +171,12 @@ def in_brief(
     gains = [row["gain_verdict"] for row in _own(embedded) if row["gain_verdict"]]
     unstated = sum(claim.unreleased is not None for claim in paper.claims)
     return {
-        "can it be reproduced?": f"{_reached(results)}, {len(done)} of {len(results)} own results trained",
-        "re-runs by others, against the claims": f"{len(others)}: {_standings(others)}" if others else "none",
-        "own results on embedded data": _gains(gains, embedded=True),
-        "printed by paper and README": f"{many(len(own), 'row')}, {many(_numbers_of(own), 'number')}",
+        "can it be reproduced?": f"{_reached(results)}, {len(done)} of {len(results)} results trained",
+        "re-runs by others, versus the claims": f"{len(others)}: {_standings(others)}" if others else "none",
+        "the paper's results on embedded data": _gains(gains, embedded=True),
+        "printed in the paper and README": f"{many(len(own), 'row')}, {many(_numbers_of(own), 'number')}",
         "contradictions between published sources": str(len(paper.discrepancies)),
-        "rows with settings in no release": f"{unstated} of {sum(claim.judged for claim in paper.claims)}",
+        "rows with unreleased settings": f"{unstated} of {sum(claim.judged for claim in paper.claims)}",
     }
 
 
@@ -195,10 +195,10 @@ def _own(rows: Iterable[Row]) -> list[Row]:
 def _published_answer(own: Sequence[Row]) -> str:
     done = [row for row in own if row["reproduced"] is not None]
     if not done:
-        return "Open: none of its own results has been trained here under the published protocol."
+        return "Open: none of its results has been trained here under the published protocol."
     return (
         f"{_reached(own).capitalize()}. Trained here under the published protocol: {len(done)} of "
-        f"{many(len(own), 'own result')}, {_numbers(done)}."
+        f"its {many(len(own), 'result')}, {_numbers(done)}."
     )
 
 
@@ -220,10 +220,10 @@ def _others_answer(others: Sequence[Rerun]) -> str:
 def _embedded_answer(own: Sequence[Row]) -> str:
     done = [row["gain_verdict"] for row in own if row["gain_verdict"]]
     if not done:
-        return "None of its own results has been trained here on embedded data."
+        return "None of its results has been trained here on embedded data."
     return (
         "Trained here on embedded data, which can neither reproduce nor refute a published number: "
-        f"{len(done)} of {many(len(own), 'own result')}, {_gains(done, embedded=True)}."
+        f"{len(done)} of its {many(len(own), 'result')}, {_gains(done, embedded=True)}."
     )
 
 
@@ -263,8 +263,8 @@ def _contradictions(paper: Paper) -> Fact:
     )
     return Fact(
         topic,
-        f"Published sources contradict each other on {many(len(lines), 'point')}; {touched} of "
-        f"{many(len(own), 'own result')} concerned.",
+        f"Published sources contradict each other on {many(len(lines), 'point')}; this affects "
+        f"{touched} of its {many(len(own), 'result')}.",
         Grid(CONTRADICTION_HEADINGS, lines, many(len(lines), "contradiction"), folded=True),
     )
 
@@ -303,7 +303,7 @@ def _gaps(paper: Paper) -> Fact:
     lines = tuple(Line((gap.table or NOTHING, gap.text)) for gap in paper.gaps)
     counted = many(len(lines), "gap")
     grid = Grid(("table", "what is missing"), lines, counted, folded=True)
-    return Fact(topic, f"{counted} in the numbers that are here.", grid)
+    return Fact(topic, f"{counted} in the transcribed numbers.", grid)
 
 
 def _rerun_line(rerun: Rerun) -> Line:
@@ -323,12 +323,12 @@ def _concerned(paper: Paper, discrepancy: str) -> str:
     settings = sum(discrepancy in row.discrepancies for row in paper.protocols)
     quoted = sum(discrepancy in row.discrepancies for row in paper.quoted)
     parts += [many(settings, "statement") + " of settings"] if settings else []
-    parts += [many(quoted, "number") + " of others"] if quoted else []
+    parts += [many(quoted, "number") + " by others"] if quoted else []
     return ", ".join(filter(None, parts))
 
 
 def _roles(claims: Iterable[Claim]) -> str:
-    """How many claims there are of each role: ``own results (18), ablations (14)``."""
+    """How many claims there are of each role: ``results of the paper (18), ablations (14)``."""
     counts = Counter(claim.role for claim in claims)
     return ", ".join(f"{find_role(name).plural} ({count})" for name, count in counts.most_common())
 

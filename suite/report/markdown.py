@@ -28,10 +28,10 @@ def _blocks(page: Page) -> Iterator[str]:
         yield f"{paragraph}\n"
     yield from (f"- {sentence}" for sentence in page.caption)
     yield ""
-    yield "Made by either of\n"
+    yield "To regenerate, run one of\n"
     yield "```\n" + "\n".join(page.commands) + "\n```\n"
     if page.shared_departures:
-        yield "Departures from the published protocols that every row shares:\n"
+        yield "Departures from the published protocols, shared by all rows:\n"
         yield from (f"- {_text(text)}" for text in page.shared_departures)
         yield ""
     for section in page.sections:

@@ -27,10 +27,10 @@ MOST_FIGURES: Final = 20
 HEADINGS: Final = ("row", "metric", "label", "last", "expected", "points", "since", "last night", "change")
 
 _HOW_TO_READ: Final = (
-    "A `regression` has been outside of the interval that its own history predicts for two points or more, "
-    "a `suspicious` row for one. Where a row `differs`, its losses have left their stored trajectory at that "
-    "step. A `stale` row was due and has no new point. With `insufficient_data` there are too few points for "
-    "an interval, nothing is stored to compare with, or the number says nothing."
+    "A `regression` has been outside the interval that its own history predicts for two or more points, a "
+    "`suspicious` row for one. A row `differs` when its losses have left their stored trajectory at that "
+    "step. A `stale` row was due and has no new point. `insufficient_data` means too few points for an "
+    "interval, nothing stored to compare with, or a number that says nothing."
 )
 _TAG: Final = "tag:distillation-reproducibility,2026"
 _ATOM: Final = "http://www.w3.org/2005/Atom"
@@ -88,14 +88,14 @@ class Night:
 
     def _page(self, figures: tuple[Figure, ...]) -> Page:
         flagged = [status for status in self.statuses if _is_open(status)]
-        sections = [Section("To be looked at", (_grid(flagged),), figures=figures)] if flagged else []
+        sections = [Section("Needs attention", (_grid(flagged),), figures=figures)] if flagged else []
         if self.failed:
             lines = tuple(Line((run, reason)) for run, reason in self.failed.items())
             sections.append(Section("Runs that did not finish tonight", (Grid(("run", "why"), lines),)))
         if self.statuses:
             title = f"{many(len(self.statuses), 'metric')}, each with its last point"
             whole = Grid(HEADINGS, tuple(map(_line, self.statuses)), title, folded=True)
-            sections.append(Section("Every row", (whole,)))
+            sections.append(Section("All rows", (whole,)))
         counts = [
             f"Flags: {len(self.flags)}; new points: {self.fresh}; failed runs: {len(self.failed)}.",
             *(f"Did not run: {plain(fault)}" for fault in self.faults),

@@ -53,24 +53,24 @@ from suite.store.summaries import Evidence
 from suite.verdicts import DEVIATIONS, INCONCLUSIVE, STANDARD_RUNS
 
 EMBEDDED_OPENING: Final = (
-    "The data of these runs are embedded (small sets that the code builds on first use; for the tasks of "
-    "this repository from scikit-learn's handwritten digits): published numbers are not comparable with "
-    "them, and only the sign of a gain is judged."
+    "These runs use embedded data (small sets that the code builds on first use; for the tasks of this "
+    "repository from scikit-learn's handwritten digits), so published numbers are not comparable with them "
+    "and only the sign of a gain is judged."
 )
 _HOW_TO_READ_EMBEDDED: Final = (
     "Claimed is what the paper or its README prints. Reproduced is the mean ± sample sd over the seeds of "
-    "our runs of the same method with shrunken models. The gain is that of the distilled runs over our own "
-    "student trained alone, paired by seed; its 90 % interval borrows from the spread of all rows of the "
-    f"task (see '{NOISE_TITLE}'). It says `GAIN` when it lies above zero, `LOSS` below, `NO_CHANGE` when it "
-    "lies within the practical margin around zero, and `GAIN_UNCLEAR` when it is wider than that or fewer "
-    "than three seeds have run."
+    "our runs of the same method with smaller models. The gain compares the distilled runs with our own "
+    "student trained alone, paired by seed; its 90 % interval borrows strength from all rows of the task "
+    f"(see '{NOISE_TITLE}'). The verdict is `GAIN` when the interval is above zero, `LOSS` when it is below, "
+    "`NO_CHANGE` when it is within the practical margin around zero, and `GAIN_UNCLEAR` when it is wider "
+    "than that or fewer than three seeds have run."
 )
 _HOW_TO_READ_PUBLISHED: Final = (
-    "Claimed is what the paper or its README prints, reproduced the mean ± sample sd over our seeds. The "
-    "interval is where one more run of ours would fall in 95 of 100 cases; a claim deviates when it lies "
-    "outside, and further off than rounding and the practical margin explain. One or two runs only screen. "
-    "The gain is that over our own re-trained student, with its 90 % interval. A verdict with `*` comes from "
-    "runs with listed departures."
+    "Claimed is what the paper or its README prints; reproduced is the mean ± sample sd over our seeds. One "
+    "more run of ours would fall within the interval in 95 of 100 cases. A claim deviates when it is outside "
+    "the interval and further off than rounding and the practical margin explain. One or two runs are only a "
+    "screen. The gain is over our own re-trained student, with its 90 % interval. A verdict with `*` comes "
+    "from runs with listed departures."
 )
 
 DETAIL_HEADINGS: Final = (
@@ -87,8 +87,8 @@ INERT_HEADINGS: Final = ("claim", "seed", "what shows that the method did not ac
 OTHERS_HEADINGS: Final = ("about", "kind", "method", "teacher → student", "numbers", "gains", "source")
 
 _UNRELEASED_REMARK: Final = (
-    f"The tables mark these rows as '{UNRELEASED}'. That such a number is not reached may be the fault of "
-    "the settings that were taken."
+    f"The tables mark these rows as '{UNRELEASED}'. If such a number is not reached, the settings chosen "
+    "here may be the cause."
 )
 
 BY_CLASS: Final = "IoU"
@@ -179,9 +179,7 @@ def _chapters(paper: Paper, rows: Sequence[Row], arms: Arms, used: Sequence[Evid
     yield from study_sections(students_alone(published, arms), rows)
     unreleased = tuple(unreleased_lines(paper.claims))
     if unreleased:
-        yield Section(
-            "Settings that no release states", (Grid(UNRELEASED_HEADINGS, unreleased),), _UNRELEASED_REMARK
-        )
+        yield Section("Unreleased settings", (Grid(UNRELEASED_HEADINGS, unreleased),), _UNRELEASED_REMARK)
     judged = [row for row in rows if row["origin"] == "claim"]
     details = tuple(_detail(row) for row in judged if row["verdict"] in {*DEVIATIONS, INCONCLUSIVE})
     if details:
@@ -192,11 +190,11 @@ def _chapters(paper: Paper, rows: Sequence[Row], arms: Arms, used: Sequence[Evid
     yield from variant_sections(rows)
     classes = tuple(_class_grids(paper.claims, arms))
     if classes:
-        yield Section(f"{BY_CLASS} of each class", classes, "In percent, mean ± sample sd over the seeds.")
+        yield Section(f"Per-class {BY_CLASS}", classes, "In percent, mean ± sample sd over the seeds.")
     others = tuple(_others(rows))
     if others:
-        folded = Grid(OTHERS_HEADINGS, others, f"{len(others)} rows, quoted and never judged", folded=True)
-        yield Section("Numbers of others", (folded,))
+        folded = Grid(OTHERS_HEADINGS, others, f"{len(others)} rows, quoted but not judged", folded=True)
+        yield Section("Numbers reported by others", (folded,))
     facts = tuple(Line(fact) for fact in environment(used))
     if facts:
         yield Section("Environment of the runs", (Grid(("what", "values"), facts),))

@@ -26,7 +26,7 @@ from suite.report.cells import (
 from suite.report.layout import Cell, Grid, Line, Section
 from suite.verdicts import BLOCKED, rank_agreement, ranks
 
-TITLE: Final = "Ours beside its rivals on the same pair"
+TITLE: Final = "The paper's methods and rivals on the same pair"
 HEADINGS: Final = (
     "metric",
     "method",
@@ -44,10 +44,10 @@ REFERENCE: Final = "reference"
 
 _REMARK: Final = (
     "The paper's own methods and its rivals on one teacher and student, in the order of their claims. "
-    "Measured is the mean over our seeds with the 90 % interval of the mean; equal values share a rank, and "
-    "ranks are shown, not judged. Kendall's tau compares the two orders of the methods that have both "
-    "numbers: 1 is the same order, -1 the reverse. p is how often a random order agrees or disagrees at "
-    "least as much; with fewer than five methods it cannot fall below 0.05."
+    "Measured is the mean over our seeds with the 90 % interval of the mean. Tied values share a rank; ranks "
+    "are shown but not judged. Kendall's tau compares the claimed with the measured order of the methods "
+    "that have both numbers: 1 is the same order, -1 the reverse. p is the probability that a random order "
+    "agrees or disagrees at least as much; with fewer than five methods it cannot fall below 0.05."
 )
 _FURTHER: Final = "further metrics"
 

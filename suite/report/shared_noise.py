@@ -12,7 +12,7 @@ from suite.published.priors import find_margin
 from suite.report.cells import NOTHING, task_cell
 from suite.report.layout import Grid, Line, Section
 
-TITLE: Final = "What the rows of a task share"
+TITLE: Final = "Noise shared by the rows of a task"
 HEADINGS: Final = (
     "task",
     "metric",
@@ -24,11 +24,11 @@ HEADINGS: Final = (
 )
 
 _REMARK: Final = (
-    "Rows of one task scatter alike up to chance. The variance of each is shrunken towards a common one of "
-    "all papers and methods, which weighs the more degrees of freedom the better the variances agree: "
-    "infinitely many where they differ by chance alone (Smyth 2004, `suite/verdicts/shared_noise.py`). "
-    "The correlation is that of the distilled student and the student alone of one seed. A gain that "
-    "certainly lies within the margin is no change."
+    "Rows of one task have the same spread up to chance. The variance of each row is shrunk towards a "
+    "variance common to all papers and methods. The better the variances agree, the more degrees of freedom "
+    "the common variance counts for: infinitely many where they differ by chance alone (Smyth 2004, "
+    "`suite/verdicts/shared_noise.py`). The correlation is between the distilled student and the student "
+    "alone at the same seed. A gain that is certainly within the margin is no change."
 )
 
 

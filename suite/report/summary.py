@@ -82,7 +82,7 @@ def known_papers() -> str:
             for profile in (DEFAULT_PROFILE, PUBLISHED_PROFILE)
         )
         brief = in_brief(paper, literature, embedded, published)
-        columns[paper.id.upper()] = {"": _links(paper), **brief, "everything": _page(paper, embedded)}
+        columns[paper.id.upper()] = {"": _links(paper), **brief, "full report": _page(paper, embedded)}
     topics = list(next(iter(columns.values())))
     lines = [f"| | {' | '.join(columns)} |", "|" + " --- |" * (len(columns) + 1)]
     lines += [f"| {topic} | {' | '.join(cells[topic] for cells in columns.values())} |" for topic in topics]
@@ -114,8 +114,8 @@ def summary(rows: Iterable[Row]) -> str:
     lines = [f"| {' | '.join(_HEADINGS)} |", "|" + " --- |" * len(_HEADINGS)]
     lines += [f"| {' | '.join(_cells(row))} |" for row in rows]
     caption = (
-        f"Percent on the embedded test images, mean of {_seeds(rows)} seeds; the gain with its 90 % "
-        "interval, paired by seed. Sign tests over the pairs of each paper (exact, two-sided): "
+        f"Percent on the embedded test images, mean over {_seeds(rows)} seeds. Gains are paired by seed and "
+        "have a 90 % interval. Sign tests over the pairs of each paper (exact, two-sided): "
         f"{'; '.join(_sign_tests(rows))}."
     )
     return "\n".join([*lines, "", caption])

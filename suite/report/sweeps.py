@@ -40,7 +40,7 @@ def sweep_note(rows: Iterable[Row]) -> str:
         empty where the table has no sweep.
     """
     said = [f"{sweep[0]['metric']}: {sweep_agreement(sweep)}" for sweep in sweeps_of(rows)]
-    return f"As a sweep, claimed against measured order: {'; '.join(said)}." if said else ""
+    return f"As a sweep, claimed versus measured order: {'; '.join(said)}." if said else ""
 
 
 def sweep_agreement(sweep: Sequence[Row]) -> str:

@@ -50,14 +50,14 @@ HEADINGS: Final = (
 )
 _ROW_HEADINGS: Final = ("claim", "method", "teacher → student", "runs")
 
-_AS_PRINTED: Final = "Columns as printed, each cell claimed / reproduced ± sd over the seeds:"
+_AS_PRINTED: Final = "Columns as printed; each cell is claimed / reproduced ± sd over the seeds:"
 _VERDICTS: Final = "Verdicts:"
-_FURTHER: Final = "Further metrics, measured and without a noise prior to judge their numbers by"
+_FURTHER: Final = "Further metrics, measured but without a noise prior to judge their numbers"
 
-ELSEWHERE: Final = "On the same pairs, claimed by others"
+ELSEWHERE: Final = "Claims by others on the same pairs"
 _ELSEWHERE_REMARK: Final = (
-    "Source: documents of others, which 'python -m suite show CLAIM' names. The claimed gain is that over "
-    "the student alone of the same document."
+    "Source: documents by others; 'python -m suite show CLAIM' names them. The claimed gain is over the "
+    "student alone of the same document."
 )
 
 Printed = dict[str, dict[MetricName, str | None]]
@@ -92,7 +92,7 @@ class PublishedTables:
             printed = _printed(self._paper.claims, table)
             rows = [row for row in self._rows if row["metric"] in printed.get(row["claim"], ())]
             if rows:
-                more = "" if table.complete else "; more rows of it exist than are known here"
+                more = "" if table.complete else "; the table has more rows than are known here"
                 yield Section(
                     title=table_title(table),
                     grids=tuple(self._grids(rows, printed)),
@@ -155,17 +155,17 @@ class PublishedTables:
             if text not in self.shared_departures:
                 yield f"Departure: {text}"
         if row["skipped"]:
-            yield f"Left out when the data were loaded: {', '.join(entries(row['skipped']))}."
+            yield f"Skipped when loading the data: {', '.join(entries(row['skipped']))}."
         for identifier in entries(row["discrepancies"]):
             yield f"Discrepancy: {self._discrepancies[identifier]}"
         if row["older_records"]:
             measured = f": {'; '.join(entries(row['older']))}" if row["older"] else ""
             yield (
-                f"Left out of this row: {many(row['older_records'], 'finished run')} of an earlier recipe, "
-                f"data or version{measured}."
+                f"Not counted in this row: {many(row['older_records'], 'finished run')} of an earlier "
+                f"recipe, data or version{measured}."
             )
         if row["repetitions"]:
-            yield f"Measured again and not in the mean: {many(row['repetitions'], 'run')}."
+            yield f"Not in the mean: {many(row['repetitions'], 'repeated run')}."
 
 
 def _printed(claims: Iterable[Claim], table: Table) -> Printed:

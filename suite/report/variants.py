@@ -32,8 +32,8 @@ HEADINGS: Final = (
 )
 
 _REMARK: Final = (
-    "Each is the claim's recipe with the overrides beside it. It is compared with the claim's own row, which "
-    "it leaves as it is."
+    "Each variant is the claim's recipe with the overrides shown. It is compared with the claim's own row, "
+    "which it does not change."
 )
 
 

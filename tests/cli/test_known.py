@@ -81,7 +81,7 @@ def test_own_runs_stand_beside_the_reference_and_the_answer_tells_the_own_ones(s
     assert reference[RUNS.format("Your", "embedded")] == "None of the 91 judged rows has been trained."
     plant(70.0, 79.0)
     content = json.loads(show("nkd", "--format", "json"))
-    assert "1 of 23 own results, 1 gain, 0 losses, 0 undecided." in content["answer"]
+    assert "1 of its 23 results, 1 gain, 0 losses, 0 undecided." in content["answer"]
     found = topics(json.dumps(content))
     assert found[RUNS.format("Your", "embedded")].startswith("1 of 91 judged rows trained (profile mini, ")
     for data in ("embedded", "published"):

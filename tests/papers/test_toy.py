@@ -89,7 +89,7 @@ def test_the_report_says_which_role_counts_as_what(reproduced):
     words = " ".join(reproduced[1].split())
     assert "4 of 4 claims finished, 1 number of rivals quoted" in words
     assert "Sign test over 1 pair" in words
-    assert "Rivals, not among the pairs: 1 gain" in words
+    assert "Rivals, not in the sign test: 1 gain" in words
 
 
 @pytest.mark.slow

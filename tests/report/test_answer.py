@@ -56,7 +56,7 @@ def test_what_was_not_run_is_shown_where_it_was_asked_for_and_counted_elsewhere(
     asked = asked_rows(rows, {("tiny-plus", None)})
     assert [(line.measured, line.verdict) for line in answer_lines(asked)] == [("not run", "")]
     assert in_one_sentence(asked) == "1 claim: 1 not run."
-    assert in_one_sentence([]) == "No claim of it was run."
+    assert in_one_sentence([]) == "None of its claims was run."
 
 
 def test_what_blocks_a_number_blocks_its_gain_and_is_told_once(paper, pair_records, record):

@@ -41,9 +41,9 @@ def test_a_pair_is_a_claim_of_any_task_by_its_main_metric_and_ablations_are_coun
     assert pair_gains(rows) == pytest.approx([1.0, -2.0, 3.0, -4.0])
     assert pair_gains(rows, "ablation") == pytest.approx([5.0])
     text = report.text("markdown")
-    said = "Sign test over 4 pairs (one a claim of the paper's own methods, by its main metric): "
+    said = "Sign test over 4 pairs (one per claim of the paper's own methods, on its main metric): "
     assert f"- {said}2 above zero, 2 below, 0 equal (exact, two-sided p = 1.000).\n" in text
-    assert "- Ablations, not among the pairs: 1 gain, 1 above zero, 0 below, 0 equal.\n" in text
+    assert "- Ablations, not in the sign test: 1 gain, 1 above zero, 0 below, 0 equal.\n" in text
 
 
 def test_teachers_are_held_against_the_student_alone_once_a_pair(dense_paper, all_tasks):
@@ -53,15 +53,15 @@ def test_teachers_are_held_against_the_student_alone_once_a_pair(dense_paper, al
         ("cascade-mask-rcnn-x101-dcn", "mask-rcnn-r50", "box_AP"): -1.0,
         ("pspnet-r101", "pspnet-r18", "mIoU"): 4.0,
     }
-    said = "The teacher is above the student alone in 2 of 3 pairs of teacher and student, by +2.00 points on"
-    by_metric = "the mean over pairs (box_AP +1.00 over 2, mIoU +4.00 over 1)."
+    said = "The teacher beats the student alone in 2 of 3 teacher-student pairs, by +2.00 points on"
+    by_metric = "average over pairs (box_AP +1.00 over 2, mIoU +4.00 over 1)."
     assert f"- {said} {by_metric}\n" in report.text("markdown")
 
 
 def test_with_one_metric_the_mean_over_pairs_stands_alone(paper, pair_records, record):
     records = [*pair_records(STUDENT, DISTILLED), record("tiny-kd", "teacher", 0, top1=75.0)]
     text = make_report(paper, records).text("markdown")
-    assert "in 1 of 1 pair of teacher and student, by +5.00 points on the mean over pairs.\n" in text
+    assert "in 1 of 1 teacher-student pair, by +5.00 points on average over pairs.\n" in text
 
 
 def test_the_main_metric_is_the_first_that_has_a_noise_prior(dense_paper):

@@ -42,7 +42,7 @@ def test_students_rows_and_teachers_are_told(rows):
     )
     (line,) = found[ROW_HEADINGS].lines
     assert line.cells[:6] == ("1", "1", "0", "0", "0", "100%")
-    assert "1 of 1 pair; the least lead is +9.50 points (resnet34 → resnet18)" in found[ROW_HEADINGS].note
+    assert "1 of 1 pair; the smallest lead is +9.50 points (resnet34 → resnet18)" in found[ROW_HEADINGS].note
 
 
 def test_the_control_is_told_with_its_interval(rows):
@@ -57,14 +57,14 @@ def test_the_control_is_told_with_its_interval(rows):
 def test_without_six_seeds_the_page_says_what_is_missing(rows):
     found, remark = grids([student("young", *ALONE)], rows)
     assert CONTROL_HEADINGS not in found
-    assert "no student has the 6 seeds" in remark
+    assert "It needs 6 seeds per student, which no student has yet." in remark
 
 
 def test_the_verb_prints_the_control_of_all_papers_and_writes_nothing(store, pair_records, capsys):
     folder = store(pair_records([50.0, 51.0, 52.0, 50.0, 51.0, 52.5], [60.0, 61.0, 62.0]))
     assert main(["report", "--control"]) == 0
     printed = capsys.readouterr().out
-    assert "Gains of all papers, three seeds or more:" in printed
+    assert "Gains of all papers, with three or more seeds:" in printed
     assert "0 of 1 interval exclude zero" in printed
     assert list(folder.glob("*.md")) == []
 

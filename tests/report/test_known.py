@@ -40,7 +40,7 @@ def literature_with(**row: object) -> Literature:
 def test_what_a_paper_prints_is_counted_by_role_and_what_others_print_apart(paper):
     sentence = told(paper)["Printed by paper and README"].sentence
     assert sentence == (
-        "7 rows with 9 numbers: own results (3), teachers (1), students alone (1), ablations (1), "
+        "7 rows with 9 numbers: results of the paper (3), teachers (1), students alone (1), ablations (1), "
         "rivals (1). 5 of the 7 are judged, the others quoted."
     )
     claims = [
@@ -55,11 +55,11 @@ def test_what_a_paper_prints_is_counted_by_role_and_what_others_print_apart(pape
 def test_contradictions_are_counted_with_what_they_concern(paper):
     fact = told(paper)["Contradictions"]
     assert fact.sentence == (
-        "Published sources contradict each other on 1 point; 1 of 3 own results concerned."
+        "Published sources contradict each other on 1 point; this affects 1 of its 3 results."
     )
     assert fact.grid is not None
     assert [line.cells for line in fact.grid.lines] == [
-        ("71.96 or 71.69", "own results (1)", "abstract; table 1")
+        ("71.96 or 71.69", "results of the paper (1)", "abstract; table 1")
     ]
     without = paper.model_copy(update={"discrepancies": []})
     assert told(without)["Contradictions"].grid is None
@@ -127,12 +127,12 @@ def test_on_embedded_data_gains_are_counted_and_nothing_is_called_a_reproduction
     embedded = rows(paper, store)
     assert answer((), embedded=embedded) == (
         "No re-run by others was found. Trained here on embedded data, which can neither reproduce nor "
-        "refute a published number: 1 of 3 own results, 1 gain, 0 losses, 0 undecided."
+        "refute a published number: 1 of its 3 results, 1 gain, 0 losses, 0 undecided."
     )
     fact = trained(embedded, embedded=True)
     assert fact.topic == "Our runs, embedded data"
     assert fact.sentence == (
-        "2 of 5 judged rows trained (profile mini, 3 seeds each). Own results: 1 gain, 0 losses, "
+        "2 of 5 judged rows trained (profile mini, 3 seeds each). Results of the paper: 1 gain, 0 losses, "
         "0 undecided. None of them is a reproduction: data, networks and schedules are not the paper's."
     )
 
@@ -149,12 +149,12 @@ def test_under_the_published_protocol_numbers_are_judged_and_until_then_the_ques
 ):
     nothing = rows(paper, [], "paper")
     assert answer((), published=nothing).startswith(
-        "Open: none of its own results has been trained here under the published protocol."
+        "Open: none of its results has been trained here under the published protocol."
     )
     store = pair_records([69.9, 69.8, 70.0], [71.9, 72.0, 71.95], profile="paper")
     published = rows(paper, store, "paper")
     assert answer((), published=published).startswith(
-        "1 of 1 decided number reproduced. Trained here under the published protocol: 1 of 3 own results, "
+        "1 of 1 decided number reproduced. Trained here under the published protocol: 1 of its 3 results, "
         "1 reproduced."
     )
     fact = trained(published, embedded=False)
@@ -162,7 +162,7 @@ def test_under_the_published_protocol_numbers_are_judged_and_until_then_the_ques
     assert fact.sentence.startswith(
         "2 of 5 judged rows trained (profile paper, 3 seeds each). Numbers: 2 repro"
     )
-    assert "Own results: 1 gain of the claimed size." in fact.sentence
+    assert "Results of the paper: 1 gain of the claimed size." in fact.sentence
     assert trained(nothing, embedded=False).sentence == "None of the 5 judged rows has been trained."
 
 
@@ -170,11 +170,11 @@ def test_a_number_that_is_too_low_is_no_reproduction(paper, pair_records):
     store = pair_records([69.9, 69.8, 70.0], [69.9, 70.0, 69.95], profile="paper")
     brief = in_brief(paper, NOTHING_ELSE, rows(paper, []), rows(paper, store, "paper"))
     told_of = "can it be reproduced?"
-    assert brief[told_of] == "0 of 1 decided number reproduced, 1 of 3 own results trained"
-    assert brief["own results on embedded data"] == "0 gains, 0 losses, 0 undecided"
-    assert brief["re-runs by others, against the claims"] == "1: 0 within the margin, 0 above, 1 below"
+    assert brief[told_of] == "0 of 1 decided number reproduced, 1 of 3 results trained"
+    assert brief["the paper's results on embedded data"] == "0 gains, 0 losses, 0 undecided"
+    assert brief["re-runs by others, versus the claims"] == "1: 0 within the margin, 0 above, 1 below"
     open_yet = in_brief(paper, NOTHING_ELSE, rows(paper, []), rows(paper, [], "paper"))
-    assert open_yet[told_of] == "open, 0 of 3 own results trained"
+    assert open_yet[told_of] == "open, 0 of 3 results trained"
 
 
 def test_what_is_known_is_the_first_section_of_the_page_of_either_profile(paper, pair_records):

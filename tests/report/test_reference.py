@@ -106,7 +106,7 @@ def test_every_reference_run_finished_with_three_seeds_and_clean_code():
 @pytest.mark.parametrize("name", sorted(REPORTS))
 def test_what_was_not_run_yet_is_in_the_table_and_says_so(name):
     measured = {entry for record in RECORDS for entry in claims_served(record)}
-    text, _, _ = REPORTS[name].text("markdown").partition("## Numbers of others")
+    text, _, _ = REPORTS[name].text("markdown").partition("## Numbers reported by others")
     for row in rows_of(REPORTS[name].frame):
         if row["origin"] == "claim" and row["role"] != "rival":
             waits = (row["claim"], find_role(row["role"]).arm, ()) not in measured

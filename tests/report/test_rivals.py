@@ -70,9 +70,9 @@ def _column(grid: Grid, heading: str) -> list[str]:
         (
             (30.0, 31.0, 31.0),
             (3, 1, 1),
-            "tau-b (for equal values) +0.82 over 3 of 3 methods (exact p = 0.667)",
+            "tau-b (for ties) +0.82 over 3 of 3 methods (exact p = 0.667)",
         ),
-        ((31.0, 31.0, 31.0), (1, 1, 1), "no tau, 3 of 3 methods measured, all equal in claim or result"),
+        ((31.0, 31.0, 31.0), (1, 1, 1), "no tau, 3 of 3 methods measured, all tied in claim or result"),
     ],
 )
 def test_measured_orders_that_equal_reverse_mix_and_tie_the_claimed_one(world, measured, means, order, said):
@@ -128,7 +128,7 @@ def test_equal_claims_share_a_rank(world, measured):
     even = _with(world, OWN, metrics={"box_AP": metric})
     grid = _section(even, measured(dict(zip(METHODS, (30.0, 31.0, 32.0), strict=True)))).grids[0]
     assert _column(grid, "claimed rank") == ["3 of 3", "1 of 3", "1 of 3"]
-    assert grid.note == "box_AP: tau-b (for equal values) +0.82 over 3 of 3 methods (exact p = 0.667)."
+    assert grid.note == "box_AP: tau-b (for ties) +0.82 over 3 of 3 methods (exact p = 0.667)."
 
 
 def test_a_blocked_method_has_no_rank(world, measured, record):

@@ -38,7 +38,7 @@ def note(records) -> str:
 
 def test_the_claimed_order_is_a_tau_of_one(swept):
     found = note(swept(TEMPERATURES))
-    assert "box_AP: tau-b (for equal values) +1.00 over 5 of 5 settings" in found
+    assert "box_AP: tau-b (for ties) +1.00 over 5 of 5 settings" in found
 
 
 def test_the_reverse_order_of_four_settings_has_its_exact_p_value(swept):
@@ -60,6 +60,6 @@ def test_rivals_are_ranked_elsewhere_and_are_no_sweep(paper):
 def test_the_note_stands_below_its_published_table():
     text = make_report(load_papers()["fgd"], []).text("markdown")
     below = text.split("Table 7: Temperature of the attention", 1)[1].split("\n## ", 1)[0]
-    assert "As a sweep, claimed against measured order: box_AP: no tau, none of 5 settings measured." in below
+    assert "As a sweep, claimed versus measured order: box_AP: no tau, none of 5 settings measured." in below
     ratios = make_report(load_papers()["mgd"], []).text("markdown")
     assert "top1: no tau, none of 2 settings measured" in ratios

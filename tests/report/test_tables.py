@@ -182,7 +182,7 @@ def streets(dense_paper, record):
 
 
 def test_each_segmenter_has_the_iou_of_its_classes_folded_mean_over_seeds(streets):
-    alone, distilled = tables(streets.text("markdown"), "IoU of each class")
+    alone, distilled = tables(streets.text("markdown"), "Per-class IoU")
     assert (alone.title, distilled.title) == ("dense-seg-base: student alone", "dense-seg: Ours")
     assert alone.folded
     assert distilled.folded
@@ -213,7 +213,7 @@ def test_the_html_page_has_the_tables_by_class_too(streets):
 
 
 def test_without_results_by_class_there_is_no_chapter_of_them(boxes):
-    assert "of each class" not in boxes.text("markdown")
+    assert "Per-class" not in boxes.text("markdown")
 
 
 # --- what the data loading left out -------------------------------------------------------------------
@@ -227,10 +227,10 @@ def test_what_the_data_loading_left_out_is_a_note_of_its_row(dense_paper, record
     runs = [run(0, images_that_cannot_be_decoded=2, empty_boxes=4), run(1, empty_boxes=4, other_things=0)]
     text = make_report(dense_paper, runs).text("markdown")
     notes = tables(text, "Table 2")[1].row("dense-half")["notes"].split()
-    said = "Left out when the data were loaded: empty boxes (4), images that cannot be decoded (0 to 2)."
+    said = "Skipped when loading the data: empty boxes (4), images that cannot be decoded (0 to 2)."
     assert [note for note in notes if f"{note}: {said}" in text.splitlines()]
     assert "other things" not in text
 
 
 def test_runs_that_left_nothing_out_say_nothing(boxes):
-    assert "Left out" not in boxes.text("markdown")
+    assert "Skipped when" not in boxes.text("markdown")

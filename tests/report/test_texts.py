@@ -41,7 +41,7 @@ def test_an_embedded_report_says_so_in_its_first_sentence(paper, pair_records):
     for records in stores:
         text = make_report(paper, records).text("markdown")
         opening = text.splitlines()[2].split(". ")[0]
-        assert opening.startswith("The data of these runs are embedded")
+        assert opening.startswith("These runs use embedded data")
         assert "not comparable" in opening
         assert "sign of a gain" in opening
 
@@ -154,10 +154,10 @@ def test_sections_are_what_is_known_the_tables_that_print_a_claim_then_rivals_an
         "What is known",
         "Table 1: Students of ResNet-34",
         "With a \\| in its title",
-        "Ours beside its rivals on the same pair",
-        "Numbers of others",
+        "The paper's methods and rivals on the same pair",
+        "Numbers reported by others",
     ]
-    assert "Source: the paper; more rows of it exist than are known here." in text
+    assert "Source: the paper; the table has more rows than are known here." in text
 
 
 UNRELEASED = "The weight; taken is that of another network."
@@ -173,7 +173,7 @@ def with_claims(paper: Paper, **changed: dict[str, object]) -> Paper:
 def test_rows_whose_settings_no_release_states_are_marked_in_every_table_and_listed(paper):
     marked = with_claims(paper, tiny_rival={"unreleased": UNRELEASED, "recipe": "tiny-rival"})
     text = make_report(marked, []).text("markdown")
-    assert "## Settings that no release states" in text
+    assert "## Unreleased settings" in text
     assert ["tiny-rival", "Rival", "resnet34 → resnet18", UNRELEASED] in table_rows(text, "tiny-rival")
     assert cells_by_heading(text, "tiny-rival")["method"] == "Rival, settings unreleased"
     beside_rivals = [row for row in table_rows(text, "top1") if row[-1] == "tiny-rival"]
@@ -218,7 +218,7 @@ def test_what_stands_beside_a_deviation(paper, pair_records, record):
 
 
 def test_numbers_of_others_stand_in_their_own_table(paper):
-    text = make_report(paper, []).text("markdown").split("## Numbers of others")[1]
+    text = make_report(paper, []).text("markdown").split("## Numbers reported by others")[1]
     assert table_rows(text, "tiny-kd") == [
         ["tiny-kd", "reproduction", "KD", "—", "top1 71.50, top5 90.1", "—", "issue 7. On one GPU."]
     ]

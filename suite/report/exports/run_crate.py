@@ -70,7 +70,7 @@ def write_crate(records: Path, crate: Path) -> Archived:
             records, or one cannot be read or is of an older layout.
     """
     if crate.exists():
-        raise SuiteError(f"{printable(crate)} is there already; name another folder with --output")
+        raise SuiteError(f"{printable(crate)} already exists; name another folder with --output")
     building = _Building(records, _read(records))
     building.fill()
     try:
@@ -100,7 +100,7 @@ def _read(folder: Path) -> list[tuple[Path, Record]]:
             )
         found.append((path, record))
     if not found:
-        raise SuiteError(f"{printable(folder)}: no records, so that there is nothing to archive")
+        raise SuiteError(f"{printable(folder)}: no records to archive")
     return found
 
 
@@ -159,8 +159,8 @@ class _Building:
         papers = ", ".join(sorted({name.upper() for name in _papers_of(self._records)}))
         root["name"] = "Reproduction of knowledge-distillation papers" + (f": {papers}" if papers else "")
         root["description"] = (
-            f"{len(self._records)} records of trainings and evaluations by {DISTRIBUTION}, with the scalars "
-            "of the trainings, the recipes as composed, and the reports made of the records."
+            f"{len(self._records)} records of training and evaluation runs by {DISTRIBUTION}, with the "
+            "scalars of the training runs, the composed recipes, and the reports made from the records."
         )
         # The day of the last run, and not that of the archive, which would change its bytes.
         root["datePublished"] = max(record.finished_at for record in self._records)[:10]
@@ -204,7 +204,7 @@ class _Building:
         return self._add(
             content,
             f"configs/{record.run_id}-{record.attempt:02d}.json",
-            f"recipe of run {record.run_id} as composed",
+            f"composed recipe of run {record.run_id}",
         )
 
     def _action(self, record: Record, used: list[Any], made: list[Any]) -> Any:

@@ -84,10 +84,10 @@ def agreement_figure(rows: Iterable[Row], name: str = "claimed-against-measured"
     same = sum(row["verdict"] == REPRODUCED for row in drawn)
     return draw(
         name,
-        "Claimed against measured",
+        "Claimed versus measured",
         f"{many(len(drawn), 'number')} on the published data, each with the interval for one more run: "
-        f"{same} of them reproduced. On the diagonal both are the same; the band is the practical margin. "
-        "Triangles deviate, and their numbers are those of the table.",
+        f"{same} reproduced. On the diagonal, claimed and measured are equal; the band is the practical "
+        "margin. Triangles are deviations, numbered as in the table.",
         (WIDTH, height),
         functools.partial(_paint, panels=panels),
         numbers(HEADINGS, [_line(number, row) for number, row in enumerate(drawn, start=1)]),

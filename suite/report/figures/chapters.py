@@ -20,7 +20,7 @@ from suite.report.figures.samples import samples_figure
 from suite.report.layout import Figure, Section
 from suite.store.summaries import Evidence
 
-CURVES: Final = "Curves of the trainings"
+CURVES: Final = "Training curves"
 """Heading of the chapter with a figure for every claim whose distilled students have left series."""
 
 SAMPLES: Final = "Sample predictions"

@@ -104,11 +104,11 @@ def curves_figure(claim: str, title: str, series: Series) -> Figure | None:
         for index, name in enumerate(own)
     ]
     seeds = many(len(series["distilled"]), "seed")
-    beside = "; at the right what share of the whole loss each term of the method has" if shares else ""
+    beside = "; on the right the share of the total loss of each term of the method" if shares else ""
     return draw(
         slug("curves", claim),
-        f"{title}: the training",
-        f"At the left the loss of the task, mean and range over {seeds}{beside}.",
+        f"{title}: training curves",
+        f"On the left the task loss, mean and range over {seeds}{beside}.",
         (WIDTH, _TOP + _HEIGHT + _BOTTOM),
         functools.partial(_paint, losses=losses, shares=shares),
         numbers(("curve", "seeds", "first", "middle", "last"), [_line(c) for c in (*losses, *shares)]),
@@ -177,9 +177,9 @@ def _line(curve: _Curve) -> tuple[str, ...]:
 
 
 def _paint(sheet: Sheet, losses: Sequence[_Curve], shares: Sequence[_Curve]) -> None:
-    _paint_panel(sheet, _LEFT, "loss of the task", losses)
+    _paint_panel(sheet, _LEFT, "task loss", losses)
     if any(curve.means for curve in shares):
-        _paint_panel(sheet, _LEFT + _SIDE + _BETWEEN, "share of the whole loss", shares)
+        _paint_panel(sheet, _LEFT + _SIDE + _BETWEEN, "share of the total loss", shares)
 
 
 def _paint_panel(sheet: Sheet, left: float, title: str, curves: Sequence[_Curve]) -> None:

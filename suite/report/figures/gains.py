@@ -130,9 +130,9 @@ def gains_figure(rows: Iterable[Row], arms: Arms, name: str = "gains") -> Figure
     return draw(
         name,
         "Gains over the student alone, claimed and measured",
-        f"{many(len(shown), 'gain')} by task, in percent points: {above} of them above zero. A diamond is "
-        "what was claimed, a circle our mean with its 90 % interval, a dot one seed; where the interval does "
-        "not decide, the circle is hollow.",
+        f"{many(len(shown), 'gain')} by task, in percentage points; {above} above zero. A diamond is the "
+        "claimed gain, a circle our mean with its 90 % interval, a dot one seed. A hollow circle means that "
+        "the interval does not decide.",
         (WIDTH, height),
         lambda sheet: _paint(sheet, groups),
         numbers(HEADINGS, lines),
@@ -212,7 +212,7 @@ def _paint(sheet: Sheet, groups: Sequence[_Group]) -> None:
     axes = sheet.panel((left, _TOP, right, bottom), (low, high), (bottom, _TOP))
     sheet.columns(axes, ticks_between(low, high, 8), "+")
     axes.axvline(0, color=INK, linewidth=1)
-    sheet.text((left + right) / 2, bottom + 28, "percent points over the student alone", "center", SMALL)
+    sheet.text((left + right) / 2, bottom + 28, "percentage points over the student alone", "center", SMALL)
     _head(sheet, groups, second)
     top = float(_TOP)
     for group in groups:
@@ -228,13 +228,9 @@ def _head(sheet: Sheet, groups: Sequence[_Group], second: float) -> None:
         [
             Key("claimed", CLAIMED, "D"),
             Key("our mean, 90 % interval", MEASURED, "o", line="-"),
-            Key("the same, undecided", MEASURED, "o", hollow=True),
+            Key("our mean, undecided", MEASURED, "o", hollow=True),
             Key("one seed", INK, "."),
-            *(
-                [Key("no change in practice", INK, band=True)]
-                if any(group.margin for group in groups)
-                else []
-            ),
+            *([Key("practical margin", INK, band=True)] if any(group.margin for group in groups) else []),
         ],
     )
     sheet.text(0, 38, "method", size=SMALL)

@@ -95,7 +95,7 @@ def history_figure(points: Iterable[Point], status: Status) -> Figure | None:
     return draw(
         slug("history", row.title, row.arm, metric),
         f"{row.title}: {metric}",
-        f"The last {len(shown)} points, the band where each was expected from those before it: "
+        f"The last {len(shown)} points; the band is the interval predicted from the points before: "
         f"{outside} outside.",
         (WIDTH, _TOP + _HEIGHT + _BOTTOM),
         functools.partial(_paint, nights=shown, began=began),
@@ -165,7 +165,7 @@ def _paint(sheet: Sheet, nights: Sequence[_Night], began: datetime.date | None) 
         [
             Key("as expected", MEASURED, "o"),
             Key("outside", CLAIMED, "^"),
-            Key("where one more run is expected", INK, band=True),
+            Key("predicted for one more run", INK, band=True),
             *([Key("a known change", INK, line="--")] if changed else []),
         ],
     )

@@ -45,9 +45,9 @@ _MARKS: Final[dict[Provenance, tuple[str, str, bool]]] = {
 }
 _IN_WORDS: Final[dict[Provenance, str]] = {
     "own": "the authors' own",
-    "quoted": "passed on from elsewhere",
+    "quoted": "quoted from elsewhere",
     "re-run": "run by others",
-    "unstated": "passed on or run, unstated",
+    "unstated": "quoted or run, not stated",
 }
 _TOP: Final = 40.0
 _ROW: Final = 17.0
@@ -105,12 +105,12 @@ def pair_figure(pair: Pair, metric: str, values: Iterable[Value], rows: Iterable
     count = sum(len(method.values) for method in methods)
     sources = {value.source for method in methods for _, value in method.values}
     who = f"{pair.student} from {pair.teacher}" if pair.teacher else f"{pair.student} without a teacher"
-    ours = " A blue band is where one more run of ours is expected." if any(m.ours for m in methods) else ""
+    ours = " A blue band is the interval for one more run of ours." if any(m.ours for m in methods) else ""
     return draw(
         slug("pair", pair.teacher, pair.student, pair.dataset, metric),
         f"{who} on {pair.dataset}: {kind.title} in the literature",
-        f"{many(count, 'published number')} from {many(len(sources), 'source')}, in {kind.unit}, by whose "
-        f"run each was.{ours}",
+        f"{many(count, 'published number')} from {many(len(sources), 'source')}, in {kind.unit}, by the "
+        f"origin of each.{ours}",
         (WIDTH, _TOP + _ROW * len(methods) + _BOTTOM),
         functools.partial(_paint, methods=methods, unit=f"{kind.title}, {kind.unit}"),
         numbers(HEADINGS, [line for method in methods for line in _lines(method)]),

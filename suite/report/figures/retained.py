@@ -53,9 +53,9 @@ def retained_figure(rows: Iterable[Row], name: str = "gain-kept") -> Figure | No
     whole = sum(row["retained"] >= 1 for row in shown)
     return draw(
         name,
-        "Share of the claimed gain that was kept",
-        f"{many(len(shown), 'gain')} on the published data, each as a share of the claimed one with its 90 % "
-        f"interval: {whole} of them as large as claimed or larger.",
+        "Share of the claimed gain that was retained",
+        f"{many(len(shown), 'gain')} on the published data, each as a share of the claimed gain with its "
+        f"90 % interval; {whole} at least as large as claimed.",
         (WIDTH, _TOP + _ROW * len(shown) + _BOTTOM),
         functools.partial(_paint, rows=shown),
         numbers(HEADINGS, [_line(row) for row in shown]),
@@ -111,7 +111,7 @@ def _paint(sheet: Sheet, rows: Sequence[Row]) -> None:
         12,
         [
             Key("our gain, 90 % interval", MEASURED, "o", line="-"),
-            Key("the same, undecided", MEASURED, "o", hollow=True),
+            Key("our gain, undecided", MEASURED, "o", hollow=True),
             Key("less than claimed", INK, band=True),
         ],
     )

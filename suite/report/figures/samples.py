@@ -63,8 +63,8 @@ def samples_figure(claim: str, networks: Mapping[Arm, Sequence[Sample]]) -> Figu
     if not rows:
         return None
     titles = [_ARMS[arm] for arm in arms]
-    name, title = slug("samples", claim), f"What the networks of {plain_line(claim)} predict"
-    description = f"{len(rows)} test images, each beside the predictions of: {', '.join(titles)}."
+    name, title = slug("samples", claim), f"Predictions of the networks of {plain_line(claim)}"
+    description = f"{len(rows)} test images, each next to the predictions of: {', '.join(titles)}."
     lines = [
         (plain_line(sample.file), network, predicted_words(sample))
         for row in rows

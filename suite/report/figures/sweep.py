@@ -75,7 +75,7 @@ def sweep_figure(sweep: Sequence[Row], table: str) -> Figure | None:
     return draw(
         slug("sweep", table, first["teacher"] or "", first["student"], first["metric"]),
         f"{metric.title[0].upper()}{metric.title[1:]} of {pair_cell(first)} by setting",
-        f"{len(sweep)} settings in the order of the paper, claimed at the left and measured at the right, "
+        f"{len(sweep)} settings in the paper's order, claimed on the left and measured on the right, "
         f"each with its own scale; the dashed line is the student alone. Order: {sweep_agreement(sweep)}.",
         (WIDTH, _TOP + _ROW * len(sweep) + _BOTTOM),
         functools.partial(_paint, sweep=sweep),

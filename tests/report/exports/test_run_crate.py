@@ -135,7 +135,7 @@ def test_a_folder_that_is_there_no_records_and_older_layouts_are_refused(
 ):
     (tmp_path / "empty").mkdir()
     for store, crate, message in (
-        (records, records, "is there already"),
+        (records, records, "already exists"),
         (tmp_path / "empty", tmp_path / "crate", "no records"),
         (tmp_path / "none", tmp_path / "crate", "no records"),
         (OLDER, tmp_path / "crate", "archive upgrade"),

@@ -51,7 +51,7 @@ def test_the_loss_of_the_task_is_what_all_arms_have_and_the_rest_is_the_method()
         "distilled": ("2", "3.3", "3.3", "3.3"),
         "mgd p3": ("2", "0.25", "0.25", "0.25"),
     }
-    assert {"loss of the task", "share of the whole loss", "iteration"} <= set(texts(figure))
+    assert {"task loss", "share of the total loss", "iteration"} <= set(texts(figure))
     assert figure.name == "curves-tiny-kd"
 
 
@@ -74,7 +74,7 @@ def test_a_share_is_of_the_whole_loss_and_what_is_not_finite_is_left_out():
 def test_without_a_student_alone_there_is_one_panel():
     figure = drawn(curves_figure("tiny-kd", "KD", {"student": [], "distilled": [training(TASK | METHOD)]}))
     assert list(rows(figure)) == ["distilled"]
-    assert "share of the whole loss" not in texts(figure)
+    assert "share of the total loss" not in texts(figure)
 
 
 @pytest.mark.parametrize("series", [{}, {"student": [training(TASK)]}, {"distilled": [[]]}])

@@ -49,7 +49,7 @@ def test_a_gain_that_is_not_decided_is_an_outline(measured_rows):
 def test_the_margin_is_a_band_around_zero(figure):
     bands = [path for path in parsed(figure).iter() if path.get("fill-opacity") == "0.08"]
     assert len(bands) == 1
-    assert "no change in practice" in texts(figure)
+    assert "practical margin" in texts(figure)
 
 
 def test_ablations_have_a_group_of_their_own_below(measured_rows):

@@ -86,7 +86,7 @@ def test_curves_come_from_the_files_beside_the_records_and_are_left_out_without(
     ]
     sha256 = write_scalars(tmp_path / "records", RUN, lines)
     report = make_report(world, [record("tiny-kd", "distilled", 0, run_id=RUN, scalars_sha256=sha256)])
-    assert figures(report.illustrate()) == {**PAIR, "Curves of the trainings": ["curves-tiny-kd"]}
+    assert figures(report.illustrate()) == {**PAIR, "Training curves": ["curves-tiny-kd"]}
     scalars_file(tmp_path / "records", RUN, sha256).unlink()
     assert figures(report.illustrate()) == PAIR
 
