@@ -183,7 +183,7 @@ def _rival() -> str:
         (("--profile", "mni"), "unknown profile 'mni': did you mean 'mini'?"),
         (("--device", "gpu"), "unknown device 'gpu': did you mean 'cpu'?"),
         (("--launcher", "locl"), "unknown launcher 'locl': did you mean 'local'?"),
-        (("--seeds", "0"), "argument --seeds: must be a whole number from 1 to 100, got '0'; every seed"),
+        (("--seeds", "0"), "argument --seeds: must be a whole number from 1 to 100, got '0'; each seed"),
         (("--jobs", "two"), "argument --jobs: must be a whole number from 1 to 1024, got 'two'; each is"),
         (("--claim", "nkd-resnet18-student", "epochs=3"), "override 'epochs=3': a recipe has no 'epochs'; "),
     ],

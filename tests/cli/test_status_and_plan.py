@@ -172,7 +172,7 @@ def test_a_budget_lists_what_is_picked_and_what_is_left_with_reasons(folders, no
         ["leave", "fgd-yolox-m-student", "unknown"],
         ["leave", "mgd-resnet18", "20.2"],
     ]
-    assert lines[start + 4].endswith("takes 20.2 GPU-hours more, but 4.25 are left")
+    assert lines[start + 4].endswith("needs 20.2 GPU-hours more, but 4.25 are left")
     command = "python -m suite reproduce --claim nkd-resnet18-tf-nkd --profile paper --seeds 1"
     assert lines[-1] == f"To execute them: {command}"
     assert main([*PUBLISHED, "--budget", "30", "--format", "json"]) == 0
@@ -378,11 +378,11 @@ def test_an_unknown_option_is_one_line_with_a_suggestion(capsys, verb, words):
         (["plan", "--format", "yaml"], "argument --format: invalid choice: 'yaml'"),
         (
             ["plan", "--seeds", "none"],
-            "argument --seeds: must be a whole number from 1 to 100, got 'none'; every seed",
+            "argument --seeds: must be a whole number from 1 to 100, got 'none'; each seed",
         ),
         (
             ["plan", "--seeds", "0"],
-            "argument --seeds: must be a whole number from 1 to 100, got '0'; every seed",
+            "argument --seeds: must be a whole number from 1 to 100, got '0'; each seed",
         ),
         (["plan", "--budget", "none"], "argument --budget: 'none' is not a number of hours above 0"),
         (["plan", "--budget", "-3"], "argument --budget: '-3' is not a number of hours above 0"),

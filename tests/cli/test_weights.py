@@ -160,4 +160,4 @@ def test_teachers_are_fetched_together_and_nothing_named_is_refused(monkeypatch,
     assert {"resnet34", "torchvision://resnet50"} <= set(asked)
     assert len(asked) == len(set(asked))
     assert main(["weights", "fetch"]) == 2
-    assert "nothing is named" in capsys.readouterr().err
+    assert "no checkpoint is named" in capsys.readouterr().err

@@ -90,7 +90,7 @@ def test_what_is_left_out_of_a_budget_says_why():
     cost = priced(plan_of("fgd-retinanet-r50-r101", "fgd-yolox-m-yolox-l", "nkd-resnet18-tf-nkd"))
     left = {choice.claim: choice.reason for choice in choose(cost, 50, seeds=1) if not choice.picked}
     assert left == {
-        "fgd-retinanet-r50-r101": "takes 296.7 GPU-hours more, but 24.3 are left",
+        "fgd-retinanet-r50-r101": "needs 296.7 GPU-hours more, but 24.3 are left",
         "fgd-yolox-m-yolox-l": "its cost is unknown: no published training step of yolox-m",
     }
 

@@ -210,10 +210,10 @@ def _declared(content, size):
 VAL_1 = "ILSVRC2012_val_00000001.JPEG"
 
 ODD_VAL = {
-    "a link": (_packed(_member(VAL_1, tarfile.SYMTYPE, link="/etc/passwd")), f"{VAL_1} is no file"),
-    "a link to itself": (_packed(_member(VAL_1, tarfile.LNKTYPE, link=VAL_1)), f"{VAL_1} is no file"),
-    "a device": (_packed(_member(VAL_1, tarfile.CHRTYPE)), f"{VAL_1} is no file"),
-    "a pipe": (_packed(_member(VAL_1, tarfile.FIFOTYPE)), f"{VAL_1} is no file"),
+    "a link": (_packed(_member(VAL_1, tarfile.SYMTYPE, link="/etc/passwd")), f"{VAL_1} is not a file"),
+    "a link to itself": (_packed(_member(VAL_1, tarfile.LNKTYPE, link=VAL_1)), f"{VAL_1} is not a file"),
+    "a device": (_packed(_member(VAL_1, tarfile.CHRTYPE)), f"{VAL_1} is not a file"),
+    "a pipe": (_packed(_member(VAL_1, tarfile.FIFOTYPE)), f"{VAL_1} is not a file"),
     "a foreign file": (
         _packed(_member("../../readme", content=b"x")),
         "readme: validation images are numbered",
@@ -255,7 +255,7 @@ ODD_TRAIN = {
     ),
     "a link": (
         {f"{TENCH}.tar": _packed(_member("1.JPEG", tarfile.SYMTYPE, link="/etc/passwd"))},
-        r"1\.JPEG is no file",
+        r"1\.JPEG is not a file",
     ),
     "one twice": (
         {f"{TENCH}.tar": _packed(_member("1.JPEG", content=b"x"), _member("1.JPEG", content=b"x"))},

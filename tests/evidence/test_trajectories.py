@@ -66,8 +66,8 @@ def test_another_loss_and_another_length_differ():
     ("before", "after", "message"),
     [
         ("step 1,", "first,", ":1: no trajectory .the headings"),
-        ("a,loss_cls,4", "a,loss_cls,four", ":2: no trajectory .*four"),
-        ("a,loss_cls,", "a\na,loss_cls,", ":2: no trajectory"),
+        ("a,loss_cls,4", "a,loss_cls,four", ":2: not a trajectory .*four"),
+        ("a,loss_cls,", "a\na,loss_cls,", ":2: not a trajectory"),
     ],
 )
 def test_a_damaged_table_is_refused_with_its_line(tmp_path, before, after, message):

@@ -54,5 +54,5 @@ def test_a_cluster_is_no_part_of_a_recipe():
     claim = find_claim("mgd-resnet18")[1]
     of_cluster, of_recipe = split_off(["cluster=example", "cluster.time=60", "resources.devices=1"])
     assert (of_cluster, of_recipe) == (["cluster=example", "cluster.time=60"], ["resources.devices=1"])
-    with pytest.raises(SuiteError, match="only 'reproduce --launcher slurm' has"):
+    with pytest.raises(SuiteError, match="only 'reproduce --launcher slurm' uses one"):
         make_plan([claim], "paper", 1, of_cluster)

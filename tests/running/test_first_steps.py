@@ -41,7 +41,7 @@ def printing(request):
 
 def test_a_killed_process_is_one_error(request_of, tmp_path, monkeypatch):
     monkeypatch.setattr(first_steps, "_outcome", killed)
-    with pytest.raises(SuiteError, match=r"was killed \(out of memory\?\); see .*log, and take fewer"):
+    with pytest.raises(SuiteError, match=r"was killed \(out of memory\?\); see .*log, and use fewer"):
         list(train_first_steps([request_of], 1, tmp_path / "log"))
 
 

@@ -114,4 +114,4 @@ def test_a_recipe_that_is_not_what_its_run_id_says_here_is_refused(folder: RunFo
 
 
 def test_a_run_that_was_never_ordered_is_told_so(tmp_path: Path):
-    assert "was never ordered here" in refusal(RunFolder(tmp_path, "0123456789abcdef"))
+    assert "was never requested here" in refusal(RunFolder(tmp_path, "0123456789abcdef"))

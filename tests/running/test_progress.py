@@ -64,7 +64,7 @@ def test_more_is_said_on_request_what_begins_with_its_log_and_every_epoch(run, c
         "resnet18, seed 0: epoch 1/2, loss 1.500",
         "resnet18, seed 0: epoch 2/2, loss 1.500",
     ]
-    assert [line for line in lines if "epoch" not in line and "begins" not in line] == told(run, 0, capsys)
+    assert [line for line in lines if "epoch" not in line and "starts" not in line] == told(run, 0, capsys)
 
 
 def test_less_is_said_on_request_only_what_goes_wrong(run, capsys):
