@@ -65,7 +65,7 @@ def test_another_loss_and_another_length_differ():
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
-        ("step 1,", "first,", ":1: no trajectory .the headings"),
+        ("step 1,", "first,", ":1: not a trajectory .the headings"),
         ("a,loss_cls,4", "a,loss_cls,four", ":2: not a trajectory .*four"),
         ("a,loss_cls,", "a\na,loss_cls,", ":2: not a trajectory"),
     ],

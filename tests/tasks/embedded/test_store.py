@@ -184,7 +184,7 @@ BESIDE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda root: (root / "test/0/b.ppm").symlink_to("nowhere"),
         r"test/0/b\.ppm is a link",
     ),
-    "a pipe": (lambda root: os.mkfifo(root / "test/0/b.ppm"), r"test/0/b\.ppm is not a file"),
+    "a pipe": (lambda root: os.mkfifo(root / "test/0/b.ppm"), r"test/0/b\.ppm is no file"),
     "an image more": (lambda root: (root / "test/0/b.ppm").touch(), r"test/0/b\.ppm is not part of the data"),
     "an image less": (lambda root: (root / "test/0/a.ppm").unlink(), "test/0 is an empty folder"),
     "a class less": (lambda root: shutil.rmtree(root / "test/0"), r"test/0/a\.ppm is missing"),
