@@ -95,7 +95,7 @@ def _facts(paper: Paper, claim: Claim) -> tuple[tuple[str, tuple[str, ...]], ...
         "official config": (config_cell(paper, claim.upstream_config),) if claim.upstream_config else (),
         "settings": (_whose_settings(claim),),
         "unreleased": (claim.unreleased,),
-        "recipe": (claim.recipe or "none: the number is quoted and never judged",),
+        "recipe": (claim.recipe or "none: the number is quoted, not judged",),
         "note": (claim.note,),
     }
     kept = {name: tuple(value for value in values if value) for name, values in facts.items()}
@@ -140,7 +140,7 @@ def _drawn(one: PaperReport, kind: str, claim: Claim) -> Iterator[Figure]:
 
 def _opening(one: PaperReport, claim: Claim) -> tuple[str, ...]:
     if not claim.judged:
-        return ("It is quoted: no recipe makes it here, and nothing is held against it.",)
+        return ("It is quoted: no recipe here reproduces it, and no run is compared with it.",)
     return (f"Profile `{one.profile}`.",)
 
 
@@ -194,7 +194,7 @@ def _run_grids(world: World, claim: Claim, arms: Mapping[ClaimArm, Measured]) ->
 def _left_out(measured: Measured) -> str:
     if not measured.older:
         return ""
-    return f"Left out: {many(len(measured.older), 'finished run')} of an earlier recipe, data or version."
+    return f"Not counted: {many(len(measured.older), 'finished run')} of an earlier recipe, data or version."
 
 
 def _run_line(world: World, run: Evidence, metrics: Sequence[str], counts: bool) -> Line:
@@ -245,9 +245,7 @@ def _audit(world: World, claim: Claim, arms: Mapping[ClaimArm, Measured], at: st
         # Recipe and protocol of a record are what some suite has written: another one may not read them.
         lines = ()
     grids = (
-        (Grid(_SETTING_HEADINGS, lines, f"Of seed {run.seed}, read back from what was built"),)
-        if lines
-        else ()
+        (Grid(_SETTING_HEADINGS, lines, f"Seed {run.seed}, read back from what was built"),) if lines else ()
     )
     if departures or grids:
         said = ("Listed departures from the published protocol:",) if departures else ()
@@ -292,7 +290,7 @@ def _published(paper: Paper, claim: Claim) -> Iterator[Chapter]:
     )
     if quoted:
         grid = Grid(_QUOTED_HEADINGS, quoted)
-        yield Chapter("Measured or quoted by others", ("Shown, never judged.",), grids=(grid,))
+        yield Chapter("Measured or quoted by others", ("Shown, not judged.",), grids=(grid,))
 
 
 def _source_line(paper: Paper, source: Source) -> Line:

@@ -24,13 +24,13 @@ INDEX_HEADINGS: Final = (
     *("contradictions", "by others"),
 )
 _INDEX_LEAD: Final = (
-    "Each claim is a number that a paper or its README prints. A row below counts what came of those that a "
-    "recipe makes.",
-    "A claim holds when its number is reproduced. On embedded data (profiles `mini`, `smoke`) none can be, "
-    "and it holds in sign alone: its gain over the student is above zero. It deviates when the verdict is "
-    "against it, and is undecided when the runs cannot tell. Alone stand teachers and students without "
-    "distillation, whose numbers count on published data only; by others are numbers that somebody else "
-    "measured or quotes.",
+    "Each claim is a number that a paper or its README prints. Each row below counts the outcomes of the "
+    "claims that have a recipe.",
+    "A claim holds when its number is reproduced. On embedded data (profiles `mini`, `smoke`) no number can "
+    "be reproduced, and a claim holds in sign only: its gain over the student is above zero. It deviates "
+    "when the verdict is against it, and is undecided when the runs cannot tell. `alone` counts teachers and "
+    "students without distillation, whose numbers count on published data only; `by others` counts numbers "
+    "that somebody else measured or quotes.",
 )
 
 
@@ -46,7 +46,7 @@ def index_sheet(world: World) -> Sheet:
             *(_about(one) for one in _first_of_each(world.reports)),
             Chapter(
                 reproducibility.CONTACT,
-                (f"Corrections, sources and results of yours are welcome: {ISSUES}.",),
+                (f"Corrections, sources and your own results are welcome: {ISSUES}.",),
             ),
         ),
     )
@@ -133,13 +133,13 @@ def _kept(*chapters: Chapter) -> Iterator[Chapter]:
 def _reading(one: PaperReport) -> Chapter:
     page = one.page
     shared = (
-        ("Departures from the published protocols that every row shares:",) if page.shared_departures else ()
+        ("Departures from the published protocols, shared by all rows:",) if page.shared_departures else ()
     )
     return Chapter(
         "How these numbers were made",
         paragraphs=(*page.paragraphs, *page.caption, *shared),
         points=page.shared_departures,
-        listings=(Listing("Made by either of", "\n".join(page.commands)),),
+        listings=(Listing("To regenerate, run one of", "\n".join(page.commands)),),
     )
 
 

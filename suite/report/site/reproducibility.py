@@ -32,7 +32,7 @@ def scope(one: PaperReport) -> Chapter:
         "Scope of the claims",
         paragraphs=(
             f"{many(len(claims), 'claim')}, each a number or a row of numbers that the paper or its README "
-            f"prints: {', '.join(kinds)}. A recipe makes {judged} of them, which are judged; the others are "
+            f"prints: {', '.join(kinds)}. {judged} of them have a recipe and are judged; the others are "
             "quoted.",
             f"Tasks: {'; '.join(tasks)}.",
         ),
@@ -76,7 +76,7 @@ def _difficult(one: PaperReport) -> Iterator[str]:
     if unreleased:
         yield (
             f"No release states all settings of {many(len(unreleased), 'judged row')}; the page of each says "
-            "what is taken."
+            "what is used."
         )
     chosen = [claim for claim in distilled if claim.follows]
     if chosen:
@@ -86,7 +86,7 @@ def _difficult(one: PaperReport) -> Iterator[str]:
         )
     foreign = [claim for claim in one.paper.claims if claim.claimed_by]
     if foreign:
-        yield f"{many(len(foreign), 'number')} are known from documents of others alone."
+        yield f"{many(len(foreign), 'number')} are known only from documents by others."
     for status in ("failed", "blocked"):
         if stopped := _claims(row for row in one.rows if row["status"] == status):
             yield f"Runs of {many(len(stopped), 'claim')} {status}: {', '.join(stopped)}."
@@ -119,7 +119,8 @@ def contact(one: PaperReport) -> Chapter:
         CONTACT,
         paragraphs=(
             f"The authors' code has a tracker of its own: {GITHUB}/{one.paper.code}/issues.{answered}",
-            f"For a published number that is wrong here, a missing source, or a result of yours: {ISSUES}.",
+            "For a published number that is wrong here, a missing source, or a result of your own: "
+            f"{ISSUES}.",
         ),
     )
 

@@ -19,7 +19,7 @@ from suite.store.summaries import Evidence
 _CONFIG_TITLES: Final = {
     "recipe": "Config as composed",
     "protocol": "Effective protocol, read back from what was built",
-    "identity": "What defines the run, beside seed and repetition",
+    "identity": "What defines the run, apart from seed and repetition",
 }
 
 
@@ -71,7 +71,7 @@ def _chapters(run: Evidence, document: Document) -> Iterator[Chapter]:
         yield Chapter("The method did not act", points=tuple(run.inert))
     own = {name: value for name, value in document.items() if name not in OF_CONFIG}
     own["identity"] = {name: (document.get("identity") or {}).get(name) for name in OF_RUN}
-    title = "Every field but those on the page of its config"
+    title = "All fields except those on the page of its config"
     yield Chapter("Record as stored", listings=(Listing(title, as_json(own), folded=True),))
 
 
