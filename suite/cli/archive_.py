@@ -111,12 +111,12 @@ def _upgrade(folder: Path) -> int:
 
 
 def _crate(folder: Path, output: Path) -> int:
-    """Archives a store; scalars that are missing or altered are left out, and told."""
+    """Archives a store; scalars and samples that are missing or altered are left out, and reported."""
     from suite.cli.screen import Screen
     from suite.report.exports.run_crate import write_crate
 
     written = write_crate(folder, output)
-    for fault in written.without_scalars:
+    for fault in written.left_out:
         print(f"suite: {fault}", file=sys.stderr)
     Screen().say(
         f"{output}: a Process Run Crate of {written.records} records and {written.reports} report files."

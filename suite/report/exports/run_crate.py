@@ -1,9 +1,9 @@
 """A record store as a Process Run Crate 0.5: an archive that describes itself, for a data repository.
 
 Every record is a ``CreateAction`` (https://w3id.org/ro/wfrun/process/0.5) of the suite at its commit, which
-made the record and the scalars from the recipe as composed and the teacher's run. Nothing depends on when or
-where a crate is written: the same store gives the same bytes. Nobody is named as the agent of an action, and
-no license is given: who publishes a crate adds both.
+made the record, its scalars and its samples from the recipe as composed and the teacher's run. Nothing
+depends on when or where a crate is written: the same store gives the same bytes. Nobody is named as the agent
+of an action, and no license is given: who publishes a crate adds both.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from suite.errors import SuiteError, printable
 from suite.published.finding import load_papers
 from suite.report import DEFAULT_FORMATS, FORMATS, make_report, recorded_profiles
 from suite.store.records import Record, read_files
-from suite.store.scalars import check_scalars, scalars_file
+from suite.store.samples import SAMPLES
+from suite.store.scalars import SCALARS
 
 if TYPE_CHECKING:
     from rocrate.rocrate import ROCrate
@@ -50,12 +51,12 @@ class Archived:
     Attributes:
         records: how many.
         reports: how many files of reports.
-        without_scalars: what is wrong with scalars that are left out, one line each.
+        left_out: what is wrong with scalars and samples that are left out, one line each.
     """
 
     records: int
     reports: int
-    without_scalars: tuple[str, ...]
+    left_out: tuple[str, ...]
 
 
 def write_crate(records: Path, crate: Path) -> Archived:
@@ -122,12 +123,12 @@ class _Building:
         self._folder = folder
         self._found = found
         self._records = [record for _, record in found]
-        self._without_scalars: list[str] = []
+        self._left_out: list[str] = []
         self._reports = 0
 
     def archived(self) -> Archived:
         """What was filled in."""
-        return Archived(len(self._records), self._reports, tuple(self._without_scalars))
+        return Archived(len(self._records), self._reports, tuple(self._left_out))
 
     def fill(self) -> None:
         """Describes the crate, its files, and the actions that made them."""
@@ -145,7 +146,7 @@ class _Building:
         }
         actions = []
         for record in self._records:
-            made = [files[record.run_id, record.attempt], *self._scalars(record)]
+            made = [files[record.run_id, record.attempt], *self._companions(record)]
             used = [self._config(record)]
             if record.taught_by in taught:
                 used.append(taught[record.taught_by])
@@ -187,17 +188,18 @@ class _Building:
         }
         return self.crate.add_file(content, name, properties=properties)
 
-    def _scalars(self, record: Record) -> Iterable[Any]:
-        """The file of a record's scalars, where it has one that is unaltered."""
-        if record.scalars_sha256 is None:
-            return
-        try:
-            check_scalars(self._folder, record)
-        except SuiteError as fault:
-            self._without_scalars.append(str(fault))
-            return
-        path = scalars_file(self._folder, record.run_id, record.scalars_sha256)
-        yield self._add(path, f"records/{path.name}", f"scalars of run {record.run_id}")
+    def _companions(self, record: Record) -> Iterable[Any]:
+        """The files of a record's scalars and samples, where it has such and they are unaltered."""
+        for kind, sha256 in ((SCALARS, record.scalars_sha256), (SAMPLES, record.samples_sha256)):
+            if sha256 is None:
+                continue
+            try:
+                kind.content(self._folder, record.run_id, sha256)
+            except SuiteError as fault:
+                self._left_out.append(str(fault))
+                continue
+            path = kind.file(self._folder, record.run_id, sha256)
+            yield self._add(path, f"records/{path.name}", f"{kind.what} of run {record.run_id}")
 
     def _config(self, record: Record) -> Any:
         content = json.dumps(record.recipe, indent=1).encode() + b"\n"

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from suite.cli import main
-from suite.contract import Scalars
+from suite.contract import Sample, Scalars
 from suite.environment import HOMEPAGE
 from suite.store.records import write_record
+from suite.store.samples import write_samples
 from suite.store.scalars import write_scalars
 
 OLDER = Path(__file__).parents[2] / "store" / "older_records"
@@ -27,7 +28,7 @@ def _rocrate() -> None:
 
 @pytest.fixture
 def records(tmp_path: Path, record: Any) -> Path:
-    """A store with a teacher, a student that learned from it and left scalars, and a run that failed."""
+    """A store with a teacher, a student of it that left scalars and samples, and a run that failed."""
     folder = tmp_path / "store"
     claim = "nkd-resnet18-nkd"
     provenance = {"commit": "abc123", "command": "python -m suite reproduce"}
@@ -37,8 +38,10 @@ def records(tmp_path: Path, record: Any) -> Path:
     line = Scalars(iteration=1, learning_rate=0.1, loss=1.0, losses={}, seconds_per_step=0.1, memory_mib=1.0)
     student = record(claim, "distilled", 0, top1=79.0, provenance=provenance | taught, timings={"wall": 60.0})
     sha256 = write_scalars(folder, student.run_id, [line])
+    samples = write_samples(folder, student.run_id, [Sample(file="00/000.ppm", width=32, height=32)])
     recipe = {"task": "classification", "student": {"name": "resnet18"}, "teacher": {"name": "resnet34"}}
-    write_record(folder, student.model_copy(update={"scalars_sha256": sha256, "recipe": recipe}))
+    left = {"scalars_sha256": sha256, "samples_sha256": samples, "recipe": recipe}
+    write_record(folder, student.model_copy(update=left))
     dirty = {"commit": "abc123", "dirty": True}
     write_record(folder, record(claim, "distilled", 1, status="failed", error="<script>", provenance=dirty))
     return folder
@@ -60,7 +63,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.usefixtures("_rocrate")
-def test_a_crate_holds_records_scalars_recipes_and_reports(records: Path, tmp_path: Path, capsys):
+def test_a_crate_holds_records_what_is_beside_them_recipes_and_reports(records: Path, tmp_path: Path, capsys):
     crate = tmp_path / "out" / "crate"
     assert archive(records, crate) == 0
     assert capsys.readouterr().out == (f"{crate}: a Process Run Crate of 3 records and 2 report files.\n")
@@ -104,7 +107,7 @@ def test_an_action_says_what_a_run_was_made_of_and_how_it_ended(records: Path, t
     assert student["endTime"] == "2026-11-01T10:00:00+00:00"
     (teacher,) = [action for action in actions if "teacher" in action["name"]]
     assert teacher["result"][0] in student["object"]
-    assert [entry["@id"].rpartition(".")[2] for entry in student["result"]] == ["json", "jsonl"]
+    assert [entry["@id"].rpartition(".")[2] for entry in student["result"]] == ["json", "jsonl", "jsonl"]
     (failed,) = [action for action in actions if "error" in action]
     assert failed["error"] == "<script>"
     assert failed["actionStatus"] == "http://schema.org/FailedActionStatus"
@@ -121,12 +124,15 @@ def test_the_same_store_gives_the_same_bytes(records: Path, tmp_path: Path):
 
 
 @pytest.mark.usefixtures("_rocrate")
-def test_scalars_that_were_altered_are_left_out_and_told(records: Path, tmp_path: Path, capsys):
-    (path,) = records.glob("*.scalars.jsonl")
+@pytest.mark.parametrize(("altered", "kept"), [("scalars", "samples"), ("samples", "scalars")])
+def test_what_was_altered_beside_a_record_is_left_out_and_reported(
+    altered: str, kept: str, records: Path, tmp_path: Path, capsys
+):
+    (path,) = records.glob(f"*.{altered}.jsonl")
     path.write_text("{}\n", encoding="utf-8")
     assert archive(records, tmp_path / "crate") == 0
     assert f"{path}: is not the file that its record names" in capsys.readouterr().err
-    assert not list((tmp_path / "crate" / "records").glob("*.jsonl"))
+    assert [file.suffixes[0] for file in (tmp_path / "crate" / "records").glob("*.jsonl")] == [f".{kept}"]
 
 
 @pytest.mark.usefixtures("_rocrate")
