@@ -54,8 +54,11 @@ def sum_of_squares(values: Collection[float]) -> float:
 
 
 def t_quantile(probability: float, nu: float) -> float:
-    """Quantile of Student's t; `scipy.special` imports several times faster than `scipy.stats`."""
-    return float(stdtrit(nu, probability))
+    """Quantile of Student's t, to ten digits: SciPy's releases, and so Pythons, differ in the twelfth.
+
+    `scipy.special` imports several times faster than `scipy.stats`.
+    """
+    return float(f"{stdtrit(nu, probability):.10g}")
 
 
 def half_digit(decimals: int) -> float:

