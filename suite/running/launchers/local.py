@@ -40,6 +40,10 @@ _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 _NO_GPU = "-1"
 
+_NO_THREADS = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
+"""pandas imports pyarrow where it is installed, and pyarrow's allocator starts a thread, which forking does
+not copy: for the server that workers are forked from, it starts none."""
+
 _SECONDS_TO_START = 10
 """How long a worker that cannot be started is tried again."""
 
@@ -119,7 +123,7 @@ class LocalLauncher(Launcher):
             slots = cpu_slots(self.jobs or runs_on_cores())
             modules = sorted({adapter.partition(":")[0] for adapter in adapters})
             self._context.set_forkserver_preload([_WORKER, *modules, _PRELOADED])
-            with _inherited(**{_VISIBLE: _NO_GPU}):
+            with _inherited(**{_VISIBLE: _NO_GPU}, **_NO_THREADS):
                 multiprocessing.forkserver.ensure_running()
         self._free = list(slots)
         self.places = self.beside = len(slots)
@@ -164,7 +168,7 @@ class LocalLauncher(Launcher):
             time.sleep(0.1)
 
     def _asked_for(self, name: str, slot: Slot, target: Callable[..., None], *call: Any) -> _Worker:
-        with _inherited(**{_VISIBLE: slot.visible}):
+        with _inherited(**{_VISIBLE: slot.visible}, **_NO_THREADS):
             if self.device != "cuda":
                 # Starts it again where somebody has killed it.
                 multiprocessing.forkserver.ensure_running()
