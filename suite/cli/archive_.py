@@ -57,8 +57,8 @@ def _check(folder: Path) -> int:
     from suite.errors import SuiteError
     from suite.store.companions import faults_of
     from suite.store.records import read_files
-    from suite.store.samples import check_samples
-    from suite.store.scalars import check_scalars
+    from suite.store.samples import SAMPLES
+    from suite.store.scalars import SCALARS
 
     records = with_scalars = with_samples = 0
 
@@ -70,8 +70,7 @@ def _check(folder: Path) -> int:
             with_samples += record.samples_sha256 is not None
             yield record
 
-    checks = (lambda record: check_scalars(folder, record), lambda record: check_samples(folder, record))
-    if fault := faults_of(one_by_one(), *checks):
+    if fault := faults_of(folder, one_by_one(), SCALARS, SAMPLES):
         raise SuiteError(fault)
     kept = f"{with_scalars} of them with scalars"
     if with_samples:

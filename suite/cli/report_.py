@@ -117,7 +117,8 @@ def _write(args: argparse.Namespace) -> bool:
     from suite.paths import records_dir, results_dir
     from suite.published.finding import find_paper, load_papers
     from suite.published.recipes import check_profile
-    from suite.store.scalars import faults_of_scalars
+    from suite.store.companions import faults_of
+    from suite.store.scalars import SCALARS
     from suite.store.summaries import read_summaries
 
     papers = [find_paper(args.paper)] if args.paper else list(load_papers().values())
@@ -137,7 +138,7 @@ def _write(args: argparse.Namespace) -> bool:
             f"nothing to write as {args.format}: no recorded run belongs there at profile "
             f"{' or '.join(sorted({profile for _, profile, *_ in written}))}; docs/exports.md says which do"
         )
-    if fault := faults_of_scalars(records_dir(), _counted(written, records)):
+    if fault := faults_of(records_dir(), _counted(written, records), SCALARS):
         print(f"suite: {fault}", file=sys.stderr)
     if sys.stdout.isatty():
         _answer(written, records)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from suite.errors import SuiteError, printable
 from suite.store.files import write
@@ -22,23 +22,38 @@ from suite.strict import Strict
 _DIGITS = 12
 """How many digits of its digest a file's name has."""
 
-_Recorded = TypeVar("_Recorded")
 _Entry = TypeVar("_Entry", bound=Strict)
 
 
+class Recorded(Protocol):
+    """A record, or its summary: it has the digest of each of its files as ``<what>_sha256``."""
+
+    @property
+    def run_id(self) -> str:
+        """The run."""
+        ...
+
+
 @dataclass(frozen=True)
-class Companion:
+class Companion(Generic[_Entry]):
     """One kind of such files.
 
     Attributes:
         what: what a file holds, in the plural; its name ends with it.
+        entry: what a line of it holds.
         largest: bytes that a file may have.
         lacks: what a run is without when its file is gone.
     """
 
     what: str
+    entry: type[_Entry]
     largest: int
     lacks: str
+
+    def sha256_in(self, record: Recorded) -> str | None:
+        """The digest of the file that a record names; None where it names none."""
+        sha256: str | None = getattr(record, f"{self.what}_sha256")
+        return sha256
 
     def file(self, folder: Path, run_id: str, sha256: str) -> Path:
         """Where the file of a record lies.
@@ -50,8 +65,13 @@ class Companion:
         """
         return folder / f"{run_id}-{sha256[:_DIGITS]}.{self.what}.jsonl"
 
-    def write(self, folder: Path, run_id: str, entries: Iterable[Strict]) -> str:
+    def write(self, folder: Path, run_id: str, entries: Iterable[_Entry]) -> str:
         """Writes a file, which appears whole or not at all.
+
+        Args:
+            folder: of the records.
+            run_id: the run.
+            entries: one a line, in this order.
 
         Returns:
             The SHA-256 of the content, for the record.
@@ -66,15 +86,20 @@ class Companion:
         write(self.file(folder, run_id, sha256), content)
         return sha256
 
-    def content(self, folder: Path, run_id: str, sha256: str | None) -> bytes:
+    def content(self, folder: Path, record: Recorded) -> bytes:
         """The content of the file of a record; empty where it names none.
+
+        Args:
+            folder: of the records.
+            record: the record, or its summary.
 
         Raises:
             SuiteError: the file is missing, cannot be read, or is not the one that the record names.
         """
+        sha256 = self.sha256_in(record)
         if sha256 is None:
             return b""
-        path = self.file(folder, run_id, sha256)
+        path = self.file(folder, record.run_id, sha256)
         try:
             content = content_of(path, self.largest)
         except FileNotFoundError:
@@ -88,37 +113,42 @@ class Companion:
                 return content
             fault = "is not the file that its record names: its SHA-256 differs"
         raise SuiteError(
-            f"{printable(path)}: {fault}; restore it from a copy: without it run {run_id} has no "
+            f"{printable(path)}: {fault}; restore it from a copy: without it run {record.run_id} has no "
             f"{self.lacks}, but its numbers stay valid"
         )
 
-    def read(self, kind: type[_Entry], folder: Path, run_id: str, sha256: str | None) -> list[_Entry]:
-        """The entries of the file of a record.
+    def read(self, folder: Path, record: Recorded) -> list[_Entry]:
+        """The entries of the file of a record, in their order; none where it names no file.
+
+        Args:
+            folder: of the records.
+            record: the record, or its summary.
 
         Raises:
             SuiteError: as `content`.
         """
-        content = self.content(folder, run_id, sha256)
+        content = self.content(folder, record)
         try:
-            return [kind.model_validate_json(line) for line in content.splitlines()]
+            return [self.entry.model_validate_json(line) for line in content.splitlines()]
         except ValueError as error:
             # Its digest is right: somebody else has written file and record.
-            path = self.file(folder, run_id, str(sha256))
+            path = self.file(folder, record.run_id, str(self.sha256_in(record)))
             raise SuiteError(f"{printable(path)}: holds no {self.what} ({printable(error, 100)})") from None
 
 
-def faults_of(records: Iterable[_Recorded], *checks: Callable[[_Recorded], None]) -> str | None:
+def faults_of(folder: Path, records: Iterable[Recorded], *kinds: Companion[Any]) -> str | None:
     """What is wrong with the files beside several records, in one line; None where nothing is.
 
     Args:
+        folder: of the records.
         records: those that are looked at, or their summaries.
-        checks: each raises a `SuiteError` where a file is not as its record says.
+        kinds: the files that are held against them.
     """
     faults = []
     for record in records:
-        for check in checks:
+        for kind in kinds:
             try:
-                check(record)
+                kind.content(folder, record)
             except SuiteError as fault:
                 faults.append(str(fault))
     if not faults:

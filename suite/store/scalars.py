@@ -3,97 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
-from pathlib import Path
-from typing import Final, Protocol
+from collections.abc import Collection, Sequence
+from typing import Final
 
 from suite.contract import Scalars
-from suite.store.companions import Companion, faults_of
+from suite.store.companions import Companion
 
-SCALARS: Final = Companion("scalars", 4 * 2**20, "curves")
+SCALARS: Final = Companion("scalars", Scalars, 4 * 2**20, "curves")
 """A file takes about a hundredth of what it may."""
+
+scalars_file = SCALARS.file
+write_scalars = SCALARS.write
+read_scalars = SCALARS.read
 
 _TENTHS = (0.05, 0.5, 0.95)
 """Where the first, the middle and the last tenth of a training have their middles."""
-
-
-class _Recorded(Protocol):
-    """As much of a record, or of its summary, as leads to its scalars."""
-
-    @property
-    def run_id(self) -> str: ...
-    @property
-    def scalars_sha256(self) -> str | None: ...
-
-
-def scalars_file(folder: Path, run_id: str, sha256: str) -> Path:
-    """Where the scalars of a record lie.
-
-    Args:
-        folder: of the records.
-        run_id: the run.
-        sha256: of the file's content, as the record has it.
-    """
-    return SCALARS.file(folder, run_id, sha256)
-
-
-def write_scalars(folder: Path, run_id: str, lines: Iterable[Scalars]) -> str:
-    """Writes the scalars of a training; the file appears whole or not at all.
-
-    Args:
-        folder: of the records.
-        run_id: the run.
-        lines: in the order of their iterations.
-
-    Returns:
-        The SHA-256 of the content, for the record.
-
-    Raises:
-        OSError: the file system refuses.
-    """
-    return SCALARS.write(folder, run_id, lines)
-
-
-def read_scalars(folder: Path, record: _Recorded) -> list[Scalars]:
-    """The scalars of a record, in the order of their iterations; none where it names no file.
-
-    Args:
-        folder: of the records.
-        record: the record, or its summary.
-
-    Raises:
-        SuiteError: the file is missing, cannot be read, or is not the one that the record names.
-    """
-    return SCALARS.read(Scalars, folder, record.run_id, record.scalars_sha256)
-
-
-def scalars_of(folder: Path, record: _Recorded) -> bytes:
-    """The file of the scalars of a record, as it is; empty where it names none.
-
-    Raises:
-        SuiteError: as `read_scalars`.
-    """
-    return SCALARS.content(folder, record.run_id, record.scalars_sha256)
-
-
-def check_scalars(folder: Path, record: _Recorded) -> None:
-    """Makes sure that the scalars of a record are there and unaltered.
-
-    Raises:
-        SuiteError: as `read_scalars`.
-    """
-    scalars_of(folder, record)
-
-
-def faults_of_scalars(folder: Path, records: Iterable[_Recorded]) -> str | None:
-    """What is wrong with the scalars of several records, in one line; None where nothing is.
-
-    Args:
-        folder: of the records.
-        records: those that are looked at, or their summaries.
-    """
-    return faults_of(records, lambda record: check_scalars(folder, record))
-
 
 Shares = tuple[float, float, float]
 """Over the first, the middle and the last tenth of a training."""

@@ -13,9 +13,10 @@ import pytest
 from suite.cli import main
 from suite.contract import Scalars, TapGradient
 from suite.errors import SuiteError
+from suite.store.companions import faults_of
 from suite.store.records import Distillation, read_all, write_record
 from suite.store.scalars import (
-    faults_of_scalars,
+    SCALARS,
     read_scalars,
     scalars_file,
     shares_of,
@@ -63,7 +64,7 @@ def test_scalars_are_read_back_as_they_were_written_and_are_no_record(tmp_path: 
 def test_a_record_without_scalars_has_none_and_is_written_as_it_always_was(tmp_path: Path):
     written = write_record(tmp_path, record())
     assert read_scalars(tmp_path, written) == []
-    assert faults_of_scalars(tmp_path, [written]) is None
+    assert faults_of(tmp_path, [written], SCALARS) is None
     content = json.loads((tmp_path / f"{RUN}-01.json").read_text(encoding="utf-8"))
     assert not {"scalars_sha256", "distillation"} & content.keys()
 
@@ -118,7 +119,7 @@ def test_a_file_that_is_not_what_its_record_names_is_one_line_and_no_curve(
 
 def test_several_faults_are_one_line(tmp_path: Path, kept: Any):
     others = [record(f"{number:016x}", scalars_sha256="a" * 64) for number in range(3)]
-    fault = faults_of_scalars(tmp_path, [kept, *others])
+    fault = faults_of(tmp_path, [kept, *others], SCALARS)
     assert str(fault).startswith(f"{tmp_path}/{0:016x}-aaaaaaaaaaaa.scalars.jsonl: is missing; ")
     assert str(fault).endswith(", and 2 more like it")
 

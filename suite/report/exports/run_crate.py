@@ -190,11 +190,12 @@ class _Building:
 
     def _companions(self, record: Record) -> Iterable[Any]:
         """The files of a record's scalars and samples, where it has such and they are unaltered."""
-        for kind, sha256 in ((SCALARS, record.scalars_sha256), (SAMPLES, record.samples_sha256)):
+        for kind in (SCALARS, SAMPLES):
+            sha256 = kind.sha256_in(record)
             if sha256 is None:
                 continue
             try:
-                kind.content(self._folder, record.run_id, sha256)
+                kind.content(self._folder, record)
             except SuiteError as fault:
                 self._left_out.append(str(fault))
                 continue

@@ -21,7 +21,7 @@ from suite.report.site.run import config_sheet, run_sheet
 from suite.report.site.world import World
 from suite.store.files import write
 from suite.store.run_folders import RunFolder
-from suite.store.scalars import scalars_of
+from suite.store.scalars import SCALARS
 from suite.store.summaries import Evidence
 
 HERE: Final = Path(__file__).parent
@@ -101,7 +101,7 @@ def _files_of(run: Evidence, store: Path, work: Path) -> Iterator[tuple[Cell, by
         yield Cell("the end of its log", link=f"{stem}.txt"), text.encode("utf-8")
     if run.scalars_sha256 is not None:
         try:
-            content = scalars_of(store, run)
+            content = SCALARS.content(store, run)
         except SuiteError:
             # What is missing or altered is told where the report is asked for, and its numbers stand.
             return
