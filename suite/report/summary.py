@@ -19,7 +19,7 @@ from suite.report import DEFAULT_PROFILE, Report, make_report, recorded_profiles
 from suite.report.caption import is_own_result, pair_gains, signs
 from suite.report.cells import NOTHING, Row, gain_cell, p_value, pair_cell, percent, signed
 from suite.report.figures.gains import gains_figure
-from suite.report.figures.style import standalone
+from suite.report.figures.svg import standalone
 from suite.report.known import in_brief
 from suite.store.files import write
 from suite.store.summaries import read_summaries

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from itertools import accumulate
@@ -9,7 +10,8 @@ from typing import Final
 
 from suite.contract import Arm, Sample
 from suite.report.cells import NOTHING
-from suite.report.figures.style import SMALL, TEXT, numbers, plain_line, slug
+from suite.report.figures.style import CLAIMED, MEASURED, SMALL, TEACHER, TEXT, numbers, plain_line, slug
+from suite.report.figures.svg import framed
 from suite.report.layout import Figure
 
 HEADINGS: Final = ("image", "network", "predicted")
@@ -35,7 +37,7 @@ _LINE: Final = 14
 """Pixels from one line of text to the next."""
 
 _COLOURS: Final = (
-    *("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442"),
+    *(CLAIMED, MEASURED, TEACHER, "#CC79A7", "#E69F00", "#56B4E9", "#F0E442"),
     *("#999999", "#882255", "#117733", "#332288", "#AA4499", "#44AA99"),
 )
 """Of the classes of a figure in the order of their names: Okabe and Ito's colours, then some of Tol's."""
@@ -70,7 +72,8 @@ def samples_figure(claim: str, networks: Mapping[Arm, Sequence[Sample]]) -> Figu
         for row in rows
         for network, sample in zip(titles, row, strict=True)
     ]
-    svg = "".join(_drawn(name, title, description, titles, rows))
+    size, content = _drawn(name, titles, rows)
+    svg = framed(name, title, description, size, [content])
     return Figure(name, title, description, svg, numbers(HEADINGS, lines))
 
 
@@ -87,19 +90,24 @@ def predicted_words(sample: Sample) -> str:
 
 
 def _drawn(
-    name: str, title: str, description: str, titles: Sequence[str], rows: Sequence[Sequence[Sample]]
-) -> Iterator[str]:
+    name: str, titles: Sequence[str], rows: Sequence[Sequence[Sample]]
+) -> tuple[tuple[int, int], ET.Element]:
+    """Width and height of the figure in pixels, and what is in it."""
     colours = _colours(rows)
     heights = [_height(row[0]) + _LINE + _GAP for row in rows]
     width, bottom = (len(titles) + 1) * (_WIDTH + _GAP) - _GAP, _HEAD + sum(heights)
-    legend = list(_legend(colours, width, bottom))
     height = bottom + -(-len(colours) // (width // _KEY)) * _LINE
-    yield (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 {width} {height}" '
-        f'width="{width}" height="{height}" aria-labelledby="{name}-title {name}-desc" '
-        f'font-family="system-ui, sans-serif" font-size="{TEXT:g}" fill="currentColor">'
-        f'<title id="{name}-title">{_text(title)}</title><desc id="{name}-desc">{_text(description)}</desc>'
-    )
+    parts = [*_panels(name, titles, rows, heights, colours), *_legend(colours, width, bottom)]
+    return (width, height), ET.fromstring(f'<g font-size="{TEXT:g}">{"".join(parts)}</g>')
+
+
+def _panels(
+    name: str,
+    titles: Sequence[str],
+    rows: Sequence[Sequence[Sample]],
+    heights: Sequence[int],
+    colours: Colours,
+) -> Iterator[str]:
     for column, head in enumerate(("image", *titles)):
         yield f'<text x="{_left(column)}" y="{TEXT:g}" font-weight="600">{_text(head)}</text>'
     tops = accumulate(heights, initial=_HEAD)
@@ -109,8 +117,6 @@ def _drawn(
         for column, sample in enumerate(row, start=1):
             panel = _panel(sample, image, colours)
             yield f'<g transform="translate({_left(column)} {top})">{panel}</g>'
-    yield from legend
-    yield "</svg>"
 
 
 def _left(column: int) -> int:

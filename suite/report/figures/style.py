@@ -1,9 +1,9 @@
-"""How every figure looks, and how its SVG is made: the same numbers give the same bytes, on every machine.
+"""How every figure looks: the same numbers give the same bytes, on every machine.
 
 A figure is laid out in pixels, from the top left corner, and its text is measured in the DejaVu Sans that
-comes with matplotlib, so that neither the fonts of a machine nor its ``matplotlibrc`` change anything. The
-SVG names generic families: a page sets the text in its own. What is drawn in `INK` takes the colour of the
-text around the figure, and `CLAIMED`, `MEASURED` and `TEACHER` are legible on white and on near-black.
+comes with matplotlib, so that neither the fonts of a machine nor its ``matplotlibrc`` change anything. What
+is drawn in `INK` takes the colour of the text around the figure, and `CLAIMED`, `MEASURED` and `TEACHER` are
+legible on white and on near-black. `suite.report.figures.svg` makes the SVG of it.
 
 matplotlib is imported when a figure is drawn, and not before.
 """
@@ -15,13 +15,13 @@ import functools
 import io
 import re
 import warnings
-import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from suite.errors import printable
+from suite.report.figures.svg import tidied
 from suite.report.layout import Figure, Grid, Line
 
 if TYPE_CHECKING:
@@ -56,16 +56,9 @@ SMALL: Final = 10.0
 _RING: Final = 3.4
 """Pixels from the middle of an outlined mark to where a line may begin."""
 
-_FAMILY: Final = "system-ui, sans-serif"
-_GREYS: Final = ("#6e7781", "#7d8590")
-"""Ink of a figure that stands by itself, for a light and for a dark page: a contrast of 4.5 there and of 3.7
-on the other, for a page need not be as its reader's system is."""
 _PER_INCH: Final = 72
 _X_HEIGHT: Final = 0.36
 """From the baseline to the middle of a line of text, in font sizes."""
-
-_SVG: Final = "{http://www.w3.org/2000/svg}"
-_HREF: Final = "{http://www.w3.org/1999/xlink}href"
 
 Anchor = Literal["left", "center", "right"]
 
@@ -295,18 +288,7 @@ def draw(
         sheet = Sheet(*size, _canvas(*size))
         paint(sheet)
         svg = _svg_of(sheet.canvas)
-    return Figure(name, title, description, _tidied(svg, name, title, description, size), table)
-
-
-def standalone(figure: Figure) -> str:
-    """The SVG of a figure as a file that a page shows as an image, which lends it no colour.
-
-    The ink is a grey that is legible on white and on near-black, and more so on the preferred one.
-    """
-    light, dark = _GREYS
-    inks = f"svg{{color:{light}}}@media (prefers-color-scheme:dark){{svg{{color:{dark}}}}}"
-    tag, end, rest = figure.svg.partition(">")
-    return f"{tag}{end}<style>{inks}</style>{rest}\n"
+    return Figure(name, title, description, tidied(svg, name, title, description, size, INK), table)
 
 
 def plain_line(text: str) -> str:
@@ -431,82 +413,3 @@ def _svg_of(canvas: Canvas) -> str:
     nobody = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     canvas.savefig(buffer, format="svg", metadata=nobody)
     return buffer.getvalue()
-
-
-def _tidied(svg: str, name: str, title: str, description: str, size: tuple[float, float]) -> str:
-    """An ``<svg>`` element to be set into a page: named, described, inked by the page, and short."""
-    root = ET.fromstring(svg)
-    used = set(re.findall(r"#([\w-]+)", " ".join(_references(root))))
-    _tidy(root, name, used)
-    width, height = (f"{side:g}" for side in size)
-    top = ET.Element(
-        "svg",
-        {
-            "xmlns": _SVG.strip("{}"),
-            "role": "img",
-            "aria-labelledby": f"{name}-title {name}-desc",
-            "width": width,
-            "height": height,
-            "viewBox": f"0 0 {width} {height}",
-            "font-family": _FAMILY,
-            "fill": "currentColor",
-            "stroke-linejoin": "round",
-        },
-    )
-    ET.SubElement(top, "title", id=f"{name}-title").text = title
-    ET.SubElement(top, "desc", id=f"{name}-desc").text = description
-    top.extend(root)
-    return ET.tostring(top, encoding="unicode")
-
-
-def _references(root: ET.Element) -> Iterator[str]:
-    for element in root.iter():
-        yield element.get(_HREF, "")
-        yield element.get("clip-path", "")
-
-
-def _tidy(parent: ET.Element, name: str, used: set[str]) -> None:
-    """Cleans what is below an element, and puts in the place of groups without attributes what is in them."""
-    kept: list[ET.Element] = []
-    for child in parent:
-        child.tag = child.tag.removeprefix(_SVG)
-        if child.tag in ("metadata", "style"):
-            continue
-        child.attrib = dict(_attributes(child, name, used))
-        child.text = (child.text or "").strip("\n") if child.tag == "text" else None
-        child.tail = None
-        _tidy(child, name, used)
-        if child.tag in ("g", "defs") and not len(child):
-            continue
-        kept.extend(child if child.tag == "g" and not child.attrib else [child])
-    parent[:] = kept
-
-
-def _attributes(element: ET.Element, name: str, used: set[str]) -> Iterator[tuple[str, str]]:
-    for key, value in element.attrib.items():
-        if key == "id":
-            if value in used:
-                yield key, f"{name}-{value}"
-        elif key == _HREF:
-            yield "href", f"#{name}-{value[1:]}"
-        elif key == "clip-path":
-            yield key, value.replace("#", f"#{name}-")
-        elif key == "style":
-            yield from _style(value)
-        elif not value.startswith("rotate(-0 "):
-            yield key, _rounded(value).strip()
-
-
-def _style(value: str) -> Iterator[tuple[str, str]]:
-    """Declarations as attributes, which are shorter; what says nothing is left out."""
-    for declaration in value.split(";"):
-        key, _, said = (part.strip() for part in declaration.partition(":"))
-        if key and key not in ("font-family", "stroke-linejoin") and (key, said) != ("text-anchor", "start"):
-            yield key, _rounded("currentColor" if said == INK else said.removesuffix("px"))
-
-
-def _rounded(text: str) -> str:
-    """Numbers with two decimals: a hundredth of a pixel, far from the last bits of a processor."""
-    return re.sub(
-        r"-?\d+\.\d{2,}", lambda number: f"{float(number[0]) + 0:.2f}".rstrip("0").rstrip("."), text
-    )

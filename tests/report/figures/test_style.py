@@ -14,7 +14,6 @@ import pytest
 
 from suite.paths import ROOT
 from suite.report.figures.style import (
-    _GREYS,
     CLAIMED,
     INK,
     MEASURED,
@@ -27,10 +26,10 @@ from suite.report.figures.style import (
     mark,
     numbers,
     slug,
-    standalone,
     ticks_between,
     width_of,
 )
+from suite.report.figures.svg import _GREYS, standalone
 from suite.report.layout import Figure
 from tests.report.figures.conftest import SVG, parsed, texts
 
