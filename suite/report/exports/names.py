@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
-_LONGEST = 60
+from suite.report.slugs import LONGEST, slugged
 
 
 def slug(text: str) -> str:
-    """A text as a part of a file's name: small letters, digits and hyphens, never empty and never a path."""
-    words = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
-    return words[:_LONGEST].rstrip("-") or "unnamed"
+    """A text as a part of a file's name."""
+    return slugged(text, "unnamed", LONGEST)
 
 
 class Unique:

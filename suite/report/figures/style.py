@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from suite.errors import printable
 from suite.report.figures.svg import tidied
 from suite.report.layout import Figure, Grid, Line
+from suite.report.slugs import slugged
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,7 +65,7 @@ Anchor = Literal["left", "center", "right"]
 
 def slug(*parts: str) -> str:
     """A name for files and anchors: small letters, digits and hyphens."""
-    return re.sub(r"[^a-z0-9]+", "-", " ".join(parts).lower()).strip("-") or "figure"
+    return slugged(" ".join(parts), "figure")
 
 
 def numbers(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> Grid:

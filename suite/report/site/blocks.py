@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from suite.report.layout import Figure, Grid
+from suite.report.slugs import LONGEST, slugged
 
 
 @dataclass(frozen=True)
@@ -91,4 +91,4 @@ class Sheet:
 
 def anchor_of(title: str) -> str:
     """A heading as an anchor: its letters and digits, with hyphens for the rest."""
-    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:60].rstrip("-") or "part"
+    return slugged(title, "part", LONGEST)
