@@ -6,7 +6,9 @@ import math
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import get_args
 
+from suite.contract import Arm
 from suite.evidence.served import ClaimArm, known_trainings
 from suite.published.metrics import find_metric
 from suite.store.records import standing_by_run
@@ -134,6 +136,15 @@ def measured_arms(records: Iterable[Evidence], profile: str) -> Arms:
         for entry in trainings.served_by(record):
             served.setdefault(entry, {}).setdefault(record.series, []).append(record)
     return {key: _newest_series(by_series) for key, by_series in served.items()}
+
+
+def by_claim(arms: Arms) -> dict[str, dict[ClaimArm, Measured]]:
+    """Claim -> its arms: its own runs before its variants, each in the order of `suite.contract.Arm`."""
+    order = get_args(Arm)
+    found: dict[str, dict[ClaimArm, Measured]] = {}
+    for entry in sorted(arms, key=lambda entry: (entry[2], order.index(entry[1]))):
+        found.setdefault(entry[0], {})[entry] = arms[entry]
+    return found
 
 
 def counted_runs(arms: Arms, claims: Container[str]) -> list[Evidence]:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import pandas as pd
 
-from suite.contract import Arm
 from suite.evidence.columns import Column, framed
-from suite.evidence.gathered import Measured, measured_arms
+from suite.evidence.gathered import Measured, by_claim, measured_arms
 from suite.evidence.served import ClaimArm
 from suite.published.claims import Claim, Paper
 from suite.store.summaries import Evidence
@@ -70,8 +69,6 @@ COLUMNS: Final[dict[str, Column]] = {
 }
 """The columns of the long frame. Metrics are in the unit of ``metrics.yaml``, most of them percent."""
 
-_ARMS: Final = get_args(Arm)
-
 
 def build_observations(papers: Iterable[Paper], records: Iterable[Evidence], profile: str) -> pd.DataFrame:
     """Builds the long frame.
@@ -85,24 +82,16 @@ def build_observations(papers: Iterable[Paper], records: Iterable[Evidence], pro
         One row for each claim, metric, arm, seed and repetition, and beside them those of earlier series; in
         the order of the papers' files, then by arm. Columns and dtypes as in `COLUMNS`.
     """
-    by_claim: dict[str, dict[ClaimArm, Measured]] = {}
-    for entry, measured in measured_arms(records, profile).items():
-        by_claim.setdefault(entry[0], {})[entry] = measured
+    arms = by_claim(measured_arms(records, profile))
     rows = (
         row
         for paper in papers
         for claim in paper.claims
         if claim.judged
-        for entry, measured in sorted(by_claim.get(claim.id, {}).items(), key=_in_order)
+        for entry, measured in arms.get(claim.id, {}).items()
         for row in _rows(paper, claim, entry, measured)
     )
     return framed(rows, COLUMNS)
-
-
-def _in_order(item: tuple[ClaimArm, Measured]) -> tuple[tuple[str, ...], int]:
-    """The claim's own runs before its variants, each from teacher to student to distilled."""
-    (_, arm, variant), _ = item
-    return variant, _ARMS.index(arm)
 
 
 def _rows(paper: Paper, claim: Claim, entry: ClaimArm, measured: Measured) -> Iterator[dict[str, Any]]:

@@ -180,6 +180,12 @@ def find_prior(dataset: str, metric: str) -> Prior | None:
     return None
 
 
+def practical_margin(dataset: str, metric: str) -> float:
+    """Below which difference to a published number nobody would act, percent points; 0 without a prior."""
+    prior = find_prior(dataset, metric)
+    return prior.delta if prior else 0.0
+
+
 def find_margin(metric: str) -> float:
     """Below which gain of a metric on embedded data nothing has changed, percent points; 0 without one."""
     margins = (row.margin for row in load_priors().margins if metric in row.metrics)

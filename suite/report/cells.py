@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
+from suite.contract import Arm
 from suite.evidence.frame import SEPARATOR
 from suite.report.addresses import claim_page, runs_of
 from suite.report.layout import Cell, Tone
@@ -30,6 +31,13 @@ Row = dict[str, Any]
 """One row of the frame, with None for what is missing."""
 
 NOTHING: Final = "—"
+
+ARM_WORDS: Final[dict[Arm, str]] = {
+    "teacher": "teacher",
+    "student": "student alone",
+    "distilled": "distilled",
+}
+"""The arms that are trained for a claim, in the order in which they are shown, as they are called."""
 
 _TONES: Final[dict[str, Tone]] = {
     REPRODUCED: "good",
@@ -178,6 +186,11 @@ def runs_needed_cell(row: Row) -> str:
     if row["verdict"] != INCONCLUSIVE:
         return NOTHING
     return f"more than {MOST_RUNS}" if row["runs_needed"] is None else str(row["runs_needed"])
+
+
+def main_rows(rows: Iterable[Row]) -> list[Row]:
+    """The rows that speak for the claims of a paper: of each the main metric."""
+    return [row for row in rows if row["origin"] == "claim" and row["main"]]
 
 
 def measured_values(rows: Iterable[Row]) -> dict[str, float]:

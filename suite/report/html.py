@@ -13,6 +13,7 @@ from typing import Final
 import jinja2
 from markupsafe import Markup, escape
 
+from suite.report.cells import NOTHING
 from suite.report.layout import NOTES, Grid, Page, plain
 
 GENERATOR: Final = "distillation-reproducibility"
@@ -23,7 +24,7 @@ _SITE: Final = _HERE / "site"
 _NUMBER: Final = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]\d+)?%?")
 _SHORT: Final = 34
 """Characters of a cell that is set in one line."""
-_EMPTY: Final = frozenset({"", "—"})
+_EMPTY: Final = frozenset({"", NOTHING})
 
 _ADDRESS: Final = re.compile(
     r"(?P<address>https?://[A-Za-z0-9._~:/?#@!$&*+,;=%-]*[A-Za-z0-9/_=-])"
@@ -59,7 +60,7 @@ def _without_controls(value: object) -> object:
 
 def _href(link: str, root: str) -> str:
     """A link of a cell from a page: an address as it is, a page of the site by the way to its folder."""
-    return link if link.startswith("https://") or link.startswith("http://") else f"{root}{link}"
+    return link if link.startswith(("https://", "http://")) else f"{root}{link}"
 
 
 def column_classes(grid: Grid) -> list[str]:

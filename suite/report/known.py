@@ -14,7 +14,8 @@ from typing import Final
 from suite.published.claims import Claim, Paper
 from suite.published.literature import Literature
 from suite.published.roles import find_role, load_roles
-from suite.report.cells import NOTHING, Row, claim_cell, many, signed
+from suite.report.caption import is_own_result
+from suite.report.cells import NOTHING, Row, claim_cell, main_rows, many, signed
 from suite.report.layout import Grid, Line, Section
 from suite.report.reruns import Rerun, elsewhere, reruns, silent_reports
 from suite.verdicts import (
@@ -126,7 +127,7 @@ def trained(rows: Iterable[Row], *, embedded: bool, whose: str = "Our runs") -> 
         embedded: whether that profile trains on embedded data.
         whose: which runs the records are of, in words.
     """
-    judged = [row for row in rows if row["origin"] == "claim" and row["main"] and row["status"] != "quoted"]
+    judged = [row for row in main_rows(rows) if row["status"] != "quoted"]
     done = [row for row in judged if row["reproduced"] is not None]
     topic = f"{whose}, {'embedded' if embedded else 'published'} data"
     if not done:
@@ -189,7 +190,7 @@ def unreleased_lines(claims: Iterable[Claim]) -> Iterator[Line]:
 
 def _own(rows: Iterable[Row]) -> list[Row]:
     """The rows of results that the paper presents as its own, each by its main metric."""
-    return [row for row in rows if row["origin"] == "claim" and row["main"] and find_role(row["role"]).own]
+    return [row for row in main_rows(rows) if is_own_result(row)]
 
 
 def _published_answer(own: Sequence[Row]) -> str:

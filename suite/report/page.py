@@ -19,13 +19,14 @@ from suite.errors import printable
 from suite.evidence.control import students_alone
 from suite.evidence.embedded_noise import embedded_noise
 from suite.evidence.frame import rows_of
-from suite.evidence.gathered import Arms, Measured, measured_arms
+from suite.evidence.gathered import Arms, Measured, counted_runs, measured_arms
 from suite.published.claims import UNRELEASED, Claim, Paper
 from suite.published.finding import claims_by_id
 from suite.published.literature import load_literature
 from suite.report.addresses import claim_page, run_page
 from suite.report.caption import captions
 from suite.report.cells import (
+    ARM_WORDS,
     NOTHING,
     Row,
     best_of_k_cell,
@@ -93,12 +94,6 @@ _UNRELEASED_REMARK: Final = (
 
 BY_CLASS: Final = "IoU"
 """What is shown class by class, as `suite.store.records.Record.per_class` names it."""
-
-_ARM_HEADINGS: Final[dict[Arm, str]] = {
-    "teacher": "teacher",
-    "student": "student alone",
-    "distilled": "distilled",
-}
 
 _FACTS: Final = {
     "python": "Python",
@@ -219,7 +214,7 @@ def _class_grids(claims: Iterable[Claim], arms: Arms) -> Iterator[Grid]:
         if columns:
             own = list(columns.values())[-1]
             yield Grid(
-                headings=("class", *(_ARM_HEADINGS[arm] for arm in columns)),
+                headings=("class", *(ARM_WORDS[arm] for arm in columns)),
                 lines=tuple(
                     Line((name, *(_class_cell(results.get(name, [])) for results in columns.values())))
                     for name in own
@@ -234,7 +229,7 @@ def _class_columns(claim: Claim, arms: Arms) -> dict[Arm, dict[str, list[float]]
     if not claim.judged:
         return {}
     own: Arm = claim.kind.arm
-    shown: Iterable[Arm] = _ARM_HEADINGS if own == "distilled" else (own,)
+    shown: Iterable[Arm] = ARM_WORDS if own == "distilled" else (own,)
     columns = {arm: arms.get((claim.id, arm, ()), Measured()).by_class(BY_CLASS) for arm in shown}
     return {arm: results for arm, results in columns.items() if results} if columns[own] else {}
 
@@ -263,13 +258,7 @@ def environment(records: Iterable[Evidence]) -> Iterator[tuple[str, str]]:
 def _used(paper: Paper, arms: Arms) -> list[Evidence]:
     """The finished records that the frame of a paper rests on, each once."""
     claims = {claim.id for claim in paper.claims}
-    runs = {
-        run.run_id: run
-        for (claim, *_), measured in arms.items()
-        if claim in claims
-        for run in measured.finished
-    }
-    return list(runs.values())
+    return [run for run in counted_runs(arms, claims) if run.status == "finished"]
 
 
 def _commands(paper: str, profile: str, rows: Sequence[Row]) -> tuple[str, ...]:

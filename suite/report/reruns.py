@@ -12,7 +12,7 @@ from suite.published.literature import Literature, Row
 from suite.published.metrics import find_metric
 from suite.published.names import MetricName
 from suite.published.pairs import Pair, pair_of
-from suite.published.priors import find_prior
+from suite.published.priors import practical_margin
 
 Standing = Literal["within", "above", "below"]
 
@@ -45,9 +45,8 @@ class Rerun:
     @property
     def standing(self) -> Standing:
         """Where it stands: within the practical margin of the claim, above it or below."""
-        prior = find_prior(self.claim.dataset, self.metric)
         difference = float(self.difference)
-        if abs(difference) <= (prior.delta if prior else 0.0):
+        if abs(difference) <= practical_margin(self.claim.dataset, self.metric):
             return "within"
         return "above" if difference > 0 else "below"
 

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from suite.published.metrics import find_metric
-from suite.published.priors import find_prior
+from suite.published.priors import practical_margin
 from suite.report.cells import (
     NOTHING,
     Row,
     claimed_cell,
     interval,
+    main_rows,
     many,
     pair_cell,
     reproduced_cell,
@@ -72,9 +73,7 @@ def agreement_figure(rows: Iterable[Row], name: str = "claimed-against-measured"
     Returns:
         The figure; None where no number may be compared, as on embedded data.
     """
-    drawn = [
-        row for row in rows if row["origin"] == "claim" and row["main"] and row["difference"] is not None
-    ]
+    drawn = [row for row in main_rows(rows) if row["difference"] is not None]
     if not drawn:
         return None
     panels: dict[str, list[_Numbered]] = {}
@@ -144,7 +143,7 @@ def _paint_panel(sheet: Sheet, corner: tuple[float, float], metric: str, drawn: 
     sheet.text(left, top - 14, f"{kind.title}, {kind.unit}", bold=True)
     sheet.text(left + _SIDE / 2, top + _SIDE + 30, "claimed", "center", SMALL)
     sheet.text(left + 5, top + 8, "measured", size=SMALL)
-    margin = max((prior.delta for row in rows if (prior := find_prior(row["dataset"], metric))), default=0.0)
+    margin = max(practical_margin(row["dataset"], metric) for row in rows)
     low, high = both
     axes.fill_between([low, high], [low - margin, high - margin], [low + margin, high + margin], color=INK)
     axes.collections[-1].set(alpha=FAINT, linewidth=0)

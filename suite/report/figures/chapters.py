@@ -10,7 +10,7 @@ from suite.evidence.gathered import Arms
 from suite.published.claims import Claim
 from suite.published.metrics import load_metrics
 from suite.published.pairs import pair_of, values_of
-from suite.report.cells import Row
+from suite.report.cells import ARM_WORDS, Row
 from suite.report.figures.agreement import agreement_figure
 from suite.report.figures.curves import Series, curves_figure
 from suite.report.figures.gains import gains_figure
@@ -31,8 +31,6 @@ ScalarsOf = Callable[[Evidence], Sequence[Scalars]]
 
 SamplesOf = Callable[[Evidence], Sequence[Sample]]
 """From a run to the sample predictions that it has kept; empty where it has kept none."""
-
-_ARMS: tuple[Arm, ...] = ("teacher", "student", "distilled")
 
 
 def overview(rows: Sequence[Row], arms: Arms) -> Iterator[Section]:
@@ -73,13 +71,13 @@ def samples(claims: Iterable[Claim], arms: Arms, samples_of: SamplesOf) -> Itera
 
 def _sampled(claim: str, arms: Arms, samples_of: SamplesOf) -> dict[Arm, Sequence[Sample]]:
     """Of each network the samples of its first run that has any."""
-    found = {arm: arms[claim, arm, ()] for arm in _ARMS if (claim, arm, ()) in arms}
+    found = {arm: arms[claim, arm, ()] for arm in ARM_WORDS if (claim, arm, ()) in arms}
     gathered = {arm: (*measured.finished, *measured.repeated) for arm, measured in found.items()}
     return {arm: next(filter(None, map(samples_of, runs)), ()) for arm, runs in gathered.items()}
 
 
 def _series(claim: str, arms: Arms, scalars: ScalarsOf) -> Series:
-    gathered = {arm: arms[claim, arm, ()].finished for arm in _ARMS if (claim, arm, ()) in arms}
+    gathered = {arm: arms[claim, arm, ()].finished for arm in ARM_WORDS if (claim, arm, ()) in arms}
     return {arm: [scalars(run) for run in runs] for arm, runs in gathered.items()}
 
 

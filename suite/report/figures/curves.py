@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from suite.contract import Arm, Scalars
-from suite.report.cells import NOTHING, many
+from suite.report.cells import ARM_WORDS, NOTHING, many
 from suite.report.figures.style import (
     CLAIMED,
     FAINT,
@@ -41,11 +41,6 @@ _LOOKS: Final[dict[Arm, tuple[str, str]]] = {
     "teacher": (TEACHER, "--"),
     "student": (INK, ":"),
     "distilled": (MEASURED, "-"),
-}
-_NAMES: Final[dict[Arm, str]] = {
-    "teacher": "teacher",
-    "student": "student alone",
-    "distilled": "distilled",
 }
 _SHARES: Final = ((CLAIMED, "-"), (TEACHER, "--"), (MEASURED, "-."), (INK, ":"))
 
@@ -98,7 +93,7 @@ def curves_figure(claim: str, title: str, series: Series) -> Figure | None:
     if "distilled" not in series:
         return None
     shared, own = _terms(series)
-    losses = [_curve(_NAMES[arm], _LOOKS[arm], series[arm], shared) for arm in _LOOKS if arm in series]
+    losses = [_curve(ARM_WORDS[arm], _LOOKS[arm], series[arm], shared) for arm in _LOOKS if arm in series]
     shares = [
         _curve(_in_words(name), _SHARES[index % len(_SHARES)], series["distilled"], [name], share=True)
         for index, name in enumerate(own)

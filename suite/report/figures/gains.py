@@ -10,9 +10,19 @@ from suite.evidence.embedded_noise import gains_of, pairs_of
 from suite.evidence.gathered import Arms
 from suite.published.finding import claims_by_id
 from suite.published.metrics import find_metric
-from suite.published.priors import find_margin, find_prior
+from suite.published.priors import find_margin, practical_margin
 from suite.published.roles import find_role
-from suite.report.cells import NOTHING, Row, gain_cell, gain_verdict_cell, many, pair_cell, signed
+from suite.report.cells import (
+    NOTHING,
+    Row,
+    gain_cell,
+    gain_verdict_cell,
+    main_rows,
+    many,
+    pair_cell,
+    signed,
+    task_cell,
+)
 from suite.report.figures.style import (
     CLAIMED,
     FAINT,
@@ -120,7 +130,7 @@ def gains_figure(rows: Iterable[Row], arms: Arms, name: str = "gains") -> Figure
     Returns:
         The figure; None where no gain was measured.
     """
-    shown = [row for row in rows if row["origin"] == "claim" and row["main"] and row["gain"] is not None]
+    shown = [row for row in main_rows(rows) if row["gain"] is not None]
     if not shown:
         return None
     groups = _groups([_Gain(row, _seed_gains(row, arms)) for row in shown])
@@ -162,14 +172,13 @@ def _groups(gains: Sequence[_Gain]) -> list[_Group]:
 
 def _task(row: Row) -> str:
     claim = claims_by_id().get(row["claim"])
-    return claim.task.replace("_", " ").capitalize() if claim else ""
+    return task_cell(claim.task).capitalize() if claim else ""
 
 
 def _margin(row: Row) -> float:
     if row["difference"] is None:
         return find_margin(row["metric"])
-    prior = find_prior(row["dataset"], row["metric"])
-    return prior.delta if prior else 0.0
+    return practical_margin(row["dataset"], row["metric"])
 
 
 def _seed_gains(row: Row, arms: Arms) -> tuple[float, ...]:

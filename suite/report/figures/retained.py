@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from suite.report.cells import NOTHING, Row, gain_cell, gain_verdict_cell, many, pair_cell, signed
+from suite.report.cells import NOTHING, Row, gain_cell, gain_verdict_cell, main_rows, many, pair_cell, signed
 from suite.report.figures.style import (
     FAINT,
     INK,
@@ -47,7 +47,7 @@ def retained_figure(rows: Iterable[Row], name: str = "gain-kept") -> Figure | No
     Returns:
         The figure; None where no gain may be compared, as on embedded data.
     """
-    shown = [row for row in rows if row["origin"] == "claim" and row["main"] and row["retained"] is not None]
+    shown = [row for row in main_rows(rows) if row["retained"] is not None]
     if not shown:
         return None
     whole = sum(row["retained"] >= 1 for row in shown)

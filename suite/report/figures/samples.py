@@ -9,19 +9,12 @@ from itertools import accumulate
 from typing import Final
 
 from suite.contract import Arm, Sample
-from suite.report.cells import NOTHING
+from suite.report.cells import ARM_WORDS, NOTHING
 from suite.report.figures.style import CLAIMED, MEASURED, SMALL, TEACHER, TEXT, numbers, plain_line, slug
 from suite.report.figures.svg import framed
 from suite.report.layout import Figure
 
 HEADINGS: Final = ("image", "network", "predicted")
-
-_ARMS: Final[Mapping[Arm, str]] = {
-    "teacher": "teacher",
-    "student": "student alone",
-    "distilled": "distilled",
-}
-"""The networks in the order of their columns, as they are called there."""
 
 _WIDTH: Final = 220
 """Pixels of a column, and the most that an image is high."""
@@ -56,7 +49,7 @@ def samples_figure(claim: str, networks: Mapping[Arm, Sequence[Sample]]) -> Figu
     Returns:
         The figure; None where there is no image that all of them have.
     """
-    arms = [arm for arm in _ARMS if networks.get(arm)]
+    arms = [arm for arm in ARM_WORDS if networks.get(arm)]
     by_file = {arm: {sample.file: sample for sample in networks[arm]} for arm in arms}
     files = [sample.file for sample in networks[arms[0]]] if arms else []
     rows = [
@@ -64,7 +57,7 @@ def samples_figure(claim: str, networks: Mapping[Arm, Sequence[Sample]]) -> Figu
     ]
     if not rows:
         return None
-    titles = [_ARMS[arm] for arm in arms]
+    titles = [ARM_WORDS[arm] for arm in arms]
     name, title = slug("samples", claim), f"Predictions of the networks of {plain_line(claim)}"
     description = f"{len(rows)} test images, each next to the predictions of: {', '.join(titles)}."
     lines = [

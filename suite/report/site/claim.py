@@ -16,6 +16,7 @@ from suite.published.literature import load_literature
 from suite.published.recipes import load_recipes
 from suite.report.addresses import INDEX, SOURCES, claim_page, paper_page, run_page, runs_anchor
 from suite.report.cells import (
+    ARM_WORDS,
     NOTHING,
     Row,
     claim_cell,
@@ -46,7 +47,6 @@ RESULT_HEADINGS: Final = (
     *("metric", "verdict", "gain verdict", "claimed", "measured", "difference", "95 % interval"),
     *("gain claimed", "gain measured (90 % interval)", "teacher measured", "student alone"),
 )
-_ARM_WORDS: Final = {"student": "student alone"}
 _SETTING_HEADINGS: Final = ("verdict", "setting", "published", "in the run", "stated by, and why it differs")
 _SOURCE_HEADINGS: Final = ("document", "place", "kind", "version", "numbers", "gains")
 _QUOTED_HEADINGS: Final = ("kind", "method", "numbers", "gains", "source", "note")
@@ -166,7 +166,7 @@ def _run_grids(world: World, claim: Claim, arms: Mapping[ClaimArm, Measured]) ->
     for (_, arm, variant), measured in arms.items():
         if not measured.runs:
             continue
-        words = _ARM_WORDS.get(arm, arm)
+        words = ARM_WORDS.get(arm, arm)
         title = f"{words.capitalize()}{' with ' + ' '.join(variant) if variant else ''}"
         metrics = [name for name in claim.metrics if any(name in run.metrics for run in measured.finished)]
         yield Grid(

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from suite.evidence.frame import rows_of
-from suite.report import Report
-from suite.report.cells import Row
+from suite.report.cells import Row, main_rows
 from suite.report.site.published import lead_verdict
 
 
@@ -35,10 +33,9 @@ class Counts:
     not_run: int
 
 
-def counts_of(report: Report) -> Counts:
-    """Counts the claims of a report."""
-    rows = [row for row in rows_of(report.frame) if row["origin"] == "claim" and row["main"]]
-    judged = [row for row in rows if row["status"] != "quoted"]
+def counts_of(rows: Iterable[Row]) -> Counts:
+    """Counts the claims of a report by its rows."""
+    judged = [row for row in main_rows(rows) if row["status"] != "quoted"]
     ran = [row for row in judged if row["status"] != "not run"]
     stopped = [row for row in ran if row["status"] in ("failed", "blocked")]
     tones = [lead_verdict(row).tone for row in ran if row not in stopped]

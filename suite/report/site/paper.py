@@ -10,7 +10,7 @@ from suite.report.answer import asked_rows, count_not_run, in_one_sentence
 from suite.report.cells import NOTHING
 from suite.report.figures.chapters import CURVES, SAMPLES
 from suite.report.known import TITLE as KNOWN
-from suite.report.layout import Cell, Grid, Line, Section
+from suite.report.layout import Cell, Grid, Line, Section, Tone
 from suite.report.site import reproducibility
 from suite.report.site.blocks import Chapter, Listing, Sheet
 from suite.report.site.counts import counts_of
@@ -57,7 +57,7 @@ def _first_of_each(reports: Sequence[PaperReport]) -> list[PaperReport]:
 
 
 def _index_line(one: PaperReport) -> Line:
-    counts, page = counts_of(one.report), paper_page(one.report.name)
+    counts, page = counts_of(one.rows), paper_page(one.report.name)
     by_others = sum(row["origin"] == "quoted" for row in one.rows)
     return Line(
         (
@@ -76,8 +76,8 @@ def _index_line(one: PaperReport) -> Line:
     )
 
 
-def _count(number: int, tone: str) -> Cell:
-    return Cell(str(number), tone if number else None)  # type: ignore[arg-type]
+def _count(number: int, tone: Tone) -> Cell:
+    return Cell(str(number), tone if number else None)
 
 
 def _about(one: PaperReport) -> Chapter:

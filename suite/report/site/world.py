@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from suite.evidence.gathered import Arms, Measured, measured_arms
+from suite.evidence.gathered import Arms, Measured, by_claim, measured_arms
 from suite.evidence.served import ClaimArm, claims_served
 from suite.planning.plan import label_of
 from suite.published.claims import Claim, Paper
@@ -119,22 +119,20 @@ class World:
             for profile in of_paper[paper.id]
         ]
         self.claims = {claim.id for paper in papers for claim in paper.claims}
-        self._by_claim: dict[tuple[str, str], dict[ClaimArm, Measured]] = {}
-        self.standing: dict[tuple[str, int], Evidence] = {}
-        for profile, arms in self.arms.items():
-            for entry, measured in arms.items():
-                if entry[0] in self.claims:
-                    self._by_claim.setdefault((profile, entry[0]), {})[entry] = measured
-                    for run in (*measured.runs, *measured.repeated):
-                        self.standing[run.run_id, run.attempt] = run
+        self._by_claim = {profile: by_claim(arms) for profile, arms in self.arms.items()}
+        self.standing: dict[tuple[str, int], Evidence] = {
+            (run.run_id, run.attempt): run
+            for arms in self.arms.values()
+            for (claim, *_), measured in arms.items()
+            if claim in self.claims
+            for run in (*measured.runs, *measured.repeated)
+        }
         self.documents = read_documents(folder, self.standing)
         self.configs = {key: config_of(document) for key, document in self.documents.items()}
 
     def arms_of(self, claim: Claim, profile: str) -> dict[ClaimArm, Measured]:
         """What was measured of a claim and its variants: teacher, student alone, distilled, released."""
-        order = ("teacher", "student", "distilled", "released")
-        found = self._by_claim.get((profile, claim.id), {})
-        return dict(sorted(found.items(), key=lambda entry: (entry[0][2], order.index(entry[0][1]))))
+        return self._by_claim.get(profile, {}).get(claim.id, {})
 
     def document(self, run: Evidence) -> Document:
         """The record of a run that stands, as it is stored; empty where the store has it no more."""
