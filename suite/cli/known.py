@@ -9,6 +9,7 @@ from pathlib import Path
 
 from suite.evidence.frame import build_frame, rows_of
 from suite.paths import REFERENCE, records_dir
+from suite.published.addresses import on_arxiv, on_github
 from suite.published.claims import Paper
 from suite.published.literature import load_literature
 from suite.report.cells import NOTHING, Row
@@ -87,7 +88,7 @@ def as_text(known: Known, everything: bool) -> Iterator[Paragraph]:
     """
     paper = known.paper
     yield f"{paper.id}: {paper.title} ({paper.venue})", 0
-    for address in (*(f"https://arxiv.org/abs/{number}" for number in paper.arxiv), code_of(paper)):
+    for address in (*map(on_arxiv, paper.arxiv), on_github(paper.code)):
         yield f"  {address}", 2
     yield "", 0
     yield known.answer, 0
@@ -101,11 +102,6 @@ def as_text(known: Known, everything: bool) -> Iterator[Paragraph]:
     if not everything:
         yield "--all lists contradictions, re-runs, settings and gaps one by one.", 0
     yield f"'python -m suite list --paper {paper.id}' lists the rows.", 0
-
-
-def code_of(paper: Paper) -> str:
-    """The address of the official repository."""
-    return f"https://github.com/{paper.code}"
 
 
 def _stores() -> dict[str, Path]:

@@ -12,7 +12,7 @@ from suite.errors import printable
 from suite.evidence.gathered import measured_arms
 from suite.evidence.served import known_trainings
 from suite.paths import records_dir, work_dir
-from suite.planning.plan import label_of
+from suite.planning.plan import stored_label
 from suite.report.answer import Failure
 from suite.running.heartbeats import Beat, last_beat
 from suite.running.order import ordered
@@ -24,18 +24,11 @@ from suite.store.summaries import Evidence
 
 def label_in(record: Record) -> str:
     """The run of a record in words, as `suite.planning.plan.Run.label` has it."""
-    student, teacher, method = (record.recipe.get(part) or {} for part in ("student", "teacher", "method"))
-    if not student:
-        claims = ", ".join(dict.fromkeys(entry.claim for entry in record.claims)) or record.run_id
-        return f"{claims} ({record.arm}), seed {record.seed}"
-    return label_of(
-        student["name"],
-        method.get("title") or method.get("name"),
-        teacher.get("name"),
-        record.seed,
-        record.repetition,
-        trains=not record.identity.get("checkpoint"),
-    )
+    label = stored_label(record.recipe, record.identity, record.seed, record.repetition)
+    if label is not None:
+        return label
+    claims = ", ".join(dict.fromkeys(entry.claim for entry in record.claims)) or record.run_id
+    return f"{claims} ({record.arm}), seed {record.seed}"
 
 
 def log_of(run_id: str) -> Path | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -70,9 +70,9 @@ class Run:
             recipe.student.name,
             recipe.method.title if recipe.method else None,
             recipe.teacher.name if recipe.teacher else None,
+            self.trains,
             self.seed,
             self.repetition,
-            self.trains,
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -93,14 +93,55 @@ class Run:
 
 
 def label_of(
-    student: str, method: str | None, teacher: str | None, seed: int, repetition: int, trains: bool
+    student: str,
+    method: str | None,
+    teacher: str | None,
+    trains: bool,
+    seed: int | None = None,
+    repetition: int = 0,
 ) -> str:
-    """A run in words, by what it is made of; see `Run.label`."""
+    """A run in words, by what it is made of; see `Run.label`.
+
+    Args:
+        student: id of the network that is trained or scored.
+        method: title of the method, where there is one.
+        teacher: id of the teacher, where there is one.
+        trains: whether it trains; if not, it scores a released checkpoint.
+        seed: of the run; None for all runs of its series.
+        repetition: how often the same had been measured before.
+    """
     if not trains:
         return f"{student}, released checkpoint"
-    words = [student, method, f"from {teacher}" if teacher else None]
-    again = f", repetition {repetition}" if repetition else ""
-    return f"{' '.join(filter(None, words))}, seed {seed}{again}"
+    words = " ".join(filter(None, (student, method, f"from {teacher}" if teacher else None)))
+    return words if seed is None else f"{words}, {seed_in_words(seed, repetition)}"
+
+
+def seed_in_words(seed: int, repetition: int) -> str:
+    """Which run of its series it is."""
+    return f"seed {seed}" + (f", repetition {repetition}" if repetition else "")
+
+
+def stored_label(
+    recipe: Mapping[str, Any], identity: Mapping[str, Any], seed: int | None = None, repetition: int = 0
+) -> str | None:
+    """The same for a run that is on record.
+
+    Args:
+        recipe: as its record stores it.
+        identity: likewise.
+        seed: as in `label_of`.
+        repetition: likewise.
+
+    Returns:
+        None where the recipe names no student.
+    """
+    student, teacher, method = (recipe.get(part) or {} for part in ("student", "teacher", "method"))
+    if not student:
+        return None
+    # Of a method a record promises the name alone.
+    title = str(method.get("title") or method["name"]) if method else None
+    trains = not identity.get("checkpoint")
+    return label_of(student["name"], title, teacher.get("name"), trains, seed, repetition)
 
 
 @dataclass

@@ -13,6 +13,7 @@ from typing import Final
 import jinja2
 from markupsafe import Markup, escape
 
+from suite.published.addresses import on_arxiv, on_github
 from suite.report.cells import NOTHING
 from suite.report.layout import NOTES, Grid, Page, plain
 
@@ -93,8 +94,8 @@ def _target(found: re.Match[str]) -> str:
     if found["address"]:
         return found["address"]
     if found["arxiv"]:
-        return f"https://arxiv.org/abs/{found['arxiv']}"
-    return f"https://github.com/{found['repository']}/issues/{found['thread']}"
+        return on_arxiv(found["arxiv"])
+    return on_github(found["repository"], f"issues/{found['thread']}")
 
 
 def linked(text: str) -> Markup:

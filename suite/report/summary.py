@@ -12,6 +12,7 @@ from pathlib import Path
 from suite.evidence.frame import build_frame, rows_of
 from suite.evidence.gathered import measured_arms
 from suite.paths import BASELINES, REFERENCE, ROOT
+from suite.published.addresses import on_arxiv, on_github
 from suite.published.checks import read_papers
 from suite.published.claims import Paper
 from suite.published.literature import read_literature
@@ -90,8 +91,8 @@ def known_papers() -> str:
 
 
 def _links(paper: Paper) -> str:
-    links = [f"[arXiv {number}](https://arxiv.org/abs/{number})" for number in paper.arxiv]
-    return ", ".join([paper.venue, *links, f"[code](https://github.com/{paper.code})"])
+    links = [f"[arXiv {number}]({on_arxiv(number)})" for number in paper.arxiv]
+    return ", ".join([paper.venue, *links, f"[code]({on_github(paper.code)})"])
 
 
 def _page(paper: Paper, rows: Iterable[Row]) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from suite.environment import HOMEPAGE
+from suite.published.addresses import on_arxiv, on_github
 from suite.published.claims import Paper
 from suite.report.html import address_in
 from suite.report.layout import Cell
 
-GITHUB: Final = "https://github.com"
-ISSUES: Final = f"{GITHUB}/distillation-reproducibility/distillation-reproducibility/issues"
+ISSUES: Final = f"{HOMEPAGE}/issues"
 """Where corrections of what is shown are welcome."""
 
 
@@ -26,11 +27,11 @@ def source_cell(text: str, *about: str) -> Cell:
 def papers_of(paper: Paper) -> tuple[Cell, ...]:
     """The paper's documents: each arXiv number, and its official code."""
     return (
-        *(Cell(f"arXiv {number}", link=f"https://arxiv.org/abs/{number}") for number in paper.arxiv),
-        Cell(f"code: {paper.code}", link=f"{GITHUB}/{paper.code}"),
+        *(Cell(f"arXiv {number}", link=on_arxiv(number)) for number in paper.arxiv),
+        Cell(f"code: {paper.code}", link=on_github(paper.code)),
     )
 
 
 def config_cell(paper: Paper, path: str) -> Cell:
     """A config of the official repository."""
-    return Cell(path, link=f"{GITHUB}/{paper.code}/blob/HEAD/{path}")
+    return Cell(path, link=on_github(paper.code, f"blob/HEAD/{path}"))

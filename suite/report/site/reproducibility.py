@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from suite.published.addresses import on_github
 from suite.published.claims import Claim, Paper
 from suite.published.roles import find_role
 from suite.report.addresses import claim_page
@@ -16,7 +17,7 @@ from suite.report.cells import Row, entries, many, task_cell
 from suite.report.layout import Cell
 from suite.report.site.blocks import Chapter
 from suite.report.site.counts import by_role
-from suite.report.site.links import GITHUB, ISSUES
+from suite.report.site.links import ISSUES
 from suite.report.site.world import PaperReport
 
 CONTACT: Final = "Contact"
@@ -118,7 +119,7 @@ def contact(one: PaperReport) -> Chapter:
     return Chapter(
         CONTACT,
         paragraphs=(
-            f"The authors' code has a tracker of its own: {GITHUB}/{one.paper.code}/issues.{answered}",
+            f"The authors' code has a tracker of its own: {on_github(one.paper.code, 'issues')}.{answered}",
             "For a published number that is wrong here, a missing source, or a result of your own: "
             f"{ISSUES}.",
         ),

@@ -9,11 +9,12 @@ from typing import Any, Final
 
 import yaml
 
+from suite.planning.plan import seed_in_words, stored_label
 from suite.report.addresses import INDEX, run_page
 from suite.report.cells import NOTHING
 from suite.report.layout import Cell, Grid, Line
 from suite.report.site.blocks import Chapter, Listing, Sheet
-from suite.report.site.world import OF_CONFIG, OF_RUN, Config, Document, World, label_in
+from suite.report.site.world import OF_CONFIG, OF_RUN, Config, Document, World
 from suite.store.summaries import Evidence
 
 _CONFIG_TITLES: Final = {
@@ -49,7 +50,7 @@ def run_sheet(world: World, run: Evidence, files: Sequence[Cell]) -> Sheet:
     ]
     return Sheet(
         path=run_page(run.run_id, run.attempt),
-        title=label_in(document, run),
+        title=_label(document, run, run.seed, run.repetition),
         trail=(Cell("All papers", link=INDEX), *_first_page(served)),
         facts=tuple(facts),
         chapters=tuple(_chapters(run, document)),
@@ -85,14 +86,19 @@ def config_sheet(world: World, config: Config, runs: Sequence[Evidence]) -> Shee
     """
     first = runs[0]
     served = tuple(dict.fromkeys(claim for run in runs for claim in world.served_by(run)))
-    label = label_in(world.document(first), first).partition(", seed ")[0]
     return Sheet(
         path=config.page,
-        title=f"{label}, {first.profile}",
+        title=f"{_label(world.document(first), first)}, {first.profile}",
         trail=(Cell("All papers", link=INDEX), *_first_page(served)),
         facts=(
             ("claims", served),
-            ("runs", tuple(Cell(_seed(run), link=run_page(run.run_id, run.attempt)) for run in runs)),
+            (
+                "runs",
+                tuple(
+                    Cell(seed_in_words(run.seed, run.repetition), link=run_page(run.run_id, run.attempt))
+                    for run in runs
+                ),
+            ),
         ),
         chapters=tuple(
             Chapter(title, listings=(Listing("", as_yaml(config.parts[part])),))
@@ -107,8 +113,10 @@ def _first_page(claims: Sequence[Cell]) -> list[Cell]:
     return [claim for claim in claims if claim.link][:1]
 
 
-def _seed(run: Evidence) -> str:
-    return f"seed {run.seed}" + (f", repetition {run.repetition}" if run.repetition else "")
+def _label(document: Document, run: Evidence, *number: int) -> str:
+    """A run in words; its series without seed and repetition."""
+    label = stored_label(document.get("recipe") or {}, document.get("identity") or {}, *number)
+    return label or ", ".join([f"{run.arm} run", *([seed_in_words(run.seed, 0)] if number else [])])
 
 
 def number(value: float) -> str:

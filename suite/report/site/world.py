@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from suite.evidence.gathered import Arms, Measured, by_claim, measured_arms
 from suite.evidence.served import ClaimArm, claims_served
-from suite.planning.plan import label_of
 from suite.published.claims import Claim, Paper
 from suite.report import DEFAULT_PROFILE, Report, make_report, recorded_profiles
 from suite.report.addresses import CONFIGS
@@ -166,15 +165,3 @@ def config_of(document: Document) -> Config | None:
         parts["identity"] = {key: value for key, value in parts["identity"].items() if key not in OF_RUN}
     content = json.dumps(parts, sort_keys=True).encode()
     return Config(hashlib.sha256(content).hexdigest()[:16], parts)
-
-
-def label_in(document: Document, run: Evidence) -> str:
-    """A run in words."""
-    recipe = document.get("recipe") or {}
-    student, teacher, method = (recipe.get(part) or {} for part in ("student", "teacher", "method"))
-    if not student:
-        return f"{run.arm} run, seed {run.seed}"
-    trains = not (document.get("identity") or {}).get("checkpoint")
-    # Of a method a record promises the name alone.
-    title = str(method.get("title") or method["name"]) if method else None
-    return label_of(student["name"], title, teacher.get("name"), run.seed, run.repetition, trains)
