@@ -12,7 +12,7 @@ import pytest
 from suite.paths import ROOT
 
 SUITE = (
-    ("errors", "strict", "paths", "csv_cells", "verdicts"),
+    ("errors", "strict", "paths", "csv_cells", "generated", "verdicts"),
     ("catalogue", "contract", "settings", "strict_yaml", "yaml_objects", "environment"),
     ("published",),
     ("planning",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -138,10 +139,12 @@ def _write(args: argparse.Namespace) -> bool:
             f"nothing to write as {args.format}: no recorded run belongs there at profile "
             f"{' or '.join(sorted({profile for _, profile, *_ in written}))}; docs/exports.md says which do"
         )
-    if fault := faults_of(records_dir(), _counted(written, records), SCALARS):
+    counted = _counted(written)
+    in_order = sorted(counted, key=lambda run: (run.run_id, run.attempt))
+    if fault := faults_of(records_dir(), in_order, SCALARS):
         print(f"suite: {fault}", file=sys.stderr)
     if sys.stdout.isatty():
-        _answer(written, records)
+        _answer(written, [run for run in counted if run.status != "finished"])
     return any(report.deviates for _, _, report, _ in written)
 
 
@@ -150,34 +153,32 @@ def _pages(paths: Sequence[Path], folder: Path) -> list[Path]:
     return list(dict.fromkeys(folder / path.relative_to(folder).parts[0] for path in paths))
 
 
-def _counted(written: Sequence[Written], records: Sequence[Evidence]) -> list[Evidence]:
-    """The runs that stand in the tables of the written reports, in the order of the store."""
-    from suite.evidence.gathered import counted_runs, measured_arms
+def _counted(written: Sequence[Written]) -> list[Evidence]:
+    """The runs that stand in the tables of the written reports, those of one profile together."""
+    from suite.evidence.gathered import counted_runs
 
     claims: dict[str, set[str]] = {}
     for paper, profile, *_ in written:
         claims.setdefault(profile, set()).update(claim.id for claim in paper.claims)
-    found = [
-        run
-        for profile, reported in claims.items()
-        for run in counted_runs(measured_arms(records, profile), reported)
-    ]
-    return sorted(found, key=lambda run: (run.run_id, run.attempt))
+    arms = {profile: report.arms for _, profile, report, _ in written}
+    return [run for profile, reported in claims.items() for run in counted_runs(arms[profile], reported)]
 
 
 def _write_files(
     args: argparse.Namespace, papers: Sequence[Paper], records: Sequence[Evidence], folder: Path
 ) -> list[Written]:
     """Writes the formats that are files of one paper, and prints their paths."""
+    from suite.evidence.gathered import measured_arms
     from suite.report import DEFAULT_FORMATS, DEFAULT_PROFILE, make_report, recorded_profiles
     from suite.report.exports import EXPORTS, Material, write_export
 
     formats = [args.format] if args.format else DEFAULT_FORMATS
+    arms = functools.cache(functools.partial(measured_arms, records))
     written: list[Written] = []
     for paper in papers:
         recorded = recorded_profiles(paper, records) or [DEFAULT_PROFILE]
         for profile in [args.profile] if args.profile else recorded:
-            report = make_report(paper, records, profile)
+            report = make_report(paper, records, profile, arms(profile))
             if args.format in EXPORTS:
                 paths = write_export(args.format, Material(paper, profile, report, records), folder)
             else:
@@ -215,17 +216,11 @@ def _write_site(
     return written
 
 
-def _answer(written: Sequence[Written], records: Sequence[Evidence]) -> None:
+def _answer(written: Sequence[Written], unfinished: Sequence[Evidence]) -> None:
     """Prints what the written reports say, and why runs of theirs did not finish."""
     from suite.cli.answer import Answer, print_answers
-    from suite.cli.runs import failures_of
+    from suite.cli.runs import failure_of
     from suite.cli.screen import Screen
 
     answers = [Answer.of(*one, asked=None) for one in written]
-    claims: dict[str, set[str]] = {}
-    for paper, profile, *_ in written:
-        claims.setdefault(profile, set()).update(claim.id for claim in paper.claims)
-    failures = [
-        failure for profile, reported in claims.items() for failure in failures_of(records, profile, reported)
-    ]
-    print_answers(Screen(), answers, failures)
+    print_answers(Screen(), answers, list(map(failure_of, unfinished)))

@@ -345,13 +345,17 @@ def _report(
     Raises:
         SuiteError: a record cannot be read, or the reports cannot be written.
     """
+    from suite.evidence.gathered import measured_arms
     from suite.paths import records_dir
     from suite.published.finding import find_paper
     from suite.report import make_report
     from suite.store.summaries import read_summaries
 
     records = read_summaries(records_dir())
-    reports = [(paper := find_paper(name), make_report(paper, records, args.profile)) for name in papers]
+    arms = measured_arms(records, args.profile)
+    reports = [
+        (paper := find_paper(name), make_report(paper, records, args.profile, arms)) for name in papers
+    ]
     form = args.format or ("table" if sys.stdout.isatty() else "markdown")
     if form == "markdown":
         for _, report in reports:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from suite.errors import printable
-from suite.evidence.gathered import measured_arms
 from suite.evidence.served import known_trainings
 from suite.paths import records_dir, work_dir
 from suite.planning.plan import stored_label
@@ -35,27 +34,6 @@ def log_of(run_id: str) -> Path | None:
     """The log of a run; None where there is none in this work folder."""
     log = RunFolder(work_dir(), run_id).log
     return log if log.is_file() else None
-
-
-def failures_of(records: Iterable[Evidence], profile: str, claims: Collection[str]) -> list[Failure]:
-    """The runs behind claims that did not finish.
-
-    Args:
-        records: the store.
-        profile: which records count.
-        claims: ids of the claims.
-
-    Raises:
-        SuiteError: a record cannot be read.
-    """
-    failed = {
-        run.run_id: run
-        for (claim, *_), measured in measured_arms(records, profile).items()
-        if claim in claims
-        for run in measured.runs
-        if run.status != "finished"
-    }
-    return [failure_of(record) for record in failed.values()]
 
 
 def failure_of(record: Evidence) -> Failure:

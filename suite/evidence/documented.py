@@ -7,6 +7,7 @@ from typing import Final
 
 from suite.evidence import frame, observations
 from suite.evidence.columns import Columns, as_markdown
+from suite.generated import with_block
 from suite.paths import ROOT
 
 DOCUMENT: Final = ROOT / "docs" / "frames.md"
@@ -25,10 +26,7 @@ def documented(text: str) -> str:
         ValueError: a mark is missing.
     """
     for name, columns in FRAMES.items():
-        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-        before, rest = text.split(begin)
-        _, after = rest.split(end)
-        text = f"{before}{begin}\n{as_markdown(columns)}\n{end}{after}"
+        text = with_block(text, name, as_markdown(columns))
     return text
 
 

@@ -258,7 +258,7 @@ def judge(
         `expected` without any point comes last, as one stale line.
     """
     series: dict[Row, dict[str, list[Point]]] = {}
-    for point in sorted(points, key=lambda point: (point.finished_at, point.n)):
+    for point in sorted(points, key=_by_time):
         if point.night <= tonight:
             series.setdefault(point.row, {}).setdefault(point.metric, []).append(point)
     # Rows that were due tonight are so whatever they are otherwise.
@@ -273,6 +273,26 @@ def judge(
     return found + [
         Status(row, "any metric", INSUFFICIENT_DATA, stale=True) for row in awaited if row not in series
     ]
+
+
+def judged_points(points: Iterable[Point], metric: str) -> list[Point]:
+    """The points of a row that a metric is judged by, oldest first; seconds and memory on one hardware.
+
+    Args:
+        points: of the row, with all of its metrics, in any order.
+        metric: name of the metric, or of one of `PERFORMANCE`: one point a run, on the hardware of the last.
+    """
+    ordered = sorted(points, key=_by_time)
+    if metric not in PERFORMANCE:
+        return [point for point in ordered if point.metric == metric]
+    runs = sorted({point.run_id: point for point in ordered}.values(), key=_by_time)
+    return [
+        point for point in runs if point.hardware == runs[-1].hardware and getattr(point, metric) is not None
+    ]
+
+
+def _by_time(point: Point) -> tuple[str, int]:
+    return point.finished_at, point.n
 
 
 @dataclass(frozen=True)
@@ -314,17 +334,11 @@ def _performance(
     tonight: datetime.date,
     changes: Sequence[Change],
 ) -> list[Status]:
-    """Seconds and memory of a row, on the hardware of its last run; staleness is told by its metrics."""
-    runs = {point.run_id: point for measured in metrics.values() for point in measured}
-    ordered = sorted(runs.values(), key=lambda point: (point.finished_at, point.n))
+    """Seconds and memory of a row; staleness is told by its metrics."""
+    points = [point for measured in metrics.values() for point in measured]
     found = []
     for name in PERFORMANCE:
-        same = [
-            point
-            for point in ordered
-            if point.hardware == ordered[-1].hardware and getattr(point, name) is not None
-        ]
-        if same:
+        if same := judged_points(points, name):
             standing = _Standing(row, same, tonight, changes, nights=None)
             found.append(standing.status(name, by_share, name))
     return found

@@ -13,7 +13,7 @@ from typing import Any, Final
 import pandas as pd
 
 from suite.evidence.columns import Column, framed
-from suite.evidence.gathered import Measured, by_claim, measured_arms
+from suite.evidence.gathered import Arms, Measured, by_claim, measured_arms
 from suite.evidence.served import ClaimArm
 from suite.published.claims import Claim, Paper
 from suite.store.summaries import Evidence
@@ -70,25 +70,28 @@ COLUMNS: Final[dict[str, Column]] = {
 """The columns of the long frame. Metrics are in the unit of ``metrics.yaml``, most of them percent."""
 
 
-def build_observations(papers: Iterable[Paper], records: Iterable[Evidence], profile: str) -> pd.DataFrame:
+def build_observations(
+    papers: Iterable[Paper], records: Iterable[Evidence], profile: str, arms: Arms | None = None
+) -> pd.DataFrame:
     """Builds the long frame.
 
     Args:
         papers: whose judged claims have rows.
         records: the store, in any order; the order changes nothing.
         profile: which records count.
+        arms: what was measured at that profile, where it is known already.
 
     Returns:
         One row for each claim, metric, arm, seed and repetition, and beside them those of earlier series; in
         the order of the papers' files, then by arm. Columns and dtypes as in `COLUMNS`.
     """
-    arms = by_claim(measured_arms(records, profile))
+    measured_of = by_claim(measured_arms(records, profile) if arms is None else arms)
     rows = (
         row
         for paper in papers
         for claim in paper.claims
         if claim.judged
-        for entry, measured in arms.get(claim.id, {}).items()
+        for entry, measured in measured_of.get(claim.id, {}).items()
         for row in _rows(paper, claim, entry, measured)
     )
     return framed(rows, COLUMNS)

@@ -10,11 +10,10 @@ import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import pandas as pd
 
-from suite.contract import Sample, Scalars
 from suite.csv_cells import harmless
 from suite.errors import SuiteError
 from suite.evidence.frame import COLUMNS, build_frame, rows_of
@@ -27,15 +26,19 @@ from suite.published.recipes import DEFAULT_PROFILE as DEFAULT_PROFILE
 from suite.report.cells import Row
 from suite.report.layout import Page
 from suite.report.page import build_page
+from suite.store.companions import Companion
 from suite.store.files import write
-from suite.store.samples import read_samples
-from suite.store.scalars import read_scalars
+from suite.store.samples import SAMPLES
+from suite.store.scalars import SCALARS
 from suite.store.summaries import Evidence, read_summaries
+from suite.strict import Strict
 from suite.verdicts import DEVIATIONS, GAIN_LARGER, GAIN_SMALLER, LOSS
 
 FORMATS: Final = {"markdown": "md", "csv": "csv", "html": "html"}
 """Format -> suffix of its files."""
 DEFAULT_FORMATS: Final = ("markdown", "csv")
+
+_Entry = TypeVar("_Entry", bound=Strict)
 
 _AGAINST_THE_CLAIM: Final = frozenset({LOSS, GAIN_SMALLER, GAIN_LARGER})
 
@@ -48,12 +51,14 @@ class Report:
         name: stem of its files.
         frame: the rows, columns as in `suite.evidence.frame.COLUMNS`.
         page: the same in words.
+        arms: what was measured of all claims, which it was made from.
         illustrate: makes the same page with its figures, which takes matplotlib and its time.
     """
 
     name: str
     frame: pd.DataFrame
     page: Page
+    arms: Arms
     illustrate: Callable[[], Page]
 
     @property
@@ -107,6 +112,7 @@ def make_report(
     records: Sequence[Evidence],
     profile: str = DEFAULT_PROFILE,
     arms: Arms | None = None,
+    store: Path | None = None,
 ) -> Report:
     """Builds the report of a paper.
 
@@ -118,26 +124,25 @@ def make_report(
         records: the store.
         profile: which records count.
         arms: what was measured at that profile, where it is known already: it is the same for all papers.
+        store: where the records lie, for what figures show; that of the results folder unless given.
     """
     arms = measured_arms(records, profile) if arms is None else arms
     frame = build_frame([paper], records, profile, arms)
     name = paper.id if profile == DEFAULT_PROFILE else f"{paper.id}-{profile}"
     words = functools.partial(build_page, paper, frame, records, profile, arms=arms)
-    return Report(name, frame, words(), functools.partial(words, scalars=_scalars_of, samples_of=_samples_of))
+    beside = functools.partial(_beside, records_dir() if store is None else store)
+    illustrate = functools.partial(
+        words,
+        scalars=functools.partial(beside, SCALARS),
+        samples_of=functools.partial(beside, SAMPLES),
+    )
+    return Report(name, frame, words(), arms, illustrate)
 
 
-def _scalars_of(record: Evidence) -> list[Scalars]:
-    """The series of a run in the store; what is missing or altered is told elsewhere, and not drawn."""
+def _beside(store: Path, kind: Companion[_Entry], record: Evidence) -> list[_Entry]:
+    """What lies beside a record; what is missing or altered is told elsewhere, and not drawn."""
     try:
-        return read_scalars(records_dir(), record)
-    except SuiteError:
-        return []
-
-
-def _samples_of(record: Evidence) -> list[Sample]:
-    """The sample predictions of a run in the store, likewise."""
-    try:
-        return read_samples(records_dir(), record)
+        return kind.read(store, record)
     except SuiteError:
         return []
 

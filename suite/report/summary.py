@@ -11,6 +11,7 @@ from pathlib import Path
 
 from suite.evidence.frame import build_frame, rows_of
 from suite.evidence.gathered import measured_arms
+from suite.generated import with_block
 from suite.paths import BASELINES, REFERENCE, ROOT
 from suite.published.addresses import on_arxiv, on_github
 from suite.published.checks import read_papers
@@ -54,9 +55,10 @@ _HEADINGS = (
 
 def reference_reports() -> list[Report]:
     """The report of each paper and profile that the reference records serve."""
-    records = read_summaries(REFERENCE / "records")
+    store = REFERENCE / "records"
+    records = read_summaries(store)
     return [
-        make_report(paper, records, profile)
+        make_report(paper, records, profile, store=store)
         for paper in read_papers(BASELINES).values()
         for profile in recorded_profiles(paper, records)
     ]
@@ -141,14 +143,6 @@ def _sign_tests(rows: Iterable[Row]) -> Iterator[str]:
     for paper, own in by_paper.items():
         test = sign_test(pair_gains(own))
         yield f"{paper.upper()} {signs(test)} (p = {p_value(test.p_value)})"
-
-
-def with_block(page: str, name: str, block: str) -> str:
-    """The text of a page with `block` between the marks of this name."""
-    begin, end = (f"<!-- {name}: {word} -->" for word in ("begin", "end"))
-    before, _, rest = page.partition(begin)
-    _, _, after = rest.partition(end)
-    return f"{before}{begin}\n{block}\n{end}{after}"
 
 
 def main(front: Path = ROOT / README) -> None:

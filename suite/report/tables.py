@@ -89,7 +89,7 @@ class PublishedTables:
             illustrated: whether they have figures of their sweeps.
         """
         for table in self._paper.tables:
-            printed = _printed(self._paper.claims, table)
+            printed = printed_in(self._paper.claims, table)
             rows = [row for row in self._rows if row["metric"] in printed.get(row["claim"], ())]
             if rows:
                 more = "" if table.complete else "; the table has more rows than are known here"
@@ -100,7 +100,7 @@ class PublishedTables:
                     figures=tuple(sweep_figures(headline_rows(rows), table.id)) if illustrated else (),
                     published=True,
                 )
-        elsewhere = _printed_elsewhere(self._paper)
+        elsewhere = printed_elsewhere(self._paper)
         if rows := [row for row in self._rows if row["claim"] in elsewhere]:
             grids = tuple(self._grids(rows, elsewhere))
             yield Section(ELSEWHERE, grids, _ELSEWHERE_REMARK, published=True)
@@ -168,7 +168,8 @@ class PublishedTables:
             yield f"Not in the mean: {many(row['repetitions'], 'repeated run')}."
 
 
-def _printed(claims: Iterable[Claim], table: Table) -> Printed:
+def printed_in(claims: Iterable[Claim], table: Table) -> Printed:
+    """The numbers of the claims that a table prints, in the order of the claims."""
     found: Printed = {}
     for claim in claims:
         for source in claim.sources:
@@ -178,7 +179,7 @@ def _printed(claims: Iterable[Claim], table: Table) -> Printed:
     return found
 
 
-def _printed_elsewhere(paper: Paper) -> Printed:
+def printed_elsewhere(paper: Paper) -> Printed:
     """The numbers of the claims that no table of the paper prints."""
     own = {table.id for table in paper.tables}
     return {

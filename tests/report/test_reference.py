@@ -7,6 +7,7 @@ import pytest
 
 from suite.evidence.frame import rows_of
 from suite.evidence.served import claims_served
+from suite.generated import with_block
 from suite.paths import BASELINES, REFERENCE, ROOT
 from suite.published.checks import read_papers
 from suite.published.roles import find_role
@@ -23,7 +24,6 @@ from suite.report.summary import (
     reference_reports,
     reference_rows,
     summary,
-    with_block,
 )
 from suite.store.records import read_all
 

@@ -52,7 +52,7 @@ class Material:
     @functools.cached_property
     def observations(self) -> pd.DataFrame:
         """The long frame of the paper."""
-        return build_observations([self.paper], self.records, self.profile)
+        return build_observations([self.paper], self.records, self.profile, self.report.arms)
 
 
 def export(form: str, material: Material) -> Files:

@@ -8,6 +8,7 @@ of an action, and no license is given: who publishes a crate adds both.
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from suite.environment import DISTRIBUTION, HOMEPAGE
 from suite.errors import SuiteError, printable
+from suite.evidence.gathered import measured_arms
 from suite.published.finding import load_papers
 from suite.report import DEFAULT_FORMATS, FORMATS, make_report, recorded_profiles
 from suite.store.records import Record, read_files
@@ -243,9 +245,10 @@ class _Building:
         )
 
     def _add_reports(self) -> None:
+        arms = functools.cache(functools.partial(measured_arms, self._records))
         for paper in load_papers().values():
             for profile in recorded_profiles(paper, self._records):
-                report = make_report(paper, self._records, profile)
+                report = make_report(paper, self._records, profile, arms(profile), self._folder)
                 for form in DEFAULT_FORMATS:
                     name = f"reports/{report.name}.{FORMATS[form]}"
                     self._add(

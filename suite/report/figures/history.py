@@ -17,16 +17,16 @@ from suite.evidence.labels import (
     Status,
     by_share,
     expectation_of,
+    judged_points,
     readings,
 )
-from suite.evidence.points import Point, Row
+from suite.evidence.points import Point
 from suite.report.cells import NOTHING
 from suite.report.figures.style import (
     CLAIMED,
     FAINT,
     INK,
     MEASURED,
-    SMALL,
     SOFT,
     WIDTH,
     Key,
@@ -82,7 +82,8 @@ def history_figure(points: Iterable[Point], status: Status) -> Figure | None:
         The figure; None where there are fewer than two points.
     """
     row, metric = status.row, status.metric
-    own = [point for point in _own(points, row, metric) if status.last and point.night <= status.last]
+    of_row = [point for point in points if point.row == row]
+    own = [p for p in judged_points(of_row, metric) if status.last and p.night <= status.last]
     if len(own) < LEAST:
         return None
     expectation = by_share if metric in PERFORMANCE else expectation_of(row, metric, own[-1])
@@ -101,19 +102,6 @@ def history_figure(points: Iterable[Point], status: Status) -> Figure | None:
         functools.partial(_paint, nights=shown, began=began),
         numbers(HEADINGS, [_line(night) for night in shown]),
     )
-
-
-def _own(points: Iterable[Point], row: Row, metric: str) -> list[Point]:
-    """The points that a metric of a row was judged by, oldest first; seconds and memory on one hardware."""
-    own = sorted(
-        (point for point in points if point.row == row), key=lambda point: (point.finished_at, point.n)
-    )
-    if metric not in PERFORMANCE:
-        return [point for point in own if point.metric == metric]
-    runs = list({point.run_id: point for point in own}.values())
-    return [
-        point for point in runs if point.hardware == runs[-1].hardware and getattr(point, metric) is not None
-    ]
 
 
 def _read(points: Sequence[Point], metric: str, expectation: Expectation) -> list[_Night]:
@@ -148,7 +136,8 @@ def _paint(sheet: Sheet, nights: Sequence[_Night], began: datetime.date | None) 
     first, last = min(days) - 0.5, max(days) + 0.5
     axes = sheet.panel((_LEFT, _TOP, _RIGHT, _TOP + _HEIGHT), (first, last), (low, high))
     sheet.rows(axes, ticks_between(low, high, 5))
-    _dates(sheet, axes, first, last)
+    dated = _days(first, last)
+    sheet.columns(axes, dated, labels=[datetime.date.fromordinal(day).isoformat() for day in dated])
     _paint_expected(axes, days, expected, low)
     axes.plot(days, [night.value for night in nights], color=MEASURED, alpha=SOFT, linewidth=1)
     for outside, look in ((False, ("o", MEASURED)), (True, ("^", CLAIMED))):
@@ -179,11 +168,7 @@ def _paint_expected(
     axes.fill_between(days, lower, upper, step="mid", color=INK, alpha=2 * FAINT, linewidth=0)
 
 
-def _dates(sheet: Sheet, axes: Axes, first: float, last: float) -> None:
-    """Writes the dates of round numbers of days below a panel."""
+def _days(first: float, last: float) -> list[int]:
+    """A few days, each as many apart."""
     step = max(1, math.ceil((last - first) / 7))
-    for day in range(math.ceil(first), math.floor(last) + 1, step):
-        axes.axvline(day, color=INK, alpha=0.12, linewidth=0.8, zorder=0)
-        x = _LEFT + (day - first) / (last - first) * (_RIGHT - _LEFT)
-        text = datetime.date.fromordinal(day).isoformat()
-        sheet.text(x, _TOP + _HEIGHT + 13, text, "center", SMALL)
+    return list(range(math.ceil(first), math.floor(last) + 1, step))

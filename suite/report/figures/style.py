@@ -153,16 +153,19 @@ class Sheet:
             va="baseline",
         )
 
-    def columns(self, axes: Axes, ticks: Sequence[float], sign: str = "") -> None:
+    def columns(
+        self, axes: Axes, ticks: Sequence[float], sign: str = "", labels: Sequence[str] | None = None
+    ) -> None:
         """Labels the horizontal axis of a panel, below it, and draws a line for each tick.
 
         Args:
             axes: the panel.
             ticks: where.
             sign: of the labels, as in a format; ``+`` for differences.
+            labels: of the ticks; their numbers unless given.
         """
         box, (low, high) = axes.get_position(), axes.get_xlim()
-        for tick, label in zip(ticks, labels_of(ticks, sign), strict=True):
+        for tick, label in zip(ticks, labels or labels_of(ticks, sign), strict=True):
             axes.axvline(tick, color=INK, alpha=0.12, linewidth=0.8, zorder=0)
             x = box.x0 + (tick - low) / (high - low) * (box.x1 - box.x0)
             self.text(x * self.width, (1 - box.y0) * self.height + 11, label, "center", SMALL)

@@ -25,7 +25,14 @@ from suite.report.cells import (
 )
 from suite.report.layout import NOTES, Cell, Grid, Line, Section
 from suite.report.site.blocks import Chapter
-from suite.report.tables import ELSEWHERE, PublishedTables, headline_rows, table_title
+from suite.report.tables import (
+    ELSEWHERE,
+    PublishedTables,
+    headline_rows,
+    printed_elsewhere,
+    printed_in,
+    table_title,
+)
 
 HEADINGS: Final = (
     "verdict",
@@ -79,7 +86,8 @@ def table_chapters(
     for row in headline_rows([row for row in rows if row["origin"] == "claim"]):
         by_claim.setdefault(row["claim"], []).append(row)
     placed: set[str] = set()
-    for title, printed in [*_by_table(paper), (ELSEWHERE, _elsewhere(paper))]:
+    by_table = [(table_title(table), printed_in(paper.claims, table)) for table in paper.tables]
+    for title, printed in [*by_table, (ELSEWHERE, printed_elsewhere(paper))]:
         if title not in by_title:
             continue
         here = [name for name in printed if name not in placed and name in by_claim]
@@ -98,22 +106,6 @@ def _chapter(section: Section, lines: tuple[Line, ...], above: Sequence[str]) ->
         grids=(without_empty_columns(Grid((*HEADINGS, NOTES), lines)),) if lines else (),
         chosen=True,
     )
-
-
-def _by_table(paper: Paper) -> list[tuple[str, list[str]]]:
-    """The tables that print claims, with the claims, in the order of the paper."""
-    return [
-        (
-            table_title(table),
-            [claim.id for claim in paper.claims if any(s.table == table.id for s in claim.sources)],
-        )
-        for table in paper.tables
-    ]
-
-
-def _elsewhere(paper: Paper) -> list[str]:
-    own = {table.id for table in paper.tables}
-    return [claim.id for claim in paper.claims if own.isdisjoint(source.table for source in claim.sources)]
 
 
 def _line(row: Row, claim: Claim, tables: dict[str, Table], notes: PublishedTables) -> Line:

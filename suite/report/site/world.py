@@ -113,7 +113,7 @@ class World:
         shown = sorted({profile for own in of_paper.values() for profile in own})
         self.arms: dict[str, Arms] = {profile: measured_arms(records, profile) for profile in shown}
         self.reports = [
-            PaperReport(paper, profile, make_report(paper, records, profile, self.arms[profile]))
+            PaperReport(paper, profile, make_report(paper, records, profile, self.arms[profile], folder))
             for paper in papers
             for profile in of_paper[paper.id]
         ]

@@ -1,0 +1,20 @@
+"""Texts that are written into documents between marks, so that a reader knows what is made by whom."""
+
+from __future__ import annotations
+
+
+def with_block(document: str, name: str, block: str) -> str:
+    """A document with `block` between the marks of this name.
+
+    Args:
+        document: its text.
+        name: of the marks.
+        block: what stands between them.
+
+    Raises:
+        ValueError: a mark is missing, or stands there twice.
+    """
+    begin, end = (f"<!-- {name}: {word} -->" for word in ("begin", "end"))
+    before, rest = document.split(begin)
+    _, after = rest.split(end)
+    return f"{before}{begin}\n{block}\n{end}{after}"
