@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--control",
         action="store_true",
-        help="write nothing; print what the embedded rows of all papers can detect, and the A/A control",
+        help="write nothing; print what the embedded rows of all papers can detect, and its own control",
     )
     parser.add_argument("--strict", action="store_true", help="exit with status 3 when a verdict deviates")
 

@@ -1,7 +1,8 @@
-"""The study's own control: students alone judged as if half of their seeds were distilled (A/A).
+"""The study's own control: students alone, judged by the code that judges distilled students.
 
-Nothing was done to either half, so about one 90 % interval in ten should exclude zero, by the same code that
-judges distilled students.
+**A/A**: half of their seeds are taken for distilled. Nothing was done to either half, so about one 90 %
+interval in ten should exclude zero. **Planted effects**: a student that was trained for twice as many epochs
+as its recipe has must be a gain over the recipe's, and one that was trained for half as many a loss.
 """
 
 from __future__ import annotations
@@ -12,15 +13,23 @@ from typing import Final
 
 from suite.evidence.frame import main_metric
 from suite.evidence.gathered import Arms
+from suite.evidence.served import known_trainings
+from suite.planning.composing import compose
 from suite.published.claims import Claim
 from suite.published.metrics import find_metric
 from suite.published.names import MetricName, TaskName
 from suite.published.priors import find_margin
-from suite.verdicts import STANDARD_RUNS, PooledGain, judge_gains_together
+from suite.verdicts import GAIN, LOSS, STANDARD_RUNS, GainName, PooledGain, judge_gains_together
 from suite.verdicts.shared_noise import LEVEL
 
 SEEDS: Final = 2 * STANDARD_RUNS
 """Seeds of a student alone that make one comparison."""
+
+EPOCHS: Final = "student.embedded.epochs="
+"""How an override begins that plants an effect; the number of epochs follows."""
+
+PLANTED: Final[Mapping[float, GainName]] = {2.0: GAIN, 0.5: LOSS}
+"""How many times the epochs of the recipe -> the verdict that a student trained for so many must have."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +74,33 @@ class NullComparison:
 
 
 @dataclass(frozen=True)
+class PlantedEffect:
+    """A student alone that was trained longer or shorter, over the same student as its recipe has it.
+
+    Attributes:
+        student: trained for another number of epochs.
+        times: how many times as many as in the recipe; a key of `PLANTED`.
+        seeds: that both have.
+        judged: the verdict on their differences, seed by seed.
+    """
+
+    student: StudentAlone
+    times: float
+    seeds: tuple[int, ...]
+    judged: PooledGain
+
+    @property
+    def expected(self) -> GainName:
+        """The verdict that it must have."""
+        return PLANTED[self.times]
+
+    @property
+    def is_found(self) -> bool:
+        """Whether it has that verdict."""
+        return self.judged.verdict == self.expected
+
+
+@dataclass(frozen=True)
 class FalseAlarms:
     """How often nothing was taken for something.
 
@@ -97,15 +133,44 @@ def students_alone(claims: Iterable[Claim], arms: Arms) -> list[StudentAlone]:
     """
     found: dict[str, StudentAlone] = {}
     for claim in claims:
-        alone = arms.get((claim.id, "student", ()))
-        if not claim.judged or claim.student is None or alone is None or not alone.finished:
-            continue
-        metric = main_metric(claim)
-        series = alone.finished[0].series
-        by_seed = alone.by_seed(metric)
-        if by_seed and not alone.comparable:
-            found.setdefault(series, StudentAlone(claim.student, claim.task, metric, series, by_seed))
+        if student := _student_alone(claim, arms):
+            found.setdefault(student.series, student)
     return list(found.values())
+
+
+def planted_effects(claims: Iterable[Claim], arms: Arms, profile: str) -> list[PlantedEffect]:
+    """Judges the students trained for twice or half as many epochs, those of a task and metric together.
+
+    Args:
+        claims: of all papers.
+        arms: what was measured at one profile.
+        profile: that profile.
+
+    Returns:
+        One for each such training with `STANDARD_RUNS` seeds that the student of the recipe has too.
+
+    Raises:
+        SuiteError: a recipe does not compose.
+    """
+    variants: dict[str, list[tuple[str, ...]]] = {}
+    for claim_id, arm, variant in arms:
+        if arm == "student" and len(variant) == 1 and variant[0].startswith(EPOCHS):
+            variants.setdefault(claim_id, []).append(variant)
+    kinds: dict[tuple[TaskName, MetricName], dict[str, tuple[StudentAlone, float, dict[int, float]]]] = {}
+    for claim in claims:
+        for variant in variants.get(claim.id, ()):
+            alone, other = _student_alone(claim, arms), _student_alone(claim, arms, variant)
+            times = _times(claim, variant[0], profile)
+            if alone is None or other is None or times is None or times not in PLANTED:
+                continue
+            sign = find_metric(other.metric).sign
+            gains = {
+                seed: sign * (other.by_seed[seed] - alone.by_seed[seed])
+                for seed in sorted(other.by_seed.keys() & alone.by_seed.keys())
+            }
+            if len(gains) >= STANDARD_RUNS:
+                kinds.setdefault((other.task, other.metric), {})[other.series] = (other, times, gains)
+    return [effect for group in kinds.values() for effect in _planted(group)]
 
 
 def null_comparisons(students: Iterable[StudentAlone]) -> list[NullComparison]:
@@ -137,6 +202,28 @@ def false_alarms(comparisons: Iterable[NullComparison]) -> FalseAlarms | None:
     return FalseAlarms(len(outcomes), sum(outcomes), float(share.low), float(share.high), float(test.pvalue))
 
 
+def _student_alone(claim: Claim, arms: Arms, variant: tuple[str, ...] = ()) -> StudentAlone | None:
+    """The student of a claim, or of a variant of it; None where it was not trained alone on embedded data."""
+    alone = arms.get((claim.id, "student", variant))
+    if not claim.judged or claim.student is None or alone is None or not alone.finished:
+        return None
+    metric = main_metric(claim)
+    by_seed = alone.by_seed(metric)
+    if not by_seed or alone.comparable:
+        return None
+    return StudentAlone(claim.student, claim.task, metric, alone.finished[0].series, by_seed)
+
+
+def _times(claim: Claim, override: str, profile: str) -> float | None:
+    """How many times the epochs of a claim's recipe an override asks for; None if nobody knows."""
+    recipe = known_trainings().recipes.get((claim.id, "student", ()))
+    wanted = override.removeprefix(EPOCHS)
+    if recipe is None or not wanted.isdecimal():
+        return None
+    own = compose(recipe, profile).schedule.get("train_cfg", {}).get("max_epochs")
+    return int(wanted) / own if own else None
+
+
 def _sixes(seeds: list[int]) -> Iterator[tuple[int, ...]]:
     for start in range(0, len(seeds) - SEEDS + 1, SEEDS):
         yield tuple(seeds[start : start + SEEDS])
@@ -153,3 +240,13 @@ def _judged(group: list[tuple[StudentAlone, tuple[int, ...]]]) -> Iterator[NullC
     judged = judge_gains_together(rows, find_margin(group[0][0].metric))
     for (student, six), gain in zip(group, judged.values(), strict=True):
         yield NullComparison(student, (six[STANDARD_RUNS:], six[:STANDARD_RUNS]), gain)
+
+
+def _planted(group: Mapping[str, tuple[StudentAlone, float, dict[int, float]]]) -> Iterator[PlantedEffect]:
+    """The planted effects of one task and metric, which share their noise."""
+    margin = find_margin(next(iter(group.values()))[0].metric)
+    judged = judge_gains_together(
+        {name: list(gains.values()) for name, (_, _, gains) in group.items()}, margin
+    )
+    for name, (student, times, gains) in group.items():
+        yield PlantedEffect(student, times, tuple(gains), judged[name])

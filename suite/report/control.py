@@ -6,11 +6,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from suite.evidence.control import (
+    EPOCHS,
     SEEDS,
     NullComparison,
+    PlantedEffect,
     StudentAlone,
     false_alarms,
     null_comparisons,
+    planted_effects,
     students_alone,
 )
 from suite.evidence.frame import build_frame, rows_of
@@ -20,12 +23,13 @@ from suite.published.claims import Paper
 from suite.report.cells import Row, interval, many, p_value, percent, signed, task_cell, tone_of
 from suite.report.layout import Cell, Grid, Line, Section
 from suite.store.summaries import Evidence
-from suite.verdicts import GAIN, GAIN_UNCLEAR, LOSS, NO_CHANGE
+from suite.verdicts import GAIN, GAIN_UNCLEAR, LOSS, NO_CHANGE, STANDARD_RUNS, PooledGain
 
 TITLE: Final = "What this study can tell"
 STUDENT_HEADINGS: Final = ("task", "students", "median sd", "largest sd", "lowest mean")
 ROW_HEADINGS: Final = ("rows", GAIN, LOSS, NO_CHANGE, GAIN_UNCLEAR, "decided", "median half width")
 CONTROL_HEADINGS: Final = ("student", "task", "seeds", "metric", "gain (90 % interval)", "verdict")
+PLANTED_HEADINGS: Final = ("student", "task", "epochs", "seeds", "metric", "gain (90 % interval)", "verdict")
 
 _REMARK: Final = (
     "A row is decided when its gain is above zero, below zero, or certainly within the margin. Claims that "
@@ -46,27 +50,32 @@ def study_of_all(papers: Iterable[Paper], records: Sequence[Evidence], profile: 
     """
     papers = list(papers)
     claims = [claim for paper in papers for claim in paper.claims]
-    students = students_alone(claims, measured_arms(records, profile))
-    rows = rows_of(build_frame(papers, records, profile)) if students else []
-    return next(study_sections(students, rows, "all papers"), None)
+    arms = measured_arms(records, profile)
+    students = students_alone(claims, arms)
+    rows = rows_of(build_frame(papers, records, profile, arms)) if students else []
+    return next(study_sections(students, rows, planted_effects(claims, arms, profile), "all papers"), None)
 
 
 def study_sections(
-    students: Sequence[StudentAlone], rows: Iterable[Row], whose: str = "this paper"
+    students: Sequence[StudentAlone],
+    rows: Iterable[Row],
+    planted: Sequence[PlantedEffect] = (),
+    whose: str = "this paper",
 ) -> Iterator[Section]:
     """The section on the power of the embedded study and on its control; none without a student alone.
 
     Args:
         students: that were trained alone, of all papers.
         rows: of the frame.
+        planted: effects whose sign is known, of all papers.
         whose: the papers that the rows are of, in words.
     """
     if not students:
         return
     power = power_of(rows)
     comparisons = null_comparisons(students)
-    grids = [*_students(students), *_rows(power, whose), *_control(comparisons)]
-    yield Section(TITLE, tuple(grids), f"{_REMARK} {_alarms(comparisons)}")
+    grids = [*_students(students), *_rows(power, whose), *_control(comparisons), *_planted(planted)]
+    yield Section(TITLE, tuple(grids), f"{_REMARK} {_alarms(comparisons)} {_found(planted)}")
 
 
 def _students(students: Sequence[StudentAlone]) -> Iterator[Grid]:
@@ -111,12 +120,48 @@ def _control(comparisons: Sequence[NullComparison]) -> Iterator[Grid]:
 
 
 def _comparison(comparison: NullComparison) -> Line:
-    student, judged = comparison.student, comparison.judged
-    over = " over ".join(" ".join(map(str, seeds)) for seeds in comparison.seeds)
+    student = comparison.student
+    over = " over ".join(_seeds(seeds) for seeds in comparison.seeds)
+    return Line((student.name, task_cell(student.task), over, student.metric, *_judged(comparison.judged)))
+
+
+def _planted(effects: Sequence[PlantedEffect]) -> Iterator[Grid]:
+    if effects:
+        title = f"{many(len(effects), 'planted effect')}: students alone, trained twice or half as long"
+        yield Grid(PLANTED_HEADINGS, tuple(map(_effect, effects)), title)
+
+
+def _effect(effect: PlantedEffect) -> Line:
+    student = effect.student
+    about = (
+        student.name,
+        task_cell(student.task),
+        f"x {effect.times:g}",
+        _seeds(effect.seeds),
+        student.metric,
+    )
+    return Line((*about, *_judged(effect.judged)))
+
+
+def _seeds(seeds: Iterable[int]) -> str:
+    return " ".join(map(str, seeds))
+
+
+def _judged(judged: PooledGain) -> tuple[str, Cell]:
+    """A gain with its interval, and the verdict on it."""
     gain = f"{signed(judged.gain)} ({interval(judged.lower, judged.upper, sign='+')})"
-    task = task_cell(student.task)
-    verdict = Cell(judged.verdict, tone_of(judged.verdict))
-    return Line((student.name, task, over, student.metric, gain, verdict))
+    return gain, Cell(judged.verdict, tone_of(judged.verdict))
+
+
+def _found(effects: Sequence[PlantedEffect]) -> str:
+    """The planted effects in a sentence."""
+    expected = (
+        "Trained for twice as many epochs a student must be a GAIN over its recipe, for half as many a LOSS"
+    )
+    if not effects:
+        return f"{expected}; no such runs yet ('reproduce --claim ID {EPOCHS}N --seeds {STANDARD_RUNS}')."
+    found = sum(effect.is_found for effect in effects)
+    return f"{expected}: {found} of {many(len(effects), 'planted effect')} came out so."
 
 
 def _alarms(comparisons: Sequence[NullComparison]) -> str:

@@ -16,7 +16,7 @@ import pandas as pd
 from suite.catalogue import current
 from suite.contract import Arm
 from suite.errors import printable
-from suite.evidence.control import students_alone
+from suite.evidence.control import planted_effects, students_alone
 from suite.evidence.embedded_noise import embedded_noise
 from suite.evidence.frame import rows_of
 from suite.evidence.gathered import Arms, Measured, counted_runs, measured_arms
@@ -150,7 +150,7 @@ def build_page(
             *(literature(paper.claims, rows) if scalars else ()),
             *(curves(paper.claims, arms, scalars) if scalars else ()),
             *(samples(paper.claims, arms, samples_of) if samples_of else ()),
-            *_chapters(paper, rows, arms, used),
+            *_chapters(paper, rows, arms, used, profile),
         ),
         shared_departures=tables.shared_departures,
         footnotes=tables.footnotes(),
@@ -166,12 +166,16 @@ def _known(paper: Paper, rows: Sequence[Row], embedded: bool) -> Section:
     return section(answered, (*facts(paper, literature), trained(rows, embedded=embedded)))
 
 
-def _chapters(paper: Paper, rows: Sequence[Row], arms: Arms, used: Sequence[Evidence]) -> Iterator[Section]:
+def _chapters(
+    paper: Paper, rows: Sequence[Row], arms: Arms, used: Sequence[Evidence], profile: str
+) -> Iterator[Section]:
     """What follows the published tables; a chapter with nothing in it is left out."""
     yield from rival_sections(rows)
     published = claims_by_id().values()
     yield from noise_sections(paper.claims, embedded_noise(published, arms))
-    yield from study_sections(students_alone(published, arms), rows)
+    yield from study_sections(
+        students_alone(published, arms), rows, planted_effects(published, arms, profile)
+    )
     unreleased = tuple(unreleased_lines(paper.claims))
     if unreleased:
         yield Section("Unreleased settings", (Grid(UNRELEASED_HEADINGS, unreleased),), _UNRELEASED_REMARK)

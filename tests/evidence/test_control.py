@@ -9,11 +9,11 @@ import pytest
 from scipy import stats
 
 from suite.evidence import control
-from suite.evidence.control import (
-    StudentAlone,
-    students_alone,
-)
+from suite.evidence.control import EPOCHS, StudentAlone, planted_effects, students_alone
 from suite.evidence.gathered import measured_arms
+from suite.planning.composing import compose
+from suite.published.finding import find_claim
+from suite.published.recipes import Recipe
 from suite.verdicts import judge_gains_together
 
 
@@ -95,3 +95,71 @@ def test_a_student_of_several_claims_is_one(paper, record):
 def test_published_data_are_no_part_of_the_control(paper, record):
     runs = [record("tiny-base", "student", seed, top1=60.0, profile="paper") for seed in range(6)]
     assert students_alone(paper.claims, measured_arms(runs, "paper")) == []
+
+
+PLANTED_IN = "nkd-mobilenet-v1-student"
+OWN = [60.0, 61.0, 60.5]
+
+
+def epochs() -> int:
+    """How many the recipe has; an even number, so that it has a half."""
+    own: int = compose(Recipe(task="classification", student="mobilenet-v1"), "mini").schedule["train_cfg"][
+        "max_epochs"
+    ]
+    assert own % 2 == 0
+    return own
+
+
+@pytest.fixture
+def trained(seeds):
+    """Runs of a student alone, as its recipe has it or for so many epochs."""
+
+    def make(values: list[float], override: str | None = None):
+        entry = {"claim": PLANTED_IN, "arm": "student", "variant": (override,) if override else ()}
+        return seeds(PLANTED_IN, "student", top1=values, claims=[entry], recipe_version=override)
+
+    return make
+
+
+def effects(*runs):
+    claim = find_claim(PLANTED_IN)[1]
+    return planted_effects([claim], measured_arms([run for group in runs for run in group], "mini"), "mini")
+
+
+def test_twice_the_schedule_has_to_be_a_gain_and_half_of_it_a_loss(trained):
+    longer, shorter = (f"{EPOCHS}{count}" for count in (epochs() * 2, epochs() // 2))
+    found = effects(trained(OWN), trained([65.0, 66.5, 65.4], longer), trained([50.0, 51.2, 50.4], shorter))
+    assert [(effect.times, effect.expected, effect.is_found) for effect in found] == [
+        (2.0, "GAIN", True),
+        (0.5, "LOSS", True),
+    ]
+    together = judge_gains_together({"longer": [5.0, 5.5, 4.9], "shorter": [-10.0, -9.8, -10.1]}, 1.0)
+    for effect, gain in zip(found, together.values(), strict=True):
+        assert (effect.judged.gain, effect.judged.df) == pytest.approx((gain.gain, gain.df))
+
+
+def test_an_effect_that_does_not_come_out_is_not_found(trained):
+    (found,) = effects(trained(OWN), trained([60.5, 60.0, 61.2], f"{EPOCHS}{epochs() * 2}"))
+    assert (found.expected, found.is_found) == ("GAIN", False)
+    (turned,) = effects(trained(OWN), trained([50.0, 51.0, 50.5], f"{EPOCHS}{epochs() * 2}"))
+    assert (turned.judged.verdict, turned.is_found) == ("LOSS", False)
+
+
+@pytest.mark.parametrize(
+    ("values", "override"),
+    [
+        ([65.0, 66.0], "{twice}"),
+        ([65.0, 66.0, 65.5], "{once}"),
+        ([65.0, 66.0, 65.5], "many"),
+    ],
+    ids=["two-seeds", "not-twice", "no-number"],
+)
+def test_what_plants_no_effect_is_left_out(trained, values, override):
+    count = override.format(twice=epochs() * 2, once=epochs() + 1)
+    assert effects(trained(OWN), trained(values, EPOCHS + count)) == []
+
+
+def test_other_overrides_plant_nothing(trained):
+    other = trained([65.0, 66.0, 65.5], "student.embedded.overrides.backbone.depth=34")
+    assert effects(trained(OWN), other) == []
+    assert effects(trained([65.0, 66.0, 65.5], f"{EPOCHS}{epochs() * 2}")) == []

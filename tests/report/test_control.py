@@ -5,10 +5,18 @@ from __future__ import annotations
 import pytest
 
 from suite.cli import main
-from suite.evidence.control import StudentAlone
+from suite.evidence.control import PlantedEffect, StudentAlone
 from suite.evidence.frame import build_frame, rows_of
 from suite.report import make_report
-from suite.report.control import CONTROL_HEADINGS, ROW_HEADINGS, STUDENT_HEADINGS, TITLE, study_sections
+from suite.report.control import (
+    CONTROL_HEADINGS,
+    PLANTED_HEADINGS,
+    ROW_HEADINGS,
+    STUDENT_HEADINGS,
+    TITLE,
+    study_sections,
+)
+from suite.verdicts import judge_gains_together
 
 ALONE = [50.0, 50.5, 51.0]
 
@@ -52,6 +60,26 @@ def test_the_control_is_told_with_its_interval(rows):
     assert line.cells[:4] == ("calm", "classification", "3 4 5 over 0 1 2", "top1")
     assert line.cells[4].startswith("+0.17 (")
     assert "0 of 1 interval exclude zero, 0% (95 % interval 0% to 98%)" in remark
+
+
+def test_planted_effects_are_told_with_what_they_had_to_be(rows):
+    longer = student("longer", 55.0, 55.6, 56.1)
+    judged = judge_gains_together({"longer": [5.0, 5.1, 5.1], "flat": [0.1, -0.1, 0.0]}, 0.5)
+    planted = [
+        PlantedEffect(longer, times, (0, 1, 2), gain)
+        for times, gain in zip((2.0, 0.5), judged.values(), strict=True)
+    ]
+    (section,) = study_sections([student("longer", *ALONE)], rows, planted)
+    (grid,) = (grid for grid in section.grids if grid.headings == PLANTED_HEADINGS)
+    gain, flat = (line.cells for line in grid.lines)
+    assert gain[:5] == ("longer", "classification", "x 2", "0 1 2", "top1")
+    assert (gain[5].startswith("+5.07 ("), str(gain[6]), str(flat[6])) == (True, "GAIN", "NO_CHANGE")
+    assert "half as many a LOSS: 1 of 2 planted effects came out so." in section.remark
+
+
+def test_without_planted_effects_the_page_says_how_to_make_them(rows):
+    _, remark = grids([student("young", *ALONE)], rows)
+    assert "'reproduce --claim ID student.embedded.epochs=N --seeds 3'" in remark
 
 
 def test_without_six_seeds_the_page_says_what_is_missing(rows):
