@@ -7,10 +7,12 @@ as its recipe has must be a gain over the recipe's, and one that was trained for
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from suite.evidence.embedded_noise import Kind, Pairs, gains_of, pairs_of
 from suite.evidence.frame import main_metric
 from suite.evidence.gathered import Arms
 from suite.evidence.served import known_trainings
@@ -156,20 +158,16 @@ def planted_effects(claims: Iterable[Claim], arms: Arms, profile: str) -> list[P
     for claim_id, arm, variant in arms:
         if arm == "student" and len(variant) == 1 and variant[0].startswith(EPOCHS):
             variants.setdefault(claim_id, []).append(variant)
-    kinds: dict[tuple[TaskName, MetricName], dict[str, tuple[StudentAlone, float, dict[int, float]]]] = {}
+    kinds: dict[Kind, dict[str, tuple[StudentAlone, float, Pairs]]] = {}
     for claim in claims:
         for variant in variants.get(claim.id, ()):
-            alone, other = _student_alone(claim, arms), _student_alone(claim, arms, variant)
-            times = _times(claim, variant[0], profile)
-            if alone is None or other is None or times is None or times not in PLANTED:
+            other, times = _student_alone(claim, arms, variant), _times(claim, variant[0], profile)
+            if not _student_alone(claim, arms) or not other or times not in PLANTED:
                 continue
-            sign = find_metric(other.metric).sign
-            gains = {
-                seed: sign * (other.by_seed[seed] - alone.by_seed[seed])
-                for seed in sorted(other.by_seed.keys() & alone.by_seed.keys())
-            }
-            if len(gains) >= STANDARD_RUNS:
-                kinds.setdefault((other.task, other.metric), {})[other.series] = (other, times, gains)
+            own, changed = (arms[claim.id, "student", which] for which in ((), variant))
+            pairs = pairs_of(other.metric, changed, own)
+            if len(pairs) >= STANDARD_RUNS:
+                kinds.setdefault((other.task, other.metric), {})[other.series] = (other, times, pairs)
     return [effect for group in kinds.values() for effect in _planted(group)]
 
 
@@ -182,7 +180,7 @@ def null_comparisons(students: Iterable[StudentAlone]) -> list[NullComparison]:
     Returns:
         One for every six seeds of a student: the lower three of them stand for the student alone.
     """
-    kinds: dict[tuple[TaskName, MetricName], list[tuple[StudentAlone, tuple[int, ...]]]] = {}
+    kinds: dict[Kind, list[tuple[StudentAlone, tuple[int, ...]]]] = {}
     for student in students:
         for six in _sixes(sorted(student.by_seed)):
             kinds.setdefault((student.task, student.metric), []).append((student, six))
@@ -214,14 +212,14 @@ def _student_alone(claim: Claim, arms: Arms, variant: tuple[str, ...] = ()) -> S
     return StudentAlone(claim.student, claim.task, metric, alone.finished[0].series, by_seed)
 
 
-def _times(claim: Claim, override: str, profile: str) -> float | None:
-    """How many times the epochs of a claim's recipe an override asks for; None if nobody knows."""
+def _times(claim: Claim, override: str, profile: str) -> float:
+    """How many times the epochs of a claim's recipe an override asks for; NaN if nobody knows."""
     recipe = known_trainings().recipes.get((claim.id, "student", ()))
     wanted = override.removeprefix(EPOCHS)
     if recipe is None or not wanted.isdecimal():
-        return None
+        return math.nan
     own = compose(recipe, profile).schedule.get("train_cfg", {}).get("max_epochs")
-    return int(wanted) / own if own else None
+    return int(wanted) / own if own else math.nan
 
 
 def _sixes(seeds: list[int]) -> Iterator[tuple[int, ...]]:
@@ -242,11 +240,9 @@ def _judged(group: list[tuple[StudentAlone, tuple[int, ...]]]) -> Iterator[NullC
         yield NullComparison(student, (six[STANDARD_RUNS:], six[:STANDARD_RUNS]), gain)
 
 
-def _planted(group: Mapping[str, tuple[StudentAlone, float, dict[int, float]]]) -> Iterator[PlantedEffect]:
+def _planted(group: Mapping[str, tuple[StudentAlone, float, Pairs]]) -> Iterator[PlantedEffect]:
     """The planted effects of one task and metric, which share their noise."""
     margin = find_margin(next(iter(group.values()))[0].metric)
-    judged = judge_gains_together(
-        {name: list(gains.values()) for name, (_, _, gains) in group.items()}, margin
-    )
-    for name, (student, times, gains) in group.items():
-        yield PlantedEffect(student, times, tuple(gains), judged[name])
+    judged = judge_gains_together({name: gains_of(pairs) for name, (*_, pairs) in group.items()}, margin)
+    for name, (student, times, pairs) in group.items():
+        yield PlantedEffect(student, times, tuple(pairs), judged[name])
