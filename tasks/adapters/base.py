@@ -235,7 +235,7 @@ class MMAdapter(Adapter):
         settings = copy.deepcopy(config.model)
         settings.setdefault("data_preprocessor", config.get("data_preprocessor"))
         built: BaseModel = MODELS.build(settings)
-        return built
+        return built.to(memory_format=getattr(torch, config.get("memory_format", "preserve_format")))
 
     def _teacher(self) -> BaseModel | None:
         recipe = self.job.recipe

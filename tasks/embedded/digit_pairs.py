@@ -8,20 +8,48 @@ import numpy as np
 import numpy.typing as npt
 
 from suite.contract import StoredClass
-from tasks.embedded.glyphs import Dice, Glyphs, Placement, Split, blend, draw, load_glyphs
+from tasks.embedded.glyphs import (
+    Dice,
+    Glyphs,
+    Placement,
+    Split,
+    blend,
+    draw,
+    load_glyphs,
+)
 from tasks.embedded.store import EmbeddedDataset, write_ppm
 
 SIZE = 32
 """Height and width of an image in pixels."""
 
-IMAGES_PER_CLASS: dict[Split, int] = {"train": 90, "test": 20}
+IMAGES_PER_CLASS: dict[Split, int] = {"train": 320, "val": 30, "test": 40}
+
+_BELOW, _ABOVE = 3, 4
+"""Opacity of clutter under the digits and over them, in eighths."""
+
+
+def _clutter(image: npt.NDArray[np.int64], glyphs: Glyphs, dice: Dice, opacity: int) -> npt.NDArray[np.int64]:
+    """Lays one to three pieces of other digits along the upper and lower border of an image."""
+    for _ in range(dice.between(1, 3)):
+        size = dice.between(8, 16)
+        place = Placement(
+            left=dice.between(-8, SIZE - 4),
+            top=dice.choose([dice.between(-12, -6), dice.between(SIZE - 10, SIZE - 4)]),
+            width=size,
+            height=size,
+            slant=dice.between(-60, 60),
+        )
+        scrap = glyphs.ink[dice.between(0, len(glyphs.ink) - 1)]
+        colour = [dice.between(60, 200) for _ in range(3)]
+        image = blend(image, draw(scrap, place, (SIZE, SIZE)) * opacity // 8, colour)
+    return image
 
 
 def compose(number: int, glyphs: Glyphs, dice: Dice) -> bytes:
     """Draws one image of the class `number`.
 
-    Two digits of different hands, each with its own size, slant, place and ink, lie on a background
-    with pieces of other digits (clutter) and noise.
+    Two digits of different hands, each with its own size, slant, place and ink, lie between pieces of
+    other digits (clutter), under noise.
 
     Args:
         number: 0 to 99.
@@ -34,18 +62,7 @@ def compose(number: int, glyphs: Glyphs, dice: Dice) -> bytes:
     paper = [dice.between(0, 80) for _ in range(3)]
     image: npt.NDArray[np.int64] = np.empty((SIZE, SIZE, 3), dtype=np.int64)
     image[:] = paper
-    for _ in range(dice.between(0, 2)):
-        size = dice.between(8, 16)
-        place = Placement(
-            left=dice.between(-8, SIZE - 4),
-            top=dice.choose([dice.between(-12, -6), dice.between(SIZE - 10, SIZE - 4)]),
-            width=size,
-            height=size,
-            slant=dice.between(-60, 60),
-        )
-        scrap = glyphs.ink[dice.between(0, len(glyphs.ink) - 1)]
-        colour = [dice.between(60, 200) for _ in range(3)]
-        image = blend(image, draw(scrap, place, (SIZE, SIZE)) * 3 // 8, colour)
+    image = _clutter(image, glyphs, dice, _BELOW)
     for position, digit in enumerate(divmod(number, 10)):
         width = dice.between(14, 17)
         place = Placement(
@@ -53,12 +70,13 @@ def compose(number: int, glyphs: Glyphs, dice: Dice) -> bytes:
             top=dice.between(4, 8),
             width=width,
             height=dice.between(18, 22),
-            slant=dice.between(-12, 12),
+            slant=dice.between(-20, 20),
         )
         colour = [dice.between(130, 255) for _ in range(3)]
         ink = glyphs.ink[dice.choose(glyphs.by_digit[digit])]
         image = blend(image, draw(ink, place, (SIZE, SIZE)), colour)
-    image += dice.noise(image.shape, 12)
+    image = _clutter(image, glyphs, dice, _ABOVE)
+    image += dice.noise(image.shape, 32)
     return np.clip(image, 0, 255).astype(np.uint8).tobytes()
 
 
@@ -68,7 +86,7 @@ class DigitPairs(EmbeddedDataset):
     class_list = tuple(StoredClass(f"{number:02d}") for number in range(100))
 
     def build(self, folder: Path) -> None:
-        """Writes `train/` and `test/`, each with a folder a class, into `folder`."""
+        """Writes `train/`, `val/` and `test/`, each with a folder a class, into `folder`."""
         for split, count in IMAGES_PER_CLASS.items():
             glyphs = load_glyphs(split)
             for number in range(100):

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from suite.contract import StoredClass
 from tasks.embedded.canvas import Canvas, bounds, cut_out
-from tasks.embedded.glyphs import TRAIN_VAL_AND_TEST, Dice, Glyphs, Split, load_glyphs
+from tasks.embedded.glyphs import Dice, Glyphs, Split, load_glyphs
 from tasks.embedded.store import EmbeddedDataset, write_png
 
 SIZE = 256
@@ -106,7 +106,7 @@ def annotate(canvas: Canvas) -> list[dict[str, Any]]:
 
 def _build_split(folder: Path, split: Split) -> None:
     """Writes the images and the annotation file of one split."""
-    glyphs = load_glyphs(split, TRAIN_VAL_AND_TEST)
+    glyphs = load_glyphs(split)
     (folder / split).mkdir()
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []

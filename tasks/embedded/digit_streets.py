@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from suite.contract import StoredClass
 from tasks.embedded.canvas import Canvas, cut_out
-from tasks.embedded.glyphs import TRAIN_VAL_AND_TEST, Dice, Glyphs, Split, load_glyphs
+from tasks.embedded.glyphs import Dice, Glyphs, Split, load_glyphs
 from tasks.embedded.store import EmbeddedDataset, write_png
 
 WIDTH, HEIGHT = 256, 128
@@ -57,7 +57,7 @@ def compose(glyphs: Glyphs, dice: Dice, bonnet: int) -> tuple[npt.NDArray[np.uin
 
 def _build_town(folder: Path, split: Split, town: str) -> None:
     """Writes the images and the label maps of one town."""
-    glyphs = load_glyphs(split, TRAIN_VAL_AND_TEST)
+    glyphs = load_glyphs(split)
     bonnet = Dice("digit-streets", town).between(8, 14)
     images, labels = (folder / kind / split / town for kind in ("leftImg8bit", "gtFine"))
     images.mkdir(parents=True)

@@ -17,19 +17,14 @@ from sklearn.datasets import load_digits
 
 Split = Literal["train", "val", "test"]
 
-Hands = Mapping[Split, slice]
-"""Whose digits a split shows: rows of scikit-learn's digits.
+HANDS: Mapping[Split, slice] = {"train": slice(0, 966), "val": slice(1104, 1240), "test": slice(1380, 1797)}
+"""Whose digits a split shows, as rows of scikit-learn's digits: seven writers train, one chooses rates and
+epochs, three test.
 
 The 1,797 digits are the test part of the UCI set "Optical Recognition of Handwritten Digits": 13
 writers, stored one after the other, about 138 digits each. One writer's worth of rows between two
 splits is left out, so that nobody's hand is in both.
 """
-
-TRAIN_AND_TEST: Hands = {"train": slice(0, 1240), "test": slice(1380, 1797)}
-"""Nine writers train, three test."""
-
-TRAIN_VAL_AND_TEST: Hands = {"train": slice(0, 966), "val": slice(1104, 1240), "test": slice(1380, 1797)}
-"""Seven writers train, one chooses rates and epochs, three test."""
 
 _ONE = 1 << 12
 """The number one in the fixed-point arithmetic of `draw`."""
@@ -48,15 +43,10 @@ class Glyphs:
     by_digit: tuple[npt.NDArray[np.int64], ...]
 
 
-def load_glyphs(split: Split, hands: Hands = TRAIN_AND_TEST) -> Glyphs:
-    """The handwritten digits of `split`; different splits come from different writers.
-
-    Args:
-        split: a key of `hands`.
-        hands: how the writers are divided.
-    """
+def load_glyphs(split: Split) -> Glyphs:
+    """The handwritten digits of `split`; different splits come from different writers."""
     digits = load_digits()
-    rows = hands[split]
+    rows = HANDS[split]
     ink = digits.images[rows].astype(np.int64)
     labels = digits.target[rows]
     return Glyphs(ink, tuple(np.flatnonzero(labels == digit) for digit in range(10)))

@@ -15,7 +15,7 @@ from suite.store.records import Record
 from tests.conftest import CommandLine, built_once
 
 SMOKE = ("--profile", "smoke", "--device", "cpu", "data.test_loader.dataset.indices=null")
-"""Scored on all 2,000 test images, where two networks hardly get the same accuracy by chance."""
+"""Scored on all 4,000 test images, where two networks hardly get the same accuracy by chance."""
 
 CLAIM = "nkd-resnet18-nkd"
 

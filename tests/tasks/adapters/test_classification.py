@@ -190,7 +190,7 @@ def test_the_protocol_is_read_back_from_what_was_built(make_job, trained_weights
     assert protocol["momentum"] == 0.9
     assert protocol["epochs"] == job.recipe.schedule["train_cfg"]["max_epochs"]
     assert protocol["batch_size"] == 64
-    assert protocol["train_images"] == 9000
+    assert protocol["train_images"] == 32_000
     nkd = {"type": "NKDLoss", "temperature": 1.0, "gamma": 1.5}
     assert nkd.items() <= protocol["losses"]["nkd"].items()
     assert protocol["teacher"]["trained_parameters"] == 0

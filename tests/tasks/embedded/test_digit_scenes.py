@@ -20,7 +20,7 @@ from suite.planning.composing import compose as compose_recipe
 from suite.published.recipes import Recipe
 from tasks.embedded.canvas import SOLID, Box, Canvas, bounds, cut_out
 from tasks.embedded.digit_scenes import CLASSES, IMAGES, SIZE, annotate, compose, prepare, run_lengths
-from tasks.embedded.glyphs import TRAIN_VAL_AND_TEST, Dice, Split, load_glyphs
+from tasks.embedded.glyphs import HANDS, Dice, Split, load_glyphs
 from tasks.embedded.store import fingerprint, write_png
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -76,7 +76,7 @@ def test_the_data_set_is_built_once_and_is_the_one_the_recipe_names(digit_scenes
 
 
 def test_a_scene_drawn_again_is_the_same():
-    glyphs = load_glyphs("val", TRAIN_VAL_AND_TEST)
+    glyphs = load_glyphs("val")
     for number in range(1, 6):
         first, second = (compose(glyphs, Dice("digit-scenes", "val", number)) for _ in range(2))
         assert annotate(first) == annotate(second)
@@ -86,10 +86,10 @@ def test_a_scene_drawn_again_is_the_same():
 
 
 def test_no_writer_is_in_two_splits():
-    hands = [load_glyphs(split, TRAIN_VAL_AND_TEST).ink.reshape(-1, 64) for split in SPLITS]
+    hands = [load_glyphs(split).ink.reshape(-1, 64) for split in SPLITS]
     for some, others in combinations(hands, 2):
         assert not {row.tobytes() for row in some} & {row.tobytes() for row in others}
-    rows = [TRAIN_VAL_AND_TEST[split] for split in SPLITS]
+    rows = [HANDS[split] for split in SPLITS]
     assert all(after.start - before.stop >= 1797 // 13 - 1 for before, after in pairwise(rows))
 
 
@@ -219,7 +219,7 @@ def test_later_digits_hide_earlier_ones_and_what_is_all_but_hidden_is_not_annota
 
 
 def test_a_cut_out_glyph_touches_all_sides_and_keeps_its_size():
-    glyphs = load_glyphs("train", TRAIN_VAL_AND_TEST)
+    glyphs = load_glyphs("train")
     for digit in range(10):
         ink = glyphs.ink[glyphs.by_digit[digit][0]]
         coverage = cut_out(ink, 60, 80, 20)

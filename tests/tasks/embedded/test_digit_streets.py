@@ -14,7 +14,7 @@ from suite.planning.composing import compose as compose_recipe
 from suite.published.recipes import Recipe
 from tasks.data.semantic_segmentation import DigitStreets
 from tasks.embedded.digit_streets import CLASSES, HEIGHT, IGNORED, IMAGES_PER_TOWN, WIDTH, compose, prepare
-from tasks.embedded.glyphs import TRAIN_VAL_AND_TEST, Dice, Split, load_glyphs
+from tasks.embedded.glyphs import Dice, Split, load_glyphs
 from tasks.embedded.store import fingerprint
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -46,7 +46,7 @@ def test_the_data_set_is_built_once_and_is_the_one_the_recipe_names(digit_street
 
 
 def test_a_street_drawn_again_is_the_same():
-    glyphs = load_glyphs("val", TRAIN_VAL_AND_TEST)
+    glyphs = load_glyphs("val")
     for number in range(5):
         (image, labels), again = (compose(glyphs, Dice("digit-streets", number), bonnet=10) for _ in range(2))
         assert np.array_equal(image, again[0])
