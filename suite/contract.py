@@ -35,8 +35,9 @@ PYTHON = rf"^(({'|'.join(map(re.escape, HOMES))})(\.\w+)+|[A-Za-z0-9][\w.-]*/\w+
 Python = Annotated[str, Field(pattern=PYTHON)]
 """``package.module:name`` in ``tasks`` or ``suite.datasets``, or ``<paper>/<file>.py:name`` (`load`)."""
 
-Arm = Literal["teacher", "student", "distilled", "released"]
-"""What a training is of a claim; `released`: a checkpoint that was trained elsewhere and is only scored."""
+Arm = Literal["teacher", "student", "distilled", "backbone", "released"]
+"""What a training is of a claim; `backbone`: the network whose backbone others start from; `released`: a
+checkpoint that was trained elsewhere and is only scored."""
 
 
 class BlockedError(RuntimeError):
@@ -140,6 +141,8 @@ class ComposedModel(Strict):
         taps: places that methods may look at, by name.
         overrides: what is changed in the zoo's network.
         config: what is changed in the zoo's config beside the network.
+        pretrained: ``<task>/<model>`` of the network that it takes its first backbone from; a run of the plan
+            trains that one.
     """
 
     name: str
@@ -148,6 +151,7 @@ class ComposedModel(Strict):
     taps: dict[str, Tap] = {}
     overrides: dict[str, Any] = {}
     config: dict[str, Any] = {}
+    pretrained: str | None = None
 
 
 class ComposedLoss(Strict):
@@ -478,6 +482,7 @@ class Job:
         data_dir: folder under which data sets lie, or are built.
         device: `cpu` or `cuda`.
         teacher_weights: weights of the teacher, for a distilled run.
+        start_weights: weights of the network that `ComposedModel.pretrained` names, for one that has it.
         sha256: file of weights -> its SHA-256 when it was checked, which it must still have as it is loaded.
         launcher: `none` for one process, `pytorch` inside a process group of torchrun.
         progress: called as the run goes on.
@@ -492,6 +497,7 @@ class Job:
     data_dir: Path
     device: str = "cpu"
     teacher_weights: Path | None = None
+    start_weights: Path | None = None
     sha256: Mapping[Path, str] = field(default_factory=dict)
     launcher: str = "none"
     progress: Callable[[Step], None] = _tell_nobody
@@ -520,7 +526,8 @@ class Adapter(ABC):
         """Builds models, data, losses and schedule, ready for the first step.
 
         Raises:
-            BlockedError: a tap names no module, or the teacher's weights do not fit.
+            BlockedError: a tap names no module, or the weights of the teacher or of the pretrained backbone
+                do not fit.
         """
 
     @abstractmethod

@@ -79,13 +79,13 @@ def _is_count(value: object) -> bool:
 def _training(recipe: Mapping[str, Any]) -> str:
     """What the duration of a training depends on."""
     method = recipe["method"] or {}
-    # What a method may look at, and by what its weights are scaled, takes no time; what makes the data ready
-    # may move to another module.
+    # What a method may look at, by what its weights are scaled, and what a network starts from take no time;
+    # what makes the data ready may move to another module.
     parts = {
         "profile": recipe["profile"],
         "schedule": recipe["schedule"],
-        "student": _without(recipe["student"], "taps"),
-        "teacher": _without(recipe["teacher"], "taps"),
+        "student": _without(recipe["student"], "taps", "pretrained"),
+        "teacher": _without(recipe["teacher"], "taps", "pretrained"),
         "data": _without(recipe["data"], "prepare", "scales"),
     }
     return json.dumps([canonical(parts), method.get("name"), method.get("config")], sort_keys=True)

@@ -32,6 +32,8 @@ from suite.contract import (
 )
 from suite.errors import did_you_mean
 from suite.planning import versions
+from suite.published.models import load_models
+from suite.published.recipes import group_choices
 from suite.settings import PACKAGES, Arguments, Count, Settings
 from suite.strict import Strict
 
@@ -75,6 +77,36 @@ class AtScale(_Config):
     config: Settings = {}
 
 
+def _is_a_network(pretrained: str) -> str:
+    """Refuses what is not ``<task>/<model>`` of a task and a model that there are.
+
+    Raises:
+        ValueError: says what is wrong, and what there is.
+    """
+    task, separator, model = pretrained.partition("/")
+    if not (task and separator and model):
+        raise ValueError(f"{pretrained!r} is not <task>/<model>; write classification/resnet50, say")
+    for group, choice in (("task", task), ("model", model)):
+        choices = group_choices(group)
+        if choice not in choices:
+            raise ValueError(f"no {group} {choice!r}; {did_you_mean(choice, choices)}")
+    known = load_models().get(model)
+    if known is not None and known.task != task:
+        raise ValueError(f"{model} is a model of {known.task}; write {known.task}/{model}")
+    return pretrained
+
+
+class Embedded(AtScale):
+    """A model at the scale of the embedded data.
+
+    Attributes:
+        pretrained: ``<task>/<model>`` of the network whose backbone it starts from; a run of the plan trains
+            it. None: it starts from random weights.
+    """
+
+    pretrained: Annotated[str, AfterValidator(_is_a_network)] | None = None
+
+
 class _Group(_Config):
     """A group whose file is chosen by a recipe."""
 
@@ -87,7 +119,7 @@ class ModelConfig(_Group):
     kind: str
     zoo: Zoo = ""
     taps: dict[str, Tap] = {}
-    embedded: AtScale | None = None
+    embedded: Embedded | None = None
     published: AtScale | None = None
 
     def at(self, scale: Scale) -> AtScale:
@@ -106,6 +138,7 @@ class ModelConfig(_Group):
             taps={**self.taps, **own.taps},
             overrides=own.overrides,
             config=own.config,
+            pretrained=own.pretrained if isinstance(own, Embedded) else None,
         )
 
 

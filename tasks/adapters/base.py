@@ -52,7 +52,7 @@ from tasks.training.hooks import (
     ResumePointHook,
     seed_everything,
 )
-from tasks.training.initial_weights import initialise
+from tasks.training.initial_weights import BACKBONE, initialise, start_from
 from tasks.training.logs import warnings_alone
 from tasks.training.own_config import contradictions
 from tasks.training.resources import fit_to_resources, share_batch
@@ -204,8 +204,19 @@ class MMAdapter(Adapter):
         return config.train_dataloader
 
     def _initialise(self, model: BaseModel) -> dict[str, dict[str, Any]]:
-        """Gives the network its first weights, and tells what was published of them."""
-        return initialise(model, self.student)
+        """Gives the network its first weights, and tells which of them others have trained.
+
+        Raises:
+            BlockedError: weights that it starts from are not there, or do not fit.
+        """
+        started_from = initialise(model, self.student)
+        network, weights = self.job.recipe.student.pretrained, self.job.start_weights
+        if network is not None:
+            if weights is None:
+                raise BlockedError(f"no weights of {network} to start from: train it first")
+            expected = self.job.sha256.get(weights)
+            started_from[BACKBONE] = start_from(self.student, network, weights, expected)
+        return started_from
 
     def _config(self, model: ComposedModel) -> Config:
         """The zoo's config of a model with the recipe's data, schedule and scale merged in."""
@@ -296,10 +307,13 @@ class MMAdapter(Adapter):
         return runner
 
     def _training(self) -> str:
-        """What a resume point is one of: the run, and the very weights that teach it."""
-        run = urllib.parse.quote(self.job.run_dir.name)
-        taught = self.job.sha256.get(self.job.teacher_weights) if self.job.teacher_weights else None
-        return f"{run}/taught-by-{taught}" if taught else run
+        """What a resume point is one of: the run, and the very weights that it learns and starts from."""
+        words = [urllib.parse.quote(self.job.run_dir.name)]
+        weights = {"taught-by": self.job.teacher_weights, "from": self.job.start_weights}
+        for what, path in weights.items():
+            if path is not None and (sha256 := self.job.sha256.get(path)):
+                words.append(f"{what}-{sha256}")
+        return "/".join(words)
 
     def describe(self) -> EffectiveProtocol:
         """The effective protocol, read back from the built objects."""

@@ -1,10 +1,11 @@
-"""What a training starts from: random weights as its config says, published backbones from the cache."""
+"""What a training starts from: random weights as its config says, or a backbone of another network."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from mmengine.model import BaseModel
@@ -14,6 +15,9 @@ from suite.contract import BlockedError
 from suite.published.weights import read_backbones
 from suite.store.downloads import cached
 from tasks.training.weights import LoadReport, load_weights
+
+BACKBONE = "backbone"
+"""The part of a network that starts from the same part of another."""
 
 _NOT_NEEDED = (re.compile(r"fc\.(weight|bias)"), re.compile(r"(layer\d\.\d+\.)?(conv\d|downsample\.0)\.bias"))
 """What a published backbone has and a detector has no use for: the ImageNet classifier, and from Caffe a bias
@@ -52,6 +56,31 @@ def initialise(model: BaseModel, student: nn.Module) -> dict[str, dict[str, Any]
         name: {"from": source, **_load(student.get_submodule(name), name, source).summary()}
         for name, source in parts.items()
     }
+
+
+def start_from(student: nn.Module, network: str, weights: Path, sha256: str | None) -> dict[str, Any]:
+    """Gives the backbone of a network the weights that the backbone of another has, key by key.
+
+    Args:
+        student: the network, initialised; changed in place.
+        network: ``<task>/<model>`` of the other, as records name it.
+        weights: the file that its run has left.
+        sha256: how the SHA-256 of the file has to begin; None where nobody knows.
+
+    Returns:
+        As an entry of `initialise`, with the SHA-256.
+
+    Raises:
+        BlockedError: the student has no backbone, the file has changed, or a key of either is missing in the
+            other, of another shape or not finite; names the first of them.
+        RefusedCheckpointError: see `tasks.training.weights.read_checkpoint`.
+    """
+    backbone = getattr(student, BACKBONE, None)
+    if not isinstance(backbone, nn.Module):
+        raise BlockedError(f"{type(student).__name__} has no backbone that could start from {network}")
+    report = load_weights(backbone, weights, sha256, below=BACKBONE)
+    report.refuse_faults(f"the backbone, which starts from {network}", weights)
+    return {"from": network, "sha256": sha256, **report.summary()}
 
 
 def pretrained_parts(model: nn.Module) -> Iterator[tuple[str, str]]:

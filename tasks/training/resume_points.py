@@ -33,7 +33,7 @@ class ResumePoints:
 
         Args:
             folder: of the run.
-            owner: the training: its run, and what teaches it.
+            owner: the training: its run, what teaches it and what it starts from.
             tell: called with a line for every point that is of no use.
             writes: whether this process changes the folder; of several that train together one does.
         """

@@ -67,7 +67,8 @@ class LoadReport:
         unknown: keys of the file that the model lacks.
         wrong_shape: key of both -> both shapes, in words.
         not_finite: keys that were filled with values of which one is infinite or no number.
-        left_out: what of a distiller is not its student, by the first part of the keys -> number of keys.
+        left_out: what of a distiller is not its student, or of a network not the part asked for, by the first
+            part of the keys -> number of keys.
         config: text of the config that the file says it was trained with; None where it says nothing.
     """
 
@@ -118,19 +119,24 @@ def read_checkpoint(path: Path) -> OrderedDict[str, Tensor]:
     return _read(path).state
 
 
-def load_weights(model: nn.Module, path: Path, sha256: str | None = None) -> LoadReport:
+def load_weights(
+    model: nn.Module, path: Path, sha256: str | None = None, below: str | None = None
+) -> LoadReport:
     """Loads what fits, and tells what became of every key.
 
     Args:
         model: changed in place.
         path: the checkpoint.
         sha256: how the SHA-256 of what is loaded has to begin, in hexadecimal; None where nobody knows.
+        below: the part of the file's network that the model is; None: all of it. Keys are told without it.
 
     Raises:
         BlockedError: the file is not the one that has this SHA-256.
         RefusedCheckpointError: see `read_checkpoint`.
     """
     held = _read(path, sha256)
+    if below is not None:
+        held = held.part(below)
     wrong: dict[str, str] = {}
 
     def take_out_wrong_shapes(module: nn.Module, keys: dict[str, Any], prefix: str, *_: Any) -> None:
@@ -189,6 +195,14 @@ class _Content:
     state: OrderedDict[str, Tensor]
     left_out: dict[str, int]
     config: str | None
+
+    def part(self, name: str) -> _Content:
+        """A part of the network alone; everything beside it is left out."""
+        prefix = f"{name}."
+        others = Counter(_first_part(key) for key in self.state if not key.startswith(prefix))
+        state = _below(prefix, self.state)
+        state._metadata = _below(prefix, getattr(self.state, "_metadata", {}))  # type: ignore[attr-defined]
+        return _Content(state, {**self.left_out, **others}, self.config)
 
 
 def _read(path: Path, sha256: str | None = None) -> _Content:
