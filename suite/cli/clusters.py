@@ -40,15 +40,17 @@ def print_scripts(plan: Plan, states: Mapping[str, str], launcher: SlurmLauncher
     for number, script in enumerate(scripts, 1):
         batch = script.batch
         what = f"an array of {len(batch.orders)} runs" if batch.is_array else batch.orders[0].run.label
-        after = f", submitted with --dependency=afterok: {place[batch.teacher]}" if batch.teacher else ""
+        jobs = ", ".join(place[run_id] for run_id in batch.needs)
+        after = f", submitted with --dependency=afterok: {jobs}" if jobs else ""
         print(f"\nScript {number} of {len(scripts)}: {what}{after}\n{script.text}", end="")
     if not scripts:
         return
     print("\nDependencies:")
 
-    def print_below(teacher: str | None, indent: str) -> None:
+    def print_below(needed: str | None, indent: str) -> None:
         for run in open_runs:
-            if teacher == (run.teacher if run.teacher in place else None):
+            # A teacher comes last of what a run needs: a run that waits for two stands below it.
+            if needed == next((one for one in reversed(run.needs) if one in place), None):
                 print(f"{indent}{run.run_id} {run.label} ({place[run.run_id]})")
                 print_below(run.run_id, indent + "  ")
 
@@ -155,5 +157,5 @@ def _how(submission: Submission, state: JobState | None) -> str:
         return printable(what_became_of(submission, state).removeprefix(f"its job {submission.key} "))
     folder = RunFolder(work_dir(), submission.run_id)
     beat = last_beat(folder.events) if state.state == "RUNNING" and folder.owner() else None
-    waits = f" ({submission.after})" if state.reason == "Dependency" else ""
+    waits = f" ({', '.join(submission.after.values())})" if state.reason == "Dependency" else ""
     return printable(state.words + waits + (f", {beat.words}" if beat else ""))

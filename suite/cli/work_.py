@@ -119,12 +119,12 @@ def _execute(request: RunRequest, verbosity: int) -> int:
 
 def _tell_the_queue(folder: RunFolder, status: int) -> None:
     """What is to be done at the end of a run that is executed as the job of a cluster."""
-    from suite.running.job import block_students, start_again
+    from suite.running.job import block_waiting, start_again
 
     if status == os.EX_TEMPFAIL and (said := start_again(folder)) is not None:
         print(f"suite: {said}", file=sys.stderr)
     elif status == 1:
-        block_students(folder)
+        block_waiting(folder)
 
 
 def _follow(request: RunRequest) -> int:

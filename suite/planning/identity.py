@@ -138,6 +138,7 @@ class Identity(Strict):
         schedule: optimiser, schedule and length.
         resources: the user's own, where they are not the published ones.
         checkpoint: for a checkpoint that is only scored.
+        start: the checkpoint whose backbone it starts from.
         seed: of initial weights, order of the data and every draw.
         repetition: 0 for the first measurement, 1 for the second of the very same (``--again``), ...
         releases: import name -> release of the packages that compute the number, without local suffixes.
@@ -152,6 +153,7 @@ class Identity(Strict):
     schedule: dict[str, Any] = {}
     resources: Resources = Resources()
     checkpoint: CheckpointIdentity | None = None
+    start: CheckpointIdentity | None = None
     seed: NonNegativeInt
     repetition: NonNegativeInt = 0
     releases: dict[str, str]
@@ -176,6 +178,7 @@ def identify(
     releases: Mapping[str, str],
     teacher: Checkpoint | None = None,
     checkpoint: Checkpoint | None = None,
+    start: Checkpoint | None = None,
     repetition: int = 0,
 ) -> Identity:
     """The identity of a run.
@@ -188,6 +191,7 @@ def identify(
         releases: import name -> release of the packages that matter for the task; local suffixes are dropped.
         teacher: the checkpoint that teaches.
         checkpoint: weights that are scored instead of trained; then neither seed, schedule nor method count.
+        start: the checkpoint whose backbone the training starts from.
         repetition: how often the same has been measured before.
 
     Raises:
@@ -215,6 +219,7 @@ def identify(
         schedule=canonical(recipe.schedule) if trains else {},
         resources=recipe.resources if trains else Resources(),
         checkpoint=CheckpointIdentity.of(checkpoint),
+        start=CheckpointIdentity.of(start),
         seed=seed,
         repetition=repetition,
         releases={name: release.partition("+")[0] for name, release in sorted(releases.items())},

@@ -10,6 +10,9 @@ override                                touches                                 
 ``data.*``, ``schedule.*``              every training                                        a variant
 ======================================  ====================================================  ==============
 
+A backbone that networks start from is trained as its own recipe has it: resources alone touch its training.
+Which one it is, ``student.embedded.pretrained`` and ``teacher.embedded.pretrained`` say, or the model chosen.
+
 Resources are what a machine forces: the number is still the claim's, with departures. Everything else is a
 **variant**: a row of its own beside the claim's, which it never replaces.
 """
@@ -39,12 +42,15 @@ _ARMS: dict[str, frozenset[Arm]] = {
     "method": frozenset({"distilled"}),
     "data": _ALL,
     "schedule": _ALL,
-    "resources": _ALL,
+    "resources": _ALL | {"backbone"},
 }
 """First word of a key -> the arms of a claim that it touches."""
 
 _GROUPS = {"model@student": "student", "model@teacher": "teacher", "method": "method"}
 """Key of a group whose choice a recipe names -> the field of the recipe."""
+
+_PRETRAINED = ("student.embedded.pretrained", "teacher.embedded.pretrained")
+"""Keys that name the network whose backbone another starts from."""
 
 _PROMISED = {
     "profile": "what a profile promises cannot be overridden; choose another profile with --profile",
@@ -85,8 +91,13 @@ class Override:
         return self.root == "resources"
 
     def touches(self, arm: Arm) -> bool:
-        """Whether the training of an arm depends on it."""
-        return arm in _ARMS[self.root]
+        """Whether the training of an arm depends on it, or which one that is."""
+        return arm in _ARMS[self.root] or (arm == "backbone" and self.chooses_backbone)
+
+    @property
+    def chooses_backbone(self) -> bool:
+        """Whether it decides which backbone a network starts from."""
+        return self.chooses in ("student", "teacher") or self.key in _PRETRAINED
 
 
 def parse_overrides(texts: Iterable[str]) -> tuple[Override, ...]:
@@ -175,6 +186,8 @@ def for_arm(overrides: Iterable[Override], arm: Arm) -> tuple[Override, ...]:
     student. Choices of groups are left out: `applied_to` has replaced them.
     """
     chosen = [entry for entry in overrides if entry.touches(arm) and entry.chooses is None]
+    if arm == "backbone":
+        chosen = [entry for entry in chosen if entry.is_resource]
     return tuple(_as_student(entry) for entry in chosen) if arm == "teacher" else tuple(chosen)
 
 

@@ -31,9 +31,10 @@ class Run:
         run_id: 16 hexadecimal digits, a hash of `identity`.
         series: the same without seed and repetition.
         identity: what defines the number.
-        arm: the arm it was first planned as.
+        arm: the arm it was first planned as; `backbone` where it is nothing else of any claim.
         recipe: the composed recipe.
         teacher: the checkpoint that it learns from, for a distilled run.
+        start: the run whose backbone it starts from, where it does not start from random weights.
         checkpoint: what is scored, where nothing is trained.
         claims: all published claims it serves, each with the arm it fills.
     """
@@ -44,6 +45,7 @@ class Run:
     arm: Arm
     recipe: ComposedRecipe
     teacher: str | None = None
+    start: str | None = None
     checkpoint: Checkpoint | None = None
     claims: tuple[ServedClaim, ...] = ()
 
@@ -56,6 +58,11 @@ class Run:
     def repetition(self) -> int:
         """How often the same had been measured before."""
         return self.identity.repetition
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The runs that must have succeeded before it: what it starts from, and what teaches it."""
+        return tuple(dict.fromkeys(filter(None, (self.start, self.teacher))))
 
     @property
     def trains(self) -> bool:
@@ -85,6 +92,7 @@ class Run:
             "seed": self.seed,
             "repetition": self.repetition,
             "teacher": self.teacher,
+            "start": self.start,
             "checkpoint": self.checkpoint.model_dump(exclude_none=True) if self.checkpoint else None,
             "recipe": self.recipe.model_dump(),
             "identity": self.identity.model_dump(),
@@ -146,11 +154,11 @@ def stored_label(
 
 @dataclass
 class Plan:
-    """The runs of a selection, teachers before the runs that need them.
+    """The runs of a selection, teachers and backbones before the runs that need them.
 
     Attributes:
         profile: profile of all runs.
-        runs: by run id; every teacher stands before the runs that need it.
+        runs: by run id; every run stands behind those that it needs.
         planned: claims that the runs serve.
         left_out: claim id -> why nothing is trained for it.
         unshared: how many trainings it would take if no two claims of the selection shared one.
@@ -190,6 +198,8 @@ def make_plan(
     student alone; a `teacher` the teacher alone. Every seed repeats student and distilled student; the
     teacher is one, as the papers distil from one checkpoint: with the published protocol the released one
     (``baselines/weights.yaml``), which is scored before it teaches, and otherwise one that is trained here.
+    Each network that is trained from the backbone of another (`ComposedModel.pretrained`) needs that one too,
+    trained alone on its own task, with the seed of teachers: published networks start from one backbone.
 
     Args:
         claims: the selection.
@@ -197,7 +207,7 @@ def make_plan(
         seeds: number of seeds, 1 to `MOST_SEEDS`; the seeds are 0 to `seeds - 1`.
         overrides: the user's overrides (`suite.planning.overrides`).
         again: for runs that are to be measured once more: which ids are measured already. Each run then is
-            its next repetition; the checkpoints that teach stay the same.
+            its next repetition; the checkpoints that teach, and those that are started from, stay the same.
 
     Raises:
         SuiteError: a bad override or profile, or fewer than one seed or more than `MOST_SEEDS`.
@@ -218,7 +228,7 @@ def make_plan(
         plan.planned.append(claim.id)
         for seed in range(seeds):
             for run, entry in planner.runs(claim, recipes[str(claim.recipe)], seed, asked):
-                runs.setdefault(run.run_id, run)
+                runs[run.run_id] = _standing(runs.get(run.run_id), run)
                 served.setdefault(run.run_id, {})[entry] = None
                 plan.unshared += run.trains
     # Records list all claims that a run serves as it stands in their recipes, in or out of the selection, so
@@ -232,10 +242,15 @@ def make_plan(
                 for run, entry in planner.runs(claim, recipes[str(claim.recipe)], seed, ()):
                     if run.run_id in runs:
                         served[run.run_id][entry] = None
-    # Stable: within a seed the claims' order stays, in which a teacher comes before its students.
+    # Stable: within a seed the claims' order stays, in which a run comes behind those that it needs.
     for run in sorted(runs.values(), key=lambda run: run.seed):
         plan.runs[run.run_id] = replace(run, claims=tuple(served[run.run_id]))
     return plan
+
+
+def _standing(first: Run | None, run: Run) -> Run:
+    """Of two arms that are one training the first; a mere backbone gives way to what is more."""
+    return run if first is None or first.arm == "backbone" else first
 
 
 def plan_released(claim: Claim, profile: str, sha256: str, overrides: Sequence[str] = ()) -> Plan:
@@ -304,12 +319,14 @@ class _Planner:
         self._profile = profile
         self._again = again
         self._made: dict[tuple[Any, ...], Run] = {}
+        self._backbones: dict[str, Run] = {}
 
     def runs(
         self, claim: Claim, recipe: Recipe, seed: int, overrides: tuple[Override, ...]
     ) -> Iterator[tuple[Run, ServedClaim]]:
-        """The runs of a claim at one seed, each with what it is of the claim."""
+        """The runs of a claim at one seed, each behind those that it needs, with its place in the claim."""
         teacher: Run | None = None
+        backbones: set[str] = set()
         for arm, trained in arms(claim, _chosen(claim, recipe, overrides)):
             about_the_teacher = claim.kind.arm == "teacher"
             if arm == "teacher":
@@ -317,6 +334,10 @@ class _Planner:
                 run = teacher
             else:
                 run = self._trained(arm, trained, seed, overrides, teacher if arm == "distilled" else None)
+            if run.start is not None and run.start not in backbones:
+                backbones.add(run.start)
+                variant = variant_of(overrides, "backbone")
+                yield self._backbones[run.start], ServedClaim(claim=claim.id, arm="backbone", variant=variant)
             yield run, ServedClaim(claim=claim.id, arm=arm, variant=variant_of(overrides, arm))
 
     def _teacher(self, recipe: Recipe, overrides: tuple[Override, ...], released: bool) -> Run:
@@ -330,9 +351,35 @@ class _Planner:
                 # It is scored and not trained: on what its students are trained does not matter.
                 composed = _without_resources(composed)
             repeated = not released
+            start = self._backbone(composed, overrides) if checkpoint is None else None
             self._made[key] = self._measured(
-                "teacher", composed, composed.teacher_seed, None, checkpoint, repeated
+                "teacher", composed, composed.teacher_seed, None, checkpoint, start, repeated
             )
+        return self._made[key]
+
+    def _backbone(self, recipe: ComposedRecipe, overrides: tuple[Override, ...]) -> Run | None:
+        """The one run that a network starts from; None where it starts from random weights.
+
+        Raises:
+            SuiteError: the network to start from starts from another one itself.
+        """
+        if recipe.student.pretrained is None:
+            return None
+        task, _, model = recipe.student.pretrained.partition("/")
+        alone = Recipe(task=task, student=model)
+        texts = tuple(override.text for override in for_arm(overrides, "backbone"))
+        key = ("backbone", alone, texts)
+        if key not in self._made:
+            composed = compose(alone, self._profile, texts)
+            if composed.student.pretrained is not None:
+                raise SuiteError(
+                    f"{recipe.student.name} cannot start from {recipe.student.pretrained}, which starts from "
+                    f"{composed.student.pretrained} itself; name a network that starts from random weights"
+                )
+            run = self._measured(
+                "backbone", composed, composed.teacher_seed, None, None, None, repeated=False
+            )
+            self._made[key] = self._backbones[run.run_id] = run
         return self._made[key]
 
     def _trained(
@@ -342,7 +389,8 @@ class _Planner:
         key = (arm == "distilled", recipe, texts, seed, teacher.run_id if teacher else None)
         if key not in self._made:
             composed = compose(recipe, self._profile, texts)
-            self._made[key] = self._measured(arm, composed, seed, teacher, None, repeated=True)
+            start = self._backbone(composed, overrides)
+            self._made[key] = self._measured(arm, composed, seed, teacher, None, start, repeated=True)
         # The first arm that asked for a training is not always the one that asks now.
         found = self._made[key]
         return found if found.arm == arm else replace(found, arm=arm)
@@ -354,11 +402,12 @@ class _Planner:
         seed: int,
         teacher: Run | None,
         checkpoint: Checkpoint | None,
+        start: Run | None,
         repeated: bool,
     ) -> Run:
-        run = _run(arm, recipe, seed, teacher, checkpoint)
+        run = _run(arm, recipe, seed, teacher, checkpoint, start)
         while self._again is not None and repeated and self._again(run.run_id):
-            run = _run(arm, recipe, seed, teacher, checkpoint, run.repetition + 1)
+            run = _run(arm, recipe, seed, teacher, checkpoint, start, run.repetition + 1)
         return run
 
 
@@ -389,9 +438,10 @@ def _run(
     seed: int,
     teacher: Run | None = None,
     checkpoint: Checkpoint | None = None,
+    start: Run | None = None,
     repetition: int = 0,
 ) -> Run:
-    identity = _identity(recipe, seed, _as_checkpoint(teacher), checkpoint, repetition)
+    identity = _identity(recipe, seed, _as_checkpoint(teacher), checkpoint, _as_checkpoint(start), repetition)
     return Run(
         run_id=identity.run_id,
         series=identity.series,
@@ -399,6 +449,7 @@ def _run(
         arm=arm,
         recipe=recipe,
         teacher=teacher.run_id if teacher else None,
+        start=start.run_id if start else None,
         checkpoint=checkpoint,
     )
 
@@ -409,9 +460,11 @@ def identity_here(run: Run) -> Identity:
     Raises:
         SuiteError: there is no such task or loss here.
     """
-    taught_by = run.identity.teacher
-    teacher = Checkpoint(kind="trained", **taught_by.model_dump()) if taught_by else None
-    return _identity(run.recipe, run.seed, teacher, run.checkpoint, run.repetition)
+    teacher, start = (
+        Checkpoint(kind="trained", **weights.model_dump()) if weights else None
+        for weights in (run.identity.teacher, run.identity.start)
+    )
+    return _identity(run.recipe, run.seed, teacher, run.checkpoint, start, run.repetition)
 
 
 def _identity(
@@ -419,6 +472,7 @@ def _identity(
     seed: int,
     teacher: Checkpoint | None,
     checkpoint: Checkpoint | None,
+    start: Checkpoint | None,
     repetition: int,
 ) -> Identity:
     task = find_task(recipe.task)
@@ -431,6 +485,7 @@ def _identity(
         releases=_releases(tuple(task.packages)),
         teacher=teacher,
         checkpoint=checkpoint,
+        start=start,
         repetition=repetition,
     )
 
@@ -440,8 +495,8 @@ def _releases(packages: tuple[str, ...]) -> dict[str, str]:
     return releases_of(packages)
 
 
-def _as_checkpoint(teacher: Run | None) -> Checkpoint | None:
-    """What a student learns from: a released file, or what a run of ours has trained."""
-    if teacher is None:
+def _as_checkpoint(run: Run | None) -> Checkpoint | None:
+    """What a student learns or starts from: a released file, or what a run of ours has trained."""
+    if run is None:
         return None
-    return teacher.checkpoint or Checkpoint(kind="trained", run=teacher.run_id)
+    return run.checkpoint or Checkpoint(kind="trained", run=run.run_id)

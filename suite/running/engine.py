@@ -122,7 +122,7 @@ class Engine:
         places = self.launcher.places
         self.progress.begin(len(self.plan.runs), len(self.outcome.skipped), places)
         self._scheduler = Scheduler(
-            {run.run_id: run.teacher for run in open_runs}, places, self.launcher.has_queue
+            {run.run_id: run.needs for run in open_runs}, places, self.launcher.has_queue
         )
         if not open_runs:
             return self.outcome
@@ -144,13 +144,14 @@ class Engine:
         return self.outcome
 
     def _to_do(self) -> list[Run]:
-        """The runs without a finished record, and finished teachers whose weights are needed and gone."""
+        """The runs without a finished record, and finished ones whose weights are needed and gone."""
         recorded = standing_by_run(read_summaries(records_dir()))
         finished = {run_id for run_id, record in recorded.items() if record.status == "finished"}
         open_runs = {run_id for run_id in self.plan.runs if run_id not in finished}
-        for run in self.plan.runs.values():
-            if run.run_id in open_runs and run.teacher and not self._folder(run.teacher).weights.exists():
-                open_runs.add(run.teacher)
+        # Backwards: what is trained again for its weights needs weights itself.
+        for run in reversed(self.plan.runs.values()):
+            if run.run_id in open_runs:
+                open_runs.update(one for one in run.needs if not self._folder(one).weights.exists())
         self.outcome.skipped = [run_id for run_id in self.plan.runs if run_id not in open_runs]
         return [run for run in self.plan.runs.values() if run.run_id in open_runs]
 
@@ -242,10 +243,11 @@ class Engine:
             self._scheduler.finished(run.run_id)
             return
         self.outcome.failed[run.run_id] = error
-        for student, teacher in self._scheduler.failed(run.run_id).items():
-            reason = blocked_by(teacher)
-            self.outcome.failed[student] = reason
-            self._record(self.plan.runs[student], "blocked", reason)
+        for run_id, needed in self._scheduler.failed(run.run_id).items():
+            blocked = self.plan.runs[run_id]
+            reason = blocked_by(blocked, needed)
+            self.outcome.failed[run_id] = reason
+            self._record(blocked, "blocked", reason)
 
     def _note(self, run: Run, status: Status, error: str) -> None:
         """Records a run that could not record itself."""

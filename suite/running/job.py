@@ -40,7 +40,7 @@ def start_again(folder: RunFolder) -> str | None:
     return f"job {submission.key} is back in the queue"
 
 
-def block_students(folder: RunFolder) -> None:
+def block_waiting(folder: RunFolder) -> None:
     """Records the runs that wait in the queue for a run that has failed.
 
     Slurm ends their jobs without a word, and the command that submitted them may be gone by now.
@@ -50,15 +50,13 @@ def block_students(folder: RunFolder) -> None:
 
 
 def _block_those_behind(failed: Submission) -> None:
-    for student in all_submissions(work_dir()):
-        if (student.teacher, student.after) != (failed.run_id, failed.key):
+    for waiting in all_submissions(work_dir()):
+        if waiting.after.get(failed.run_id) != failed.key:
             continue
-        records = read_for_run(records_dir(), student.run_id)
-        if len(records) > student.attempts or any(record.status == "finished" for record in records):
+        records = read_for_run(records_dir(), waiting.run_id)
+        if len(records) > waiting.attempts or any(record.status == "finished" for record in records):
             continue
-        order = read_order(RunFolder(work_dir(), student.run_id))
-        write_record(
-            records_dir(),
-            record_of(order.run, "blocked", order.provenance, error=blocked_by(failed.run_id)),
-        )
-        _block_those_behind(student)
+        order = read_order(RunFolder(work_dir(), waiting.run_id))
+        reason = blocked_by(order.run, failed.run_id)
+        write_record(records_dir(), record_of(order.run, "blocked", order.provenance, error=reason))
+        _block_those_behind(waiting)

@@ -42,6 +42,7 @@ class Order(Strict):
         arm: the arm it was planned as.
         recipe: the composed recipe.
         teacher: the run that it learns from.
+        start: the run whose backbone it starts from.
         checkpoint: what is scored, where nothing is trained.
         claims: the claims that it serves.
         device: `cpu`, `cuda`, or `auto` where that is known only where it is executed.
@@ -59,6 +60,7 @@ class Order(Strict):
     arm: Arm
     recipe: ComposedRecipe
     teacher: RunId | None = None
+    start: RunId | None = None
     checkpoint: Checkpoint | None = None
     claims: tuple[ServedClaim, ...] = ()
     device: Literal["auto", "cpu", "cuda"]

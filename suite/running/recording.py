@@ -38,6 +38,11 @@ def record_of(run: Run, status: Status, provenance: Provenance, **measured: Any)
     )
 
 
-def blocked_by(teacher: str) -> str:
-    """Why a run whose teacher failed is blocked."""
-    return f"its teacher, run {teacher}, did not finish"
+def blocked_by(run: Run, needed: str) -> str:
+    """Why a run is blocked that needs another one, which failed.
+
+    Args:
+        run: the run.
+        needed: its teacher, or the run whose backbone it starts from.
+    """
+    return f"its {'teacher' if needed == run.teacher else 'backbone'}, run {needed}, did not finish"

@@ -5,37 +5,41 @@ Nothing here starts anything: whoever does tells how a run has ended, and is tol
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 
 class Scheduler:
     """The runs of a plan that are still open, from the first that starts to the last that ends.
 
-    A run whose teacher is open too waits for it; a teacher that is not among the open runs is there already.
+    A run waits for those that it needs (its teacher, and the run whose backbone it starts from) while they
+    are open; what is not among the open runs is there already.
     """
 
-    def __init__(self, teachers: Mapping[str, str | None], places: int | None, queued: bool = False) -> None:
+    def __init__(
+        self, needs: Mapping[str, Collection[str]], places: int | None, queued: bool = False
+    ) -> None:
         """Takes the open runs; none has started.
 
         Args:
-            teachers: open run -> the run that teaches it, if any; in the order in which they start. A teacher
-                stands before its students.
+            needs: open run -> the runs that must have finished before it; in the order in which they start. A
+                run stands behind those that it needs.
             places: how many go at one time; None: as many as may.
-            queued: whether whoever starts a run lets it wait for its teacher, so that it may start before.
+            queued: whether whoever starts a run lets it wait for what it needs, so that it may start before.
 
         Raises:
-            ValueError: there is not a single place, or a teacher stands behind a student of its own.
+            ValueError: there is not a single place, or a run stands behind one that needs it.
         """
         if places is not None and places < 1:
             raise ValueError(f"there must be a place for at least one run, got {places}")
-        self._teachers = dict(teachers)
-        order = {run_id: number for number, run_id in enumerate(self._teachers)}
-        for run_id, teacher in self._teachers.items():
-            if teacher is not None and order.get(teacher, -1) >= order[run_id]:
-                raise ValueError(f"{teacher} teaches {run_id} and stands behind it")
+        self._needs = dict(needs)
+        order = {run_id: number for number, run_id in enumerate(self._needs)}
+        for run_id, needed in self._needs.items():
+            for other in needed:
+                if order.get(other, -1) >= order[run_id]:
+                    raise ValueError(f"{run_id} needs {other}, which stands behind it")
         self._places = places
         self._queued = queued
-        self._waiting = list(self._teachers)
+        self._waiting = list(self._needs)
         self._running: set[str] = set()
 
     @property
@@ -44,11 +48,11 @@ class Scheduler:
         return not self._waiting and not self._running
 
     @property
-    def waits_for(self) -> dict[str, str]:
-        """Run that waits -> the open run that has to finish before it starts."""
+    def waits_for(self) -> dict[str, list[str]]:
+        """Run that waits -> the open runs that have to finish before it starts."""
         open_runs = self._running.union(self._waiting)
-        teachers = ((run_id, self._teachers[run_id]) for run_id in self._waiting)
-        return {run_id: teacher for run_id, teacher in teachers if teacher in open_runs}
+        found = {run_id: [one for one in self._needs[run_id] if one in open_runs] for run_id in self._waiting}
+        return {run_id: needed for run_id, needed in found.items() if needed}
 
     def next(self) -> str | None:
         """The run that starts now, taken out of those that wait; None where none may, or no place is free."""
@@ -62,23 +66,23 @@ class Scheduler:
         return run_id
 
     def finished(self, run_id: str) -> None:
-        """Takes in that a run is through; its students wait no longer."""
+        """Takes in that a run is through; nothing waits for it any longer."""
         self._running.remove(run_id)
 
     def failed(self, run_id: str) -> dict[str, str]:
         """Takes in that a run failed, or is blocked.
 
         Returns:
-            Run that can never start -> its teacher that did not finish; students of students among them. A
-            student that was started before its teacher had finished ends by itself.
+            Run that can never start -> the run that it needs and that did not finish; what needs such runs is
+            among them. A run that was started before those that it needs had finished ends by itself.
         """
         self._running.remove(run_id)
         lost, blocked = {run_id}, {}
-        # In the order of the plan, a teacher is met before its students.
-        for student in list(self._waiting):
-            teacher = self._teachers[student]
-            if teacher in lost:
-                lost.add(student)
-                blocked[student] = str(teacher)
-                self._waiting.remove(student)
+        # In the order of the plan, a run is met behind those that it needs.
+        for waiting in list(self._waiting):
+            missing = next((needed for needed in self._needs[waiting] if needed in lost), None)
+            if missing is not None:
+                lost.add(waiting)
+                blocked[waiting] = missing
+                self._waiting.remove(waiting)
         return blocked

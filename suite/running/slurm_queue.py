@@ -37,8 +37,8 @@ _ENDED = {
 """State of a job that is over -> what happened to it."""
 
 _WAITING = {
-    "Dependency": "waits for its teacher",
-    "DependencyNeverSatisfied": "cannot start: its teacher's job did not succeed",
+    "Dependency": "waits for another run",
+    "DependencyNeverSatisfied": "cannot start: the job of a run that it needs did not succeed",
     "BeginTime": "starts again shortly",
     "JobArrayTaskLimit": "waits for another task of its array",
     "Resources": "waits for a free node",

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt
+from pydantic import Field, NonNegativeInt, model_validator
 
 from suite.store.files import write
 from suite.store.plain_files import NotAPlainFileError, content_of
@@ -38,15 +38,14 @@ class Submission(Strict):
         index: its index, where it is a task of an array.
         name: of the job; ids are given anew when a cluster is set up again.
         user: whose job it is.
-        teacher: the run whose job has to succeed first.
-        after: that job.
+        after: the runs whose jobs have to succeed first -> these jobs.
         script: file of the script that was submitted.
         log: file of what the job itself prints; the run has a log of its own.
         submitted_at: when, in ISO 8601.
         attempts: records of the run that were there before.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     run_id: RunId
     series: RunId
     seed: NonNegativeInt
@@ -55,12 +54,24 @@ class Submission(Strict):
     index: NonNegativeInt | None = None
     name: Line
     user: Line
-    teacher: RunId | None = None
-    after: JobKey | None = None
+    after: dict[RunId, JobKey] = {}
     script: Line
     log: Line
     submitted_at: Line
     attempts: NonNegativeInt
+
+    @model_validator(mode="before")
+    @classmethod
+    def _upgrade(cls, content: Any) -> Any:
+        """Reads the layout of version 1, in which a job waited for that of a teacher alone.
+
+        Jobs of an earlier release may be in the queue still, and nobody is to submit them twice.
+        """
+        if not isinstance(content, dict) or content.get("schema_version") != 1:
+            return content
+        rest = {name: value for name, value in content.items() if name not in ("teacher", "after")}
+        after = {content["teacher"]: content.get("after")} if content.get("teacher") else {}
+        return {**rest, "schema_version": 2, "after": after}
 
     @property
     def key(self) -> str:

@@ -37,8 +37,8 @@ def test_every_state_is_told_in_words():
     assert {key: state.words for key, state in states.items()} == {
         "3_0": "failed (exit status 1)",
         "3_1": "failed (killed by SIGKILL)",
-        "4": "cannot start: its teacher's job did not succeed",
-        "5": "waits for its teacher",
+        "4": "cannot start: the job of a run that it needs did not succeed",
+        "5": "waits for another run",
         "6": "is pending (Nodes required for job are DOWN, DRAINED or reserved)",
         "7": "is running on node[01-02]",
         "9": "was ended by its time limit",

@@ -28,8 +28,8 @@ class Launcher(ABC):
         device: `auto`, `cpu` or `cuda`, for the orders; settled by `prepare` where that can be known.
         places: how many runs go side by side; None: as many as may.
         beside: how many runs share the cores of one machine.
-        has_queue: whether runs wait for their teachers in a queue of its own, and go on there without the
-            command that started them.
+        has_queue: whether runs wait for what they need in a queue of its own, and go on there without
+            the command that started them.
         listening: seconds without news after which the engine looks again.
     """
 

@@ -36,12 +36,12 @@ class Batch:
     Attributes:
         orders: the runs, by index.
         processes: how many devices each of them takes.
-        teacher: the run whose job has to succeed first; None where nothing is waited for.
+        needs: the runs whose jobs have to succeed first.
     """
 
     orders: tuple[Order, ...]
     processes: int
-    teacher: str | None
+    needs: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -58,20 +58,20 @@ def batches(orders: Sequence[Order], queued: Collection[str], largest: int) -> l
     """Puts runs together that wait for the same and take the same, those first that others wait for.
 
     Args:
-        orders: the runs; a teacher stands before its students.
+        orders: the runs; each stands behind those that it needs.
         queued: runs that were submitted before and have not ended.
         largest: how many tasks an array may have.
     """
     depth = dict.fromkeys(queued, 0)
-    groups: dict[tuple[int, str | None, int], list[Order]] = {}
+    groups: dict[tuple[int, tuple[str, ...], int], list[Order]] = {}
     for order in orders:
-        teacher = order.teacher if order.teacher in depth else None
-        depth[order.run_id] = depth[teacher] + 1 if teacher else 0
-        key = (depth[order.run_id], teacher, processes_for(order.run))
+        needs = tuple(needed for needed in order.run.needs if needed in depth)
+        depth[order.run_id] = max((depth[needed] + 1 for needed in needs), default=0)
+        key = (depth[order.run_id], needs, processes_for(order.run))
         groups.setdefault(key, []).append(order)
     return [
-        Batch(tuple(group[first : first + largest]), processes, teacher)
-        for (_, teacher, processes), group in sorted(groups.items(), key=lambda item: item[0][0])
+        Batch(tuple(group[first : first + largest]), processes, needs)
+        for (_, needs, processes), group in sorted(groups.items(), key=lambda item: item[0][0])
         for first in range(0, len(group), largest)
     ]
 
@@ -79,7 +79,7 @@ def batches(orders: Sequence[Order], queued: Collection[str], largest: int) -> l
 class _Executor(SlurmExecutor):
     """Submitit's executor for a script that runs one command, in which tasks of an array find their run."""
 
-    after: str | None = None
+    after: Sequence[str] = ()
 
     @classmethod
     def affinity(cls) -> int:
@@ -88,7 +88,7 @@ class _Executor(SlurmExecutor):
 
     def _make_submission_command(self, submission_file_path: Path) -> list[str]:
         # Here and not in the script, which then is the same as in a dry run.
-        after = [f"--dependency=afterok:{self.after}"] if self.after else []
+        after = [f"--dependency=afterok:{':'.join(self.after)}"] if self.after else []
         return ["sbatch", *after, str(submission_file_path)]
 
 
@@ -128,11 +128,11 @@ class Script:
         """The script, as it is submitted."""
         return str(self._executor._make_submission_file_text(self.command, ""))
 
-    def submit(self, after: str | None) -> str:
+    def submit(self, after: Sequence[str]) -> str:
         """Submits it.
 
         Args:
-            after: the job that has to succeed first.
+            after: the jobs that have to succeed first.
 
         Returns:
             The id of the job.

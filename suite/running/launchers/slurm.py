@@ -1,4 +1,4 @@
-"""Runs on a cluster: a job each, which Slurm starts when its teacher is there, and again when it has to."""
+"""Runs on a cluster: a job each, which Slurm starts when what it needs is there, and again when it has to."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from itertools import filterfalse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from suite.running.events import Died, Ended, RunEvent
 from suite.running.heartbeats import last_beat
 from suite.running.launchers import Handle, Launcher
 from suite.running.launchers.torchrun import processes_for
-from suite.running.order import Order
+from suite.running.order import Order, ordered
 from suite.running.recording import blocked_by
 from suite.running.slurm_queue import JobState
 from suite.running.submissions import Submission, all_submissions, write_submission
@@ -173,9 +174,10 @@ class SlurmLauncher(Launcher):
 
     def _submit(self, script: Script) -> None:
         batch = script.batch
-        teacher = self._handles[batch.teacher].submission if batch.teacher else None
+        needed = {run_id: self._handles[run_id].submission for run_id in batch.needs}
+        after = {run_id: submission.key for run_id, submission in needed.items() if submission}
         attempts = [len(read_for_run(records_dir(), order.run_id)) for order in batch.orders]
-        job = script.submit(teacher.key if teacher else None)
+        job = script.submit(list(after.values()))
         for index, order in enumerate(batch.orders):
             key = f"{job}_{index}" if batch.is_array else job
             submission = Submission(
@@ -187,8 +189,7 @@ class SlurmLauncher(Launcher):
                 index=index if batch.is_array else None,
                 name=batch.name,
                 user=getpass.getuser(),
-                teacher=batch.teacher,
-                after=teacher.key if teacher else None,
+                after=after,
                 script=str(script.file_of(job)),
                 log=str(script.log_of(key)),
                 submitted_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -271,13 +272,24 @@ def _ending(handle: _Queued, submission: Submission, state: JobState | None) -> 
         return Ended("finished", finished[0].metrics)
     if new := records[submission.attempts :]:
         return Ended(new[-1].status, error=new[-1].error)
-    if state is not None and state.never_starts and submission.teacher is not None:
-        return Ended("blocked", error=blocked_by(submission.teacher), recorded=False)
+    if state is not None and state.never_starts and submission.after:
+        return Ended("blocked", error=_blocked(folder, submission), recorded=False)
     handle.ended_at = handle.ended_at or time.monotonic()
     said_so = state is not None and state.state in ("COMPLETED", "FAILED")
     if said_so and time.monotonic() - handle.ended_at < _GRACE:
         return None
     return Died(what_became_of(submission, state))
+
+
+def _blocked(folder: RunFolder, submission: Submission) -> str:
+    """Why a job can never start: the first run that it waits for and that is not finished."""
+    order = ordered(folder)
+    missing = next(filterfalse(_is_finished, submission.after), next(iter(submission.after)))
+    return blocked_by(order.run, missing) if order else f"run {missing}, which it needs, did not finish"
+
+
+def _is_finished(run_id: str) -> bool:
+    return any(record.status == "finished" for record in read_for_run(records_dir(), run_id))
 
 
 def what_became_of(submission: Submission, state: JobState | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -39,16 +40,29 @@ def published() -> Plan:
     return make_plan([claim for _, claim in select("mgd")], "paper", 1)
 
 
+@pytest.fixture(scope="module")
+def with_backbones() -> Plan:
+    """Detectors of which student and teacher start from backbones; the distilled ones wait for two runs."""
+    overrides = [
+        "student.embedded.pretrained=classification/resnet50",
+        "teacher.embedded.pretrained=classification/resnet101",
+    ]
+    return make_plan([find_claim("fgd-retinanet-r50-r101")[1]], "smoke", 2, overrides)
+
+
 def orders_of(plan: Plan, device: str = "cuda") -> list[Order]:
     return [Order.of(run, device, 1, Provenance()) for run in plan.runs.values()]
 
 
 @settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_every_run_is_in_one_batch_behind_its_teacher(published: Plan, data: st.DataObject):
-    orders = data.draw(st.lists(st.sampled_from(orders_of(published)), unique_by=lambda one: one.run_id))
-    orders.sort(key=lambda one: list(published.runs).index(one.run_id))
-    others = [run_id for run_id in published.runs if run_id not in {one.run_id for one in orders}]
+def test_every_run_is_in_one_batch_behind_all_that_it_needs(
+    published: Plan, with_backbones: Plan, data: st.DataObject
+):
+    plan = data.draw(st.sampled_from([published, with_backbones]))
+    orders = data.draw(st.lists(st.sampled_from(orders_of(plan)), unique_by=lambda one: one.run_id))
+    orders.sort(key=lambda one: list(plan.runs).index(one.run_id))
+    others = [run_id for run_id in plan.runs if run_id not in {one.run_id for one in orders}]
     queued = set(data.draw(st.lists(st.sampled_from(others)))) if others else set()
     largest = data.draw(st.integers(1, 5))
     found = batches(orders, queued, largest)
@@ -59,10 +73,10 @@ def test_every_run_is_in_one_batch_behind_its_teacher(published: Plan, data: st.
     for batch in found:
         assert 1 <= len(batch.orders) <= largest
         for one in batch.orders:
-            waits = one.teacher if one.teacher in {*queued, *(order.run_id for order in orders)} else None
-            assert batch.teacher == waits
+            there = {*queued, *(order.run_id for order in orders)}
+            assert batch.needs == tuple(needed for needed in one.run.needs if needed in there)
             assert batch.processes == (one.recipe.devices_used if one.run.trains else 1)
-        assert batch.teacher is None or batch.teacher in known
+        assert known.issuperset(batch.needs)
         known |= {one.run_id for one in batch.orders}
 
 
@@ -172,8 +186,7 @@ def queued(tmp_path: Path) -> dict[str, RunFolder]:
             index=1 if is_teacher else index - 1,
             name="suite-a",
             user="somebody",
-            teacher=None if is_teacher else teacher.run_id,
-            after=None if is_teacher else "7_1",
+            after={} if is_teacher else {teacher.run_id: "7_1"},
             script="script.sh",
             log="log.out",
             submitted_at="2026-11-26T10:00:00+00:00",
@@ -194,14 +207,14 @@ def test_a_failing_job_records_those_behind_it_and_none_that_have_a_record(queue
     records = tmp_path / "results" / "records"
     teacher, one, two = queued.values()
     # By hand, or as another job than the one they wait for, it tells nobody.
-    job.block_students(teacher)
+    job.block_waiting(teacher)
     as_task(monkeypatch, "6", 1)
-    job.block_students(teacher)
+    job.block_waiting(teacher)
     assert not records.exists()
     as_task(monkeypatch, "7", 1)
     write_record(records, record_of(read_order(two).run, "failed", Provenance(), error="by itself"))
     for _ in range(2):
-        job.block_students(teacher)
+        job.block_waiting(teacher)
         (blocked,) = read_for_run(records, one.run_id)
         assert (blocked.status, blocked.error) == (
             "blocked",
@@ -226,6 +239,73 @@ def test_a_stopped_run_goes_back_into_the_queue_only_as_its_own_job(queued, tmp_
     assert asked.read_text(encoding="utf-8") == "requeue 7_1\n"
     scontrol.write_text("#!/bin/sh\necho no such job >&2; exit 1\n", encoding="utf-8")
     assert "could not be put back into the queue: no such job" in str(job.start_again(queued["teacher"]))
+
+
+def test_a_run_behind_two_others_is_blocked_by_either_and_told_which(tmp_path, monkeypatch, with_backbones):
+    run = next(run for run in with_backbones.runs.values() if run.arm == "distilled")
+    jobs = dict(zip(run.needs, ("5", "6"), strict=True))
+    for run_id in (*run.needs, run.run_id):
+        folder = RunFolder(tmp_path / "work", run_id)
+        one = with_backbones.runs[run_id]
+        write_order(folder, Order.of(one, "cpu", 1, Provenance()))
+        submission = Submission(
+            run_id=run_id,
+            series=one.series,
+            seed=0,
+            label=one.label,
+            job=jobs.get(run_id, "7"),
+            name="suite-a",
+            user="somebody",
+            after=jobs if one is run else {},
+            script="script.sh",
+            log="log.out",
+            submitted_at="2026-11-26T10:00:00+00:00",
+            attempts=0,
+        )
+        write_submission(folder, submission)
+    assert run.start is not None
+    monkeypatch.setenv("SLURM_JOB_ID", jobs[run.start])
+    job.block_waiting(RunFolder(tmp_path / "work", run.start))
+    monkeypatch.setenv("SLURM_JOB_ID", jobs[str(run.teacher)])
+    job.block_waiting(RunFolder(tmp_path / "work", str(run.teacher)))
+    (blocked,) = read_for_run(tmp_path / "results" / "records", run.run_id)
+    assert (blocked.status, blocked.error) == ("blocked", f"its backbone, run {run.start}, did not finish")
+
+
+def test_a_script_is_submitted_behind_the_jobs_of_all_that_it_needs(tmp_path, monkeypatch, with_backbones):
+    sbatch = tmp_path / "bin" / "sbatch"
+    sbatch.parent.mkdir()
+    asked = tmp_path / "asked"
+    count = 'echo "$@" >> ' + str(asked) + '; echo "Submitted batch job $(wc -l < ' + str(asked) + ')"'
+    sbatch.write_text(f"#!/bin/sh\n{count}\n", encoding="utf-8")
+    sbatch.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{sbatch.parent}:/usr/bin:/bin")
+    launcher = SlurmLauncher(Cluster(name="ours"), "cpu")
+    for order in orders_of(with_backbones, "cpu"):
+        launcher.start(order)
+    launcher.flush()
+    submitted = {one.run_id: one for one in all_submissions(tmp_path / "work")}
+    assert submitted.keys() == with_backbones.runs.keys()
+    for run in with_backbones.runs.values():
+        assert submitted[run.run_id].after == {needed: submitted[needed].key for needed in run.needs}
+    run = next(run for run in with_backbones.runs.values() if run.arm == "distilled")
+    start, teacher = (submitted[needed].key for needed in run.needs)
+    lines = asked.read_text(encoding="utf-8").splitlines()
+    assert any(line.startswith(f"--dependency=afterok:{start}:{teacher} ") for line in lines)
+
+
+def test_a_submission_of_an_earlier_release_is_read(queued):
+    folder = queued["student1"]
+    content = json.loads(folder.submission.read_text(encoding="utf-8"))
+    ((teacher, key),) = content["after"].items()
+    for older in (
+        {"schema_version": 1, "teacher": teacher, "after": key},
+        {"schema_version": 1, "teacher": None, "after": None},
+    ):
+        folder.submission.write_text(json.dumps({**content, **older}), encoding="utf-8")
+        found = read_submission(folder)
+        assert found is not None
+        assert found.after == ({teacher: key} if older["teacher"] else {})
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1, 2", '{"run_id": "../../etc"}'])
@@ -264,7 +344,7 @@ def test_status_puts_together_what_was_submitted_recorded_and_is_in_the_queue(
     assert "On the cluster: 1 running, 1 pending, 1 ended without a record." in lines
     assert f"7_1 {teacher} resnet34, seed 0 is running on node01" in lines
     assert any(
-        line.startswith(f"8_0 {one} ") and line.endswith("waits for its teacher (7_1)") for line in lines
+        line.startswith(f"8_0 {one} ") and line.endswith("waits for another run (7_1)") for line in lines
     )
     (line,) = [line for line in lines if line.startswith(f"8_1 {two} ")]
     assert line.endswith("ran out of memory; the same command resumes it")

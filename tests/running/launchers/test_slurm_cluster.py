@@ -166,7 +166,7 @@ def test_interrupted_in_every_way_runs_end_like_undisturbed_ones(
     wait_until(held(first, 0))
     keys = {run_id: suite.submission(run_id).key for run_id in (*first, *distilled)}
     assert {cluster.queue()[keys[run_id]] for run_id in distilled} == {"PENDING"}
-    assert all(suite.submission(run_id).after == keys[teacher] for run_id in distilled)
+    assert all(suite.submission(run_id).after == {teacher: keys[teacher]} for run_id in distilled)
     # Twice: nothing more is queued.
     assert "7 runs already submitted" in done(suite(*submit))
     assert len(cluster.queue()) == 7
@@ -175,7 +175,7 @@ def test_interrupted_in_every_way_runs_end_like_undisturbed_ones(
     wait_until(lambda: far in words(done(suite("status", "--papers", str(papers)))))
     status = words(done(suite("status", "--papers", str(papers))))
     assert "On the cluster: 4 running, 3 pending." in status
-    assert f"waits for its teacher ({keys[teacher]})" in status
+    assert f"waits for another run ({keys[teacher]})" in status
 
     # A node that is drained takes nothing new, and one that fails takes its jobs with it.
     cluster.update_node("drain")
@@ -255,7 +255,9 @@ def test_what_is_cancelled_leaves_the_queue_and_goes_on_later(papers, on_cluster
     )
     wait_until(lambda: not cluster.queue())
     # Its teacher was of both selections.
-    assert "cannot start: its teacher's job did not succeed" in done(suite("status", "--papers", str(papers)))
+    assert "cannot start: the job of a run that it needs did not succeed" in done(
+        suite("status", "--papers", str(papers))
+    )
     hold.unlink()
     done(suite(*toy(papers, 1), *ON_CLUSTER))
     assert {record.status for record in suite.records.values()} == {"finished"}
@@ -325,7 +327,7 @@ def test_what_all_papers_take_is_queued_in_arrays_that_the_cluster_takes(on_clus
     assert sorted(entry.key for entry in submissions.values()) == sorted(cluster.queue())
     assert max(entry.index or 0 for entry in submissions.values()) < LARGEST_ARRAY
     for run in runs:
-        after = submissions[run["teacher"]].key if run["teacher"] else None
+        after = {run["teacher"]: submissions[run["teacher"]].key} if run["teacher"] else {}
         assert submissions[run["run_id"]].after == after
     assert f"On the cluster: {len(runs)} pending." in done(suite("status"))
     assert f"Jobs cancelled: {len(runs)}." in done(suite("cancel", "--all"))
