@@ -23,7 +23,7 @@ from suite.evidence.trajectories import (
 from suite.paths import results_dir, work_dir
 from suite.planning.overrides import parse_overrides
 from suite.planning.plan import Run, make_plan, next_repetition
-from suite.running.first_steps import FirstSteps, train_first_steps
+from suite.running.first_steps import FirstSteps, needed_by, train_first_steps
 from suite.running.launchers.local import runs_on_cores
 
 METRIC: Final = "differs_at_step"
@@ -59,7 +59,7 @@ def requests(chosen: Selection, device: str) -> list[FirstSteps]:
     overrides = [entry.text for entry in parse_overrides(chosen.overrides) if not entry.is_resource]
     runs = make_plan(chosen.claims, _PROFILE, 1, overrides).runs
     return [
-        FirstSteps(run, runs[run.teacher] if run.teacher else None, STEPS[-1], work_dir() / "data", device)
+        FirstSteps(run, needed_by(run, runs), STEPS[-1], work_dir() / "data", device)
         for run in runs.values()
         if run.arm == "distilled"
     ]

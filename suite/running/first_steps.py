@@ -1,7 +1,8 @@
 """Trains the first steps of distilled runs alone, each under a teacher that is not trained at all.
 
 The teacher has the weights that its own training starts from: drawn from its seed, they are the same every
-night, and no teacher has to be trained before a loss can be looked at.
+night, and no teacher has to be trained before a loss can be looked at. The same goes for the backbones that
+either starts from.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import multiprocessing
 import os
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ class FirstSteps:
 
     Attributes:
         run: the run.
-        teacher: the run that would train its teacher; None where it has none.
+        needed: run id -> run, of those that would train its teacher and the backbones that both start from.
         steps: how many steps.
         data: folder under which the embedded data are built.
         device: `cpu` or `cuda`.
@@ -40,7 +41,7 @@ class FirstSteps:
     """
 
     run: Run
-    teacher: Run | None
+    needed: Mapping[str, Run]
     steps: int
     data: Path
     device: str
@@ -58,23 +59,48 @@ def losses_of(request: FirstSteps) -> Losses:
 
     torch.set_num_threads(request.threads)
     with tempfile.TemporaryDirectory() as folder:
-        weights = None
-        if request.teacher is not None:
-            weights = Path(folder) / "teacher.pth"
-            _built(request, request.teacher, Path(folder) / request.teacher.run_id).save(weights)
-        return _built(request, request.run, Path(folder) / request.run.run_id, weights).first_losses(
-            request.steps
-        )
+        return _built(request, request.run, Path(folder)).first_losses(request.steps)
 
 
-def _built(request: FirstSteps, run: Run, folder: Path, teacher: Path | None = None) -> Adapter:
+def needed_by(run: Run, runs: Mapping[str, Run]) -> dict[str, Run]:
+    """The runs that a run needs, and those that these need, by id.
+
+    Args:
+        run: the run.
+        runs: those of its plan.
+    """
+    found: dict[str, Run] = {}
+    for run_id in run.needs:
+        found |= needed_by(runs[run_id], runs) | {run_id: runs[run_id]}
+    return found
+
+
+def _built(request: FirstSteps, run: Run, folder: Path) -> Adapter:
     """An adapter before its first step."""
-    folder.mkdir()
-    job = Job(run.recipe, run.seed, folder, request.data, request.device, teacher_weights=teacher)
+    weights = {run_id: _untrained(request, request.needed[run_id], folder) for run_id in run.needs}
+    own = folder / run.run_id
+    own.mkdir()
+    job = Job(
+        recipe=run.recipe,
+        seed=run.seed,
+        run_dir=own,
+        data_dir=request.data,
+        device=request.device,
+        teacher_weights=weights.get(run.teacher or ""),
+        start_weights=weights.get(run.start or ""),
+    )
     adapter: Adapter = load(run.recipe.adapter)(job)
     adapter.fingerprint()
     adapter.build()
     return adapter
+
+
+def _untrained(request: FirstSteps, run: Run, folder: Path) -> Path:
+    """The weights that a run starts from, as a file; made once."""
+    file = folder / f"{run.run_id}.pth"
+    if not file.exists():
+        _built(request, run, folder).save(file)
+    return file
 
 
 def train_first_steps(

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from multiprocessing.connection import Connection
@@ -399,7 +399,7 @@ def _train_and_score(request: RunRequest, folder: RunFolder, tell: Tell, outcome
     torch.set_num_threads(request.threads)
     device = _device(request.device)
     outcome.provenance = {"device": device, "threads": request.threads, **_device_facts(device)}
-    taught_by = _teacher_weights(request, outcome)
+    taught_by, starts_from = _teacher_weights(request, outcome), _start_weights(request, outcome)
     outcome.released = {} if request.run.trains else _check_released(request.run, folder)
     job = Job(
         recipe=request.run.recipe,
@@ -408,7 +408,8 @@ def _train_and_score(request: RunRequest, folder: RunFolder, tell: Tell, outcome
         data_dir=request.work / "data" if request.run.recipe.scale == "embedded" else datasets_dir(),
         device=device,
         teacher_weights=next(iter(taught_by), None),
-        sha256=taught_by | outcome.released,
+        start_weights=next(iter(starts_from), None),
+        sha256=taught_by | starts_from | outcome.released,
         launcher="pytorch" if request.rank.size > 1 else "none",
         progress=lambda step: tell(Training(step)),
         tell=lambda text: _tell(text, tell),
@@ -425,6 +426,7 @@ def _train_and_score(request: RunRequest, folder: RunFolder, tell: Tell, outcome
         outcome.protocol = adapter.describe()
         _check_devices(request.run, outcome.protocol)
         _check_protocol(request.run, outcome.protocol)
+        _check_start(request.run, outcome.protocol, starts_from.values())
         hold_classes(request.run.recipe.data, adapter.classes())
         outcome.adapter = adapter
         outcome.timings |= adapter.fit()
@@ -469,6 +471,25 @@ def _check_protocol(run: Run, protocol: EffectiveProtocol) -> None:
         raise BlockedError(
             f"not the published protocol: {'; '.join(sorted(wrong))}; 'python -m suite audit' shows all of it"
         )
+
+
+def _check_start(run: Run, protocol: EffectiveProtocol, weights: Iterable[str]) -> None:
+    """Makes sure that a network has the first weights that its record will name.
+
+    Args:
+        run: the run.
+        protocol: as built.
+        weights: SHA-256 of the file whose backbone it starts from; none for random weights.
+
+    Raises:
+        BlockedError: it was built without them.
+    """
+    for sha256 in weights:
+        if protocol.at("initial_weights.backbone.sha256") != sha256:
+            raise BlockedError(
+                f"{run.recipe.adapter} has not started it from the backbone of run {run.start}, or does not "
+                "say so in initial_weights.backbone.sha256; leave 'pretrained' out of the model's file"
+            )
 
 
 def _check_same_data(folder: RunFolder, adapter: Adapter, outcome: _Outcome) -> None:
@@ -611,37 +632,54 @@ def _teacher_weights(request: RunRequest, outcome: _Outcome) -> dict[Path, str]:
     """
     if request.run.teacher is None:
         return {}
-    path = RunFolder(request.work, request.run.teacher).weights
+    found, outcome.teacher_scored = _scored_weights(request, request.run.teacher, "teacher")
+    return _noted(found, outcome, "teacher", request.run.teacher)
+
+
+def _start_weights(request: RunRequest, outcome: _Outcome) -> dict[Path, str]:
+    """The weights whose backbone the training starts from; as `_teacher_weights`."""
+    if request.run.start is None:
+        return {}
+    found, _ = _scored_weights(request, request.run.start, "backbone")
+    return _noted(found, outcome, "start", request.run.start)
+
+
+def _noted(found: tuple[Path, str], outcome: _Outcome, field: str, run_id: str) -> dict[Path, str]:
+    path, sha256 = found
+    outcome.provenance[field] = TaughtBy(run_id=run_id, weights_sha256=sha256)
+    return {path: sha256}
+
+
+def _scored_weights(
+    request: RunRequest, run_id: str, whose: str
+) -> tuple[tuple[Path, str], Mapping[str, float]]:
+    """The weights that another run has left, and what they have scored, as its records say.
+
+    Args:
+        request: of the run that needs them.
+        run_id: the run that has trained them.
+        whose: what that run is to this one, in the messages.
+
+    Returns:
+        The file with its SHA-256, and the metrics.
+
+    Raises:
+        BlockedError: the file is not there, or no finished record of that run knows it.
+    """
+    path = RunFolder(request.work, run_id).weights
     found = _sha256_of_file(path)
     if found is None:
         raise BlockedError(
-            f"{path} of the teacher's run {request.run.teacher} is missing or not a file of weights; delete "
-            "what is there, and the same command trains the teacher again"
+            f"{path} of the {whose}'s run {run_id} is missing or not a file of weights; delete what is "
+            f"there, and the same command trains the {whose} again"
         )
-    outcome.teacher_scored = _score_of_teacher(request, found)
-    outcome.provenance["teacher"] = TaughtBy(run_id=request.run.teacher, weights_sha256=found)
-    return {path: found}
-
-
-def _score_of_teacher(request: RunRequest, sha256: str) -> Mapping[str, float]:
-    """What the weights that are to teach have scored, as their records say.
-
-    Raises:
-        BlockedError: no finished record of the teacher's run knows them.
-    """
-    assert request.run.teacher is not None
-    scored = [
-        record.metrics
-        for record in read_for_run(request.records, request.run.teacher)
-        if record.status == "finished" and _weights_of(record) == sha256
-    ]
-    if not scored:
-        path = RunFolder(request.work, request.run.teacher).weights
-        raise BlockedError(
-            f"{path} of the teacher's run {request.run.teacher} is not the file that its records scored "
-            f"(SHA-256 {sha256[:12]}...); delete that file, and the same command trains the teacher again"
-        )
-    return scored[0]
+    for record in read_for_run(request.records, run_id):
+        if record.status == "finished" and _weights_of(record) == found:
+            return (path, found), record.metrics
+    raise BlockedError(
+        f"{path} of the {whose}'s run {run_id} is not the file that its records scored (SHA-256 "
+        f"{found[:12]}...); delete that file, and the same command trains the {whose} again"
+    )
 
 
 def _device(wanted: str) -> str:

@@ -34,7 +34,8 @@ SCHEMA_VERSION = 3
 """Version of a record's layout; older files are upgraded as they are read (`suite.store.upgrades`)."""
 
 _ADDED = ("scalars_sha256", "samples_sha256", "distillation")
-"""Fields that records of this schema have not always had: one that lacks them is written without."""
+"""Fields that records of this schema have not always had: one that lacks them is written without; so is
+`Provenance.start`."""
 
 Status = Literal["finished", "failed", "blocked"]
 
@@ -56,7 +57,7 @@ _FILE_NAME = re.compile(r"^(?P<run_id>[0-9a-f]{16})-(?P<attempt>\d{2,})\.json$")
 
 
 class TaughtBy(Strict):
-    """The checkpoint that a student learned from.
+    """The checkpoint that a student learned from, or that its backbone started from.
 
     Attributes:
         run_id: the run that trained or scored it.
@@ -82,6 +83,7 @@ class Provenance(Strict):
         gpu: name of the GPU.
         cuda: version of CUDA.
         teacher: the checkpoint that taught.
+        start: the checkpoint whose backbone the training started from.
         checkpoint: of a scored checkpoint, its file and what became of its keys.
         data_fingerprint: of the data.
         weights_sha256: of the weights that the run left.
@@ -98,6 +100,7 @@ class Provenance(Strict):
     gpu: Line | None = None
     cuda: Line | None = None
     teacher: TaughtBy | None = None
+    start: TaughtBy | None = None
     checkpoint: dict[str, Any] | None = None
     data_fingerprint: Line | None = None
     weights_sha256: Sha256 | None = None
@@ -267,6 +270,11 @@ class Record(BaseModel):
     def taught_by(self) -> str | None:
         """The weights that it learned from."""
         return self.provenance.teacher.weights_sha256 if self.provenance.teacher else None
+
+    @property
+    def started_from(self) -> str | None:
+        """The weights that its backbone started from."""
+        return self.provenance.start.weights_sha256 if self.provenance.start else None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -538,7 +546,9 @@ def _create_the_same(path: Path, content: bytes, former: str) -> None:
 
 
 def _as_bytes(record: Record) -> bytes:
-    absent = {name for name in _ADDED if getattr(record, name) is None}
+    absent: dict[str, Any] = {name: True for name in _ADDED if getattr(record, name) is None}
+    if record.provenance.start is None:
+        absent["provenance"] = {"start": True}
     return (record.model_dump_json(indent=1, exclude=absent) + "\n").encode()
 
 

@@ -27,7 +27,7 @@ def request_of(tmp_path):
     claims = [claim for _, claim in select(claims=["nkd-resnet18-tf-nkd"])]
     runs = make_plan(claims, "mini", 1).runs.values()
     run = next(run for run in runs if run.arm == "distilled")
-    return FirstSteps(run, None, 3, tmp_path / "data", "cpu")
+    return FirstSteps(run, {}, 3, tmp_path / "data", "cpu")
 
 
 def killed(request):

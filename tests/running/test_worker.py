@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from suite.audit.dry_run import dry_run
-from suite.contract import BlockedError
+from suite.contract import BlockedError, EffectiveProtocol
 from suite.planning.plan import Run, make_plan, plan_released
 from suite.published.finding import find_claim
 from suite.published.weights import find_weights
@@ -19,8 +19,10 @@ from suite.running.worker import (
     _check_protocol,
     _check_released,
     _check_same_data,
+    _check_start,
     _Outcome,
     _published,
+    _start_weights,
     _teacher_weights,
 )
 from suite.store.files import sha256_of
@@ -135,6 +137,64 @@ def test_a_teacher_without_weights_is_not_waited_for(distilled: RunRequest, make
         BlockedError, match=r"is missing or not a file of weights; delete what is there, and the"
     ):
         _teacher_weights(distilled, _Outcome())
+
+
+@pytest.fixture
+def pretrained(tmp_path: Path) -> RunRequest:
+    """A run that starts from a backbone which has been trained and scored."""
+    overrides = ["student.embedded.pretrained=classification/resnet50"]
+    plan = make_plan([find_claim("fgd-retinanet-r50-student")[1]], "smoke", 1, overrides)
+    backbone, run = plan.runs.values()
+    request = RunRequest(run, tmp_path / "records", tmp_path / "work", "cpu", 1, Provenance(), "a test")
+    weights = RunFolder(request.work, backbone.run_id).weights
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(bytes(range(256)))
+    scored = Provenance(weights_sha256=sha256_of(weights))
+    write_record(request.records, record_of(backbone, "finished", scored, metrics={"top1": 16.0}))
+    return request
+
+
+def test_a_run_starts_from_weights_that_were_scored_and_its_record_tells_which(pretrained: RunRequest):
+    outcome = _Outcome()
+    run_id = str(pretrained.run.start)
+    weights = RunFolder(pretrained.work, run_id).weights
+    assert _teacher_weights(pretrained, outcome) == {}
+    assert _start_weights(pretrained, outcome) == {weights: sha256_of(weights)}
+    assert outcome.provenance == {"start": TaughtBy(run_id=run_id, weights_sha256=sha256_of(weights))}
+    record = outcome.record(pretrained)
+    assert record.started_from == sha256_of(weights)
+    assert record.taught_by is None
+
+
+def test_a_run_does_not_start_from_weights_that_are_gone_or_that_nobody_has_scored(pretrained: RunRequest):
+    run_id = str(pretrained.run.start)
+    weights = RunFolder(pretrained.work, run_id).weights
+    weights.write_bytes(b"others")
+    with pytest.raises(
+        BlockedError,
+        match=rf"^{weights} of the backbone's run {run_id} is not the file that its records scored "
+        r"\(SHA-256 \w{12}\.\.\.\); delete that file, and the same command trains the backbone again$",
+    ):
+        _start_weights(pretrained, _Outcome())
+    weights.unlink()
+    with pytest.raises(
+        BlockedError,
+        match=rf"^{weights} of the backbone's run {run_id} is missing or not a file of weights; delete what "
+        r"is there, and the same command trains the backbone again$",
+    ):
+        _start_weights(pretrained, _Outcome())
+
+
+def test_a_network_that_does_not_say_that_it_started_from_its_backbone_is_blocked(pretrained: RunRequest):
+    sha256 = "a" * 64
+    told = EffectiveProtocol({"initial_weights": {"backbone": {"from": "x", "sha256": sha256}}})
+    _check_start(pretrained.run, told, [sha256])
+    _check_start(pretrained.run, EffectiveProtocol({}), [])
+    for protocol in (EffectiveProtocol({}), told.changed(initial_weights={"backbone": {"sha256": "b" * 64}})):
+        with pytest.raises(
+            BlockedError, match=f"has not started it from the backbone of run {pretrained.run.start}, or"
+        ):
+            _check_start(pretrained.run, protocol, [sha256])
 
 
 def test_a_named_checkpoint_that_changes_after_it_was_named_is_not_scored(tmp_path: Path):

@@ -82,6 +82,18 @@ def test_results_by_class_and_what_was_skipped_survive_the_file(tmp_path):
     )
 
 
+def test_what_a_network_started_from_survives_the_file_and_is_no_field_of_a_record_without(tmp_path):
+    start = {"run_id": "f" * 16, "weights_sha256": "a" * 64}
+    pretrained = write_record(tmp_path, record(provenance={"start": start}))
+    random = write_record(tmp_path, record("f" * 16, provenance={"device": "cpu"}))
+    assert read_all(tmp_path) == [pretrained, random]
+    assert (pretrained.started_from, random.started_from) == ("a" * 64, None)
+    files = {path.name[:16]: json.loads(path.read_text()) for path in tmp_path.iterdir()}
+    assert files[RUN]["provenance"]["start"] == start
+    assert "start" not in files["f" * 16]["provenance"]
+    assert "device" in files["f" * 16]["provenance"]
+
+
 def test_a_record_of_the_first_schema_is_read_without_what_came_later(tmp_path):
     write_record(tmp_path, record())
     path = tmp_path / f"{RUN}-01.json"
