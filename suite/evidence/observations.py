@@ -32,8 +32,9 @@ COLUMNS: Final[dict[str, Column]] = {
     ),
     "arm": Column(
         "string",
-        "role of the run in the claim: `teacher`, `student` (the student trained alone), `distilled`, or "
-        "`released` (a checkpoint trained elsewhere and only evaluated here)",
+        "role of the run in the claim: `teacher`, `student` (the student trained alone), `distilled`, "
+        "`backbone` (a network whose backbone the others start from), or `released` (a checkpoint "
+        "trained elsewhere and only evaluated here)",
     ),
     "variant": Column("string", "overrides of the variant; missing for the claim's own runs"),
     "profile": Column("string", "profile of the run: `smoke`, `mini` or `paper`"),

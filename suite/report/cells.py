@@ -37,7 +37,15 @@ ARM_WORDS: Final[dict[Arm, str]] = {
     "student": "student alone",
     "distilled": "distilled",
 }
-"""The arms that are trained for a claim, in the order in which they are shown, as they are called."""
+"""The arms that a claim's results are shown of, in their order, as they are called."""
+
+_OTHER_ARMS: Final[dict[Arm, str]] = {"backbone": "pretrained backbone", "released": "released"}
+
+
+def arm_in_words(arm: Arm) -> str:
+    """What an arm is called, whether or not it has a place beside a claim's results."""
+    return ARM_WORDS.get(arm) or _OTHER_ARMS[arm]
+
 
 _TONES: Final[dict[str, Tone]] = {
     REPRODUCED: "good",

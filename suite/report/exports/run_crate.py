@@ -1,7 +1,8 @@
 """A record store as a Process Run Crate 0.5: an archive that describes itself, for a data repository.
 
 Every record is a ``CreateAction`` (https://w3id.org/ro/wfrun/process/0.5) of the suite at its commit, which
-made the record, its scalars and its samples from the recipe as composed and the teacher's run. Nothing
+made the record, its scalars and its samples from the recipe as composed and the runs of its teacher and its
+backbone. Nothing
 depends on when or where a crate is written: the same store gives the same bytes. Nobody is named as the agent
 of an action, and no license is given: who publishes a crate adds both.
 """
@@ -141,7 +142,7 @@ class _Building:
             )
             for path, record in self._found
         }
-        taught = {
+        trained = {
             record.weights_sha256: files[record.run_id, record.attempt]
             for record in self._records
             if record.status == "finished" and record.weights_sha256
@@ -150,8 +151,9 @@ class _Building:
         for record in self._records:
             made = [files[record.run_id, record.attempt], *self._companions(record)]
             used = [self._config(record)]
-            if record.taught_by in taught:
-                used.append(taught[record.taught_by])
+            for weights in dict.fromkeys((record.started_from, record.taught_by)):
+                if weights in trained:
+                    used.append(trained[weights])
             actions.append(self._action(record, used, made))
         self.crate.root_dataset["mentions"] = actions
         self._add_reports()

@@ -16,9 +16,9 @@ from suite.published.literature import load_literature
 from suite.published.recipes import load_recipes
 from suite.report.addresses import INDEX, SOURCES, claim_page, paper_page, run_page, runs_anchor
 from suite.report.cells import (
-    ARM_WORDS,
     NOTHING,
     Row,
+    arm_in_words,
     claim_cell,
     claimed_cell,
     gain_cell,
@@ -166,8 +166,7 @@ def _run_grids(world: World, claim: Claim, arms: Mapping[ClaimArm, Measured]) ->
     for (_, arm, variant), measured in arms.items():
         if not measured.runs:
             continue
-        words = ARM_WORDS.get(arm, arm)
-        title = f"{words.capitalize()}{' with ' + ' '.join(variant) if variant else ''}"
+        title = f"{arm_in_words(arm).capitalize()}{' with ' + ' '.join(variant) if variant else ''}"
         metrics = [name for name in claim.metrics if any(name in run.metrics for run in measured.finished)]
         yield Grid(
             headings=(

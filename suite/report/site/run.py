@@ -42,6 +42,7 @@ def run_sheet(world: World, run: Evidence, files: Sequence[Cell]) -> Sheet:
             "arm, seed",
             (f"{run.arm}, {run.seed}" + (f", repetition {run.repetition}" * bool(run.repetition)),),
         ),
+        *_start(world, document),
         ("finished", (run.finished_at,)),
         ("claims", served),
         ("config", (Cell("as composed", link=config.page),) if config else ("not recorded",)),
@@ -55,6 +56,15 @@ def run_sheet(world: World, run: Evidence, files: Sequence[Cell]) -> Sheet:
         facts=tuple(facts),
         chapters=tuple(_chapters(run, document)),
     )
+
+
+def _start(world: World, document: Document) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The run whose backbone it started from, with its page where the site has one."""
+    if start := (document.get("provenance") or {}).get("start"):
+        run_id = str(start["run_id"])
+        attempts = [attempt for known, attempt in world.standing if known == run_id]
+        link = run_page(run_id, max(attempts)) if attempts else ""
+        yield "starts from the backbone of", (Cell(run_id, link=link),)
 
 
 def _chapters(run: Evidence, document: Document) -> Iterator[Chapter]:

@@ -42,7 +42,8 @@ def records(tmp_path: Path, record: Any) -> Path:
     recipe = {"task": "classification", "student": {"name": "resnet18"}, "teacher": {"name": "resnet34"}}
     left = {"scalars_sha256": sha256, "samples_sha256": samples, "recipe": recipe}
     write_record(folder, student.model_copy(update=left))
-    dirty = {"commit": "abc123", "dirty": True}
+    # It started from the backbone of what teaches the other one.
+    dirty = {"commit": "abc123", "dirty": True, "start": taught["teacher"]}
     write_record(folder, record(claim, "distilled", 1, status="failed", error="<script>", provenance=dirty))
     return folder
 
@@ -106,9 +107,10 @@ def test_an_action_says_what_a_run_was_made_of_and_how_it_ended(records: Path, t
     assert student["startTime"] == "2026-11-01T09:59:00+00:00"
     assert student["endTime"] == "2026-11-01T10:00:00+00:00"
     (teacher,) = [action for action in actions if "teacher" in action["name"]]
-    assert teacher["result"][0] in student["object"]
-    assert [entry["@id"].rpartition(".")[2] for entry in student["result"]] == ["json", "jsonl", "jsonl"]
     (failed,) = [action for action in actions if "error" in action]
+    assert teacher["result"][0] in student["object"]
+    assert teacher["result"][0] in failed["object"]
+    assert [entry["@id"].rpartition(".")[2] for entry in student["result"]] == ["json", "jsonl", "jsonl"]
     assert failed["error"] == "<script>"
     assert failed["actionStatus"] == "http://schema.org/FailedActionStatus"
     assert "startTime" not in failed
