@@ -17,7 +17,7 @@ from suite.paths import ROOT
 from suite.planning.plan import make_plan
 from suite.published.finding import select
 from suite.running import first_steps
-from suite.running.first_steps import FirstSteps, train_first_steps
+from suite.running.first_steps import FirstSteps, needed_by, train_first_steps
 from tests.waiting import wait_until
 
 
@@ -28,6 +28,23 @@ def request_of(tmp_path):
     runs = make_plan(claims, "mini", 1).runs.values()
     run = next(run for run in runs if run.arm == "distilled")
     return FirstSteps(run, {}, 3, tmp_path / "data", "cpu")
+
+
+def test_what_a_run_needs_is_its_teacher_and_the_backbones_that_both_start_from():
+    overrides = [
+        "student.embedded.pretrained=classification/resnet18-v1c",
+        "teacher.embedded.pretrained=classification/resnet101-v1c",
+    ]
+    claims = [claim for _, claim in select(claims=["mgd-pspnet-r18"])]
+    runs = make_plan(claims, "mini", 1, overrides).runs
+    distilled = next(run for run in runs.values() if run.arm == "distilled")
+    needed = needed_by(distilled, runs)
+    assert {run.label for run in needed.values()} == {
+        *("resnet18-v1c, seed 0", "resnet101-v1c, seed 0", "pspnet-r101, seed 0"),
+    }
+    assert needed.keys() == runs.keys() - {
+        run.run_id for run in runs.values() if run.arm in ("student", "distilled")
+    }
 
 
 def killed(request):

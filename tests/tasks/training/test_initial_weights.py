@@ -109,15 +109,38 @@ def test_a_file_that_has_changed_since_it_was_checked_is_refused(tmp_path):
 # A real detector on a real classifier
 
 
-@pytest.fixture
-def classifier(tmp_path: Path) -> Path:
-    """The weights of a ResNet-50 as wide as the detector's, with a head for a hundred classes."""
-    recipe = compose(Recipe(task="classification", student="resnet50"), "smoke")
-    adapter = load(recipe.adapter)(Job(recipe=recipe, seed=0, run_dir=tmp_path, data_dir=tmp_path))
+def of_model(task: str, model: str, folder: Path) -> Any:
+    """A network as the embedded data have it, with random weights."""
+    recipe = compose(Recipe(task=task, student=model), "smoke")
+    adapter = load(recipe.adapter)(Job(recipe=recipe, seed=0, run_dir=folder, data_dir=folder))
     torch.manual_seed(1)
     network = adapter.network(recipe.student)
     network.init_weights()
-    return written(network, tmp_path / "classifier.pth")
+    return network
+
+
+@pytest.fixture
+def classifier(tmp_path: Path) -> Path:
+    """The weights of a ResNet-50 as wide as the detector's, with a head for a hundred classes."""
+    return written(of_model("classification", "resnet50", tmp_path), tmp_path / "classifier.pth")
+
+
+@pytest.mark.parametrize(
+    ("classifier_of", "segmenter"),
+    [
+        ("resnet18-v1c", "pspnet-r18"),
+        ("resnet18-v1c", "deeplabv3-r18"),
+        ("resnet101-v1c", "pspnet-r101"),
+    ],
+)
+def test_the_backbone_of_a_segmenter_is_that_of_a_classifier(classifier_of, segmenter, tmp_path):
+    other = of_model("classification", classifier_of, tmp_path)
+    network = of_model("semantic_segmentation", segmenter, tmp_path)
+    told = start_from(network, NETWORK, written(other, tmp_path / "other.pth"), None)
+    assert told["left_out"] == {"head": 2}
+    theirs = other.backbone.state_dict()
+    assert told["loaded"] == len(theirs)
+    assert all(torch.equal(value, theirs[key]) for key, value in network.backbone.state_dict().items())
 
 
 def built(make_job: Any, weights: Path | None, *overrides: str) -> Any:
