@@ -144,7 +144,7 @@ def ensure(folder: Path, build: Callable[[Path], None], expected: str) -> str:
 
     Building happens beside it and ends with a rename, by whoever owns the place: two processes at once, on
     one machine or two, build it once, and a killed build leaves nothing that could be taken for data. Every
-    file is read each time: that takes a fifth of a second of one core, and shows what a time that was set
+    file is read each time: that takes less than a second of one core, and shows what a time that was set
     back would hide.
 
     Args:

