@@ -85,18 +85,22 @@ def test_a_run_that_is_not_what_its_claim_says_is_blocked_before_its_first_step(
     _check_protocol(dataclasses.replace(run, recipe=embedded), protocol)
 
 
+def leave_scored_weights(request: RunRequest, run: Run) -> None:
+    """Leaves what a finished run that another one needs leaves: weights, and a record that scored them."""
+    weights = RunFolder(request.work, run.run_id).weights
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(bytes(range(256)))
+    scored = Provenance(weights_sha256=sha256_of(weights))
+    write_record(request.records, record_of(run, "finished", scored, metrics={"top1": 16.0}))
+
+
 @pytest.fixture
 def distilled(tmp_path: Path) -> RunRequest:
     """A run whose teacher has been trained and scored."""
     plan = make_plan([find_claim("mgd-resnet18")[1]], "mini", 1)
     run = next(run for run in plan.runs.values() if run.arm == "distilled")
     request = RunRequest(run, tmp_path / "records", tmp_path / "work", "cpu", 1, Provenance(), "a test")
-    teacher = plan.runs[str(run.teacher)]
-    weights = RunFolder(request.work, teacher.run_id).weights
-    weights.parent.mkdir(parents=True)
-    weights.write_bytes(bytes(range(256)))
-    scored = Provenance(weights_sha256=sha256_of(weights))
-    write_record(request.records, record_of(teacher, "finished", scored, metrics={"top1": 16.0}))
+    leave_scored_weights(request, plan.runs[str(run.teacher)])
     return request
 
 
@@ -146,11 +150,7 @@ def pretrained(tmp_path: Path) -> RunRequest:
     plan = make_plan([find_claim("fgd-retinanet-r50-student")[1]], "smoke", 1, overrides)
     backbone, run = plan.runs.values()
     request = RunRequest(run, tmp_path / "records", tmp_path / "work", "cpu", 1, Provenance(), "a test")
-    weights = RunFolder(request.work, backbone.run_id).weights
-    weights.parent.mkdir(parents=True)
-    weights.write_bytes(bytes(range(256)))
-    scored = Provenance(weights_sha256=sha256_of(weights))
-    write_record(request.records, record_of(backbone, "finished", scored, metrics={"top1": 16.0}))
+    leave_scored_weights(request, backbone)
     return request
 
 
