@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from suite.report.answer import Asked, Failure
     from suite.running.launchers import Launcher
     from suite.store.records import Record
+    from suite.store.summaries import SummaryReader
 
 LAUNCHERS = ("local", "torchrun", "slurm")
 FORMATS = ("table", "markdown", "json")
@@ -143,15 +144,19 @@ def _execute(args: argparse.Namespace, plan: Plan, claims: Sequence[Claim], laun
     from suite.catalogue import check_python_files
     from suite.cli.screen import Screen
     from suite.cli.selection import command_of
+    from suite.paths import records_dir
     from suite.published.finding import load_papers
     from suite.running.engine import Engine, selected_papers
     from suite.running.progress import Progress
+    from suite.store.summaries import SummaryReader
 
     check_python_files()
     papers = selected_papers((claim.id for claim in claims), load_papers().values())
 
+    store = SummaryReader(records_dir())
+
     def rewrite() -> None:
-        _rewrite_reports(papers, args.profile)
+        _rewrite_reports(papers, args.profile, store)
 
     progress = Progress(verbosity=args.verbosity)
     engine = Engine(plan, command_of(args), launcher, progress, rewrite, args.log_to, args.samples)
@@ -298,7 +303,7 @@ def _say_what_it_shows(args: argparse.Namespace, plan: Plan) -> None:
         _tell(args, ". ".join(["There is nothing to train", *left_out(plan)]) + ".")
 
 
-def _rewrite_reports(papers: list[str], profile: str) -> None:
+def _rewrite_reports(papers: list[str], profile: str, store: SummaryReader) -> None:
     """Brings the reports up to date while the other runs go on.
 
     What stands in the way of it must not stop them; if it is still there at the end, it is said then.
@@ -307,7 +312,7 @@ def _rewrite_reports(papers: list[str], profile: str) -> None:
     from suite.report import rewrite_reports
 
     with contextlib.suppress(OSError, SuiteError):
-        rewrite_reports(papers, profile)
+        rewrite_reports(papers, profile, store.read)
 
 
 def _asked(plan: Plan, claims: Sequence[Claim]) -> Asked:

@@ -186,7 +186,9 @@ def write_reports(
     return make_report(find_paper(paper), store, profile).write(output_dir or results_dir(), formats)
 
 
-def rewrite_reports(papers: Iterable[str], profile: str) -> None:
+def rewrite_reports(
+    papers: Iterable[str], profile: str, records: Callable[[], Sequence[Evidence]] | None = None
+) -> None:
     """Brings the reports of several papers up to date, as after every finished run.
 
     The store is read once, and what was measured gathered once; files that would not change are left alone.
@@ -194,12 +196,14 @@ def rewrite_reports(papers: Iterable[str], profile: str) -> None:
     Args:
         papers: their ids.
         profile: which records count.
+        records: reads the store, such as `suite.store.summaries.SummaryReader.read` where that is done after
+            every run; the records of the results folder unless given.
 
     Raises:
         SuiteError: a paper is unknown, or a record cannot be read.
         OSError: the folder cannot be written to; files that stood there are untouched.
     """
-    records = read_summaries(records_dir())
-    arms = measured_arms(records, profile)
+    store = records() if records else read_summaries(records_dir())
+    arms = measured_arms(store, profile)
     for paper in papers:
-        make_report(find_paper(paper), records, profile, arms).write(results_dir())
+        make_report(find_paper(paper), store, profile, arms).write(results_dir())

@@ -156,29 +156,62 @@ def read_summaries(folder: Path) -> list[Summary]:
     Raises:
         SuiteError: for the first record that cannot be read.
     """
-    if not folder.is_dir():
-        return []
-    with without_collector():
-        return _read(folder)
+    return SummaryReader(folder).read()
 
 
-def _read(folder: Path) -> list[Summary]:
-    states = _states(folder)
-    kept, shared = _load(folder / INDEX, states)
-    summaries = [_summary(row, shared) for row in kept.values()]
-    formers = [(former, summary.finished_at) for summary in summaries for former in summary.former_ids]
-    unknown = sorted(folder / name for name in states.keys() - kept.keys())
-    settled = time.time_ns() - _SETTLED_NS
-    fresh: dict[str, Row] = {}
-    for path, record in read_files(unknown, formers):
-        row = _row(record, shared)
-        summaries.append(_summary(row, shared))
-        # No single file tells whether a record is as it was that is upgraded together with others.
-        if path is not None and max(states[path.name][1:3]) < settled:
-            fresh[path.name] = row
-    if len(fresh) >= WORTH_AN_INDEX:
-        _save(folder / INDEX, {name: (states[name], row) for name, row in (kept | fresh).items()}, shared)
-    return sorted(summaries, key=lambda summary: (summary.run_id, summary.attempt))
+class SummaryReader:
+    """Reads a folder of records again and again, and each time only the files that have changed since."""
+
+    def __init__(self, folder: Path) -> None:
+        """Reads nothing yet.
+
+        Args:
+            folder: the folder of the records; it need not exist.
+        """
+        self.folder = folder
+        self._kept: dict[str, tuple[State, Summary]] = {}
+
+    def read(self) -> list[Summary]:
+        """Summaries of every record, ordered by run id and attempt.
+
+        Raises:
+            SuiteError: for the first record that cannot be read.
+        """
+        if not self.folder.is_dir():
+            return []
+        with without_collector():
+            return self._read()
+
+    def _read(self) -> list[Summary]:
+        states = _states(self.folder)
+        rows: dict[str, Row] = {}
+        shared = _Shared()
+        first = not self._kept
+        if first:
+            rows, shared = _load(self.folder / INDEX, states)
+            self._kept = {name: (states[name], _summary(row, shared)) for name, row in rows.items()}
+        else:
+            self._kept = {name: kept for name, kept in self._kept.items() if states.get(name) == kept[0]}
+        summaries = [summary for _, summary in self._kept.values()]
+        formers = [(former, summary.finished_at) for summary in summaries for former in summary.former_ids]
+        unknown = sorted(self.folder / name for name in states.keys() - self._kept.keys())
+        settled = time.time_ns() - _SETTLED_NS
+        fresh: dict[str, Row] = {}
+        for path, record in read_files(unknown, formers):
+            row = _row(record, shared)
+            summary = _summary(row, shared)
+            summaries.append(summary)
+            # No single file tells whether a record is as it was that is upgraded together with others.
+            if path is not None and max(states[path.name][1:3]) < settled:
+                fresh[path.name] = row
+                self._kept[path.name] = (states[path.name], summary)
+        if first and len(fresh) >= WORTH_AN_INDEX:
+            _save(
+                self.folder / INDEX,
+                {name: (states[name], row) for name, row in (rows | fresh).items()},
+                shared,
+            )
+        return sorted(summaries, key=lambda summary: (summary.run_id, summary.attempt))
 
 
 def _states(folder: Path) -> dict[str, State]:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from suite.errors import SuiteError
 from suite.store import summaries
 from suite.store.records import Record, read_all, read_files, write_record
-from suite.store.summaries import INDEX, Summary, read_summaries
+from suite.store.summaries import INDEX, Summary, SummaryReader, read_summaries
 from tests.store.test_records import record
 
 OLDER = Path(__file__).parent / "older_records"
@@ -114,6 +114,21 @@ def test_records_are_read_whole_once_and_later_only_what_is_new_or_has_changed(
     (tmp_path / names[7]).unlink()
     assert len(read_summaries(tmp_path)) == 40
     assert sorted(parsed) == [names[3], f"{40:016x}-01.json"]
+
+
+def test_a_reader_reads_later_only_what_is_new_or_has_changed(tmp_path: Path, parsed: list[str]):
+    paths = [tmp_path / f"{write_record(tmp_path, made(number)).run_id}-01.json" for number in range(4)]
+    reader = SummaryReader(tmp_path)
+    first = reader.read()
+    (tmp_path / INDEX).unlink()
+    parsed.clear()
+    assert reader.read() == first
+    assert parsed == []
+    write_record(tmp_path, made(4))
+    changed(paths[1], paths[1].read_bytes())
+    paths[2].unlink()
+    assert reader.read() == without_index(tmp_path)
+    assert sorted(parsed[:2]) == [paths[1].name, f"{4:016x}-01.json"]
 
 
 def test_few_new_records_are_not_worth_a_new_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -262,10 +277,13 @@ HAPPENINGS = sorted(name for name in vars(Folder) if not name.startswith("_") an
     happenings=st.lists(st.sampled_from([*HAPPENINGS, "add", "add", "add"]), min_size=3, max_size=14),
     seed=st.integers(0, 2**16),
 )
-def test_with_an_index_the_same_is_read_as_without(
+def test_with_an_index_or_a_reader_that_was_kept_the_same_is_read_as_without(
     tmp_path_factory: pytest.TempPathFactory, happenings: list[str], seed: int
 ):
     store = Folder(tmp_path_factory.mktemp("store"), random.Random(seed))
+    reader = SummaryReader(store.folder)
     for happening in happenings:
         getattr(store, happening)()
-        assert outcome(read_summaries, store.folder) == outcome(without_index, store.folder)
+        expected = outcome(without_index, store.folder)
+        assert outcome(lambda _: reader.read(), store.folder) == expected
+        assert outcome(read_summaries, store.folder) == expected
