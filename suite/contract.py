@@ -446,7 +446,7 @@ class Sample(Strict):
         classes: for a classifier, the names of the likeliest classes with their scores in percent.
         objects: for a detector, the objects with a score high enough to be shown.
         areas: for a segmenter, its label map: name of each class that occurs -> its run lengths.
-        png: the image as base64, where its licence allows redistribution.
+        png: the image as base64, if it may be redistributed.
     """
 
     file: Line
