@@ -165,8 +165,8 @@ class ComposedLoss(Strict):
         channels: argument -> input whose number of channels it is set to; for several inputs it is a list,
             with the channels of every tensor of each.
         sizes: argument -> input whose height it is set to.
-        data: argument -> the statistic of the whole training data set that it is set to, as the task offers
-            it.
+        data: argument -> name of what the task reads from the whole training data set for it, such as
+            `training_labels`.
         each_level: whether the loss is applied to every level of its inputs, and the results are summed.
         same_size: whether the feature maps of student and teacher must agree in number and size; checked
             before the training, and changes no number.

@@ -101,7 +101,7 @@ def _check_key(key: str, value: Any, place: str) -> None:
     if key not in _NAMES or value is None:
         return
     if key == "type" and isinstance(value, Mapping):
-        return  # a setting that is called so
+        return  # a setting that happens to be called `type`
     if not isinstance(value, str) or not _REGISTERED.fullmatch(value) or _is_module(value):
         raise ValueError(f"{place} is {_shown(value)}, which is not a name in a registry; {_REMEDY}")
 

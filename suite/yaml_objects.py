@@ -52,7 +52,7 @@ class Number(float):
         return number
 
 
-class Fault(Exception):  # noqa: N818 - it is no error of ours
+class Fault(Exception):  # noqa: N818 - becomes a SuiteError
     """A file contains what no file may contain.
 
     Attributes:
@@ -74,7 +74,7 @@ class LineErrors:
             MarkedYAMLError: the scalar is not valid for its type.
         """
         try:
-            return super().construct_object(node, deep)  # type: ignore[misc]  # of the loader beside it
+            return super().construct_object(node, deep)  # type: ignore[misc]  # of the loader
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             if not isinstance(node, yaml.ScalarNode):
                 raise

@@ -27,7 +27,7 @@ from suite.running.first_steps import FirstSteps, needed_by, train_first_steps
 from suite.running.launchers.local import runs_on_cores
 
 METRIC: Final = "differs_at_step"
-"""The metric of its points: the first step at which a loss left the tolerance; 0 where none did."""
+"""The metric of its points: the first step at which a loss left the tolerance; 0 if none did."""
 
 _PROFILE: Final = "mini"
 """The profile of its recipes, which use embedded data and so run on any machine."""

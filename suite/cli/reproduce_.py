@@ -372,7 +372,7 @@ def _answer(
     asked: Asked,
     failures: Sequence[Failure],
 ) -> None:
-    """Writes the reports and prints what they say of the rows that were asked for.
+    """Writes the reports and prints what they say about the selected rows.
 
     Raises:
         SuiteError: they cannot be written; the answer has been printed.

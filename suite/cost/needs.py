@@ -36,7 +36,7 @@ class NeededData:
 
 
 def needed_data(plan: Plan) -> list[NeededData]:
-    """The data sets of a plan, and whether they are here.
+    """The data sets of a plan, and whether they are present.
 
     Raises:
         SuiteError: the file of published data sets is damaged.

@@ -136,7 +136,7 @@ class PublishedDataset(Strict):
     Attributes:
         title: its name in messages.
         claims_name: its name in the claims.
-        hub: its id on the Hugging Face Hub; None where it has none.
+        hub: its id on the Hugging Face Hub; None if it has none.
         folder: its folder in `suite.paths.datasets_dir`.
         gigabytes: its size on disk, in 10^9 bytes.
         obtained: where it comes from.

@@ -36,7 +36,7 @@ class ConfigFiles(ConfigRepository):
         self._loaded: dict[str, ConfigResult | None] = {}
 
     def load_config(self, config_path: str) -> ConfigResult | None:
-        """A config with its defaults list; nobody may change it.
+        """A config with its defaults list, which must not be modified.
 
         Raises:
             SuiteError: the file is broken, or several folders have it.
@@ -80,7 +80,7 @@ class OneEntry(ConfigFiles):
         self._main_config, self._entry = main_config, entry
 
     def load_config(self, config_path: str) -> ConfigResult | None:
-        """A config with its defaults list; nobody may change it.
+        """A config with its defaults list, which must not be modified.
 
         Raises:
             SuiteError: the file is broken, or several folders have it.

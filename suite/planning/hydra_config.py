@@ -381,7 +381,7 @@ def _containers(config: DictConfig) -> dict[str, DictConfig]:
         for name, node in nodes.items()
     ):
         raise _DoesNotFitError
-    return nodes  # type: ignore[return-value]  # as seen
+    return nodes  # type: ignore[return-value]  # checked above
 
 
 _INTERPOLATION = re.compile(r"\$\{")

@@ -62,7 +62,7 @@ class LossIdentity(Strict):
         arguments: hyper-parameters, after scaling.
         channels: argument -> input whose number of channels it is set to, or several inputs.
         sizes: argument -> input whose height it is set to.
-        data: argument -> the statistic of the whole training data set that it is set to.
+        data: argument -> name of what the task reads from the whole training data set for it.
         each_level: whether it is applied to every level.
     """
 

@@ -160,7 +160,7 @@ def part_of_variant(variant: Sequence[str], arm: Arm) -> tuple[str, ...]:
 def applied_to(recipe: Recipe, overrides: Iterable[Override]) -> Recipe:
     """A recipe with the choices that overrides replace: another student, teacher or method.
 
-    A recipe's own settings belong to its method, and go with it.
+    A recipe's own settings belong to its method, and are dropped if that is replaced.
 
     Raises:
         SuiteError: a choice does not exist.
