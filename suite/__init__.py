@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     evidence: Package
 
 _LATE = {"frame": ("suite.evidence.notebooks", "judged_frame"), "evidence": ("suite.evidence", "")}
-"""Name -> module and what of it; importing the suite alone stays light."""
+"""Name -> module and attribute, imported on first access so that importing the suite alone stays light."""
 
 
 def __getattr__(name: str) -> object:

@@ -4,6 +4,6 @@ import sys
 
 from suite.cli import main
 
-# Worker processes import this module again under another name, and must not start over.
+# Worker processes import this module again under another name, and must not run the command line again.
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,10 +1,10 @@
-"""Where published facts lie: ``baselines/``, its paper folders, and paper folders outside of the checkout.
+"""Finds the published facts: ``baselines/``, its paper folders, and paper folders outside the checkout.
 
 A **paper folder** is named like its paper and has ``claims.yaml``. It may have ``recipes.yaml``,
 ``rows.csv``, files that add to the shared ones of ``baselines/`` (`ADDED`), Hydra groups in ``conf/``, and
 Python files with its losses and adapters. The paper folders in ``baselines/papers/`` are always read; those
-below the folders that ``SUITE_PAPERS`` names (``--papers``) come on top. A name stands once in all of them
-together.
+below the folders that ``SUITE_PAPERS`` names (``--papers``) are added. A name must be unique across all of
+them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from suite.errors import SuiteError, did_you_mean, one_line
 from suite.strict_yaml import Location, line_of, refuse, shown
 
 VARIABLE = "SUITE_PAPERS"
-"""Names folders with papers outside of the checkout, separated by `os.pathsep`."""
+"""Environment variable that lists folders of papers outside the checkout, separated by `os.pathsep`."""
 
 CLAIMS = "claims.yaml"
 """The file that makes a folder a paper folder."""
@@ -48,7 +48,7 @@ try:
 except SuiteError as error:
     raise SystemExit("{_REFUSED}" + str(error))
 """
-"""What another process executes to see whether the Python files of papers can be imported."""
+"""Code that a separate process runs to check that the Python files of papers can be imported."""
 
 Entry = TypeVar("Entry")
 
@@ -58,7 +58,7 @@ class Catalogue(NamedTuple):
 
     Attributes:
         shared: laid out like ``baselines/``.
-        outside: paper folders outside of it.
+        outside: paper folders outside it.
     """
 
     shared: Path
@@ -75,15 +75,15 @@ class Catalogue(NamedTuple):
         return [folder / name for folder in self.papers if os.path.lexists(folder / name)]
 
     def files(self, name: str) -> list[Path]:
-        """The shared file of this name, whether or not it is there, and those that add to it."""
+        """The shared file of this name, whether or not it exists, and those that add to it."""
         return [self.shared / name, *self.in_papers(name)]
 
 
 def current() -> Catalogue:
-    """The catalogue of this moment: it follows `suite.paths.BASELINES` and ``SUITE_PAPERS``.
+    """The current catalogue, as `suite.paths.BASELINES` and ``SUITE_PAPERS`` define it.
 
     Raises:
-        SuiteError: ``SUITE_PAPERS`` names a folder that is not there or has no paper.
+        SuiteError: ``SUITE_PAPERS`` names a folder that does not exist or has no paper.
     """
     named = [name for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name]
     return _catalogue(paths.BASELINES, tuple(os.path.abspath(name) for name in named))
@@ -100,7 +100,7 @@ def conf_folders() -> list[Path]:
 
 
 def python_files() -> list[Path]:
-    """The Python files that lie directly in paper folders, where losses and adapters are."""
+    """The Python files directly in paper folders, which define losses and adapters."""
     return [path for folder in papers_folders() for path in sorted(folder.glob("*.py"))]
 
 
@@ -120,7 +120,7 @@ def _catalogue(shared: Path, named: tuple[str, ...]) -> Catalogue:
 
 
 def _refuse_unread(paper: Path) -> None:
-    """Refuses a misspelt file, which would be left unread without a word."""
+    """Refuses a YAML file with an unknown name, which would otherwise be ignored silently."""
     known = (CLAIMS, "recipes.yaml", *ADDED)
     for path in sorted(paper.glob("*.y*ml")):
         if path.name not in known:
@@ -137,16 +137,16 @@ def collect(
     read: Callable[[Path], Mapping[str, Entry]],
     under: Location = (),
 ) -> dict[str, tuple[Path, Entry]]:
-    """Reads files whose entries belong to one whole.
+    """Merges the entries of several files, whose names must be unique.
 
     Args:
         kind: what an entry is, for the message.
-        files: in the order of their entries.
+        files: the files, in the order in which their entries are returned.
         read: reads one of them.
-        under: where the entries stand in a file; at its top without it.
+        under: location of the entries in a file; the top level by default.
 
     Returns:
-        Name -> the entry, and the file that it stands in.
+        Name -> the file that has the entry, and the entry.
 
     Raises:
         SuiteError: two files have an entry of the same name; names both places.
@@ -167,12 +167,12 @@ def collect(
 
 
 def entries(found: Mapping[str, tuple[Path, Entry]]) -> dict[str, Entry]:
-    """What `collect` found, without the files."""
+    """The entries that `collect` found, without their files."""
     return {name: entry for name, (_, entry) in found.items()}
 
 
 def import_file(reference: str) -> ModuleType:
-    """Imports a Python file of a paper, ``<paper>/<file>.py``, once a process.
+    """Imports a Python file of a paper, ``<paper>/<file>.py``, once per process.
 
     Raises:
         SuiteError: there is no such file, or it cannot be imported; names the file and the line at fault.
@@ -184,7 +184,7 @@ def import_file(reference: str) -> ModuleType:
 
 
 def import_python_files() -> None:
-    """Imports every Python file of the papers, so that what it registers is there; each once a process.
+    """Imports every Python file of the papers, so that what they register is available; once per process.
 
     Raises:
         SuiteError: one cannot be imported; names the file and the line at fault.
@@ -194,9 +194,9 @@ def import_python_files() -> None:
 
 
 def check_python_files() -> None:
-    """Makes sure that the Python files of papers can be imported, before anything is run for them.
+    """Makes sure that the Python files of papers can be imported, before any run starts.
 
-    They are imported in another process: who plans and executes imports no PyTorch.
+    They are imported in another process: planning and executing must not import PyTorch.
 
     Raises:
         SuiteError: one cannot be imported; names the file and the line at fault.
@@ -217,7 +217,7 @@ def check_python_files() -> None:
 
 @functools.lru_cache(maxsize=256)
 def import_path(path: Path) -> ModuleType:
-    """Imports the Python file of a paper, once a process, so that what it registers is there.
+    """Imports the Python file of a paper, once per process, so that what it registers is available.
 
     Raises:
         SuiteError: it cannot be imported; names the file and the line at fault.
@@ -241,7 +241,7 @@ def import_path(path: Path) -> ModuleType:
 
 
 def _line_at_fault(error: BaseException, path: Path) -> int:
-    """The line of the file that an import got to, from 1."""
+    """The line of the file at which its import failed, counted from 1."""
     if isinstance(error, SyntaxError) and error.filename == str(path):
         return error.lineno or 1
     lines = [

@@ -1,8 +1,8 @@
-"""The contract between the engine and a task: what a task is asked for, and the types that it is given.
+"""The contract between the engine and a task: what a task has to implement, and the types that it is given.
 
-A task implements `Adapter`. It gets a `Job` with a `ComposedRecipe`, and says `BlockedError` where a run must
+A task implements `Adapter`. It gets a `Job` with a `ComposedRecipe`, and raises `BlockedError` if a run must
 not start. This module imports neither PyTorch nor an mm package, and is all that a task needs of the engine
-beside its store and its data sets.
+besides its store and its data sets.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from suite.errors import SuiteError
 from suite.strict import Line, Name, Strict
 
 Scale = Literal["embedded", "published"]
-"""Which side of a model's file applies: embedded data shrink the architecture, published data do not."""
+"""Which section of a model's file applies: embedded data shrink the architecture, published data do not."""
 
 
 HOMES = ("tasks", "suite.datasets")
-"""The packages of the suite that files may name Python of."""
+"""The packages of the suite whose Python objects files may name."""
 
 PYTHON = rf"^(({'|'.join(map(re.escape, HOMES))})(\.\w+)+|[A-Za-z0-9][\w.-]*/\w+\.py):[A-Za-z]\w*$"
-"""How a file names Python: of the suite's own tasks and data sets, or of a paper's folder."""
+"""How a file names a Python object: in the suite's own tasks and data sets, or in a paper's folder."""
 
 Python = Annotated[str, Field(pattern=PYTHON)]
 """``package.module:name`` in ``tasks`` or ``suite.datasets``, or ``<paper>/<file>.py:name`` (`load`)."""
 
 Arm = Literal["teacher", "student", "distilled", "backbone", "released"]
-"""What a training is of a claim; `backbone`: the network whose backbone others start from; `released`: a
-checkpoint that was trained elsewhere and is only scored."""
+"""The part that a training plays in a claim; `backbone`: the network whose backbone others start from;
+`released`: a checkpoint that was trained elsewhere and is only scored."""
 
 
 class BlockedError(RuntimeError):
@@ -45,16 +45,16 @@ class BlockedError(RuntimeError):
 
 
 class StoppedError(Exception):
-    """A run was asked to stop; it has left a resume point, and goes on from there when executed again."""
+    """A run was asked to stop; it left a resume point, and continues from there when executed again."""
 
 
 class ServedClaim(Strict):
-    """A claim that a run serves, as which of its arms, and under which of the user's overrides.
+    """A claim that a run serves, with the arm that it fills and the user's overrides that apply to it.
 
     Attributes:
         claim: id of the claim.
         arm: the arm that the run fills.
-        variant: the overrides that made another run of it than the claim's own; empty for the claim's own.
+        variant: the overrides that make the run differ from the claim's own; empty for the claim's own.
     """
 
     claim: Name
@@ -63,15 +63,16 @@ class ServedClaim(Strict):
 
 
 class Checkpoint(Strict):
-    """Weights that are there before a run: it learns from them, or only scores them.
+    """Weights that exist before a run, which learns or starts from them, or only scores them.
 
     Attributes:
         kind: `released` by a publisher, `trained` by a run of ours, or `named` on the command line.
-        weights: id in ``weights.yaml``, of a released one.
-        file: name of its file, of a released one.
-        sha256: of the file; of a released one its first digits, as its publisher tells them.
+        weights: id in ``weights.yaml``; only for a released checkpoint.
+        file: file name; only for a released checkpoint.
+        sha256: SHA-256 of the file; for a released checkpoint as many of its first digits as its publisher
+            gives.
         run: the run that trained it.
-        claim: the claim that a named one is scored for; each claim has a score of its own.
+        claim: the claim that a named checkpoint is scored for; each claim has a score of its own.
     """
 
     kind: Literal["released", "trained", "named"]
@@ -83,14 +84,14 @@ class Checkpoint(Strict):
 
 
 class Departure(Strict):
-    """One setting in which a run differs from what was published, and who says that it may.
+    """One setting in which a run differs from what was published, and what declares the difference.
 
     Attributes:
         kind: what it comes from: the profile, the method on smaller feature maps, the user's resources, or an
             override.
-        setting: name of the setting (`EffectiveProtocol.at`), or what it is about in a word; it stands for
-            all that begin with it.
-        published: what was published; None where that has no single value.
+        setting: name of the setting (`EffectiveProtocol.at`), or its topic in a word; includes all settings
+            below it.
+        published: what was published; None where that is not a single value.
         ours: what is done instead; None where it follows from something else that is declared.
         declared_by: the profile, or the override as the user wrote it.
     """
@@ -111,18 +112,18 @@ class Departure(Strict):
         return f"{self.setting} {self.ours}{instead} ({self.declared_by})"
 
     def covers(self, name: str) -> bool:
-        """Whether a setting is the one that is named here, or a part of it."""
+        """Whether a setting is `self.setting`, or lies below it."""
         return name == self.setting or name.startswith(f"{self.setting}.")
 
 
 class Tap(Strict):
-    """A place in a network that a method may look at.
+    """A place in a network whose tensors a method may read.
 
     Attributes:
         module: dotted path of the module, or of several (levels of a pyramid).
-        pooling: what is made of its tensor before a loss sees it (`tasks.distillation.taps`).
+        pooling: how its tensor is pooled before a loss sees it (`tasks.distillation.taps`).
         side: whether the module's output is taken, or its input.
-        calls: which calls of a module that runs several times in one pass: all, or the last one alone.
+        calls: which calls of a module that runs several times in one pass are taken: all, or only the last.
     """
 
     module: str | list[str]
@@ -136,13 +137,13 @@ class ComposedModel(Strict):
 
     Attributes:
         name: id in ``models.yaml``.
-        kind: what schedules and data tell networks apart by (`convnet`, `one-stage`, ...).
+        kind: the family by which schedules and data distinguish networks (`convnet`, `one-stage`, ...).
         zoo: ``<package>::<path>`` of the config that a model zoo ships.
-        taps: places that methods may look at, by name.
+        taps: places whose tensors methods may read, by name.
         overrides: what is changed in the zoo's network.
-        config: what is changed in the zoo's config beside the network.
-        pretrained: ``<task>/<model>`` of the network that it takes its first backbone from; a run of the plan
-            trains that one.
+        config: what is changed in the zoo's config outside the network.
+        pretrained: ``<task>/<model>`` of the network whose backbone it starts from; a run of the plan trains
+            that network.
     """
 
     name: str
@@ -161,14 +162,15 @@ class ComposedLoss(Strict):
         type: the name that the loss is registered under.
         inputs: what it takes, in the order of its arguments (`tasks.distillation`).
         arguments: hyper-parameters.
-        channels: argument -> input whose channels it takes; of several inputs it takes a list, with the
-            channels of every tensor of each.
-        sizes: argument -> input whose height it takes.
-        data: argument -> what the task offers of the whole training data set.
-        each_level: whether there is one loss for every level of its inputs, and their sum counts.
-        same_size: whether the maps of student and teacher that it takes must agree in number and size; a
-            check before the training, which changes no number.
-        scaled: argument -> key of `ComposedData.scales` that it is multiplied by.
+        channels: argument -> input whose number of channels it is set to; for several inputs it is a list,
+            with the channels of every tensor of each.
+        sizes: argument -> input whose height it is set to.
+        data: argument -> name of what the task reads from the whole training data set for it, such as
+            `training_labels`.
+        each_level: whether the loss is applied to every level of its inputs, and the results are summed.
+        same_size: whether the feature maps of student and teacher must agree in number and size; checked
+            before the training, and changes no number.
+        scaled: argument -> key of the `ComposedData.scales` that it is multiplied by.
     """
 
     type: str
@@ -188,7 +190,7 @@ class ComposedMethod(Strict):
     Attributes:
         name: choice of the Hydra group `method`.
         title: its name in tables.
-        task_loss_weight: what the student's own losses are multiplied by.
+        task_loss_weight: factor on the student's own losses.
         inherit: whether the student starts from the teacher's neck and head.
         losses: by the name under which they are logged.
         config: what the method changes in the zoo's config.
@@ -203,10 +205,10 @@ class ComposedMethod(Strict):
 
 
 class StoredClass(NamedTuple):
-    """A class of a data set, and what stands for it in the files.
+    """A class of a data set, and its number in the files.
 
     Attributes:
-        name: of a folder, a category or a label.
+        name: name of the folder, category or label.
         stored: the category's number in the annotation files, or the value of its pixels; None where files
             have no number for it, as in image folders.
     """
@@ -215,15 +217,15 @@ class StoredClass(NamedTuple):
     stored: int | None = None
 
     def __str__(self) -> str:
-        """The class as messages name it."""
+        """The class as it appears in messages."""
         return repr(self.name) if self.stored is None else f"{self.name!r} ({self.stored} in the files)"
 
 
 class DataSource(Protocol):
-    """What `ComposedData.prepare` names. A plain function will do: then no class list is known."""
+    """The callable that `ComposedData.prepare` names; a plain function will do, but has no class list."""
 
     def __call__(self, folder: Path, expected: str | None) -> str:
-        """Makes sure that a data set is at `folder`; returns its fingerprint (`Adapter.fingerprint`)."""
+        """Makes sure that a data set is at `folder`, and returns its fingerprint (`Adapter.fingerprint`)."""
 
     def classes(self, expected: str | None) -> Sequence[StoredClass] | None:
         """The classes in the order of their labels; None for other data in the same layout."""
@@ -234,11 +236,11 @@ class ComposedData(Strict):
 
     Attributes:
         name: folder of the data set.
-        prepare: ``package.module:name`` of what makes sure it is there (`DataSource`).
-        fingerprint: what has to be there; None for a published data set, which is verified instead.
+        prepare: ``package.module:name`` of the `DataSource` that makes sure the data are there.
+        fingerprint: the expected fingerprint; None for a published data set, which is verified instead.
         overrides: loaders, pipelines and evaluators in the zoo's config.
-        scales: what arguments of losses are multiplied by, where feature maps and boxes are smaller than
-            published, by what is counted.
+        scales: factors on arguments of losses, where feature maps and boxes are smaller than published, by
+            the quantity that is counted.
         images: number of images by part, as published.
     """
 
@@ -251,19 +253,19 @@ class ComposedData(Strict):
 
 
 Devices = Annotated[int, Field(ge=1, le=4096)]
-"""How many devices train together; the largest published training has 16."""
+"""Number of devices that train together; the largest published training has 16."""
 
 BatchSize = Annotated[int, Field(ge=1, le=65536)]
-"""Images on one device; the largest published batch has 2,048 on all."""
+"""Images per device; the largest published batch has 2,048 over all devices."""
 
 
 class Resources(Strict):
-    """What a training is executed with; a field that is None is as published.
+    """The resources that a training runs with; a field that is None is as published.
 
     Attributes:
-        devices: how many train together.
-        batch_size: images on one device.
-        precision: `float16` or `bfloat16` where it is mixed.
+        devices: number of devices that train together.
+        batch_size: images per device.
+        precision: `float16` or `bfloat16` for mixed precision.
     """
 
     devices: Devices | None = None
@@ -272,23 +274,23 @@ class Resources(Strict):
 
 
 class ComposedRecipe(Strict):
-    """Everything that an adapter needs to know of a training, and nothing else.
+    """Everything that an adapter needs to know about a training, and nothing else.
 
     Attributes:
         task: id in ``tasks.yaml``.
         adapter: ``package.module:class`` of the task's adapter.
         profile: `smoke`, `mini` or `paper`.
-        scale: which side of the models' files applies.
-        comparable: whether a published number may be judged by what is measured.
+        scale: which section of the models' files applies.
+        comparable: whether published numbers may be judged by what is measured.
         teacher_seed: the seed of the one teacher that all students learn from.
         student: the network that is trained and scored.
         teacher: the network that it is distilled from.
         method: how it is distilled; None for a network that is trained alone.
         data: what it is trained and scored on.
         schedule: optimiser, schedule and length in the zoo's config.
-        devices: on how many devices the published training ran.
-        resources: the user's own, where they are not the published ones.
-        departures: what of it is not as published.
+        devices: number of devices in the published training.
+        resources: the user's resources, where they differ from the published ones.
+        departures: every setting that is not as published.
     """
 
     task: str
@@ -308,7 +310,7 @@ class ComposedRecipe(Strict):
 
     @property
     def devices_used(self) -> int:
-        """How many devices train together."""
+        """Number of devices that train together."""
         return self.resources.devices or self.devices
 
 
@@ -317,17 +319,17 @@ class EffectiveProtocol:
     """What a run really does, read back from the objects that were built.
 
     Attributes:
-        settings: nested, plain values by name.
+        settings: plain values by name, nested.
     """
 
     settings: Mapping[str, Any]
 
     def at(self, name: str) -> Any:
-        """The value at a flat name such as ``train_transforms.Resize.scale``; None where there is none."""
+        """The value at a flat name such as ``train_transforms.Resize.scale``; None if there is none."""
         return _at(self.settings, name)
 
     def changed(self, **settings: Any) -> EffectiveProtocol:
-        """The same with other values for some settings."""
+        """A copy with other values for some settings."""
         return EffectiveProtocol({**self.settings, **settings})
 
 
@@ -344,14 +346,14 @@ def _at(settings: Mapping[str, Any], name: str) -> Any:
 
 @dataclass(frozen=True)
 class Step:
-    """How far a training is.
+    """The progress of a training.
 
     Attributes:
-        done: share of its iterations, from 0 to 1.
-        epoch: the epoch that it is in, from 1.
-        epochs: how many there are.
-        loss: of the latest iteration.
-        iteration: how many have been made since the training began.
+        done: fraction of its iterations, from 0 to 1.
+        epoch: current epoch, counted from 1.
+        epochs: number of epochs.
+        loss: loss of the latest iteration.
+        iteration: number of iterations since the training began.
     """
 
     done: float
@@ -362,17 +364,17 @@ class Step:
 
 
 class Scalars(Strict):
-    """A line of the series that a training leaves: means over the iterations since the line before it.
+    """A line of the scalars that a training logs: means over the iterations since the previous line.
 
     Attributes:
         iteration: the last of these iterations, counted from 1.
-        epoch: the epoch that it is in, from 1; None for a training that is counted in iterations.
-        learning_rate: with which that iteration stepped; where parts of the network have their own, the
-            optimiser's first group counts.
-        loss: what was minimised, of one process where several train together.
-        losses: the terms that it is the sum of, each with its weight applied.
-        seconds_per_step: with the loading of the batch, and without what happens between epochs.
-        memory_mib: the peak so far, of the GPU where there is one, else of the process.
+        epoch: the epoch of that iteration, counted from 1; None for a training that is counted in iterations.
+        learning_rate: the learning rate of that iteration; of the optimiser's first group, where groups
+            differ.
+        loss: the total loss, of one process where several train together.
+        losses: the terms that the total is the sum of, each with its weight applied.
+        seconds_per_step: includes loading the batch, and excludes what happens between epochs.
+        memory_mib: peak memory so far, of the GPU if there is one, otherwise of the process.
     """
 
     iteration: int = Field(ge=1)
@@ -385,13 +387,13 @@ class Scalars(Strict):
 
 
 class TapGradient(Strict):
-    """How hard the task and the method pull at a tap of the student, in one iteration.
+    """The gradient norms of task and method at a tap of the student, in one iteration.
 
     Attributes:
         iteration: counted from 1.
-        tap: the tap's word, `student.<tap>`.
-        task: norm of the gradient of the task's own losses with respect to what the tap caught.
-        method: the same of the losses of the method together.
+        tap: the tap as losses name it, `student.<tap>`.
+        task: norm of the gradient of the task's own losses with respect to the tapped tensors.
+        method: likewise for the sum of the method's losses.
     """
 
     iteration: int = Field(ge=1)
@@ -401,12 +403,12 @@ class TapGradient(Strict):
 
 
 class MethodSeen(Strict):
-    """What was seen of a method while it trained a student.
+    """What was observed of a method while it trained a student.
 
     Attributes:
-        steps: how many iterations were made.
-        fired: tap -> how often the modules that it listens to ran in them.
-        gradients: at a few fixed iterations, of every tap of the student that gradients pass.
+        steps: number of iterations.
+        fired: tap -> how often its modules ran in them.
+        gradients: at a few fixed iterations, for every tap of the student that gradients flow through.
     """
 
     steps: int
@@ -421,7 +423,7 @@ class Found(Strict):
         label: name of its class.
         score: percent.
         box: x0, y0, x1, y1 in pixels of the image.
-        mask: run lengths of its mask on the grid of the sample; None for a detector of boxes.
+        mask: run lengths of its mask on the grid of the sample; None for a detector that only predicts boxes.
     """
 
     label: Line
@@ -437,14 +439,14 @@ class Sample(Strict):
     outside, inside, outside, ...
 
     Attributes:
-        file: of the image, below the folder of the data set; its place in the test set where it has none.
-        width: of the image, in pixels.
-        height: likewise.
+        file: path of the image below the folder of the data set; its position in the test set if it has none.
+        width: width of the image in pixels.
+        height: height of the image in pixels.
         grid: height and width of masks and label maps, in cells.
-        classes: of a classifier the names of the likeliest classes with their scores in percent.
-        objects: of a detector what it found with a score that is worth a look.
-        areas: of a segmenter its label map: name of each class that occurs -> its run lengths.
-        png: the image as base64, where it may be passed on.
+        classes: for a classifier, the names of the likeliest classes with their scores in percent.
+        objects: for a detector, the objects with a score high enough to be shown.
+        areas: for a segmenter, its label map: name of each class that occurs -> its run lengths.
+        png: the image as base64, if it may be redistributed.
     """
 
     file: Line
@@ -458,37 +460,37 @@ class Sample(Strict):
 
 
 def _tell_nobody(step: Step) -> None:
-    """Takes progress to nowhere; a function of the module, so that a job can be handed to another process."""
+    """Ignores progress; defined at module level so that a job can be pickled for another process."""
 
 
 def _print_line(text: str) -> None:
-    """Takes news to the log alone."""
+    """Prints a message to the run's log only."""
     print(text, flush=True)
 
 
 def never() -> bool:
-    """Lets a run go on to its end."""
+    """Never asks a run to stop."""
     return False
 
 
 @dataclass(frozen=True)
 class Job:
-    """What an adapter is asked to train.
+    """A training that an adapter is asked to do.
 
     Attributes:
         recipe: the composed recipe.
         seed: seed of the run.
         run_dir: folder for the run's checkpoints and log; its name is the run's id.
-        data_dir: folder under which data sets lie, or are built.
+        data_dir: folder in which data sets are found, or built.
         device: `cpu` or `cuda`.
         teacher_weights: weights of the teacher, for a distilled run.
         start_weights: weights of the network that `ComposedModel.pretrained` names, for one that has it.
-        sha256: file of weights -> its SHA-256 when it was checked, which it must still have as it is loaded.
+        sha256: file of weights -> its SHA-256 when it was checked, which must be unchanged when it is loaded.
         launcher: `none` for one process, `pytorch` inside a process group of torchrun.
-        progress: called as the run goes on.
+        progress: called with the progress of the training.
         tell: called with a line that the user has to see.
-        stops: asked at every step whether to leave a resume point and stop.
-        log_to: where else the training is logged (`suite.running.loggers`); nowhere else unless named.
+        stops: called at every step; True asks the run to leave a resume point and stop.
+        log_to: an additional logger (`suite.running.loggers`); None for none.
     """
 
     recipe: ComposedRecipe
@@ -507,7 +509,7 @@ class Job:
 
 
 class Adapter(ABC):
-    """One task. An adapter is made for one job and used in the order of its methods."""
+    """One task. An adapter is created for one job, and its methods are called in the order below."""
 
     def __init__(self, job: Job) -> None:
         """Keeps the job; nothing heavy happens before `build`."""
@@ -518,7 +520,7 @@ class Adapter(ABC):
         """Makes the data set ready and returns its fingerprint.
 
         Raises:
-            BlockedError: the data set is not there, or is not the one the recipe names.
+            BlockedError: the data set is missing, or is not the one that the recipe names.
         """
 
     @abstractmethod
@@ -532,13 +534,13 @@ class Adapter(ABC):
 
     @abstractmethod
     def build_released(self, checkpoint: Path) -> dict[str, Any]:
-        """Builds the plain student and the test set alone, in place of `build`; `evaluate` may follow.
+        """Builds only the plain student and the test set, instead of `build`; `evaluate` may follow.
 
         Args:
             checkpoint: the student's weights, trained elsewhere; not trusted.
 
         Returns:
-            What became of the keys of the checkpoint: how many were loaded and left out.
+            How many keys of the checkpoint were loaded, and how many left out.
 
         Raises:
             BlockedError: the checkpoint does not fit key by key, or cannot be read without running code.
@@ -551,7 +553,7 @@ class Adapter(ABC):
     def classes(self) -> Mapping[str, Sequence[StoredClass]]:
         """After `build` or `build_released`: the class lists of the data sets that were built.
 
-        They are held against those of `DataSource.classes` before anything is trained or scored.
+        They are compared with those of `DataSource.classes` before anything is trained or scored.
 
         Returns:
             Part (`train`, `test`) -> its classes in the order of their labels; empty for a task without any.
@@ -560,10 +562,10 @@ class Adapter(ABC):
 
     @classmethod
     def with_stub_data(cls) -> type[Adapter]:
-        """The same adapter, built without data and weights: `build` and `describe` alone are asked of it.
+        """The adapter for a dry run with stub data and without weights: only `build` and `describe` are used.
 
         Raises:
-            BlockedError: the task cannot do so, and its protocol is read when a training starts.
+            BlockedError: the task does not support this; its protocol is only read when a training starts.
         """
         raise BlockedError(f"{cls.__name__} cannot be built without data")
 
@@ -572,24 +574,24 @@ class Adapter(ABC):
         """Trains, from the newest checkpoint if there is one.
 
         Returns:
-            Seconds: `train`, and `seconds_per_step` where there was a step to make; `resumed_iteration` where
-            an earlier attempt had come.
+            `train` and, if there was a step left to make, `seconds_per_step`, in seconds; and
+            `resumed_iteration`, the iteration at which it resumed from an earlier attempt, if it did.
 
         Raises:
-            StoppedError: `Job.stops` said so; a resume point is left.
+            StoppedError: `Job.stops` asked for it; a resume point is left.
         """
 
     def first_losses(self, steps: int) -> list[dict[str, float]]:
-        """After `build` and in place of `fit`: trains the first steps alone.
+        """After `build` and instead of `fit`: trains only the first steps.
 
         Args:
             steps: how many; a shorter training has fewer.
 
         Returns:
-            Of each step, its losses by name.
+            The losses of each step by name.
 
         Raises:
-            BlockedError: the task cannot do so.
+            BlockedError: the task does not support this.
         """
         raise BlockedError(f"{type(self).__name__} does not report the losses of single steps")
 
@@ -606,19 +608,19 @@ class Adapter(ABC):
         return {}
 
     def skipped(self) -> dict[str, int]:
-        """After `fit`: what is wrong with data that were left out -> how often."""
+        """After `fit`: why data were skipped -> how often."""
         return {}
 
     def scalars(self) -> Sequence[Scalars]:
-        """During or after `fit`: the series from the first iteration to the latest, whole or empty.
+        """During or after `fit`: the scalars from the first iteration to the latest, complete or empty.
 
-        A training that was stopped or killed and resumed has the series of one that never was, but for times
-        and memory.
+        A training that was stopped or killed and then resumed has the same scalars as an uninterrupted one,
+        except for times and memory.
         """
         return ()
 
     def method_seen(self) -> MethodSeen | None:
-        """After `fit`: what was seen of the method; None without one, or where the task does not look."""
+        """After `fit`: what was observed of the method; None without one, or if the task observes nothing."""
         return None
 
     def samples(self, count: int) -> Sequence[Sample]:
@@ -628,24 +630,24 @@ class Adapter(ABC):
             count: how many images; a smaller test set has fewer.
 
         Returns:
-            The same images for every network on the same data; none where the task keeps no samples.
+            The same images for every network on the same data; empty if the task keeps no samples.
         """
         return ()
 
     @abstractmethod
     def save(self, path: Path) -> None:
-        """Writes the student's weights alone, under the keys of the plain network."""
+        """Writes only the student's weights, under the keys of the plain network."""
 
 
 def load(name: str) -> Any:
-    """The object behind a name, as tasks name adapters and data builders.
+    """Loads the Python object that a file names, such as an adapter or a data builder.
 
-    Here names in files become Python (SECURITY.md lists where else one does). The Python files of papers are
-    imported first, so that what they register is there for what is loaded.
+    This is where names in files become Python (SECURITY.md lists where else that happens). The Python files
+    of papers are imported first, so that what they register is available to what is loaded.
 
     Args:
-        name: ``package.module:name`` of what a module of ``tasks`` or ``suite.datasets`` itself defines, or
-            ``<paper>/<file>.py:name`` of a file in the folder of a paper.
+        name: ``package.module:name`` of an object that a module of ``tasks`` or ``suite.datasets`` itself
+            defines, or ``<paper>/<file>.py:name`` of one in a file in the folder of a paper.
 
     Raises:
         BlockedError: there is no such module or no such name in it, it is in neither of these places, or an
@@ -669,5 +671,5 @@ def load(name: str) -> Any:
 
 
 def modules_of(tap: Tap) -> Iterator[str]:
-    """The dotted paths of a tap, one a level."""
+    """The dotted paths of a tap, one per level."""
     yield from [tap.module] if isinstance(tap.module, str) else tap.module

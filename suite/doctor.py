@@ -1,7 +1,7 @@
-"""What is there and what is missing: Python, packages, operators, GPU, data sets, disk, code.
+"""Checks what is installed and what is missing: Python, packages, operators, GPU, data sets, disk, code.
 
-Nothing here needs a package beyond the standard library, so that it can report their absence; torch and
-mmcv are imported by a process of their own, which may fail or crash without harm.
+Nothing here requires a package outside the standard library, so that it can report their absence; torch and
+mmcv are imported in a separate process, which may fail or crash without harm.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from suite.paths import CHECKOUT, LOCK_FILE, work_dir
 State = Literal["ok", "note", "gap", "blocked"]
 
 PYTHONS = ((3, 10), (3, 12))
-"""Oldest and newest Python that is supported."""
+"""Oldest and newest supported Python."""
 
 MINI_GIB = 2
-"""Free disk, in GiB, below which the mini profile is not started: its data, checkpoints and logs."""
+"""Free disk space, in GiB, that the mini profile needs for its data, checkpoints and logs."""
 
 _PROBE = """
 import json, torch
@@ -50,15 +50,15 @@ print(json.dumps({"operators": mmcv.ops.get_compiling_cuda_version()}))
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
         area: `python`, `package`, `operators`, `gpu`, `data`, `disk`, `cluster` or `code`.
-        name: what was looked at.
+        name: what was checked.
         state: `ok`; `note`: only other profiles, devices or tools need it; `gap`: the mini profile runs,
             but not as it should; `blocked`: the mini profile cannot run.
         found: what is there.
-        wanted: what should be there, where that is one definite thing.
+        wanted: what should be there, if that is a single value.
         remedy: what to do about it; empty when the state is ok.
     """
 
@@ -71,7 +71,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Looks at everything, in the order in which gaps are best closed."""
+    """Runs all checks, in the order in which their findings are best fixed."""
     return [
         check_python(),
         *check_packages(locked_versions(), direct_dependencies()),
@@ -91,7 +91,7 @@ def is_ready(findings: Iterable[Finding]) -> bool:
 
 
 def check_python() -> Finding:
-    """The interpreter of this process against the supported versions."""
+    """Checks the interpreter of this process against the supported versions."""
     supported = PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]
     return Finding(
         "python",
@@ -122,21 +122,21 @@ def _required_by(*extras: str) -> frozenset[str]:
 
 
 def lacks_training() -> bool:
-    """Whether nothing of what trains is installed: neither PyTorch nor one of the mm packages."""
+    """Whether none of the core training packages is installed: neither PyTorch nor any mm package."""
     core = ("torch", "mmengine", "mmcv", "mmdet", "mmseg", "mmpretrain")
     return all(installed_version(NUMBER_PACKAGES[name]) is None for name in core)
 
 
 def check_packages(lock: Iterable[LockedVersion], direct: frozenset[str]) -> list[Finding]:
-    """Every locked distribution that applies to this Python, against what is installed.
+    """Checks every locked distribution that applies to this Python against what is installed.
 
     Args:
         lock: lines of the lock.
         direct: normalised names of the distributions without which nothing runs.
 
     Returns:
-        A finding for each distribution; a single one where none is installed at all. Where nothing of what
-        trains is installed, what that would bring along is left out: `check_training` speaks of it.
+        One finding per distribution; a single one if none is installed at all. If no core training package
+        is installed, distributions that only training needs are left out: `check_training` reports them.
     """
     if installed_version("packaging") is None or all(installed_version(name) is None for name in direct):
         remedy = "run 'make doctor': it creates the environment in .venv and checks again from there"
@@ -151,7 +151,7 @@ def check_packages(lock: Iterable[LockedVersion], direct: frozenset[str]) -> lis
         for pin in lock
         if pin.marker is None or Marker(pin.marker).evaluate()
     ]
-    # Tools and their like are for a clone. What nobody installed and nothing here requires is no gap.
+    # Development tools belong in a clone; elsewhere a package that nothing installed requires is not missing.
     if untrained or CHECKOUT is None:
         return [
             finding
@@ -162,7 +162,7 @@ def check_packages(lock: Iterable[LockedVersion], direct: frozenset[str]) -> lis
 
 
 def _requirements_of(roots: Iterable[str]) -> frozenset[str]:
-    """The roots and everything that installed distributions require for them."""
+    """The roots and their transitive requirements, as far as they are installed."""
     from packaging.requirements import Requirement
 
     seen: set[str] = set()
@@ -185,7 +185,7 @@ def _requirements_of(roots: Iterable[str]) -> frozenset[str]:
 
 def _check_package(pin: LockedVersion, direct: frozenset[str], needed: frozenset[str]) -> Finding:
     name, found = normalised(pin.name), installed_version(pin.name)
-    # A build for one kind of device is the same release: 2.10.0+cpu is a 2.10.0.
+    # A build for one kind of device is the same release: 2.10.0+cpu is 2.10.0.
     if found is not None and found.split("+")[0] == pin.version:
         return Finding("package", pin.name, "ok", found, pin.version)
     state: State = "gap" if name in needed else "note"
@@ -197,11 +197,11 @@ def _check_package(pin: LockedVersion, direct: frozenset[str], needed: frozenset
 
 
 def check_training() -> list[Finding]:
-    """Says once what training lacks and how to get it, where nothing of it is installed.
+    """Reports in one finding what training lacks and how to get it, if no core training package is installed.
 
     Returns:
-        Nothing where some of it is installed, since each package then has a line of its own, or where
-        nothing is installed at all.
+        Empty if any of them is installed, since each package then has a finding of its own, or if nothing is
+        installed at all.
     """
     if installed_version("packaging") is None or not lacks_training():
         return []
@@ -214,8 +214,8 @@ def check_training() -> list[Finding]:
     else:
         pip = f"{sys.executable} -m pip install --constraint {LOCK_FILE}"
         mmcv = NUMBER_PACKAGES["mmcv"]
-        # In this order: mmcv compiles its operators against the torch that it finds, and only where it is not
-        # isolated from it.
+        # In this order: mmcv compiles its operators against the installed torch, which it only sees without
+        # build isolation.
         remedy = (
             f"{pip} torch torchvision ninja psutil setuptools wheel && CFLAGS=-g0 {pip} --no-build-isolation "
             f"{mmcv} && {pip} '{DISTRIBUTION}[train]' (a C++ compiler and 10 GB; ten to twenty minutes)"
@@ -224,10 +224,10 @@ def check_training() -> list[Finding]:
 
 
 def check_torch() -> list[Finding]:
-    """What torch was built for, the GPUs it sees, and whether mmcv's compiled operators load.
+    """Checks what torch was built for, the GPUs it sees, and whether mmcv's compiled operators load.
 
     Returns:
-        Nothing for a package that is not installed: its own line says so.
+        No finding for a package that is not installed, since `check_packages` reports it.
     """
     if installed_version("torch") is None:
         return []
@@ -246,7 +246,7 @@ def check_torch() -> list[Finding]:
 
 
 def check_gpu(cuda: str | None, gpus: list[str]) -> Finding:
-    """The GPUs that torch sees.
+    """Reports the GPUs that torch sees.
 
     Args:
         cuda: the CUDA release torch was built for; None for a build without CUDA.
@@ -273,7 +273,7 @@ def _driver_version() -> str | None:
 
 
 def check_operators(compiled_for: str | None, error: str, *, on_gpu: bool) -> Finding:
-    """The compiled operators of mmcv, without which no detector is built.
+    """Reports the compiled operators of mmcv, without which no detector can be built.
 
     Args:
         compiled_for: the CUDA release they were compiled for, ``not available`` for CPU operators only;
@@ -295,7 +295,7 @@ def check_operators(compiled_for: str | None, error: str, *, on_gpu: bool) -> Fi
 
 
 def _rebuild(distribution: str) -> str:
-    # --no-cache-dir: pip's cache may hold the very wheel that does not serve.
+    # --no-cache-dir: pip's cache may hold the very wheel that does not work.
     return (
         f"CFLAGS=-g0 {sys.executable} -m pip install --no-cache-dir --force-reinstall --no-deps "
         f"--no-build-isolation --constraint {LOCK_FILE} {distribution}"
@@ -316,7 +316,7 @@ def _last_line(text: str) -> str:
 
 
 def check_embedded_data() -> Finding:
-    """The data that ship with the suite; what is not built yet is built by the first run that needs it."""
+    """Reports which embedded data sets are built; the first run that needs one builds it."""
     folder = work_dir() / "data"
     built = sorted(path.name for path in folder.glob("*") if path.is_dir()) if folder.is_dir() else []
     found = f"built: {', '.join(built)}" if built else "built on first use"
@@ -324,7 +324,7 @@ def check_embedded_data() -> Finding:
 
 
 def check_datasets() -> list[Finding]:
-    """The published data sets: whether they are here, and verified."""
+    """Checks whether the published data sets are present and verified."""
     if any(installed_version(name) is None for name in ("pydantic", "PyYAML")):
         return []
     from suite.datasets import presence, read_published
@@ -344,9 +344,9 @@ def check_datasets() -> list[Finding]:
 
 
 def check_disk() -> Finding:
-    """Room at the work folder, and the right to write there."""
+    """Checks the free space and write permission of the work folder."""
     folder = work_dir().absolute()
-    # The work folder is made by the first run; until then its closest ancestor tells.
+    # The first run creates the work folder; until then its closest existing ancestor is checked.
     there = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(there).free / 2**30
     found, wanted = f"{free:.0f} GiB free for {folder}", f"{MINI_GIB} GiB"
@@ -358,7 +358,7 @@ def check_disk() -> Finding:
 
 
 def check_slurm() -> Finding:
-    """Whether runs can be submitted from here: sbatch of a Slurm cluster, and submitit."""
+    """Checks whether runs can be submitted from here, which takes Slurm's sbatch and submitit."""
     program, submitit = shutil.which("sbatch"), installed_version("submitit")
     found = f"{program or 'no sbatch'}, {f'submitit {submitit}' if submitit else 'no submitit'}"
     if program is None:
@@ -372,7 +372,7 @@ def check_slurm() -> Finding:
 
 
 def check_code() -> Finding:
-    """What records will say of the code."""
+    """Reports what records will say about the code: its commit, and whether it has uncommitted changes."""
     if CHECKOUT is None:
         remedy = "records will name no commit: train results for publication in a clone"
         return Finding("code", "suite", "note", f"version {__version__}, installed as a package", "", remedy)

@@ -1,7 +1,7 @@
-"""What the numbers were made with: package versions, the lock, the host and the state of the code.
+"""What the numbers were computed with: package versions, the lock, the host and the state of the code.
 
-Cheap to import and to ask: distributions are read from their metadata, never imported. The answers are
-cached, for they describe this process.
+Cheap to import and to call: versions are read from the distributions' metadata, and nothing is imported.
+Results are cached, since they describe this process.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DISTRIBUTION = "distillation-reproducibility"
 """The name that pip knows this project by."""
 
 HOMEPAGE = "https://github.com/distillation-reproducibility/distillation-reproducibility"
-"""Where this project is found; what it exports names it."""
+"""Address of this project, named in everything that it exports."""
 
 NUMBER_PACKAGES = {
     "torch": "torch",
@@ -40,7 +40,7 @@ NUMBER_PACKAGES = {
     "opencv-python": "opencv-python",
     "scikit-learn": "scikit-learn",
 }
-"""Packages whose version may move a result: the name a record uses -> the distribution that provides it."""
+"""Packages whose version may change a result: the name a record uses -> the distribution that provides it."""
 
 _EXTRA = re.compile(r"""\bextra\s*==\s*['"]([\w.-]+)['"]""")
 _EXACT = re.compile(r"^(?P<name>[A-Za-z0-9][\w.-]*)\s*==\s*(?P<version>[\w.+!-]+)\s*(?:;.*)?$")
@@ -53,11 +53,11 @@ class LockedVersion(NamedTuple):
     name: str
     version: str
     marker: str | None
-    """Where the line applies, as an environment marker (PEP 508); None: everywhere."""
+    """The environment marker (PEP 508) that says where the line applies; None: everywhere."""
 
 
 def installed_version(distribution: str) -> str | None:
-    """The installed version of a distribution, or None where it is not installed."""
+    """The installed version of a distribution, or None if it is not installed."""
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
@@ -65,20 +65,20 @@ def installed_version(distribution: str) -> str | None:
 
 
 def normalised(name: str) -> str:
-    """The one spelling of a distribution's name (PEP 503)."""
+    """The normalised name of a distribution (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 @functools.cache
 def declared_requirements() -> Mapping[str, tuple[str, ...]]:
-    """What the project itself requires, as its author wrote it.
+    """The requirements that the project itself declares.
 
-    A checkout is asked for its `pyproject.toml`, since an environment may serve several of them or know none;
-    an installation for its metadata.
+    In a checkout they are read from its `pyproject.toml`, since an environment may be shared by several
+    checkouts or have none installed; otherwise from the metadata of the installation.
 
     Returns:
-        Extra -> its requirements (PEP 508, markers that only name the extra may still be there); the key
-        ``""`` holds what is always required. Empty where neither file is there.
+        Extra -> its requirements (PEP 508; markers that only name the extra may be included); the key ``""``
+        has what is always required. Empty if neither source can be read.
     """
     if CHECKOUT is not None:
         try:
@@ -93,7 +93,7 @@ def declared_requirements() -> Mapping[str, tuple[str, ...]]:
 
 
 def _requirements_in(pyproject: str) -> dict[str, tuple[str, ...]]:
-    # Read as text: tomllib begins with Python 3.11, and the doctor must work where nothing is installed.
+    # Parsed as text: tomllib needs Python 3.11, and the doctor must work where nothing is installed.
     found = {"": _array("dependencies", _table("project", pyproject))}
     optional = _table("project.optional-dependencies", pyproject)
     for name in re.findall(r"^([\w-]+) = \[", optional, re.MULTILINE):
@@ -107,7 +107,7 @@ def _table(name: str, text: str) -> str:
 
 
 def _array(name: str, table: str) -> tuple[str, ...]:
-    """The strings of an array that ends with a bracket at the end of a line; comments are left out."""
+    """The strings of an array that ends with a bracket at the end of a line, without commented lines."""
     match = re.search(rf"^{re.escape(name)} = \[(.*?)\]$", table, re.MULTILINE | re.DOTALL)
     lines = match.group(1).splitlines() if match else []
     code = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
@@ -124,14 +124,14 @@ def _by_extra(listed: Iterable[str]) -> dict[str, tuple[str, ...]]:
 
 
 def pinned_version(distribution: str) -> str | None:
-    """The one version of a distribution that the project requires, whatever is installed.
+    """The exact version of a distribution that the project requires, whatever is installed.
 
     Args:
         distribution: its name, in any spelling.
 
     Returns:
-        The version behind ``==``, extras included; None where the project does not require the distribution
-        or allows more than one version of it.
+        The version after ``==``, also in extras; None if the project does not require the distribution or
+        allows more than one version of it.
     """
     for requirements in declared_requirements().values():
         for requirement in requirements:
@@ -148,7 +148,7 @@ def _installed_versions() -> tuple[tuple[str, str], ...]:
 
 
 def installed_versions() -> dict[str, str]:
-    """Versions of the packages that define a number (see `NUMBER_PACKAGES`); what is absent is left out."""
+    """Versions of the packages that may change a result (`NUMBER_PACKAGES`), as far as they are installed."""
     return dict(_installed_versions())
 
 
@@ -163,7 +163,7 @@ def lock_hash() -> str:
 
 
 def locked_versions(path: Path = LOCK_FILE) -> list[LockedVersion]:
-    """The lock, line by line, in its own order; markers are kept and not evaluated.
+    """The pins of the lock, in its order; markers are kept and not evaluated.
 
     Raises:
         SuiteError: the lock cannot be read, or a line does not pin one exact version.
@@ -205,11 +205,11 @@ def _host_facts() -> tuple[tuple[str, str | int | float], ...]:
 
 
 def host_facts() -> dict[str, str | int | float]:
-    """The machine of this process.
+    """The machine that this process runs on.
 
     Returns:
         ``python`` and ``os`` (versions), ``cpu`` (model), ``cores`` (those this process may use),
-        ``memory_gib`` (fitted, in GiB; 0.0 where the system does not tell) and ``hostname``.
+        ``memory_gib`` (installed memory in GiB; 0.0 if the system does not report it) and ``hostname``.
     """
     return dict(_host_facts())
 
@@ -225,7 +225,7 @@ def _cpu_model() -> str:
 
 
 def _usable_cores() -> int:
-    # A batch system or a container may lend fewer cores than the machine has; macOS does not tell.
+    # A batch system or a container may allow fewer cores than the machine has; macOS does not report that.
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -248,11 +248,11 @@ def _git_state(root: Path) -> tuple[str | None, bool | None]:
 
 
 class CodeState(NamedTuple):
-    """The code of this process.
+    """The version of the code that this process runs.
 
     Attributes:
-        commit: the full hash of what is checked out; None where there is no repository, or no git.
-        dirty: whether anything that could change a number differs from it; None likewise.
+        commit: full hash of the commit that is checked out; None without a repository or git.
+        dirty: whether anything that could change a number differs from that commit; None likewise.
     """
 
     commit: str | None
@@ -260,25 +260,25 @@ class CodeState(NamedTuple):
 
 
 def git_state(root: Path | None = CHECKOUT) -> CodeState:
-    """The code of this process: what is checked out at `root`, as it is at the first call.
+    """The state of the code that is checked out at `root`, as of the first call.
 
     Files under ``results/`` do not count as dirty: every run leaves a record there, and none of them
     changes what the next run computes.
 
-    Both are None where `root` is: an installed package has no commit, and a repository that its environment
-    happens to lie in is not its own.
+    Both fields are None if `root` is: an installed package has no commit, and a repository that happens to
+    contain its environment is not its own.
     """
     return CodeState(None, None) if root is None else CodeState(*_git_state(root))
 
 
 def commit_named(name: str, root: Path | None = CHECKOUT) -> str | None:
-    """The full hash of the commit that git calls by a name (`main`, `HEAD~3`, a tag); None where none is."""
+    """The full hash of the commit that a name stands for in git (`main`, `HEAD~3`, a tag), or None."""
     return None if root is None else _git(root, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
 
 
 def _git(root: Path, *arguments: str) -> str | None:
     try:
-        # Without optional locks: a status must not disturb a commit that is being made beside it.
+        # Without optional locks: a status must not disturb a concurrent commit.
         command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

@@ -1,4 +1,4 @@
-"""Errors that a user can fix: one line that says what is wrong, where, and what to do."""
+"""Errors that a user can fix, each one line that says what is wrong, where, and what to do."""
 
 from __future__ import annotations
 
@@ -6,42 +6,42 @@ import difflib
 from collections.abc import Iterable
 
 LONGEST = 300
-"""Characters of a name or a value on a terminal; what is longer is cut in its middle."""
+"""Most characters of a name or a value on a terminal; anything longer is cut in the middle."""
 
 _CUT = " ... "
 
 
 class SuiteError(Exception):
-    """Wrong usage or input. The command line prints the message and ends with status 2.
+    """Wrong usage or input. The command line prints the message and exits with status 2.
 
-    The message is one line: the value at fault, where it stands, and the remedy.
+    The message is one line: the value at fault, where it is, and the remedy.
     """
 
     exit_status = 2
 
 
 def one_line(text: object) -> str:
-    """The words of an error, or of anything else, without its line breaks."""
+    """The text of an error, or of anything else, with all white space collapsed to single blanks."""
     return " ".join(str(text).split())
 
 
 def printable(text: object, longest: int = LONGEST) -> str:
-    r"""What a file, an argument or an error says, fit for one line of a terminal.
+    r"""Makes text from a file, an argument or an error safe to print on one line of a terminal.
 
-    Control characters, escape sequences, line breaks, marks that change the direction of writing and lone
-    surrogates are shown as Python writes them in a string (``\x1b``, ``\n``, ``\u202e``), so that a text can
-    neither move the cursor nor pass for two lines. Of what is longer the middle is left out: a message begins
-    with the place and ends with the remedy.
+    Control characters, escape sequences, line breaks, marks that change the writing direction and lone
+    surrogates are shown as Python escapes (``\x1b``, ``\n``, ``\u202e``), so that a text can neither move the
+    cursor nor pass for two lines. Longer texts are cut in the middle, since a message begins with the place
+    and ends with the remedy.
 
     Args:
-        text: anything; its `str` is taken.
-        longest: characters of the result, at least 20.
+        text: anything; its `str` is used.
+        longest: most characters of the result, at least 20.
     """
     raw = str(text)
     if len(raw) <= longest and raw.isprintable():
         return raw
     if len(raw) > 2 * longest:
-        # What is cut anyway need not be looked at.
+        # No need to escape what is cut anyway.
         raw = f"{raw[:longest]}{raw[-longest:]}"
     line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in raw)
     if len(line) <= longest:
@@ -51,7 +51,7 @@ def printable(text: object, longest: int = LONGEST) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Names the closest known words, or lists what there is.
+    """Names the closest known words, or lists the known ones.
 
     Args:
         word: what was given.

@@ -1,4 +1,4 @@
-"""Texts that are written into documents between marks, so that a reader knows what is made by whom."""
+"""Writes generated text into documents between marks, so that a reader can tell it from what people wrote."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ def with_block(document: str, name: str, block: str) -> str:
 
     Args:
         document: its text.
-        name: of the marks.
-        block: what stands between them.
+        name: name of the marks.
+        block: the new text between them.
 
     Raises:
-        ValueError: a mark is missing, or stands there twice.
+        ValueError: a mark is missing, or occurs twice.
     """
     begin, end = (f"<!-- {name}: {word} -->" for word in ("begin", "end"))
     before, rest = document.split(begin)

@@ -1,7 +1,7 @@
 """Where the project keeps things. Every path in the code starts from one of these.
 
-The code runs in one of two places. In a checkout everything lies below its root, which is where results and
-work go too. Installed from a wheel, the data of the checkout (published numbers, lock, reference records) lie
+The code runs in one of two places. In a checkout everything is below its root, including results and the work
+folder. When installed from a wheel, the data of the checkout (published numbers, lock, reference records) are
 inside the package, and what a user produces goes below the current folder.
 """
 
@@ -14,27 +14,27 @@ from suite.errors import SuiteError, printable
 
 PACKAGE = Path(__file__).resolve().parent
 BUNDLE = PACKAGE / "bundle"
-"""The data of the checkout that the wheel was built from; `setup.py` puts it there. No checkout has it."""
+"""The data of the checkout that the wheel was built from; `setup.py` puts it there. Absent in a checkout."""
 CHECKOUT: Path | None = None if BUNDLE.is_dir() else PACKAGE.parent
-"""The clone that this code runs from; None where it was installed from a wheel."""
+"""The clone that this code runs from; None if it was installed from a wheel."""
 
 ROOT = CHECKOUT or BUNDLE
 BASELINES = ROOT / "baselines"
 CONF = PACKAGE / "conf"
 LOCK_FILE = ROOT / "requirements.lock"
 REFERENCE = ROOT / "results" / "reference"
-"""The maintainers' own records and the tables made from them; no run of a user is looked up there."""
+"""The maintainers' own records and the tables made from them; a user's runs are never looked up there."""
 
 
 def home() -> Path:
-    """The folder below which results and work go by default: the checkout, or else the current folder."""
+    """The default parent of the results and work folders: the checkout, or otherwise the current folder."""
     return CHECKOUT or Path.cwd()
 
 
 def _named(variable: str, default: Path) -> Path:
-    """The folder that a variable of the environment names.
+    """The folder that an environment variable names, or the default.
 
-    An empty variable names none, as one that is not set; ``~`` is a home folder, as a shell reads it.
+    An empty variable counts as not set; ``~`` is expanded as in a shell.
 
     Raises:
         SuiteError: there is no such home folder.
@@ -54,7 +54,7 @@ def results_dir() -> Path:
 
 
 def records_dir() -> Path:
-    """One JSON file an attempt at a run."""
+    """The record store: one JSON file per attempt at a run."""
     return results_dir() / "records"
 
 

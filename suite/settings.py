@@ -1,10 +1,10 @@
-"""Settings of a model zoo's config, as recipes and overrides change them: plain values, no way to run Python.
+"""Validates what recipes and overrides change in a model zoo's config: plain values that run no Python.
 
-What a zoo's config may hold is known by the packages that read it, when they build. Three things are known
-before: that settings are plain and finite, what the engine itself reads of them (`Length`), and that none of
-them names Python to import. The registries of mmengine import whatever a dotted `type` names, and its configs
-execute Python files. Here Python comes from `tasks/` and from the folders of papers alone; what stands in a
-setting is a name that these, or the mm packages, have registered.
+What a zoo's config may hold is only known to the packages that read it, when they build. Three things can be
+checked before: that settings are plain and finite, those that the engine itself reads (`Length`), and that
+none of them names Python to import. The registries of mmengine import whatever a dotted `type` names, and its
+configs execute Python files. Here Python comes only from `tasks/` and from the folders of papers; a setting
+may only hold a name that these, or the mm packages, have registered.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from suite.errors import printable
 from suite.strict import first_fault
 
 PACKAGES = ("mmengine", "mmcv", "mmdet", "mmpretrain", "mmseg")
-"""The packages whose registries a name may be looked up in: ``mmdet.Resize``."""
+"""The packages in whose registries a name may be looked up: ``mmdet.Resize``."""
 
 LARGEST = 2**53
-"""The largest whole number of a setting: larger ones do not survive in a float."""
+"""The largest integer that a setting may have: larger ones are not exact as a float."""
 
 Count = Annotated[int, Field(ge=1, le=10**9)]
 """A number of epochs, iterations, images or devices."""
 
 _NAMES = ("type", "constructor", "ema_type", "_scope_")
-"""Keys under which mmengine looks a name up in its registries."""
+"""Keys whose value mmengine looks up in its registries."""
 
 _CODE = ("_target_", "_base_", "custom_imports", "teacher_config", "teacher_ckpt", "trust_remote_code")
-"""Keys under which a package imports modules, executes Python files, or unpickles."""
+"""Keys whose value makes a package import modules, execute Python files, or unpickle."""
 
 _REGISTERED = re.compile(rf"(?:(?:{'|'.join(PACKAGES)})\.)?[A-Za-z_]\w*")
 
 
 class _Read(BaseModel):
-    """Keys that the engine reads; others are left to the packages."""
+    """Base of models of the keys that the engine reads; other keys are left to the packages."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
@@ -55,11 +55,11 @@ class _Loader(_Read):
 
 
 class Length(_Read):
-    """What the engine reads of the settings of a training: how long it is.
+    """The settings of a training that the engine reads: those that define its length.
 
     Attributes:
         train_cfg: `max_epochs` or `max_iters`.
-        train_dataloader: `batch_size` on one device.
+        train_dataloader: `batch_size` per device.
     """
 
     train_cfg: _TrainCfg | None = None
@@ -67,15 +67,15 @@ class Length(_Read):
 
 
 def check_value(value: Any, place: str = "", finite: bool = True) -> None:
-    """Refuses what no setting can be.
+    """Refuses a value that no setting may have.
 
     Args:
         value: a setting, or a dictionary or list of them.
-        place: where it stands, in dots; for the message.
-        finite: whether numbers have to be.
+        place: its dotted path, for the message.
+        finite: whether numbers have to be finite.
 
     Raises:
-        ValueError: it names Python, or is a number that is larger than `LARGEST` or not finite.
+        ValueError: it names Python, is an integer larger than `LARGEST`, or is not finite.
     """
     if isinstance(value, Mapping):
         for key, inner in value.items():
@@ -101,14 +101,14 @@ def _check_key(key: str, value: Any, place: str) -> None:
     if key not in _NAMES or value is None:
         return
     if key == "type" and isinstance(value, Mapping):
-        return  # a setting that is called so
+        return  # a setting that happens to be called `type`
     if not isinstance(value, str) or not _REGISTERED.fullmatch(value) or _is_module(value):
         raise ValueError(f"{place} is {_shown(value)}, which is not a name in a registry; {_REMEDY}")
 
 
 @functools.lru_cache(maxsize=4096)
 def _is_module(name: str) -> bool:
-    """Whether a name is that of a module, which mmengine would import where no registry has it."""
+    """Whether a name is that of a module, which mmengine would import if no registry has it."""
     return "." not in name and name not in PACKAGES and importlib.util.find_spec(name) is not None
 
 
@@ -135,4 +135,4 @@ Settings = Annotated[dict[str, Any], AfterValidator(_checked)]
 """Settings of a zoo's config."""
 
 Arguments = Annotated[dict[str, Any], AfterValidator(_checked_arguments)]
-"""Hyper-parameters of a loss: plain values that name no Python. What the loss makes of NaN, the run tells."""
+"""Hyper-parameters of a loss: plain values that name no Python. Only a run shows how a loss reacts to NaN."""

@@ -1,6 +1,6 @@
-"""The types of what is read from a file or handed on: the base of every model, and texts that are safe.
+"""Types for data that is read from a file or passed on: the base of every model, and validated strings.
 
-A text that becomes a path, a command or a name in a table has a type here that can be nothing else.
+A string that becomes a path, part of a command or a name in a table has a type here that admits nothing else.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from suite.errors import printable
 
 _LONGEST_LINE = 20_000
-"""Characters; overrides and errors are far shorter, and two long ones must not become one."""
+"""Characters; overrides and errors are far shorter, and cutting must not make two long ones equal."""
 
 
 class Strict(BaseModel):
@@ -23,13 +23,13 @@ class Strict(BaseModel):
 
 
 def first_fault(error: ValidationError) -> tuple[str, ErrorDetails]:
-    """Where a value first differs from its model, in dots, and what pydantic says of it."""
+    """The dotted path of the first value that breaks its model, and pydantic's error for it."""
     fault = error.errors(include_url=False)[0]
     return ".".join(map(str, fault["loc"])), fault
 
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}$")]
-"""A name that can be a file or a word of a command: ASCII letters and digits, then also ``._@+-``."""
+"""A name that is safe as a file or in a command: ASCII letters and digits, after the first also ``._@+-``."""
 
 RunId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
 """The id of a run or of a series: 16 hexadecimal digits."""
@@ -39,9 +39,9 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 def _line(text: str) -> str:
-    # Letter by letter is slow, and next to no text needs it.
+    # Escaping goes character by character, which is slow, and hardly any text needs it.
     return text if text.isprintable() and len(text) <= _LONGEST_LINE else printable(text, _LONGEST_LINE)
 
 
 Line = Annotated[str, AfterValidator(_line)]
-"""Free text as one printable line, cut in its middle where it is too long; see `suite.errors.printable`."""
+"""Free text as one printable line, cut in the middle if it is too long; see `suite.errors.printable`."""

@@ -1,8 +1,8 @@
-"""YAML that people edit by hand: read strictly, and refused with file and line.
+"""Reads YAML that people edit by hand, strictly; errors name the file and the line.
 
-`yaml_in` reads every YAML file of the suite, published facts and configs alike. What stands in the way of
-that (a folder in place of a file, deep nesting, aliases that grow without end, tags that do not fit, letters
-that steer a terminal) is found before anything is made of the file.
+Every YAML file of the suite is read here, published facts (`read_yaml`) and configs (`yaml_in`) alike.
+Anything hostile or broken (a folder in place of a file, deep nesting, aliases that expand without limit, tags
+that do not fit, characters that control a terminal) is found before objects are built from the file.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from suite.paths import ROOT
 from suite.yaml_objects import Fault, Words, objects, sound_events
 
 Location = tuple[str | int, ...]
-"""Keys and indices from the top of a file down to a value, as pydantic reports them."""
+"""Keys and indices from the top of a file to a value, as pydantic reports them."""
 
 LARGEST = 4 * 2**20
-"""Bytes of a file that people edit; published facts have a hundredth of it."""
+"""Most bytes of a file that people edit; published facts have a hundredth of that."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a file; every number with a point or an exponent is a `Number`.
+    """The content of a file; every number with a decimal point or an exponent is a `Number`.
 
-    A file that has not changed is read once a process: what is returned must not be changed.
+    A file that has not changed is read once per process, so the returned value must not be modified.
 
     Raises:
-        SuiteError: as `read_text` and `yaml_in`, or the same key stands twice.
+        SuiteError: as `read_text` and `yaml_in`, or a key appears twice.
     """
     return _content(path, state_of(path))
 
@@ -49,10 +49,10 @@ def _content(path: Path, state: tuple[int, int]) -> Any:
 
 
 def state_of(path: Path) -> tuple[int, int]:
-    """What tells one state of a file from another: when it was changed, in nanoseconds, and its bytes.
+    """Identifies the version of a file by its modification time, in nanoseconds, and its size in bytes.
 
     Raises:
-        SuiteError: it is missing, or nothing can be known of it.
+        SuiteError: the file is missing, or its status cannot be read.
     """
     try:
         status = path.stat()
@@ -62,23 +62,23 @@ def state_of(path: Path) -> tuple[int, int]:
 
 
 def yaml_in(text: str, path: Path, loader: type) -> Any:
-    """What a YAML file says.
+    """Parses the text of a YAML file.
 
     Args:
-        text: what stands in the file (`read_text`).
+        text: content of the file (`read_text`).
         path: the file, for messages.
         loader: a loader of PyYAML, with `LineErrors`.
 
     Raises:
-        SuiteError: it is no YAML, or asks for more than a file may: `DEEPEST` levels, `MOST` values with all
-            aliases written out, tags of types that no file here has, characters that steer a terminal. Names
-            the line.
+        SuiteError: the text is not valid YAML, or exceeds what a file may have: `DEEPEST` levels, `MOST`
+            values with all aliases expanded, tags of types that no file here has, characters that control a
+            terminal. Names the line.
     """
     return _read(text, path, lambda text: _checked(text, loader))
 
 
 def _checked(text: str, loader: type) -> Any:
-    """What a loader of PyYAML makes of a text that asks for no more than a file may."""
+    """Parses a text with a loader of PyYAML, after checking its events with `sound_events`."""
     events = loader(text)
     try:
         collections.deque(sound_events(events), maxlen=0)
@@ -88,7 +88,7 @@ def _checked(text: str, loader: type) -> Any:
 
 
 def _read(text: str, path: Path, read: Callable[[str], Any]) -> Any:
-    """What a text says; whatever is wrong with it is one line with its place.
+    """Parses a text with `read`, and turns every parsing error into one line that names the place.
 
     Raises:
         SuiteError: as `yaml_in`.
@@ -113,8 +113,8 @@ def read_text(path: Path) -> str:
     """The text of a file that people edit.
 
     Raises:
-        SuiteError: it is missing, is no file but a folder, a pipe or a device, may not be read, is larger
-            than `LARGEST` bytes, or is not UTF-8.
+        SuiteError: it is missing, is a folder, a pipe or a device, cannot be read, is larger than `LARGEST`
+            bytes, or is not UTF-8.
     """
     try:
         status = path.stat()
@@ -143,10 +143,10 @@ def parse(model: type[Model], path: Path, known: Mapping[str, Collection[str]] |
     """Reads a file into a pydantic model.
 
     Args:
-        model: what the file has to be.
+        model: the schema of the file.
         path: the file.
-        known: the names there are of each kind that is data (`suite.published.names`); without it such names
-            are taken as they are.
+        known: kind of name -> the names that the data define (`suite.published.names`); without it, such
+            names are not checked.
 
     Raises:
         SuiteError: the file cannot be read or breaks the schema; names the line of the first fault.
@@ -154,19 +154,19 @@ def parse(model: type[Model], path: Path, known: Mapping[str, Collection[str]] |
     try:
         return model.model_validate(read_yaml(path), context=known)
     except ValidationError as error:
-        # A misspelt key is unknown, and the right one missing: told is the line that has to be fixed.
+        # A misspelt key makes two errors, an unknown and a missing key: report the line that has to be fixed.
         faults = sorted(error.errors(include_url=False), key=lambda fault: fault["type"] != "extra_forbidden")
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         refuse(path, faults[0]["loc"], _explain(faults[0], model) + more)
 
 
 def with_keys(raw: Any, default: Sequence[str] = (), always: Sequence[str] = ()) -> Any:
-    """A mapping of entries in which each entry knows the key that it stands under.
+    """Copies the key of each entry of a mapping into fields of the entry.
 
     Args:
-        raw: what a file holds; anything but a mapping of mappings is handed on for its model to refuse.
-        default: fields of an entry that are its key where the entry does not say.
-        always: fields that are its key.
+        raw: content of a file; anything but a mapping of mappings is returned as is, for its model to refuse.
+        default: fields that are set to the key unless the entry has them.
+        always: fields that are always set to the key.
     """
     if not isinstance(raw, dict):
         return raw
@@ -183,8 +183,8 @@ def refuse(path: Path, location: Location, text: str) -> NoReturn:
 
     Args:
         path: the file.
-        location: where the value stands; the line is that of the deepest part that exists.
-        text: what is wrong; what to do.
+        location: location of the value; the line is that of the deepest part of it that exists.
+        text: what is wrong, and what to do.
 
     Raises:
         SuiteError: always.
@@ -198,7 +198,7 @@ def line_of(path: Path, location: Location) -> int:
 
 
 def way_to(path: Path, location: Location) -> tuple[int, int]:
-    """How much of a location there is in a file: number of steps, and the line of the last one, from 1."""
+    """How far a location exists in a file: the number of its steps, and the line of the last, from 1."""
     node = yaml.compose(read_text(path), Loader=Words)
     line, steps = 1, 0
     for step in location:
@@ -217,7 +217,7 @@ def way_to(path: Path, location: Location) -> tuple[int, int]:
 
 
 def shown(path: Path) -> str:
-    """A path as messages show it: relative to the project where it lies inside."""
+    """A path as messages show it: relative to the project if it is inside."""
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
@@ -254,8 +254,8 @@ def _keys_at(model: type[BaseModel], location: Location) -> list[str]:
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    """The models that a type annotation mentions, from the outside in."""
-    # Python 3.10 takes list[int] for a class, but issubclass refuses it.
+    """The models that a type annotation mentions, outermost first."""
+    # In Python 3.10 list[int] counts as an instance of type, but issubclass refuses it.
     if isinstance(annotation, type) and not get_args(annotation) and issubclass(annotation, BaseModel):
         yield annotation
     for part in get_args(annotation):

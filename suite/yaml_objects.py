@@ -1,8 +1,8 @@
-"""YAML in one pass: the objects that its events make, and what no file may ask for.
+"""Builds objects from YAML in one pass over its events, and enforces limits on what a file may contain.
 
-PyYAML makes nodes of the events, and objects of the nodes, and whoever wants to see the events first reads
-the text twice. Here an event becomes an object at once, without recursion, and a word that stands in a file
-many times is understood once. What a word stands for, and the rules of merging, are PyYAML's.
+PyYAML builds nodes from events and objects from nodes, and checking the events first means parsing the text
+twice. Here each event is turned into an object at once, without recursion, and a scalar that occurs in a file
+many times is resolved once. Resolution of scalars and the rules of merging are PyYAML's.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from suite.errors import printable
 
 try:
     from yaml import CSafeLoader as _SafeLoader
-except ImportError:  # PyYAML without libyaml reads the same, only slower
+except ImportError:  # PyYAML without libyaml gives the same result, only slower
     from yaml import SafeLoader as _SafeLoader  # type: ignore[assignment]
 
 DEEPEST = 40
-"""Levels that lists and mappings may be nested; published facts have eight."""
+"""Deepest nesting of lists and mappings; published facts have eight levels."""
 
 MOST = 200_000
-"""Values of a file once every alias is written out; published facts have a tenth of it."""
+"""Most values of a file with all aliases expanded; published facts have a tenth of that."""
 
 _CORE = "tag:yaml.org,2002:"
 _KINDS = {
@@ -32,14 +32,14 @@ _KINDS = {
     "seq": yaml.SequenceStartEvent,
     **dict.fromkeys(("str", "int", "float", "bool", "null"), yaml.ScalarEvent),
 }
-"""The tags that a file may write, without their prefix -> what they may stand before."""
+"""The tags that a file may use, without their prefix -> the kind of node that they may apply to."""
 
 
 class Number(float):
     """A number that remembers how it was written: ``69.90`` is 69.9 with two decimals.
 
     Attributes:
-        text: the number as it stands in the file.
+        text: the number as written in the file.
     """
 
     __slots__ = ("text",)
@@ -52,11 +52,11 @@ class Number(float):
         return number
 
 
-class Fault(Exception):  # noqa: N818 - it is no error of ours
-    """What no file may ask for.
+class Fault(Exception):  # noqa: N818 - becomes a SuiteError
+    """A file contains what no file may contain.
 
     Attributes:
-        line: where, counted from 1.
+        line: line of the fault, counted from 1.
     """
 
     def __init__(self, line: int, problem: str) -> None:
@@ -65,16 +65,16 @@ class Fault(Exception):  # noqa: N818 - it is no error of ours
 
 
 class LineErrors:
-    """For loaders: whatever cannot be made of a word (``!!int x``, a number of 5,000 digits) has its line."""
+    """Mix-in for loaders: errors in scalars (``!!int x``, a number of 5,000 digits) name the line."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        """What a node stands for.
+        """Builds the object of a node.
 
         Raises:
-            MarkedYAMLError: nothing can be made of it.
+            MarkedYAMLError: the scalar is not valid for its type.
         """
         try:
-            return super().construct_object(node, deep)  # type: ignore[misc]  # of the loader beside it
+            return super().construct_object(node, deep)  # type: ignore[misc]  # of the loader
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             if not isinstance(node, yaml.ScalarNode):
                 raise
@@ -84,12 +84,12 @@ class LineErrors:
 
 
 class Words(LineErrors, _SafeLoader):
-    """What a word stands for in YAML 1.1 without its traps: ``5e-4`` is a number, and a date is a word."""
+    """A loader for YAML 1.1 scalars without its traps: ``5e-4`` is a number, and a date is a string."""
 
 
 def _number(loader: Words, node: yaml.ScalarNode) -> float:
     text = node.value
-    # What float() does not read (.inf, 1:30.5) keeps the value that YAML gives it.
+    # Values that float() cannot parse (.inf, 1:30.5) are left to PyYAML.
     return Number(text) if re.fullmatch(r"[-+.\deE]+", text) else loader.construct_yaml_float(node)
 
 
@@ -106,18 +106,18 @@ Words.add_implicit_resolver(
 
 
 def sound_events(loader: Any) -> Iterator[Any]:
-    """The events of a text, as long as they ask for nothing that no file may.
+    """Yields the events of a text, and checks that they keep within the limits for a file.
 
     Args:
-        loader: a loader of PyYAML that was made for the text.
+        loader: a loader of PyYAML that was created for the text.
 
     Raises:
-        Fault: `DEEPEST` levels or `MOST` values are exceeded, an alias stands inside of what it names, a tag
-            is of a type that no file here has, or a word has a character that steers a terminal.
-        YAMLError: it is no YAML.
+        Fault: `DEEPEST` levels or `MOST` values are exceeded, an alias is inside the value that it names, a
+            tag is of a type that no file here has, or a scalar has a character that controls a terminal.
+        YAMLError: the text is not valid YAML.
     """
     sizes: dict[str, int] = {}
-    # Of every list and mapping that is open: its anchor, and how many values it holds so far.
+    # For every open list and mapping: its anchor, and the number of values it has so far.
     still_open: list[tuple[str | None, int]] = [(None, 0)]
     while (kind := type(event := loader.get_event())) is not yaml.StreamEndEvent:
         problem, added = None, 1
@@ -128,7 +128,7 @@ def sound_events(loader: Any) -> Iterator[Any]:
         elif kind in _OPENS:
             problem = _wrong_tag(event)
             still_open.append((event.anchor, 0))
-            # The name is free again for what it names now.
+            # From here on the anchor names this value, whose size is not known yet.
             sizes.pop(event.anchor or "", None)
             if len(still_open) > DEEPEST:
                 problem = problem or f"lists and mappings are nested in more than {DEEPEST} levels"
@@ -157,7 +157,7 @@ _CLOSES = (yaml.SequenceEndEvent, yaml.MappingEndEvent)
 
 
 def _wrong_tag(event: yaml.CollectionStartEvent | yaml.ScalarEvent) -> str | None:
-    """A tag of YAML's own that the suite does not read, or that stands before something else."""
+    """The fault of a YAML core tag that the suite does not accept, or that does not fit its node; or None."""
     tag = str(event.tag or "")
     if not tag.startswith(_CORE):
         return None
@@ -168,7 +168,7 @@ def _wrong_tag(event: yaml.CollectionStartEvent | yaml.ScalarEvent) -> str | Non
 
 
 def _wrong_text(event: yaml.CollectionStartEvent | yaml.ScalarEvent) -> str | None:
-    """A word with a character that is not seen, or steers a terminal."""
+    """The fault of a scalar with an invisible character or one that controls a terminal; or None."""
     if not isinstance(event, yaml.ScalarEvent) or event.value.isprintable():
         return None
     wrong = re.sub(r"[\n\t\xa0\u2000-\u200a\u202f\u205f\u3000]", "", event.value)
@@ -180,11 +180,11 @@ class _Open:
     """A list or mapping that is being read.
 
     Attributes:
-        content: what it holds so far.
+        content: its content so far.
         mark: where it begins.
-        merged: of a mapping, what it takes over from others (``<<``), the nearest last.
-        names: of a mapping, its keys as they are written.
-        key: of a mapping, the key that waits for its value, in a list of one.
+        merged: for a mapping, the mappings merged into it (``<<``); later ones take precedence.
+        names: for a mapping, its keys as written.
+        key: for a mapping, the key that waits for its value, in a list of at most one.
     """
 
     def __init__(self, content: list[Any] | dict[Any, Any], mark: Any) -> None:
@@ -196,11 +196,11 @@ class _Open:
 
 
 _MERGE = object()
-"""Stands for the key ``<<``."""
+"""Sentinel for the key ``<<``."""
 
 
 class _Objects:
-    """Makes objects of events."""
+    """Builds objects from events."""
 
     def __init__(self, loader: Any) -> None:
         self._loader = loader
@@ -210,10 +210,10 @@ class _Objects:
         self.document: list[Any] = []
 
     def take(self, event: Any) -> None:
-        """Takes the next event.
+        """Processes the next event.
 
         Raises:
-            MarkedYAMLError: nothing can be made of it.
+            MarkedYAMLError: it is not valid here.
         """
         kind = type(event)
         if kind is yaml.ScalarEvent:
@@ -268,7 +268,7 @@ class _Objects:
         )
 
     def _put(self, value: Any, event: Any, mark: Any = None) -> None:
-        """Puts a finished value where it belongs."""
+        """Adds a finished value to the innermost open list or mapping, or to the document."""
         if not self._open:
             self.document.append(_no_merge(value, event))
             return
@@ -298,7 +298,7 @@ def _no_merge(value: Any, event: Any) -> Any:
 
 
 def _mappings(value: Any, mark: Any) -> list[dict[Any, Any]]:
-    """What is merged into a mapping, the nearest last: of several the first counts most."""
+    """The mappings that ``<<`` merges, lowest precedence first: in a list the first one has precedence."""
     found = value if isinstance(value, list) else [value]
     if not all(isinstance(one, dict) for one in found):
         raise _error("expected a mapping, or a list of mappings, for merging", mark)
@@ -314,11 +314,11 @@ def _error(problem: str, mark: Any) -> yaml.MarkedYAMLError:
 
 
 def objects(text: str) -> Any:
-    """What a text says; every number with a point or an exponent is a `Number`.
+    """Parses a text; every number with a decimal point or an exponent is a `Number`.
 
     Raises:
-        Fault: it asks for more than a file may; see `sound_events`.
-        YAMLError: it is no YAML, a key stands twice in a mapping, or nothing can be made of a word.
+        Fault: it exceeds the limits for a file; see `sound_events`.
+        YAMLError: it is not valid YAML, a key appears twice in a mapping, or a scalar is not valid.
     """
     loader = Words(text)
     try:

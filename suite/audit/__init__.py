@@ -1,1 +1,1 @@
-"""Holds a run against the published protocol before it costs anything."""
+"""Compares a run with the published protocol before it costs anything."""

@@ -1,7 +1,7 @@
-"""Holds the effective protocol of a run against the published one, setting by setting, before the first step.
+"""Compares the effective protocol of a run with the published one, setting by setting, before the first step.
 
-What is compared was read back from the objects that were built (`tasks.training.effective_protocol`), never
-from the config that asked for them: a key that nobody reads and a clip that was never applied show here.
+The effective settings are read back from the objects that were built (`tasks.training.effective_protocol`),
+never from the config: a key that is never read or a gradient clip that is never applied shows up here.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from suite.published.recipes import load_recipes
 Verdict = Literal["match", "departure", "mismatch"]
 
 _LONG = 12
-"""A list of more is shown by its ends."""
+"""Longer lists are shown by their ends."""
 
 _CLOSE = (1e-5, 1e-9)
-"""Relative and absolute difference of two numbers that are the same: buffers have single precision."""
+"""Relative and absolute tolerance for equal numbers, since buffers have single precision."""
 _CLOSE_RATE = (0.02, 1e-4)
-"""The same of learning rates: a schedule may move with every epoch or with every iteration."""
+"""The same for learning rates, since a schedule may be stepped per epoch or per iteration."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ class Comparison:
 
     Attributes:
         setting: flat name.
-        published: what the source states.
-        effective: what the run has.
+        published: the value that the source states.
+        effective: the value that the run has.
         verdict: `departure` is a difference that is known and listed, `mismatch` one that is not.
-        source: who states it; of a departure also why it is accepted.
+        source: who states it; for a departure also why it is accepted.
     """
 
     setting: str
@@ -67,7 +67,7 @@ class Comparison:
 
 
 def shown(value: object) -> str:
-    """A value as text; a long list by its ends."""
+    """A value as text; of a long list only both ends."""
     if isinstance(value, list):
         words = [shown(item) for item in value]
         return f"[{', '.join(words if len(words) <= _LONG else [*words[:6], '...', *words[-3:]])}]"
@@ -81,7 +81,7 @@ def audit(claim: Claim, arm: Arm, recipe: ComposedRecipe, protocol: EffectivePro
 
     Args:
         claim: the claim.
-        arm: what the run is of it.
+        arm: the arm of the claim that the run fills.
         recipe: the composed recipe of the run.
         protocol: the effective protocol (`Adapter.describe`).
 
@@ -96,7 +96,7 @@ def audit(claim: Claim, arm: Arm, recipe: ComposedRecipe, protocol: EffectivePro
 
 
 def published(claim: Claim, arm: Arm, recipe: ComposedRecipe) -> dict[str, Stated]:
-    """What the sources state of one arm of a claim, by flat names."""
+    """The settings that sources state for one arm of a claim, by flat name."""
     protocols = load_protocols()
     trained = dict(arms(claim, load_recipes()[str(claim.recipe)]))[arm]
     stated = published_training(protocols, str(claim.recipe), trained)
@@ -129,10 +129,10 @@ def _compare(
 
 
 def _accepted(name: str, effective: Any, recipe: ComposedRecipe, known: list[KnownDeparture]) -> str | None:
-    """Why a difference is accepted, or None where it is not.
+    """Why a difference is accepted, or None if it is not.
 
-    It is where a departure names this very setting: one that is known of the model, or one that the run
-    declares. Resources declare their values, and only those are accepted.
+    It is accepted if a departure names this setting: either a known one of the model, or one that the run
+    declares. Resources declare their values, and only those values are accepted.
     """
     for departure in known:
         named = any(name == setting or name.startswith(f"{setting}.") for setting in departure.settings)
@@ -148,7 +148,7 @@ def _accepted(name: str, effective: Any, recipe: ComposedRecipe, known: list[Kno
 
 
 def _expected(name: str, stated: Any, effective: Any) -> Any:
-    """A stated value in the form in which a run reads it back: the shape of a schedule as its rates."""
+    """A stated value in the format that a run reads back: a schedule as its list of learning rates."""
     if name != "learning_rates" or not isinstance(effective, list):
         return stated
     return [round(rate, 6) for rate in learning_rates(stated, len(effective))]
@@ -182,8 +182,8 @@ class Audited:
 
     Attributes:
         run: the training.
-        claims: how many claims of the selection it serves.
-        comparisons: every setting that is stated of it; where two claims state different values, both.
+        claims: number of claims of the selection that it serves.
+        comparisons: every setting that a source states; if two claims state different values, both.
         unstated: flat names of settings that no source states.
         error: why it could not be built.
     """
@@ -201,16 +201,16 @@ class Audited:
 
 
 def audit_plan(plan: Plan, selected: Collection[str], jobs: int | None = None) -> Iterator[Audited]:
-    """Builds every training of a plan in processes of their own, without data and weights, and audits it.
+    """Builds every training of a plan in worker processes, with stub data and without weights, and audits it.
 
     Args:
-        plan: of a profile with the published protocol.
-        selected: ids of the claims that are asked about.
-        jobs: how many are built side by side; one a core without it.
+        plan: a plan of a profile with the published protocol.
+        selected: ids of the selected claims.
+        jobs: number of trainings built in parallel; None: one per core.
     """
     log = work_dir() / "audit.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    # What was trained elsewhere is not trained here.
+    # Released checkpoints are not trained here, so there is nothing to audit.
     runs = {run_id: run for run_id, run in plan.runs.items() if run.trains}
     workers = min(jobs or os.cpu_count() or 1, max(1, len(runs)))
     context = multiprocessing.get_context("spawn")

@@ -1,4 +1,4 @@
-"""Builds what a run would train, without data and weights, to read its protocol."""
+"""Builds what a run would train, with stub data and without weights, to read back its protocol."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from suite.errors import one_line
 
 
 def dry_run(recipe: ComposedRecipe, log: Path) -> EffectiveProtocol:
-    """The effective protocol of a recipe of published size.
+    """The effective protocol of a recipe at published scale.
 
     Args:
         recipe: the composed recipe.
-        log: takes what the packages print.
+        log: file to which the output of the packages is appended.
 
     Raises:
         BlockedError: the recipe cannot be built; says why.

@@ -1,4 +1,4 @@
-"""Command line of the suite: one module a verb, imported only when that verb is called."""
+"""Command line of the suite: one module per verb, imported only when that verb is called."""
 
 from __future__ import annotations
 
@@ -39,22 +39,22 @@ VERBS = {
 """Verb -> one line of help.
 
 The module of a verb is ``suite.cli.<verb>_``. It defines ``add_arguments(parser)`` and ``run(args) -> int``
-(the exit status), and imports what is heavy inside ``run``.
+(the exit status), and imports heavy modules inside ``run``.
 """
 
 CONSOLE_SCRIPT = "distill-repro"
 
 _ASKED_BY_A_SHELL = "_ARGCOMPLETE"
-"""Variable by which a shell asks what may follow (argcomplete's)."""
+"""Variable that a shell sets to request completions (argcomplete's)."""
 
 _OVERRIDE = re.compile(r"[+~]{0,2}[A-Za-z_][\w./@-]*=|~[A-Za-z_]")
-"""How a Hydra override begins: ``key=value``, or ``~key``, which takes a key out."""
+"""Beginning of a Hydra override: ``key=value``, or ``~key``, which deletes a key."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser of a verb and its overrides, whose complaints are errors like all others.
+    """A parser for a verb and its overrides, which raises a `SuiteError` for wrong arguments.
 
-    A word that looks like ``key=value`` is an override wherever it stands, but for one place: directly behind
+    A word that looks like ``key=value`` is an override wherever it occurs, with one exception: directly after
     an option that takes a value it is that value (``--checkpoint epoch=3.pth``).
     """
 
@@ -67,7 +67,7 @@ class _Parser(argparse.ArgumentParser):
         raise SuiteError(f"{message}; '{self.prog} --help' lists the options")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        """Parses, and refuses what it does not know: here its own options are at hand to compare with.
+        """Parses, and refuses unknown arguments here, where the parser's own options can be suggested.
 
         Raises:
             SuiteError: an argument is unknown or wrong.
@@ -84,7 +84,7 @@ class _Parser(argparse.ArgumentParser):
         return found, unknown
 
     def _apart(self, words: Sequence[str]) -> tuple[list[str], list[str]]:
-        """Words for argparse, and overrides; a parser that hands words on to another one keeps them all."""
+        """Splits words into those for argparse and overrides; a parser with subparsers leaves it to them."""
         if any(isinstance(action, argparse._SubParsersAction) for action in self._actions):
             return list(words), []
         plain: list[str] = []
@@ -99,7 +99,7 @@ class _Parser(argparse.ArgumentParser):
         return plain, overrides
 
     def _takes_a_value(self, word: str) -> bool:
-        """Whether the word behind this one is a value: it is an option that takes one, or its beginning."""
+        """Whether a word is an option, or an abbreviation of one, whose value is the next word."""
         if not word.startswith("--") or "=" in word:
             return False
         options = self._option_string_actions
@@ -108,12 +108,12 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _program() -> str:
-    """How this command line was called: the console script has a name of its own."""
+    """The name under which this command line was called, which may be the console script."""
     return CONSOLE_SCRIPT if os.path.basename(sys.argv[0]) == CONSOLE_SCRIPT else "python -m suite"
 
 
 def build_parser(verb: str | None) -> argparse.ArgumentParser:
-    """The parser; only the module of `verb` is imported, so that every verb starts fast."""
+    """Builds the parser; only the module of `verb` is imported, so that every verb starts fast."""
     parser = _Parser(
         prog=_program(),
         description="Can this distillation paper be reproduced? Claims, runs, verdicts and tables.",
@@ -136,29 +136,29 @@ def build_parser(verb: str | None) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb.
 
-    What behind the verb looks like ``group=value``, ``a.b=c`` or ``~a.b`` is a Hydra override and reaches the
-    verb as ``args.overrides`` (`_Parser`).
+    Words after the verb that look like ``group=value``, ``a.b=c`` or ``~a.b`` are Hydra overrides, which the
+    verb gets as ``args.overrides`` (`_Parser`).
 
     Returns:
-        0 done; 1 a run failed or is blocked; 2 wrong usage or input; 3 a verdict deviates (``--strict``);
+        0 success; 1 a run failed or is blocked; 2 wrong usage or input; 3 a verdict deviates (``--strict``);
         130 interrupted.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if _ASKED_BY_A_SHELL in os.environ:
         _complete()
     if argv is None and isinstance(sys.stdout, io.TextIOWrapper):
-        # What the encoding of a terminal or a file has no letter for is shown as an escape.
+        # Characters that the encoding of the terminal or file lacks are shown as escapes.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = _call(words)
-        # What is still buffered may meet a closed pipe or a full disk; here there is a line to say so.
+        # Flushing may hit a closed pipe or a full disk; here that can still be reported.
         sys.stdout.flush()
         return status
     except SuiteError as error:
         print(f"suite: {_told(error)}", file=sys.stderr)
         return error.exit_status
     except BrokenPipeError:
-        # The reader has seen enough. Nothing more may be written, not even by the interpreter as it ends.
+        # The reader closed the pipe. Nothing more may be written, not even by the interpreter as it exits.
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (open until the process ends)
         return 0
     except OSError as error:
@@ -171,9 +171,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _complete() -> None:
-    """Tells a shell how the command line may go on; where argcomplete is installed, this ends the process."""
+    """Prints completions for a shell and ends the process; does nothing if argcomplete is not installed."""
     try:
-        # Not a dependency of anything but this.
+        # Only needed here, and not a dependency.
         argcomplete = importlib.import_module("argcomplete")
     except ImportError:
         return
@@ -182,9 +182,9 @@ def _complete() -> None:
 
 
 def _told(message: object) -> str:
-    """A message as it is printed: no name in it longer than `LONGEST`, and all of it no longer than two such.
+    """A message as it is printed: no word longer than `LONGEST`, and the whole no longer than twice that.
 
-    What is said beside a name, a place or two and the remedy, is as long as one.
+    The text beside a name (a place or two, and the remedy) may be as long as a name.
     """
     words = re.sub(rf"\S{{{LONGEST},}}", lambda found: printable(found[0]), str(message))
     return printable(words, 2 * LONGEST)
@@ -210,10 +210,10 @@ def _call(words: Sequence[str]) -> int:
 
 
 def _refuse_unreadable(words: Sequence[str]) -> None:
-    """Refuses what no argument can be: nothing at all, and what is no text.
+    """Refuses words that cannot be arguments: empty ones, and those that are not text.
 
     Raises:
-        SuiteError: a word, or the value behind the ``=`` of an option, is empty; a word has a NUL, or bytes
+        SuiteError: a word, or the value after the ``=`` of an option, is empty; a word has a NUL, or bytes
             that are not UTF-8.
     """
     for position, word in enumerate(words):
@@ -223,7 +223,7 @@ def _refuse_unreadable(words: Sequence[str]) -> None:
         if word.startswith("--") and word.endswith("="):
             raise SuiteError(f"{word[:-1]} has an empty value: give it one, or leave it out")
         if word.startswith("--") and word.endswith("=--"):
-            # Python's parser makes an empty list of it.
+            # argparse would turn it into an empty list.
             raise SuiteError(f"{word[:-3]} has no value but '--': give it one, or leave it out")
         if "\0" in word or any("\ud800" <= letter <= "\udfff" for letter in word):
             raise SuiteError(f"argument {word!r} is not plain UTF-8 text: write it differently")
@@ -231,10 +231,10 @@ def _refuse_unreadable(words: Sequence[str]) -> None:
 
 @contextmanager
 def _papers(folders: Sequence[str] | None) -> Iterator[None]:
-    """Names folders of papers in the environment while a verb runs, where its child processes see them too.
+    """Sets ``SUITE_PAPERS`` while a verb runs, so that its child processes see the folders too.
 
     Args:
-        folders: of ``--papers``; None leaves the environment as it is.
+        folders: value of ``--papers``; None leaves the environment unchanged.
     """
     if folders is None:
         yield

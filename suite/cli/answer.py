@@ -1,4 +1,4 @@
-"""The answer at the end of ``reproduce`` and ``report``: set for a terminal, or as data."""
+"""The answer at the end of ``reproduce`` and ``report``: formatted for a terminal, or as data."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ from suite.report.cells import Row
 from suite.report.layout import Tone
 
 _COLOURS: Final[dict[Tone | None, str]] = {"good": "green", "bad": "red", "open": "yellow"}
-"""Tone of a verdict -> its colour; the word stands there too."""
+"""Tone of a verdict -> its colour; the verdict itself is printed too."""
 
 _WIDTHS: Final = {"claimed": 7, "measured": 16, "difference": 10, "verdict": 16, "n": 3}
 _LONGEST_CLAIM: Final = 45
 
 MOST_LOGS: Final = 8
-"""Logs that are named one by one."""
+"""Largest number of logs that are listed one by one."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the records say of the claims of one paper that were asked for.
+    """What the records say about the selected claims of one paper.
 
     Attributes:
         paper: the paper.
         profile: the profile of the runs.
-        rows: of the frame, those that were asked for.
-        pages: the files that hold all of the report.
-        not_run: claims without a record, where only those with one are shown.
+        rows: the selected rows of the frame.
+        pages: the files with the whole report.
+        not_run: number of claims without a record, if only those with one are shown.
     """
 
     paper: Paper
@@ -61,7 +61,7 @@ class Answer:
     def of(
         cls, paper: Paper, profile: str, report: Report, pages: Sequence[Path], asked: Asked | None
     ) -> Answer:
-        """The answer that a report has to a question; see `suite.report.answer.asked_rows`."""
+        """Creates the answer for the selected rows of a report; see `suite.report.answer.asked_rows`."""
         rows = report.rows
         not_run = count_not_run(rows) if asked is None else 0
         return cls(paper, profile, asked_rows(rows, asked), list(pages), not_run)
@@ -91,14 +91,13 @@ def print_answers(
     failures: Sequence[Failure],
     logs: Sequence[tuple[str, Path]] = (),
 ) -> None:
-    """Prints the tables, what failed and why, where the pages are, and where the logs are.
+    """Prints the tables, what failed and why, and where the pages and logs are.
 
     Args:
         out: the terminal.
-        answers: one a paper and profile.
+        answers: one per paper and profile.
         failures: the runs that did not finish.
-        logs: runs in words with their logs; where they are many, or none are named, it is said how to find
-            them.
+        logs: labels of runs with their logs; if there are many, or none, a line says how to find them.
     """
     for answer in answers:
         _print_answer(out, answer)
@@ -129,7 +128,7 @@ def _print_answer(out: Screen, answer: Answer) -> None:
 
 
 def _table(lines: Sequence[AnswerLine], width: int) -> Table:
-    """The table; a column that nobody fills is left out, and its room goes to the claims."""
+    """The table; empty columns are left out, and their width goes to the claims."""
     rows = [_cells(line) for line in lines]
     shown = [heading for heading in HEADINGS if heading == "claim" or any(row[heading] for row in rows)]
     fixed = [_WIDTHS[heading] for heading in shown if heading != "claim"]
@@ -154,7 +153,7 @@ def _cells(line: AnswerLine) -> dict[str, Any]:
 
 
 def _subject(line: AnswerLine, room: int) -> str:
-    """What a line is about: the claim, unless the line before has named it, its variant, and the metric."""
+    """The subject of a line: the claim (unless the line before names it), its variant, and the metric."""
     variant = f"with {line.variant}" if line.variant else ""
     claim = folded(line.claim, room) if line.claim else ""
     return "\n".join(filter(None, (claim, variant, f"  {line.what}")))

@@ -1,4 +1,4 @@
-"""``archive``: the record store as a whole."""
+"""``archive``: check, upgrade or archive the whole record store."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Checks a store, brings it into the layout of today, or archives it.
+    """Checks a store, upgrades it to the current layout, or archives it.
 
     Raises:
         SuiteError: a record cannot be read, scalars are missing or altered, or a file is in the way.
@@ -80,9 +80,9 @@ def _check(folder: Path) -> int:
 
 
 def _upgrade(folder: Path) -> int:
-    """Writes every record of an older layout anew, and moves the weights of its run along.
+    """Rewrites every record of an older layout, and renames the folders of runs whose ids change.
 
-    The files of the older layout end in ``former/`` beside the records.
+    The original files are moved to ``former/`` beside the records.
     """
     from suite.cli.screen import Screen
     from suite.paths import work_dir

@@ -1,4 +1,4 @@
-"""``audit``: what a run would really do, held against what was published, before it costs anything."""
+"""``audit``: compare what a run would really do with what was published, before it costs anything."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from suite.cli.screen import Screen
 
 VERDICTS: Final = ("match", "departure", "mismatch")
-"""What a setting can be, in the order of its columns."""
+"""Possible verdicts on a setting, in the order of the columns."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     """Builds every training of the selection, prints what differs from its claims, and counts the rest.
 
     Returns:
-        0 where every setting matches or departs as listed; 1 where one does not, or a training is not built.
+        0 if every setting matches or departs as listed; 1 if one does not, or a training cannot be built.
 
     Raises:
         SuiteError: the selection, the profile or an override is wrong, or the profile's data are embedded.
@@ -103,7 +103,7 @@ def _print_json(audited: Sequence[Audited]) -> None:
 
 
 def _counts(audited: Sequence[Audited]) -> dict[str, int]:
-    """How many settings match, depart as listed, and do not match."""
+    """Number of settings that match, depart as listed, and do not match."""
     found = Counter(comparison.verdict for one in audited for comparison in one.comparisons)
     return {verdict: found[verdict] for verdict in VERDICTS}
 
@@ -134,7 +134,7 @@ def _print_text(audited: Sequence[Audited], everything: bool) -> None:
 
 
 def _print_settings(out: Screen, audited: Audited) -> None:
-    """Every setting of one training, published against effective."""
+    """Prints every setting of one training, published and effective."""
     from suite.audit.compare import shown
     from suite.cli.screen import plain_table
 
@@ -154,7 +154,7 @@ def _print_settings(out: Screen, audited: Audited) -> None:
 
 
 def _summary(audited: Sequence[Audited]) -> Table:
-    """How many settings of each training are how."""
+    """A table with the number of settings of each training by verdict."""
     from suite.cli.screen import plain_table
 
     numbers = ("claims", "stated", *VERDICTS)
@@ -171,7 +171,7 @@ def _differs(audited: Audited) -> Iterator[Comparison]:
 
 
 def _faults(audited: Sequence[Audited], everything: bool) -> Iterator[str]:
-    """One line a difference; the same one of several trainings is told once, unless everything is wanted."""
+    """One line per difference; one that several trainings share is listed once, unless with `everything`."""
     trainings: dict[tuple[str, str], list[str]] = {}
     for one in audited:
         if one.error:

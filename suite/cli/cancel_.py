@@ -1,4 +1,4 @@
-"""``cancel``: end what a selection has in the queue of a cluster."""
+"""``cancel``: cancel the cluster jobs of a selection."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Ends the jobs of a selection, queued and running, every repetition of its runs among them.
+    """Cancels the jobs of a selection, queued and running, including those of any repetition of its runs.
 
-    What they have trained so far stays, and the command that submitted them goes on from there.
+    What they have trained so far is kept, and the command that submitted them resumes from there.
 
     Raises:
         SuiteError: nothing is selected, the selection, the profile or an override is wrong, or Slurm cannot

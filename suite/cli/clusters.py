@@ -1,4 +1,4 @@
-"""What `reproduce`, `status` and `cancel` say of jobs on a cluster."""
+"""What `reproduce` and `status` print about jobs on a cluster."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ def print_scripts(plan: Plan, states: Mapping[str, str], launcher: SlurmLauncher
 
     Args:
         plan: the plan.
-        states: run id -> what is recorded of it.
-        launcher: of the cluster. Where no Slurm can be asked, one is taken that has what the runs need.
+        states: run id -> its recorded state.
+        launcher: launcher of the cluster. If Slurm cannot be queried, a cluster that has what the runs need
+            is assumed.
 
     Raises:
-        SuiteError: a run takes more than a node has, or submitit is not installed.
+        SuiteError: a run needs more than a node has, or submitit is not installed.
     """
     from suite.running.order import Order
     from suite.store.records import Provenance
@@ -49,7 +50,7 @@ def print_scripts(plan: Plan, states: Mapping[str, str], launcher: SlurmLauncher
 
     def print_below(needed: str | None, indent: str) -> None:
         for run in open_runs:
-            # A teacher comes last of what a run needs: a run that waits for two stands below it.
+            # A run that waits for two others is printed below its teacher, which comes last in `needs`.
             if needed == next((one for one in reversed(run.needs) if one in place), None):
                 print(f"{indent}{run.run_id} {run.label} ({place[run.run_id]})")
                 print_below(run.run_id, indent + "  ")
@@ -59,14 +60,14 @@ def print_scripts(plan: Plan, states: Mapping[str, str], launcher: SlurmLauncher
 
 @dataclass(frozen=True)
 class QueuedRun:
-    """A run that a command has submitted and that has left no record yet.
+    """A submitted run that has no record yet.
 
     Attributes:
-        job: as Slurm names it.
+        job: the job as Slurm names it.
         run_id: the run.
         label: the run in words.
-        kind: how it stands, in a word or two.
-        how: the same in a sentence.
+        kind: its state in a word or two.
+        how: its state in detail.
     """
 
     job: str
@@ -77,13 +78,13 @@ class QueuedRun:
 
 
 def queued_runs(records: Sequence[Evidence]) -> tuple[list[QueuedRun], str | None]:
-    """How the jobs stand that commands have submitted and that have left no record yet.
+    """Finds the submitted jobs that have no record yet, with their states.
 
     Args:
-        records: all of the store.
+        records: all records of the store.
 
     Returns:
-        The runs, and why nobody can tell how they stand; None where that is known.
+        The runs, and why their states are unknown; None if they are known.
     """
     from suite.errors import SuiteError
     from suite.running.slurm_queue import states_of
@@ -107,7 +108,7 @@ def queued_runs(records: Sequence[Evidence]) -> tuple[list[QueuedRun], str | Non
 
 
 def print_queued(queued: Sequence[QueuedRun], problem: str | None) -> None:
-    """Prints what `queued_runs` has found."""
+    """Prints the result of `queued_runs`."""
     from suite.cli.screen import Screen, plain_table
 
     if not queued:
@@ -124,7 +125,7 @@ def print_queued(queued: Sequence[QueuedRun], problem: str | None) -> None:
 
 
 def _without_record(records: Sequence[Evidence]) -> list[Submission]:
-    """Submissions that have come to no record, the latest of each run, in the order of their jobs."""
+    """The latest submission of each run, if it has left no record, in the order of the jobs."""
     from suite.paths import work_dir
     from suite.running.submissions import all_submissions
     from suite.store.run_folders import RunFolder

@@ -1,4 +1,4 @@
-"""``compare``: what differs between two commits, two series, or two stores."""
+"""``compare``: compare the results of two commits, two series, or two stores."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the rows that moved.
+    """Prints the rows that differ, or with ``--all`` every row.
 
     Raises:
         SuiteError: A or B names nothing that has records, or a record is damaged.

@@ -1,4 +1,4 @@
-"""``data``: published data sets, verified and prepared."""
+"""``data``: list, verify and prepare published data sets."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Verifies or prepares one data set, or shows which are here.
+    """Verifies or prepares one data set, or lists which are present.
 
     Returns:
-        0 when the data set is as published, or prepared.
+        0 if the data set is as published, or prepared.
 
     Raises:
-        SuiteError: there is no such action or data set, it is not here, or not as published.
+        SuiteError: there is no such action or data set, or it is missing or not as published.
     """
     from suite.datasets import prepare, published, verify
     from suite.errors import SuiteError, did_you_mean
@@ -129,14 +129,14 @@ def _print_table(found: Verification) -> None:
 
 @contextmanager
 def _progress(what: str, verbosity: int) -> Iterator[Report]:
-    """A bar on a terminal; elsewhere one line when there is something to do.
+    """Shows a progress bar on a terminal; elsewhere prints one line when there is something to do.
 
     Args:
-        what: what is going on, such as `reading COCO 2017`.
+        what: the activity, such as `reading COCO 2017`.
         verbosity: below 0 nothing is shown.
 
     Yields:
-        What is called as it goes on.
+        The callback that takes the progress.
     """
     if verbosity < 0:
         yield lambda done, total: None

@@ -1,4 +1,4 @@
-"""``doctor``: what is installed and present, and what to do about each gap."""
+"""``doctor``: check the installation and the data, and say how to fix each gap."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Looks at everything and prints it.
+    """Runs all checks and prints their findings.
 
     Returns:
-        0 when the mini profile can run, 1 when it cannot.
+        0 if the mini profile can run, 1 if it cannot.
     """
     import json
     from dataclasses import asdict
@@ -74,7 +74,7 @@ def _answer(findings: list[Finding], ready: bool) -> str:
 
 
 def _worth_a_line(findings: list[Finding]) -> list[Finding]:
-    """Everything but the packages nobody asked for by name and that are as they should be."""
+    """All findings, except for indirect dependencies that are as locked."""
     from suite.doctor import direct_dependencies
     from suite.environment import normalised
 
@@ -87,7 +87,7 @@ def _worth_a_line(findings: list[Finding]) -> list[Finding]:
 
 
 def _print_rich(findings: list[Finding]) -> Callable[[str], None]:
-    """Prints the table; returns what prints a sentence below it.
+    """Prints the table; returns a function that prints a sentence below it.
 
     Raises:
         ImportError: rich is not installed.

@@ -30,14 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Scores the checkpoint, records it, and prints its numbers beside the claimed ones.
+    """Scores the checkpoint, records the result, and prints its numbers beside the claimed ones.
 
     Returns:
-        0; 1 when the checkpoint is refused, does not fit, or could not be scored; 130 when interrupted.
+        0; 1 if the checkpoint is refused, does not fit, or could not be scored; 130 if interrupted.
 
     Raises:
-        SuiteError: claim, file, profile, device or an override is wrong, a record is damaged, or there is
-            no room to write.
+        SuiteError: the claim, file, profile, device or an override is wrong, a record is damaged, or the disk
+            is full.
     """
     from suite.paths import records_dir, work_dir
     from suite.planning.plan import plan_released
@@ -74,10 +74,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_file(path: Path) -> None:
-    """Makes sure that a file was named that has an end.
+    """Makes sure that the checkpoint is a regular file that is not empty.
 
     Raises:
-        SuiteError: there is none, or it is a folder, a pipe, empty, ...
+        SuiteError: it does not exist, or is a folder, a pipe, empty, ...
     """
     from suite.errors import SuiteError
     from suite.store.plain_files import fault_of
@@ -93,16 +93,16 @@ def _check_file(path: Path) -> None:
 
 
 def _check_name(path: Path, sha256: str) -> None:
-    """Makes sure that a file is what its name says, where that ends with a part of its hash as in a zoo.
+    """Makes sure that a file matches the hash at the end of its name, if it has one as in model zoos.
 
     Raises:
-        SuiteError: it is another.
+        SuiteError: it does not match.
     """
     from suite.errors import SuiteError
     from suite.published.weights import hash_in_name
 
     said = hash_in_name(path.name)
-    # Digits alone may be a date.
+    # If there are only decimal digits, it may be a date.
     if said and not said.isdecimal() and not sha256.startswith(said):
         raise SuiteError(
             f"--checkpoint {path}: by its name its SHA-256 begins with {said}, but it begins with "

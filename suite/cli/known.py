@@ -1,4 +1,4 @@
-"""``show --paper``: what is known of a paper, as text or as data."""
+"""``show --paper``: what is known about a paper, as text or as data."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from suite.report.reruns import reruns
 from suite.store.summaries import read_summaries
 
 PUBLISHED, EMBEDDED = "paper", "mini"
-"""The profiles whose measurements are told."""
+"""The profiles whose measurements are reported."""
 
 Paragraph = tuple[str, int]
-"""A text, and how far its second and later lines are indented."""
+"""A text, and the indentation of its second and later lines."""
 
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of a paper.
+    """What is known about a paper.
 
     Attributes:
-        paper: the published side.
-        answer: whether it can be reproduced, as far as anybody knows.
-        facts: what that rests on.
+        paper: the published numbers.
+        answer: whether it can be reproduced, as far as is known.
+        facts: the evidence for that.
     """
 
     paper: Paper
@@ -41,7 +41,7 @@ class Known:
 
 
 def what_is_known(paper: Paper) -> Known:
-    """What is published of a paper, and what the records show: one's own, and the reference of this project.
+    """Collects what is published about a paper, and what the user's own and the reference records show.
 
     Raises:
         SuiteError: a record cannot be read.
@@ -66,7 +66,7 @@ def what_is_known(paper: Paper) -> Known:
 
 
 def as_json(known: Known) -> str:
-    """The same as data: ``answer``, and ``facts`` with what each of them counts."""
+    """The same as JSON: the paper, ``answer``, and ``facts`` with the entries that each of them counts."""
     paper = known.paper
     content = {
         **{name: getattr(paper, name) for name in ("id", "title", "venue", "arxiv", "code")},
@@ -80,11 +80,11 @@ def as_json(known: Known) -> str:
 
 
 def as_text(known: Known, everything: bool) -> Iterator[Paragraph]:
-    """The answer and what it rests on.
+    """The answer and the facts behind it, as text.
 
     Args:
         known: what is known.
-        everything: whether what is counted is listed too.
+        everything: whether the counted entries are listed too.
     """
     paper = known.paper
     yield f"{paper.id}: {paper.title} ({paper.venue})", 0
@@ -105,14 +105,14 @@ def as_text(known: Known, everything: bool) -> Iterator[Paragraph]:
 
 
 def _stores() -> dict[str, Path]:
-    """Whose records there are, and where."""
+    """Name of a record store -> its folder."""
     reference, own = REFERENCE / "records", records_dir()
     stores = {"Reference runs": reference} if reference.is_dir() else {}
     return stores if own.resolve() == reference.resolve() else {"Your runs": own} | stores
 
 
 def _told(rows: Mapping[tuple[str, str], Sequence[Row]], profile: str) -> Sequence[Row]:
-    """The rows of a profile that the answer tells: one's own where they have a measurement."""
+    """The rows of a profile that the answer is about: of the first store that has a measurement."""
     found = [own for (_, name), own in rows.items() if name == profile]
     return next((own for own in found if any(row["reproduced"] is not None for row in own)), found[0])
 

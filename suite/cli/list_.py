@@ -58,12 +58,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def as_json(papers: list[Paper], chosen: Selection, everything: bool) -> dict[str, list[dict[str, Any]]]:
-    """The claims and what stands around them, as plain data.
+    """The claims with protocols, quoted numbers, discrepancies and gaps, as plain data.
 
     Args:
         papers: the papers to show.
         chosen: their claims to show.
-        everything: whether settings and quoted numbers that concern none of these claims are shown too.
+        everything: whether protocols and quoted numbers that concern none of these claims are included.
 
     Returns:
         ``claims``, ``protocols``, ``quoted``, ``discrepancies``, ``gaps``. Every row of the papers is the
@@ -98,7 +98,7 @@ def as_json(papers: list[Paper], chosen: Selection, everything: bool) -> dict[st
 
 
 def numbers(claim: Claim) -> str:
-    """The headline metrics of a claim with the gains that were printed, in one line."""
+    """The headline metrics of a claim with the printed gains, in one line."""
     shown = [name for name, metric in load_metrics().items() if metric.headline and name in claim.metrics]
     words = []
     for name in shown:
@@ -110,7 +110,7 @@ def numbers(claim: Claim) -> str:
 
 
 def csv_rows(chosen: Selection) -> Iterator[dict[str, object]]:
-    """One row a claim and metric, numbers as printed; source rows and discrepancies separated by blanks."""
+    """One row per claim and metric, numbers as printed; source rows and discrepancies separated by blanks."""
     for paper, claim in chosen:
         for name, metric in claim.metrics.items():
             sources = [source for source in claim.sources if name in {*source.printed, *source.gains}]
@@ -164,7 +164,7 @@ def _print_tables(papers: list[Paper], chosen: Selection) -> None:
 
 
 def _wide(claims: list[Claim]) -> Table:
-    """A line a claim, as far as it fits."""
+    """A table with one line per claim, if it fits."""
     from rich.table import Table
     from rich.text import Text
 
@@ -175,13 +175,13 @@ def _wide(claims: list[Claim]) -> Table:
         models = [claim.label, claim.teacher or "", claim.student or ""]
         counts = [str(len(claim.sources)), str(len(claim.discrepancies) or "")]
         cells = [claim.id, claim.role, *models, numbers(claim), *counts]
-        # Texts as they are: a string would be searched for markup, twice.
+        # As Text, since rich would search a string for markup, twice.
         table.add_row(*(Text(cell) for cell in cells))
     return table
 
 
 def _narrow(claims: list[Claim]) -> Table:
-    """The same in three columns, two lines and more a claim."""
+    """The same in three columns, with two or more lines per claim."""
     from rich.text import Text
 
     from suite.cli.screen import folded, plain_table

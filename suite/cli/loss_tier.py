@@ -1,4 +1,4 @@
-"""The tier `loss` of a night: the first steps of every distilled recipe, held against stored trajectories."""
+"""The tier `loss` of a night: compares the first steps of every distilled recipe with stored trajectories."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from suite.running.first_steps import FirstSteps, needed_by, train_first_steps
 from suite.running.launchers.local import runs_on_cores
 
 METRIC: Final = "differs_at_step"
-"""The metric of its points: the first step at which a loss left the tolerance; 0 where none did."""
+"""The metric of its points: the first step at which a loss left the tolerance; 0 if none did."""
 
 _PROFILE: Final = "mini"
-"""Its recipes are those of embedded data, so that it runs on any machine."""
+"""The profile of its recipes, which use embedded data and so run on any machine."""
 
 
 @dataclass(frozen=True)
 class Compared:
-    """What came of one distilled run.
+    """The result for one distilled run.
 
     Attributes:
         run: the run.
-        rows: the rows that it is a measurement of.
-        step: value of `METRIC`; None where it failed, or nothing is stored.
+        rows: the rows that it belongs to.
+        step: value of `METRIC`; None if it failed, or nothing is stored.
         error: why it failed.
     """
 
@@ -51,7 +51,7 @@ class Compared:
 
 
 def requests(chosen: Selection, device: str) -> list[FirstSteps]:
-    """The first steps of the distilled runs of a selection, of the first seed and the published resources.
+    """Requests the first steps of the distilled runs of a selection, for seed 0 and published resources.
 
     Raises:
         SuiteError: an override is wrong.
@@ -66,12 +66,12 @@ def requests(chosen: Selection, device: str) -> list[FirstSteps]:
 
 
 def rows_of(run: Run) -> list[Row]:
-    """The rows of the history that the first steps of a run are a measurement of."""
+    """The rows of the history that the first steps of a run belong to."""
     return [row._replace(profile=LOSS) for row in rows_planned(run)]
 
 
 def stored(device: str) -> dict[str, dict[str, list[float]]]:
-    """The stored trajectories by row, as `_name` has it.
+    """The stored trajectories by row (`_name`).
 
     Raises:
         SuiteError: the file is damaged.
@@ -84,20 +84,20 @@ def _name(row: Row) -> str:
 
 
 def is_stored(run: Run, trajectories: dict[str, dict[str, list[float]]]) -> bool:
-    """Whether there is a trajectory of any row of a run."""
+    """Whether a trajectory is stored for any row of a run."""
     return any(_name(row) in trajectories for row in rows_of(run))
 
 
 def compare(chosen: Selection, device: str, jobs: int | None) -> Iterator[Compared]:
-    """Trains the first steps of all runs that have a stored trajectory, and holds them against it.
+    """Trains the first steps of all runs that have a stored trajectory, and compares them with it.
 
     Args:
         chosen: the selection.
         device: `cpu` or `cuda`.
-        jobs: how many side by side; None: as many as the device takes.
+        jobs: number of runs in parallel; None: as many as suit the device.
 
     Yields:
-        First what has no trajectory; then, as they are through, the others.
+        First the runs without a trajectory, then the others as they finish.
 
     Raises:
         SuiteError: an override is wrong, the trajectories are damaged, or a process was killed.
@@ -119,10 +119,10 @@ def compare(chosen: Selection, device: str, jobs: int | None) -> Iterator[Compar
 
 
 def write(chosen: Selection, device: str, jobs: int | None) -> tuple[list[str], dict[str, str]]:
-    """Trains the first steps of all runs, and stores what they come to in place of what was stored of them.
+    """Trains the first steps of all runs, and replaces their stored trajectories.
 
     Returns:
-        The rows that were written, and by run in words why others were not.
+        The rows that were written, and label of a run -> why it failed.
 
     Raises:
         SuiteError: an override is wrong, the trajectories are damaged, or a process was killed.
@@ -135,13 +135,13 @@ def write(chosen: Selection, device: str, jobs: int | None) -> tuple[list[str], 
             failed[request.run.label] = losses
         else:
             found |= {_name(row): trajectory_of(losses) for row in rows_of(request.run)}
-            # One after the other: what is through is kept when the time is up.
+            # Written after each run, so that nothing is lost when the time is up.
             write_trajectories(file_of(results_dir(), device), {**stored(device), **found})
     return sorted(found), failed
 
 
 def _side_by_side(device: str) -> int:
-    """How many processes at a time: one a core, or one, since all would take the same GPU."""
+    """Number of parallel processes: as many as the cores allow, or one on a GPU, which they would share."""
     return 1 if device == "cuda" else runs_on_cores()
 
 
@@ -152,12 +152,12 @@ def _log() -> Path:
 
 
 def points_of(compared: Compared, device: str, known: Sequence[Point]) -> list[Point]:
-    """The points of tonight.
+    """The points of tonight for one run.
 
     Args:
-        compared: what came of a run.
-        device: what it was trained on.
-        known: the history; the same run has a point of each night in it, as its next repetition.
+        compared: the result for the run.
+        device: the device that it was trained on.
+        known: the history, in which the same run has a point for each night, as successive repetitions.
     """
     now = datetime.datetime.now(datetime.timezone.utc)
     points = []

@@ -1,4 +1,4 @@
-"""What one night does: runs its tiers within its time, and notes, publishes and tells what came of them."""
+"""Runs the tiers of one night within its time budget, and records, publishes and reports the results."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ from suite.store.run_folders import RunFolder, lead_to
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of a night.
+    """A request for one night.
 
     Attributes:
-        tiers: which, in their order.
-        chosen: what they are about.
-        hours: that the whole night may take.
+        tiers: the tiers in their order.
+        chosen: the selection of claims.
+        hours: time budget of the whole night, hours.
         device: `cuda` or `cpu`.
-        jobs: runs side by side; None: as many as the device takes.
+        jobs: number of runs in parallel; None: as many as suit the device.
         command: the command line, for the records.
-        writes_trajectories: whether the tier `loss` stores what it finds, and compares nothing.
-        verbosity: how much is said of progress (`suite.cli.output`).
+        writes_trajectories: whether the tier `loss` stores its trajectories instead of comparing them.
+        verbosity: how much progress is printed (`suite.cli.output`).
     """
 
     tiers: Sequence[str]
@@ -59,21 +59,22 @@ class Request:
 
 
 class OutOfTimeError(Exception):
-    """The night's time is spent."""
+    """The time budget of the night is used up."""
 
 
 @dataclass
 class Course:
-    """How the night goes.
+    """The state of a night in progress.
 
     Attributes:
-        until: when its time is spent, by `time.monotonic`.
-        failed: run in words -> why it did not finish.
-        faults: what kept a tier from running, the page from being written, or anybody from being told.
-        notes: what a reader must know.
+        until: end of its time budget, by `time.monotonic`.
+        failed: label of a run -> why it did not finish.
+        faults: errors that kept a tier from running, the page from being written, or the issue from being
+            updated.
+        notes: remarks for the reader.
         awaited: rows that should have a new point.
-        unknown: rows that nothing is stored to compare with.
-        fresh: how many points are new.
+        unknown: rows without a stored trajectory to compare with.
+        fresh: number of new points.
     """
 
     until: float
@@ -86,22 +87,22 @@ class Course:
 
     @classmethod
     def of(cls, request: Request) -> Course:
-        """A night that begins now."""
+        """Starts a night now."""
         return cls(time.monotonic() + 3600 * request.hours)
 
     def hours_left(self, jobs: int | None) -> float:
-        """Device-hours that are left: runs side by side have a device, or a core, each."""
+        """Remaining device-hours: each of the parallel runs has a device, or a core, of its own."""
         return max(0.0, self.until - time.monotonic()) / 3600 * (jobs or 1)
 
 
 def carry_out(request: Request) -> Course:
-    """Runs the tiers, appends to the history, publishes the page and then tells.
+    """Runs the tiers, appends to the history, publishes the page and updates the issue.
 
-    What keeps a step from being made is noted, and the next one is made all the same.
+    If a step fails, its error is noted, and the next step is executed nevertheless.
 
     Raises:
-        SuiteError: a record or the history is damaged, so that nothing can be judged.
-        KeyboardInterrupt: passed on after what was running has been stopped.
+        SuiteError: the known changes or the priors break their schema, so that nothing can be judged.
+        KeyboardInterrupt: raised again after running processes were stopped.
     """
     course = Course.of(request)
     _measure(request, course)
@@ -115,7 +116,7 @@ def carry_out(request: Request) -> Course:
 
 
 def _measure(request: Request, course: Course) -> None:
-    """Executes the tiers, and appends to the history after each step of them."""
+    """Executes the tiers, and appends to the history after each of their steps."""
     try:
         device = settled_device(request.device)
         if lacks_training():
@@ -141,11 +142,11 @@ def _measure(request: Request, course: Course) -> None:
 
 
 def _look_at_losses(request: Request, device: str, course: Course) -> None:
-    """Holds the first steps of distilled runs against stored trajectories, or stores what they come to.
+    """Compares the first steps of distilled runs with stored trajectories, or stores new ones.
 
     Raises:
-        OutOfTimeError: before they were through; what was looked at is in the history.
-        SuiteError: trajectories or history are damaged, cannot be written, or a process was killed.
+        OutOfTimeError: before all were finished; the finished ones are in the history.
+        SuiteError: trajectories or history are damaged or cannot be written, or a process was killed.
     """
     with alarm(course.until - time.monotonic()):
         if request.writes_trajectories:
@@ -172,7 +173,7 @@ def _store_trajectories(request: Request, device: str, course: Course) -> None:
 
 
 def steps(tier: str, request: Request, course: Course) -> Iterator[Step]:
-    """What a tier executes, planned as its turn comes."""
+    """The steps of a tier, each planned when it is its turn."""
     chosen, records = request.chosen, stored_records()
     if tier == "score":
         yield tiers.score(chosen, records)
@@ -180,7 +181,7 @@ def steps(tier: str, request: Request, course: Course) -> Iterator[Step]:
         yield tiers.smoke(chosen, records)
     else:
         yield tiers.next_trainings(chosen, records, course.hours_left(request.jobs))
-        # What has just been trained is no older than tonight.
+        # Records and time left are read again, after the trainings of the first step.
         left = course.hours_left(request.jobs)
         yield tiers.oldest_again(chosen, stored_records(), read_history(history_file()), left)
 
@@ -189,7 +190,7 @@ def _execute(step: Step, request: Request, device: str, course: Course) -> None:
     """Executes the runs of a step.
 
     Raises:
-        OutOfTimeError: before they were through; what was begun goes on from its newest checkpoint.
+        OutOfTimeError: before all were finished; the next night resumes them from their newest checkpoints.
         SuiteError: a record cannot be read, or the store cannot be written to.
     """
     runs = step.plan.runs
@@ -210,10 +211,10 @@ def _execute(step: Step, request: Request, device: str, course: Course) -> None:
 
 @contextlib.contextmanager
 def alarm(seconds: float) -> Iterator[None]:
-    """Interrupts what goes on when the time is up.
+    """Interrupts the body of a ``with`` statement after some seconds.
 
     Raises:
-        OutOfTimeError: it is.
+        OutOfTimeError: the time is up.
     """
 
     def ring(number: int, frame: object) -> None:
@@ -231,7 +232,7 @@ def alarm(seconds: float) -> Iterator[None]:
 
 
 def _whole_history(course: Course) -> list[Point]:
-    """The history with all there is; nothing of it where it cannot be read or written."""
+    """The history after appending what it lacks; empty if it cannot be read or written."""
     try:
         return _append(course)
     except SuiteError as fault:
@@ -243,11 +244,11 @@ def _append(course: Course, fresh_of: Callable[[Sequence[Point]], list[Point]] |
     """Appends to the history, and returns all of it.
 
     Args:
-        course: takes in what was found.
-        fresh_of: as `suite.evidence.history.append` has it; None: what it lacks of the records.
+        course: updated with the number of new points, and a note on a repaired line.
+        fresh_of: as in `suite.evidence.history.append`; None: the points that it lacks of the records.
 
     Raises:
-        SuiteError: it cannot be read, or there is no room to write; the records are safe.
+        SuiteError: it cannot be read, or the disk is full; the records are safe.
     """
     path = history_file()
     try:
@@ -264,11 +265,11 @@ def _append(course: Course, fresh_of: Callable[[Sequence[Point]], list[Point]] |
 
 
 def judged(request: Request, course: Course, points: Sequence[Point]) -> Night:
-    """The night, with the labels of all rows of the selected claims and their released teachers.
+    """Labels all rows of the selected claims and their released teachers.
 
     Args:
-        request: of the night.
-        course: how it went.
+        request: the request for the night.
+        course: its state at the end.
         points: the whole history.
 
     Raises:
@@ -282,7 +283,7 @@ def judged(request: Request, course: Course, points: Sequence[Point]) -> Night:
         expectation_of,
         lambda row: tiers.nights_until_stale(row, request.tiers, request.chosen.profile),
         read_changes(),
-        # What is trained for a selected claim may be a row of others, too.
+        # A run that is trained for a selected claim may also be a row of other claims.
         [row for row in course.awaited if row.subject in subjects],
     )
     known = {status.row for status in statuses}
@@ -293,7 +294,7 @@ def judged(request: Request, course: Course, points: Sequence[Point]) -> Night:
 
 
 def _publish(night: Night) -> None:
-    """Writes page and feed, adds to the summary of the job, and prints the flags.
+    """Writes page and feed, appends to the job summary of GitHub Actions, and prints the flags.
 
     Raises:
         SuiteError: they cannot be written.
@@ -314,10 +315,10 @@ def _publish(night: Night) -> None:
 
 
 def _tell(night: Night) -> None:
-    """Brings the standing issue up to date.
+    """Updates the standing issue.
 
     Raises:
-        NotToldError: that was refused.
+        NotToldError: it could not be updated.
     """
     print(f"{standing_issue.update(night.flags)}.")
 
@@ -332,5 +333,5 @@ def stored_records() -> list[Record]:
 
 
 def history_file() -> Path:
-    """Where the history is."""
+    """Path of the history."""
     return results_dir() / FILE

@@ -1,7 +1,7 @@
-"""``nightly``: measure again every night, keep the history, and say what has changed.
+"""``nightly``: measure again every night, keep a history, and report what changed.
 
-In this order: run, append to the history, publish the page, tell (`suite.cli.night`). A step that fails does
-not keep the next from being made; a wrong command line does nothing at all.
+The order is: run, append to the history, publish the page, update the issue (`suite.cli.night`). If a step
+fails, the next one is executed nevertheless; with a wrong command line nothing is done at all.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _DURATION = re.compile(r"(?:(?P<hours>\d+(?:\.\d+)?)h)?(?:(?P<minutes>\d+(?:\.\d+)?)m)?")
 _LONGEST = 24.0
-"""Hours of a night."""
+"""Most hours of a night."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,10 +59,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _hours(text: str) -> float:
-    """An argument that is a duration, in hours.
+    """Parses a duration, in hours.
 
     Raises:
-        ArgumentTypeError: it is none; argparse puts the name of the option before it.
+        ArgumentTypeError: it is not valid; argparse adds the name of the option.
     """
     found = _DURATION.fullmatch(text)
     hours = float(found["hours"] or 0) + float(found["minutes"] or 0) / 60 if found else 0.0
@@ -74,14 +74,14 @@ def _hours(text: str) -> float:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs the tiers, and appends, publishes and tells what came of them.
+    """Runs the tiers, appends to the history, publishes the page and updates the issue.
 
     Returns:
-        0; 1 when a run failed or is blocked, or nobody could be told; 130 when interrupted.
+        0; 1 if a run failed or is blocked; 130 if interrupted.
 
     Raises:
-        SuiteError: the command line is wrong, and nothing was done; or a tier could not run, as without a
-            GPU, and that was told.
+        SuiteError: the command line is wrong, and nothing was done; or a step failed, such as a tier without
+            a GPU, after all other steps. Its exit status is 1 if only the issue could not be updated.
     """
     from suite.cli.night import Request, carry_out
     from suite.errors import SuiteError
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     request = Request(
         tiers, chosen, args.budget, args.device, args.jobs, _command(args), writes, args.verbosity
     )
-    # Found now, it stops nothing half way.
+    # Check the file now, so that an error in it does not stop the night half way.
     read_changes()
     if args.dry_run:
         _dry_run(request)
@@ -115,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _selection(args: argparse.Namespace) -> Selection:
-    """What the night is about.
+    """The selection of claims for the night.
 
     Raises:
         SuiteError: a claim, the device, the profile or an override is wrong.
@@ -137,7 +137,7 @@ def _selection(args: argparse.Namespace) -> Selection:
 
 
 def _dry_run(request: Request) -> None:
-    """Prints what would be run, and what would be sent were nothing measured; writes nothing."""
+    """Prints what would be run, and what would be sent if nothing were measured; writes nothing."""
     from suite.cli.night import Course, history_file, judged, steps, stored_records
     from suite.cli.plan_ import print_plan
     from suite.cli.screen import Screen

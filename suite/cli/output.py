@@ -1,4 +1,4 @@
-"""What most verbs have in common: where they print to, how wide, and how much they say while they work."""
+"""Output options that most verbs share: where they print, how wide, and how much progress they report."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pathlib import Path
 from suite.errors import SuiteError, printable
 
 QUIET, NORMAL, VERBOSE = -1, 0, 1
-"""How much is said of progress: only what goes wrong; what ends; what begins, and every epoch, too."""
+"""How much progress is printed: only failures; the end of each run; also its start and every epoch."""
 
 
 def add_verbosity(parser: argparse.ArgumentParser) -> None:
-    """Adds `-v` and `-q`, which leave `args.verbosity`."""
+    """Adds `-v` and `-q`, which set `args.verbosity`."""
     add_quiet(parser)
     text = "more progress: the start, log and every epoch of each run"
     parser.add_argument(
@@ -28,7 +28,7 @@ def add_verbosity(parser: argparse.ArgumentParser) -> None:
 
 
 def add_quiet(parser: argparse.ArgumentParser) -> None:
-    """Adds `-q` alone, for what has no more to say."""
+    """Adds only `-q`, for verbs without more detailed progress."""
     text = "less progress: only what fails"
     parser.add_argument(
         "-q", "--quiet", dest="verbosity", action="store_const", const=QUIET, default=NORMAL, help=text
@@ -36,7 +36,7 @@ def add_quiet(parser: argparse.ArgumentParser) -> None:
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
-    """Adds `--output`, which `printed_to` heeds."""
+    """Adds `--output`, which `printed_to` implements."""
     parser.add_argument(
         "--output",
         metavar="FILE",
@@ -48,12 +48,12 @@ def add_output(parser: argparse.ArgumentParser) -> None:
 
 @contextlib.contextmanager
 def printed_to(file: Path | None) -> Iterator[None]:
-    """Takes what is printed, puts it into a file in one step, and prints the name of that file.
+    """Collects what is printed, writes it to a file in one atomic step, and prints the name of that file.
 
-    What fails leaves the file as it was.
+    If the verb fails, the file is left unchanged.
 
     Args:
-        file: the file; None prints as ever.
+        file: the file; None prints to standard output as usual.
 
     Raises:
         SuiteError: it cannot be written.
@@ -68,7 +68,7 @@ def printed_to(file: Path | None) -> Iterator[None]:
     from suite.store.files import write
 
     try:
-        # What a link leads to gets the content, and the link stays.
+        # Write to the target of a link, and keep the link.
         write(Path(os.path.realpath(file)), text.getvalue().encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise SuiteError(f"cannot write {file} ({error.strerror}); name another file with --output") from None
@@ -76,13 +76,13 @@ def printed_to(file: Path | None) -> Iterator[None]:
 
 
 def _refuse_special(file: Path) -> None:
-    """Makes sure that nothing but a file is replaced; for root, even a device could be.
+    """Makes sure that only a regular file is replaced; root could even replace a device.
 
     Raises:
         SuiteError: a folder, a device, a pipe or a socket has that name.
     """
     special = False
-    # What cannot be looked at cannot be written either, and then it is said why.
+    # If the path cannot be examined it cannot be written either, and the error then says why.
     with contextlib.suppress(OSError):
         special = file.exists() and not file.is_file()
     if special:
@@ -92,21 +92,21 @@ def _refuse_special(file: Path) -> None:
 
 
 def terminal_width() -> int:
-    """Columns of the terminal, or as many as ``COLUMNS`` says."""
+    """Columns of the terminal, or the value of ``COLUMNS``."""
     return shutil.get_terminal_size().columns
 
 
 def text_width(most: int) -> int:
-    """Columns for running text: no more than `most`, nor than a terminal has.
+    """Columns for running text: at most `most`, and no more than the terminal has.
 
     Args:
-        most: columns that are comfortable to read.
+        most: a width that is comfortable to read.
     """
     return min(most, terminal_width()) if sys.stdout.isatty() else most
 
 
 def wrapped(text: str, width: int, indent: str = "", hanging: str = "") -> list[str]:
-    """Lines of a text, broken between words only: what is one word, such as a path, can be copied whole."""
+    """Wraps a text only between words, so that a word such as a path can be copied in one piece."""
     return textwrap.wrap(
         text,
         width,

@@ -1,4 +1,4 @@
-"""One pair across the literature: what ``show --pair`` prints, as a table of 80 columns or as data."""
+"""``show --pair``: one pair of models across the literature, as a table of 80 columns or as data."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ HEADINGS = ("method", "value", "gain", "student", "teacher", "whose", "source")
 
 @dataclass(frozen=True)
 class Ours:
-    """What our own records say of a claim on the pair.
+    """Our own measurement of one metric of a claim about the pair.
 
     Attributes:
         claim: id of the claim.
-        method: its name.
-        profile: at which scale it was trained.
-        metric: its name.
-        comparable: whether it was trained on the published data and may stand among published numbers.
+        method: name of the method.
+        profile: profile of the runs.
+        metric: name of the metric.
+        comparable: whether it was trained on the published data, and may be listed among published numbers.
         value: mean over the seeds.
-        lower: with `upper`, the 95 % prediction interval for one more run; None where it is not comparable.
-        upper: see there.
+        lower: with `upper`, the 95 % prediction interval for one more run; None if not comparable.
+        upper: see `lower`.
         n: number of seeds.
-        student: our own student alone.
-        gain: over our own student alone.
-        gain_lower: with `gain_upper`, its interval.
-        gain_upper: see there.
-        verdict: on the claimed number.
-        gain_verdict: on the claimed gain.
+        student: mean of our own student alone.
+        gain: gain over our own student alone.
+        gain_lower: with `gain_upper`, the 90 % interval of the gain.
+        gain_upper: see `gain_lower`.
+        verdict: verdict on the claimed number.
+        gain_verdict: verdict on the claimed gain.
     """
 
     claim: str
@@ -70,7 +70,7 @@ class Ours:
 
 
 def measured(pair: Pair, records: Sequence[Evidence]) -> list[Ours]:
-    """Our own measurements of the claims on a pair, one entry a claim, metric and profile."""
+    """Our own measurements of the claims about a pair, one entry per claim, metric and profile."""
     if not records:
         return []
     from suite.evidence.frame import build_frame, rows_of
@@ -97,7 +97,7 @@ def measured(pair: Pair, records: Sequence[Evidence]) -> list[Ours]:
 
 
 def as_json(pair: Pair, ours: Sequence[Ours]) -> str:
-    """The pair as data: ``published`` and ``ours``, which is apart since it is nobody's printed number."""
+    """The pair as JSON: ``published``, and separately ``ours``, since these numbers were never printed."""
     content: dict[str, Any] = {
         "teacher": pair.teacher or None,
         "student": pair.student,
@@ -137,7 +137,7 @@ def as_text(pair: Pair, ours: Sequence[Ours]) -> Iterator[str]:
 
 
 def _table(rows: Sequence[Value], ours: Sequence[Ours], sources: Mapping[str, int]) -> Iterator[str]:
-    """Published numbers by method and value, with our own interval behind those of its claim."""
+    """The published numbers of each method, followed by our own measurements of their claims."""
     for _, group in itertools.groupby(rows, key=lambda value: value.method):
         values = list(group)
         for value in values:
@@ -177,7 +177,7 @@ def _signed(value: Value) -> str | None:
 
 
 def _described(values: Sequence[Value], sources: Mapping[str, int]) -> list[tuple[str, str]]:
-    """The sources by their numbers, each with how its numbers were made and what to know of them."""
+    """The sources by their numbers, each with the protocol and notes on its numbers."""
     remarks: dict[str, dict[str, None]] = {source: {} for source in sources}
     for value in values:
         said = (text for text in (value.protocol, value.source_note) if text)
@@ -193,7 +193,7 @@ def _sentences(*parts: str) -> str:
 
 
 def _notes(values: Sequence[Value], sources: Mapping[str, int]) -> list[tuple[str, str]]:
-    """What a reader must know, the same words once, with what they are about."""
+    """The notes on values, each distinct note once, with the values that it is about."""
     about: dict[str, list[str]] = {}
     for value in values:
         spread = f"standard deviation {value.spread}" if value.spread else None
@@ -208,7 +208,7 @@ def _notes(values: Sequence[Value], sources: Mapping[str, int]) -> list[tuple[st
 
 
 def _in_words(entry: Ours) -> str:
-    """One measurement with its profile; on embedded data it is set apart from the published numbers."""
+    """One measurement in words with its profile, and on embedded data a warning that it is not comparable."""
     found = f"profile {entry.profile}: {entry.method} ({entry.claim}) {entry.metric} {entry.value:.2f}"
     if entry.lower is not None:
         found += f" ({entry.lower:.2f} to {entry.upper:.2f} for one more run)"

@@ -1,4 +1,4 @@
-"""``plan``: the runs a selection needs, shared arms counted once, what they cost, and what a budget buys."""
+"""``plan``: print the runs that a selection needs, what they cost, and what a budget buys."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _print_json(cost: PlanCost, budget: float | None, choices: list[Choice] | No
 
 
 def _disk(data: list[NeededData]) -> dict[str, float]:
-    """Gigabytes of the published data sets: all that are needed, and those that are not here."""
+    """Gigabytes of the published data sets: of all that are needed, and of those that are missing."""
     sizes = {dataset.name: dataset.gigabytes or 0.0 for dataset in data}
     absent = [dataset.name for dataset in data if dataset.presence == "absent"]
     return {"needed": sum(sizes.values()), "missing": sum(sizes[name] for name in absent)}
@@ -104,7 +104,7 @@ def print_plan(plan: Plan, states: Mapping[str, str]) -> None:
 
     Args:
         plan: the plan.
-        states: run id -> what is recorded of it (`suite.cli.selection.recorded_states`).
+        states: run id -> its recorded state (`suite.cli.selection.recorded_states`).
     """
     from suite.cli.screen import Screen, plain_table
 
@@ -129,14 +129,14 @@ def print_plan(plan: Plan, states: Mapping[str, str]) -> None:
 
 
 def left_out(plan: Plan) -> list[str]:
-    """Why nothing is trained for claims of the selection: one sentence a reason, with their number."""
+    """Why nothing is trained for claims of the selection: one sentence per reason, with their number."""
     return [
         f"Claims left out: {count}, {reason}" for reason, count in Counter(plan.left_out.values()).items()
     ]
 
 
 def _print_cost(cost: PlanCost) -> None:
-    """Prints what every claim takes, the total, where the hours come from, data, disk and weights."""
+    """Prints the cost of every claim, the total, where the hours come from, data, disk and weights."""
     from suite.cli.screen import Screen
     from suite.cost import needed_backbones, needed_data, needed_teachers, unit
 
@@ -159,7 +159,7 @@ def _print_cost(cost: PlanCost) -> None:
 
 @dataclass(frozen=True)
 class _Need:
-    """What one claim takes, in words."""
+    """The needs of one claim, in words."""
 
     claim: str
     role: str
@@ -199,7 +199,7 @@ def _wide_claims(needs: Iterable[_Need], hours: str, teachers: bool) -> Table:
 
 
 def _narrow_claims(needs: Iterable[_Need], hours: str, teachers: bool) -> Table:
-    """The same with what describes a claim below its id, and what hours rest on in one column."""
+    """The same with roles below the ids of claims, and basis, data and weights in one column."""
     from suite.cli.screen import folded, plain_table
 
     counts = ("trainings", "shared", "finished", hours)
@@ -212,7 +212,7 @@ def _narrow_claims(needs: Iterable[_Need], hours: str, teachers: bool) -> Table:
 
 
 def _weights(entry: TeacherWeights) -> str:
-    """What there is of a teacher's checkpoint, in a word or two."""
+    """The state of a teacher's checkpoint, in a word or two."""
     if entry.released is None:
         return "not released"
     return "released, here" if entry.present else "released, absent"
@@ -232,7 +232,7 @@ def _totals(cost: PlanCost, hours: str) -> Iterable[str]:
 
 
 def _origins(cost: PlanCost, hours: str) -> Iterable[str]:
-    """Where the hours come from, a line for each source."""
+    """Where the hours come from, one line per source."""
     from suite.cost import in_words
 
     found: dict[tuple[str, str], list[float]] = {}
@@ -275,7 +275,7 @@ def _present(dataset: NeededData) -> str:
 
 
 def _teachers(teachers: list[TeacherWeights]) -> Iterable[str]:
-    """Which teachers are released, which of them are here, and which have to be trained."""
+    """Which teachers are released, which of them are present, and which have to be trained."""
     absent = [entry for entry in teachers if entry.released and not entry.present]
     if present := [entry for entry in teachers if entry.present]:
         yield f"Released teachers present: {_models(present)}."
@@ -287,7 +287,7 @@ def _teachers(teachers: list[TeacherWeights]) -> Iterable[str]:
 
 
 def _backbones(backbones: list[NeededBackbone]) -> Iterable[str]:
-    """What trainings start from, as far as it has to be fetched."""
+    """The backbones that trainings start from and that have to be fetched."""
     absent = [backbone for backbone in backbones if not backbone.present]
     if absent:
         trainings = sum(backbone.trainings for backbone in absent)
@@ -303,7 +303,7 @@ def _models(teachers: list[TeacherWeights]) -> str:
 
 
 def bought(budget: float, cost: PlanCost, choices: Sequence[Choice]) -> str:
-    """One sentence, without its full stop, on what a budget buys."""
+    """One sentence on what a budget buys, without its full stop."""
     from suite.cost import in_words, unit
 
     picked = [choice for choice in choices if choice.picked]

@@ -1,4 +1,4 @@
-"""``report``: writes the tables of claimed against reproduced numbers, or the site that shows them."""
+"""``report``: write the tables of claimed and reproduced numbers, or the site that shows them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     Written = tuple[Paper, str, Report, list[Path]]
 
 FORMATS = ("markdown", "csv", "html", "latex", "parquet", "hugging-face", "pytorch")
-"""The formats of `suite.report` and of `suite.report.exports`, which a parser must not import."""
+"""The formats of `suite.report` and `suite.report.exports`, repeated here so that parsing imports neither."""
 
 DEFAULT_PORT = "8000"
 
@@ -55,13 +55,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes the reports; on a terminal prints the answer that is in them, elsewhere their paths.
+    """Writes the reports; on a terminal prints the answer that they give, elsewhere their paths.
 
-    Where scalars of their runs are missing or altered, it says so. With ``--serve`` it then serves the site
-    until it is interrupted.
+    Warns if scalars of their runs are missing or altered. With ``--serve`` it then serves the site until it
+    is interrupted.
 
     Returns:
-        0, or with ``--strict`` 3 when a verdict of a written report contradicts its claim.
+        0, or with ``--strict`` 3 if a verdict of a written report deviates.
 
     Raises:
         SuiteError: the paper or the profile is unknown, a record cannot be read, or nothing can be written.
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print_control(args: argparse.Namespace) -> None:
-    """Prints the power of the embedded study, and how often its verdicts raise a false alarm."""
+    """Prints the power of the embedded study, and the false alarm rate of its verdicts."""
     from suite.cli.screen import Screen, plain_table
     from suite.errors import SuiteError
     from suite.paths import records_dir
@@ -113,7 +113,7 @@ def _print_control(args: argparse.Namespace) -> None:
 
 
 def _write(args: argparse.Namespace) -> bool:
-    """Writes the selected reports; returns whether a verdict of theirs contradicts its claim."""
+    """Writes the selected reports; returns whether a verdict in them deviates."""
     from suite.errors import SuiteError
     from suite.paths import records_dir, results_dir
     from suite.published.finding import find_paper, load_papers
@@ -149,12 +149,12 @@ def _write(args: argparse.Namespace) -> bool:
 
 
 def _pages(paths: Sequence[Path], folder: Path) -> list[Path]:
-    """What was written right below a folder: files, and the folders that hold the others."""
+    """The written files directly in a folder, and the folders in it that contain the others."""
     return list(dict.fromkeys(folder / path.relative_to(folder).parts[0] for path in paths))
 
 
 def _counted(written: Sequence[Written]) -> list[Evidence]:
-    """The runs that stand in the tables of the written reports, those of one profile together."""
+    """The runs that count in the tables of the written reports, grouped by profile."""
     from suite.evidence.gathered import counted_runs
 
     claims: dict[str, set[str]] = {}
@@ -167,7 +167,7 @@ def _counted(written: Sequence[Written]) -> list[Evidence]:
 def _write_files(
     args: argparse.Namespace, papers: Sequence[Paper], records: Sequence[Evidence], folder: Path
 ) -> list[Written]:
-    """Writes the formats that are files of one paper, and prints their paths."""
+    """Writes the formats with separate files for each paper, and prints their paths."""
     from suite.evidence.gathered import measured_arms
     from suite.report import DEFAULT_FORMATS, DEFAULT_PROFILE, make_report, recorded_profiles
     from suite.report.exports import EXPORTS, Material, write_export
@@ -189,7 +189,7 @@ def _write_files(
 
 
 def _print_paths(paths: Sequence[Path]) -> None:
-    """Says what was written, where no terminal shows the answer."""
+    """Prints the paths, unless standard output is a terminal, which shows the answer instead."""
     if paths and not sys.stdout.isatty():
         print(*paths, sep="\n")
 
@@ -197,7 +197,7 @@ def _print_paths(paths: Sequence[Path]) -> None:
 def _write_site(
     args: argparse.Namespace, papers: Sequence[Paper], records: Sequence[Evidence], folder: Path
 ) -> list[Written]:
-    """Writes the site, which is of all papers; what was selected is told of."""
+    """Writes the site, which covers all papers; returns the selected reports."""
     from suite.paths import records_dir, work_dir
     from suite.published.finding import load_papers
     from suite.report.addresses import INDEX, paper_page
@@ -217,7 +217,7 @@ def _write_site(
 
 
 def _answer(written: Sequence[Written], unfinished: Sequence[Evidence]) -> None:
-    """Prints what the written reports say, and why runs of theirs did not finish."""
+    """Prints what the written reports say, and why some of their runs did not finish."""
     from suite.cli.answer import Answer, print_answers
     from suite.cli.runs import failure_of
     from suite.cli.screen import Screen

@@ -75,21 +75,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Executes the selection and ends with the answer: on a terminal a table of what was asked for.
+    """Executes the selection and prints the answer: on a terminal, a table of the selected claims.
 
-    Elsewhere it is the page of every paper that the selection touches; either way that is written to the
-    results.
+    Elsewhere it prints the page of every selected paper. The pages are written to the results folder in any
+    case.
 
-    Without a selection it trains nothing and says what there is to select.
+    Without a selection it trains nothing and lists what can be selected.
 
     Returns:
-        0; 1 when a run failed or is blocked; with ``--strict`` 3 when a verdict deviates; 130 when
-        interrupted.
+        0; 1 if a run failed or is blocked; with ``--strict`` 3 if a verdict deviates; 130 if interrupted.
 
     Raises:
-        SuiteError: the selection, the profile, the device or an override is wrong, what trains or logs is not
-            installed, a record is damaged, or there is no room to write; its exit status is 1 where a run was
-            lost to that.
+        SuiteError: the selection, the profile, the device or an override is wrong, packages for training or
+            logging are not installed, a record is damaged, or the disk is full; its exit status is 1 if a run
+            was lost because of that.
     """
     from suite.cli.clusters import print_scripts
     from suite.cli.plan_ import print_plan
@@ -184,10 +183,10 @@ def _execute(args: argparse.Namespace, plan: Plan, claims: Sequence[Claim], laun
 
 
 def _checked_cluster(args: argparse.Namespace) -> Cluster | None:
-    """Checks what is said of launcher and device; takes what is said of a cluster out of the overrides.
+    """Checks launcher and device, and for Slurm removes the overrides of the cluster from `args.overrides`.
 
     Returns:
-        The cluster, for the launcher that has one.
+        The cluster for Slurm; None for other launchers.
 
     Raises:
         SuiteError: there is no such launcher, cluster or device, or an option is for another launcher.
@@ -213,7 +212,7 @@ def _checked_cluster(args: argparse.Namespace) -> Cluster | None:
 
 
 def _launcher(args: argparse.Namespace, cluster: Cluster | None, open_runs: Sequence[Run]) -> Launcher:
-    """The launcher that was asked for."""
+    """The requested launcher."""
     from suite.running.launchers.local import LocalLauncher
     from suite.running.launchers.slurm import SlurmLauncher
     from suite.running.launchers.torchrun import TorchrunLauncher, processes_for
@@ -235,13 +234,13 @@ def _what_goes_on(launcher: Launcher) -> str:
 
 
 def _is_finished(records: Iterable[Record]) -> Callable[[str], bool]:
-    """Whether a run of an id has finished, going by the records there are."""
+    """A function that tells whether the run with an id has a finished record."""
     finished = {record.run_id for record in records if record.status == "finished"}
     return finished.__contains__
 
 
 def _within_budget(args: argparse.Namespace, claims: Sequence[Claim], cost: PlanCost) -> list[Claim]:
-    """The claims that a budget buys, in the order in which they are worth it; says how many they are."""
+    """The claims that fit into the budget, most informative first; prints their number."""
     from suite.cli.plan_ import bought
     from suite.cost import choose
 
@@ -252,7 +251,7 @@ def _within_budget(args: argparse.Namespace, claims: Sequence[Claim], cost: Plan
 
 
 def _say_what_there_is(cost: PlanCost, seeds: int) -> None:
-    """What every paper would take, and the command that starts it."""
+    """Prints the cost of every paper, and the command that starts it."""
     from suite.cli.screen import Screen, plain_table
     from suite.cost import unit
     from suite.published.finding import load_papers
@@ -280,7 +279,7 @@ def _say_what_there_is(cost: PlanCost, seeds: int) -> None:
 
 
 def _tell(args: argparse.Namespace, text: str) -> None:
-    """Says something on the way: beside data on standard error, where it does not spoil them."""
+    """Prints a message; with ``--format json`` to standard error, so that standard output is only data."""
     from suite.cli.screen import Screen
 
     if args.format == "json":
@@ -304,9 +303,9 @@ def _say_what_it_shows(args: argparse.Namespace, plan: Plan) -> None:
 
 
 def _rewrite_reports(papers: list[str], profile: str, store: SummaryReader) -> None:
-    """Brings the reports up to date while the other runs go on.
+    """Updates the reports while other runs continue.
 
-    What stands in the way of it must not stop them; if it is still there at the end, it is said then.
+    Errors must not stop these runs; if they persist, they are reported at the end.
     """
     from suite.errors import SuiteError
     from suite.report import rewrite_reports
@@ -316,7 +315,7 @@ def _rewrite_reports(papers: list[str], profile: str, store: SummaryReader) -> N
 
 
 def _asked(plan: Plan, claims: Sequence[Claim]) -> Asked:
-    """The claims of a selection, each as the plan has it: as it stands, or as a variant."""
+    """The selected claims as they are planned: the claim's own runs, or a variant."""
     own = {claim.id: claim.kind.arm for claim in claims}
     planned = {
         (entry.claim, " ".join(entry.variant) or None)
@@ -325,7 +324,7 @@ def _asked(plan: Plan, claims: Sequence[Claim]) -> Asked:
         if own.get(entry.claim) == entry.arm
     }
     variants = {claim for claim, variant in planned if variant}
-    # A plan also names the claims as they stand that a run serves.
+    # With overrides, a planned run may also serve a claim without its variant.
     kept = {(claim, variant) for claim, variant in planned if variant or claim not in variants}
     return kept | {(claim, None) for claim in plan.left_out}
 
@@ -378,7 +377,7 @@ def _answer(
     asked: Asked,
     failures: Sequence[Failure],
 ) -> None:
-    """Writes the reports and prints what they say of the rows that were asked for.
+    """Writes the reports and prints what they say about the selected rows.
 
     Raises:
         SuiteError: they cannot be written; the answer has been printed.

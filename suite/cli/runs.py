@@ -1,4 +1,4 @@
-"""Runs in words: what is trained, how far it is, where its log is, and which did not finish."""
+"""Describes runs in words: what is trained, its progress, where its log is, and why it did not finish."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from suite.store.summaries import Evidence
 
 
 def label_in(record: Record) -> str:
-    """The run of a record in words, as `suite.planning.plan.Run.label` has it."""
+    """The label of a recorded run, like `suite.planning.plan.Run.label`."""
     label = stored_label(record.recipe, record.identity, record.seed, record.repetition)
     if label is not None:
         return label
@@ -31,7 +31,7 @@ def label_in(record: Record) -> str:
 
 
 def log_of(run_id: str) -> Path | None:
-    """The log of a run; None where there is none in this work folder."""
+    """The log of a run; None if this work folder has none."""
     log = RunFolder(work_dir(), run_id).log
     return log if log.is_file() else None
 
@@ -42,7 +42,7 @@ def failure_of(record: Evidence) -> Failure:
     Raises:
         SuiteError: its record cannot be read.
     """
-    # Only the record itself says what was trained, and few runs fail.
+    # Only the full record says what was trained; reading it is affordable, since few runs fail.
     tried = read_for_run(records_dir(), record.run_id)
     whole = next((found for found in tried if found.attempt == record.attempt), None)
     label = label_in(whole) if whole is not None else record.run_id
@@ -57,16 +57,16 @@ def claims_of(record: Evidence) -> list[str]:
 
 @dataclass(frozen=True)
 class OpenRun:
-    """A run that somebody executes, or that was interrupted.
+    """A run that is being executed, or that was interrupted.
 
     Attributes:
         run_id: its id.
-        label: the run in words; its id where no order of it can be read.
-        state: whether a process executes it.
-        beat: its latest sign of life, of the process that executes it or did last.
-        host: the machine, where it is another one.
-        log: all that it printed; None where there is no log.
-        command: the command that asked for it.
+        label: the run in words; its id if its request cannot be read.
+        state: whether a process is executing it.
+        beat: the latest heartbeat of the process that is executing it, or did so last.
+        host: the machine, if it is a different one.
+        log: file with everything that it printed; None if there is no log.
+        command: the command that requested it.
     """
 
     run_id: str
@@ -79,7 +79,7 @@ class OpenRun:
 
     @property
     def seconds(self) -> float | None:
-        """Since a process took it up, or since it was interrupted; None where that is not known."""
+        """Seconds since a process started or resumed it, or since it was interrupted; None if unknown."""
         if self.beat is None:
             return None
         then = _time(self.beat.since if self.state == "running" else self.beat.at)
@@ -87,7 +87,7 @@ class OpenRun:
 
     @property
     def words(self) -> str:
-        """How far it is, for how long, and where."""
+        """Its progress, for how long it has been running or interrupted, and where."""
         age = None if self.seconds is None else in_words(self.seconds)
         beat = self.beat
         if self.state == "running":
@@ -118,14 +118,14 @@ class OpenRun:
 
 
 def open_runs(records: Iterable[Evidence], leave_out: Collection[str]) -> Iterator[OpenRun]:
-    """The runs that a process executes, and those that were interrupted, by run id.
+    """The runs that a process is executing, and those that were interrupted, sorted by run id.
 
-    A run was interrupted when its last sign of life is of a training that no process goes on with, and no
-    record has come since.
+    A run counts as interrupted if its last heartbeat is from a training that no process is continuing, and no
+    record has been written since.
 
     Args:
-        records: all of the store.
-        leave_out: ids of runs that are told of elsewhere.
+        records: all records of the store.
+        leave_out: ids of runs that are reported elsewhere.
     """
     ended: dict[str, list[datetime]] = {}
     for record in records:
@@ -165,7 +165,7 @@ def _has_ended_since(beat: Beat, ended: Iterable[datetime]) -> bool:
 
 
 def in_words(seconds: float) -> str:
-    """A duration in its two largest units that matter: ``42 s``, ``12 min``, ``3 h 5 min``, ``4 days``."""
+    """A duration in one or two suitable units: ``42 s``, ``12 min``, ``3 h 5 min``, ``4 days``."""
     minutes = int(seconds // 60)
     if minutes < 1:
         return f"{int(seconds)} s"
@@ -177,7 +177,7 @@ def in_words(seconds: float) -> str:
 
 
 def _time(text: str | None) -> datetime | None:
-    """A time in ISO 8601, in UTC where it does not say; None where it is none."""
+    """Parses a time in ISO 8601, as UTC if it has no time zone; None if it is not valid."""
     try:
         found = datetime.fromisoformat((text or "").replace("Z", "+00:00"))
     except ValueError:

@@ -1,4 +1,4 @@
-"""The screen of a verb: what it prints fits a terminal, and stays in one piece in a file or a pipe."""
+"""The output of verbs: fits a terminal, and is not wrapped in a file or a pipe."""
 
 from __future__ import annotations
 
@@ -18,46 +18,46 @@ from suite.cli.output import terminal_width, wrapped
 from suite.errors import printable
 
 WIDE: Final = 240
-"""Columns of a file or a pipe: no terminal there wraps what is longer."""
+"""Columns for tables in a file or a pipe, where no terminal limits the width."""
 
 HEIGHT: Final = 25
 """Lines; nothing that is printed depends on it."""
 
 ROOMY: Final = 120
-"""Columns from which the wide form of a table is shown."""
+"""Columns from which the wide layout of a table is used."""
 
 
 class Screen(Console):
-    """Where a verb prints: text as it is, line by line, and nothing wraps outside of a terminal.
+    """The console of a verb: prints text without markup, and only wraps it on a terminal.
 
-    Names come from files of others, so what would steer the terminal is shown as an escape.
+    Names may come from other people's files, so characters that control a terminal are shown as escapes.
 
     Attributes:
         on_terminal: whether standard output is a terminal.
     """
 
     def __init__(self) -> None:
-        """Takes standard output as it is now."""
+        """Uses standard output as it is now."""
         self.on_terminal = sys.stdout.isatty()
         width = terminal_width() if self.on_terminal else WIDE
-        # With a height, too, rich believes the width of a terminal that it thinks little of (TERM=dumb).
+        # rich ignores the width of a dumb terminal (TERM=dumb) unless a height is given too.
         super().__init__(highlight=False, markup=False, emoji=False, width=width, height=HEIGHT)
 
     @property
     def is_narrow(self) -> bool:
-        """Whether tables have to make do with few columns."""
+        """Whether tables have to use their narrow layout."""
         return self.width < ROOMY
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Text with escapes in place of what would steer the terminal."""
+        """Text with escapes in place of characters that control a terminal."""
         return super().render_str(_escaped(text), **options)
 
     def say(self, text: str = "") -> None:
-        """Prints sentences: on a terminal wrapped between words, elsewhere each line in one piece.
+        """Prints paragraphs: on a terminal wrapped between words, elsewhere each on one line.
 
         Args:
-            text: one paragraph a line; one that begins with blanks is indented as a whole, and the lines that
-                it is wrapped into by two more.
+            text: one paragraph per line; one that begins with blanks is indented as a whole, and its wrapped
+                lines by two more.
         """
         for line in _escaped(text).split("\n"):
             indent = " " * (len(line) - len(line.lstrip()))
@@ -67,14 +67,14 @@ class Screen(Console):
                 self.print(Text(part), soft_wrap=True)
 
     def path(self, path: Path) -> str:
-        """A path as it is printed: on a terminal from the current folder, where it lies below it."""
+        """A path as it is printed: on a terminal relative to the current folder, if it is inside it."""
         whole, here = os.path.abspath(path), os.getcwd()
         if self.on_terminal and whole.startswith(here + os.sep):
             return os.path.relpath(whole, here)
         return str(path)
 
     def command(self, text: str, command: str) -> None:
-        """Prints a command in one piece; on a terminal below the text, broken so that a shell takes it whole.
+        """Prints a command in one piece; on a terminal below the text, with escaped line breaks for a shell.
 
         Args:
             text: what it is for.
@@ -93,11 +93,11 @@ class Screen(Console):
 
 
 def folded(name: str, width: int) -> str:
-    """A name in lines of at most `width` letters, broken behind hyphens and slashes; all of it is there.
+    """Breaks a name after hyphens and slashes into lines of at most `width` characters.
 
     Args:
         name: such as the id of a claim.
-        width: letters of a line; a part without either may be longer.
+        width: characters per line; a part without hyphens and slashes may be longer.
     """
     lines = [""]
     for part in re.findall(r"[^-/]*[-/]|[^-/]+", name):
@@ -108,12 +108,12 @@ def folded(name: str, width: int) -> str:
 
 
 def plain_table(*headings: str, right: Iterable[str] = (), widths: Sequence[int | None] = ()) -> Table:
-    """A table without lines, whose cells fold and are never cut.
+    """A table without rules, whose cells wrap and are never truncated.
 
     Args:
-        headings: of its columns.
-        right: headings of the columns of numbers.
-        widths: of its columns, where they are to be fixed; None leaves one to its content.
+        headings: headings of its columns.
+        right: headings of the columns that are aligned right.
+        widths: fixed widths of its columns; None for a width that fits the content.
     """
     table = Table(box=None, pad_edge=False)
     numbers = set(right)

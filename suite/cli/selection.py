@@ -1,4 +1,4 @@
-"""The options by which `plan` and `reproduce` choose claims, and the plan they give."""
+"""The options with which verbs select claims, and the recorded states of the planned runs."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from suite.store.records import Record
 
 MOST_JOBS = 1024
-"""Runs that go side by side: each is a process with gigabytes of its own."""
+"""Most runs in parallel: each is a process that takes gigabytes of memory."""
 
 
 def whole_number(most: int, why: str) -> Callable[[str], int]:
-    """The type of an argument that is a number from 1 to `most`.
+    """The type of an argument that is a whole number from 1 to `most`.
 
     Args:
-        most: the largest.
-        why: why there is a largest one; ends the message.
+        most: the largest number.
+        why: why there is a limit; the end of the message.
     """
 
     def read(text: str) -> int:
-        # Longer ones are too large, and int() does not read thousands of digits.
+        # Longer ones are too large anyway, and int() refuses thousands of digits.
         if not (text.isascii() and text.isdecimal() and len(text) < 10 and 1 <= int(text) <= most):
             raise argparse.ArgumentTypeError(
                 f"must be a whole number from 1 to {most}, got {printable(repr(text), 40)}; {why}"
@@ -41,8 +41,8 @@ def add_jobs(parser: argparse.ArgumentParser, text: str) -> None:
     """Adds `--jobs`.
 
     Args:
-        parser: of the verb.
-        text: the help of the option.
+        parser: the parser of the verb.
+        text: help text of the option.
     """
     number = whole_number(MOST_JOBS, "each is a separate process")
     parser.add_argument("--jobs", metavar="N", type=number, help=text)
@@ -62,10 +62,10 @@ def add_samples(parser: argparse.ArgumentParser) -> None:
 
 
 def _samples(text: str) -> int:
-    """An argument that is a number of test images; 0 keeps none.
+    """Parses a number of test images; 0 keeps none.
 
     Raises:
-        ArgumentTypeError: it is none; argparse puts the name of the option before it.
+        ArgumentTypeError: it is not valid; argparse adds the name of the option.
     """
     from suite.store.samples import MOST_SAMPLES
 
@@ -76,17 +76,17 @@ def add_budget(parser: argparse.ArgumentParser, text: str) -> None:
     """Adds `--budget`.
 
     Args:
-        parser: of the verb.
-        text: the help of the option.
+        parser: the parser of the verb.
+        text: help text of the option.
     """
     parser.add_argument("--budget", metavar="HOURS", type=_hours, help=text)
 
 
 def _hours(text: str) -> float:
-    """An argument that is a number of hours.
+    """Parses a number of hours.
 
     Raises:
-        ArgumentTypeError: it is none; argparse puts the name of the option before it.
+        ArgumentTypeError: it is not valid; argparse adds the name of the option.
     """
     try:
         hours = float(text)
@@ -98,7 +98,7 @@ def _hours(text: str) -> float:
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
-    """Adds `--paper`, `--table`, `--claim`, `--profile` and `--seeds`; lets overrides through."""
+    """Adds `--paper`, `--table`, `--claim`, `--profile` and `--seeds`, and allows overrides."""
     from suite.planning.plan import MOST_SEEDS
 
     completed(parser.add_argument("--paper", metavar="P", help="one paper (default: all)"), paper_ids)
@@ -114,7 +114,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
 
 
 def completed(action: argparse.Action, names: Callable[..., list[str]]) -> None:
-    """Lets a shell complete the values of an option, where argcomplete is installed.
+    """Lets a shell complete the values of an option, if argcomplete is installed.
 
     Args:
         action: the option.
@@ -124,21 +124,21 @@ def completed(action: argparse.Action, names: Callable[..., list[str]]) -> None:
 
 
 def paper_ids(**_: object) -> list[str]:
-    """Ids of the papers, for a shell."""
+    """Ids of the papers, for shell completion."""
     from suite.published.finding import load_papers
 
     return list(load_papers())
 
 
 def claim_ids(**_: object) -> list[str]:
-    """Ids of the claims, for a shell."""
+    """Ids of the claims, for shell completion."""
     from suite.published.finding import select
 
     return [claim.id for _, claim in select()]
 
 
 def command_of(args: argparse.Namespace) -> str:
-    """The command line that makes the same selection again."""
+    """The command line that repeats a selection."""
     words = [str(args.verb)]
     for folder in args.papers or ():
         words += ["--papers", folder]

@@ -1,4 +1,4 @@
-"""Serves a folder of pages to this machine alone, as on the login node of a cluster."""
+"""Serves a folder of pages to this machine only, for example on the login node of a cluster."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from suite.errors import SuiteError, printable
 
 LOOPBACK: Final = "127.0.0.1"
 _PORTS: Final = range(1024, 65536)
-"""Those below are for the system."""
+"""Lower ports are reserved for the system."""
 
 
 class _Quiet(SimpleHTTPRequestHandler):
-    """Hands out files, and says nothing of it."""
+    """Serves files without logging requests."""
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Keeps the terminal free for the address."""
+        """Prints nothing, so that the address stays visible on the terminal."""
 
 
 def checked_port(args: argparse.Namespace) -> int:
     """The port that ``--serve`` names.
 
     Raises:
-        SuiteError: it is no port, or an option beside it asks for something else.
+        SuiteError: it is not a valid port, or another option conflicts with ``--serve``.
     """
     if args.strict or args.format not in (None, "html"):
         raise SuiteError("--serve runs until it is interrupted: leave out --strict and other formats")
-    # Only digits of ASCII, and few enough to be read.
+    # Only ASCII digits, and few enough for int().
     port = int(args.serve) if re.fullmatch(r"[0-9]{1,5}", args.serve) else 0
     if port not in _PORTS:
         raise SuiteError(
@@ -44,11 +44,11 @@ def checked_port(args: argparse.Namespace) -> int:
 
 
 def serve(folder: Path, port: int) -> None:
-    """Serves a folder on the loopback interface until it is interrupted; first prints where.
+    """Prints the address, and serves a folder on the loopback interface until it is interrupted.
 
     Args:
-        folder: with the site.
-        port: where.
+        folder: folder of the site.
+        port: port to serve at.
 
     Raises:
         SuiteError: the port is taken, or not allowed.
@@ -65,12 +65,12 @@ def serve(folder: Path, port: int) -> None:
 
 
 def addresses(port: int) -> tuple[str, ...]:
-    """Where the site is, and how another machine gets there."""
+    """Lines that say where the site is, and how to reach it from another machine."""
     here = f"http://{LOOPBACK}:{port}/"
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
-        # A container may run as a user that has no name.
+        # A container may run as a user without a name.
         user = "USER"
     host = printable(f"{user}@{socket.gethostname()}", 100)
     return (

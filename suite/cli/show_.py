@@ -1,4 +1,4 @@
-"""``show``: everything that is known about one claim, one paper, or one pair of teacher and student."""
+"""``show``: print everything that is known about one claim, one paper, or one pair of teacher and student."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from suite.published.claims import Claim, Paper, Protocol, Quoted, Source
 from suite.published.finding import find_claim
 
 WIDTH = 108
-"""Columns of the text, where a terminal has as many."""
+"""Most columns of the text."""
 FORMATS = ("table", "json")
 
 Paragraph = tuple[str, int]
-"""A text, and how far its second and later lines are indented."""
+"""A text, and the indentation of its second and later lines."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     """Prints the claim, the paper or the pair and returns 0.
 
     Raises:
-        SuiteError: none or several were named, there is nothing of that name, or a record cannot be read.
+        SuiteError: none or several are named, there is nothing of that name, or a record cannot be read.
     """
     if args.format not in FORMATS:
         raise SuiteError(f"unknown format {args.format!r}; {did_you_mean(args.format, FORMATS)}")
@@ -107,7 +107,7 @@ def _show_pair(args: argparse.Namespace) -> int:
 
 
 def describe(paper: Paper, claim: Claim) -> Iterator[Paragraph]:
-    """What tells a claim: numbers as printed, sources, context, settings, what others say."""
+    """Describes a claim: numbers as printed, sources, context, settings, and what others say about it."""
     yield f"{claim.id} ({claim.role})", 0
     yield _entry(paper.title, f"{paper.venue}; arXiv {', '.join(paper.arxiv)}; {paper.code}")
     yield "", 0
@@ -153,7 +153,7 @@ def describe(paper: Paper, claim: Claim) -> Iterator[Paragraph]:
 
 
 def _whose_settings(claim: Claim) -> str | None:
-    """Whose hyper-parameters the recipe takes, where that is a choice."""
+    """Whose hyper-parameters the recipe uses, if there was a choice."""
     if claim.settings_of:
         return f"those of {claim.settings_of}, except for what this row varies"
     return f"those of the {claim.follows.replace('_', ' ')}" if claim.follows else None

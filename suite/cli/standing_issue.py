@@ -1,8 +1,8 @@
-"""The one issue in which a nightly tells what is open, kept by GitHub's own command, ``gh``.
+"""Maintains the one issue in which nightly runs report open flags, with GitHub's own command, ``gh``.
 
-It is created with the first flags, commented when the set of flags changes, closed when none is left, and
-opened again with the next ones. What it told last is read from the issue itself, so that no other state can
-be lost.
+The issue is created with the first flags, commented on when the set of flags changes, closed when none is
+left, and reopened with the next ones. The previous flags are read from the issue itself, so that no other
+state can be lost.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ TITLE: Final = "Nightly: rows that have changed"
 ABSENT: Final = "there is no gh command on the PATH, so no issue is kept"
 
 _MOST: Final = 200
-"""Flags that are listed; an issue holds 65,536 characters."""
+"""Largest number of flags that are listed, since an issue is limited to 65,536 characters."""
 _PATIENCE: Final = 60
-"""Seconds that one call may take."""
+"""Timeout of one call, in seconds."""
 
 
 def body_of(flags: Sequence[str]) -> str:
-    """The text of the issue: the flags and nothing that changes without them."""
+    """The text of the issue: the flags, and nothing that changes from night to night."""
     lines = [f"- {flag}" for flag in flags[:_MOST]]
     if len(flags) > _MOST:
         lines.append(f"- and {len(flags) - _MOST} more, which the page of the night lists")
@@ -44,16 +44,16 @@ class _Issue:
 
 
 def update(flags: Sequence[str]) -> str:
-    """Brings the issue up to date.
+    """Creates, comments on, reopens or closes the issue, as the flags require.
 
     Args:
-        flags: what is open, one line each.
+        flags: the open flags, one line each.
 
     Returns:
         What was done, in words.
 
     Raises:
-        SuiteError: ``gh`` refuses, or does not answer; its exit status is 1.
+        NotToldError: ``gh`` fails or does not answer.
     """
     gh = shutil.which("gh")
     if gh is None:
@@ -72,7 +72,7 @@ def update(flags: Sequence[str]) -> str:
     if issue.is_open and issue.flags == now:
         return f"issue {issue.number} stays as it is: the flags are the same"
     news = _news(issue.flags if issue.is_open else frozenset(), now)
-    # First what is told, then what it is compared with: a crash in between tells twice, and not never.
+    # Comment before editing the text to compare with: a crash in between notifies twice instead of never.
     if issue.is_open:
         _call(gh, "comment", str(issue.number), "--body", news)
     else:
@@ -82,7 +82,7 @@ def update(flags: Sequence[str]) -> str:
 
 
 def _find(gh: str) -> _Issue | None:
-    """The standing issue, open or closed: the first of this title that was created."""
+    """The standing issue, open or closed: the oldest one with this title."""
     fields = "number,title,state,body"
     search = ("--search", f'in:title "{TITLE}"', "--state", "all", "--limit", "100")
     try:
@@ -122,7 +122,7 @@ def _call(gh: str, *words: str) -> str:
 
 
 class NotToldError(SuiteError):
-    """The night was measured and published, and nobody could be told."""
+    """The night was measured and published, but the issue could not be updated."""
 
     exit_status = 1
 

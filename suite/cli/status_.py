@@ -1,4 +1,4 @@
-"""``status``: what is recorded, running, interrupted and left to do."""
+"""``status``: print the runs that are recorded, running, interrupted or failed."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What the store has of one paper at one profile.
+    """The recorded runs of one paper at one profile.
 
     Attributes:
         paper: id of the paper.
         profile: the profile.
-        finished: how many runs have finished.
-        failed: how many have failed.
-        blocked: how many were not begun, for a reason.
-        claims_finished: how many claims have all the runs that were asked for.
-        claims: how many claims can have.
+        finished: number of finished runs.
+        failed: number of failed runs.
+        blocked: number of runs that were blocked from starting.
+        claims_finished: number of judged claims whose own arm has only finished runs.
+        claims: number of judged claims.
     """
 
     paper: str
@@ -50,7 +50,7 @@ class Recorded:
 
 @dataclass(frozen=True)
 class _Failed:
-    """A run that did not finish, with what it is needed for."""
+    """A run that did not finish, with the claims that need it."""
 
     status: str
     claims: list[str]
@@ -59,7 +59,7 @@ class _Failed:
 
 @dataclass(frozen=True)
 class _Standing:
-    """How everything stands."""
+    """Everything that the verb reports."""
 
     recorded: list[Recorded]
     queued: list[QueuedRun]
@@ -68,7 +68,7 @@ class _Standing:
     failed: list[_Failed]
 
     def of_state(self, state: str) -> list[OpenRun]:
-        """The runs that a process executes, or those that were interrupted."""
+        """The runs in a state: `running` or `interrupted`."""
         return [run for run in self.open_runs if run.state == state]
 
 
@@ -168,7 +168,7 @@ def _log(out: Screen, log: Path | None) -> str:
 
 
 def _recorded(standing: Sequence[Evidence]) -> Iterator[Recorded]:
-    """How many runs of each paper and profile have ended how, and how many claims that finishes."""
+    """Counts the runs of each paper and profile by status, and the claims that are finished with them."""
     from collections import Counter
 
     from suite.evidence.gathered import Measured, measured_arms

@@ -1,4 +1,4 @@
-"""The tiers of a night: what each of them runs."""
+"""The tiers of a night, and the runs of each."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ TIERS: Final[dict[str, str]] = {
 """Tier -> what it runs."""
 
 STALE_AFTER: Final = {"score": 1, "smoke": 1, "loss": 1, "train": 30}
-"""Tier -> nights without a new point after which a row of it is stale, in a night that runs the tier."""
+"""Tier -> number of nights without a new point after which its rows are stale, if the night runs the tier."""
 
 _OWN_ROWS: Final = (SMOKE, LOSS)
-"""Tiers with rows of their own, whatever the profile of the night is."""
+"""Tiers with rows of their own, independent of the profile of the night."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What a night is about.
+    """The selection of claims for a night.
 
     Attributes:
         claims: the claims.
-        profile: of the tiers `score` and `train`; the others have their own.
-        seeds: runs an arm of the tier `train`.
+        profile: profile of the tiers `score` and `train`; the others have their own.
+        seeds: runs per arm in the tier `train`.
         overrides: as the user wrote them.
     """
 
@@ -58,8 +58,8 @@ class Step:
     Attributes:
         tier: the tier.
         plan: the runs.
-        links: run id -> the weights that it scores, where they are those of a run of ours.
-        awaited: rows that have to have a new point after it.
+        links: run id -> the weights that it scores, if a run of ours trained them.
+        awaited: rows that should have a new point after it.
     """
 
     tier: str
@@ -76,23 +76,23 @@ def tier_of(row: Row) -> str:
 
 
 def nights_until_stale(row: Row, tiers: Iterable[str], profile: str) -> int | None:
-    """How many nights a row may go without a new point; None where no tier of tonight measures it.
+    """How many nights a row may go without a new point; None if it cannot become stale tonight.
 
     Args:
         row: the row.
-        tiers: those of tonight.
-        profile: that of tonight.
+        tiers: the tiers of tonight.
+        profile: the profile of tonight.
     """
     tier = tier_of(row)
     waits = tier in tiers and row.profile == (tier if tier in _OWN_ROWS else profile)
-    # Weights of ours may be deleted; a score of theirs is missed only while they are there.
+    # Weights of our own runs may be deleted; `Step.awaited` has those that still exist.
     if not waits or (tier == "score" and not is_teacher(row.subject)):
         return None
     return STALE_AFTER[tier]
 
 
 def score(chosen: Selection, records: Sequence[Record]) -> Step:
-    """Released teachers of the claims, and what the runs of these claims have left in the work folder.
+    """Plans the scoring of the claims' released teachers, and of weights of their runs in the work folder.
 
     Each is scored as its next repetition: the same weights, data and code should give the same number.
 
@@ -117,7 +117,7 @@ def score(chosen: Selection, records: Sequence[Record]) -> Step:
 
 
 def _stored(chosen: Selection, records: Iterable[Record]) -> Iterator[tuple[Run, Path]]:
-    """Weights of finished trainings that are still there, and the run that scores them for their claim."""
+    """The existing weights of finished trainings, each with the run that scores them for their claim."""
     claims = {claim.id: claim for claim in chosen.claims if claim.judged}
     asked = parse_overrides(chosen.overrides)
     for record in standing_by_run(records).values():
@@ -134,7 +134,7 @@ def _stored(chosen: Selection, records: Iterable[Record]) -> Iterator[tuple[Run,
 
 
 def smoke(chosen: Selection, records: Sequence[Record]) -> Step:
-    """Every row once more with two iterations, which take no resources that have to be declared.
+    """Plans every row once more with two iterations; overrides of resources do not apply.
 
     Raises:
         SuiteError: an override is wrong.
@@ -145,7 +145,7 @@ def smoke(chosen: Selection, records: Sequence[Record]) -> Step:
 
 
 def next_trainings(chosen: Selection, records: Sequence[Record], budget: float) -> Step:
-    """The trainings that a budget buys, most informative first (`suite.cost.choose`).
+    """Plans the trainings that a budget buys, most informative first (`suite.cost.choose`).
 
     Args:
         chosen: the selection.
@@ -164,7 +164,7 @@ def next_trainings(chosen: Selection, records: Sequence[Record], budget: float) 
 def oldest_again(
     chosen: Selection, records: Sequence[Record], points: Iterable[Point], budget: float
 ) -> Step:
-    """The next repetition of rows that were measured longest ago, as far as a budget goes.
+    """Plans the next repetition of the rows measured longest ago, as far as a budget allows.
 
     Args:
         chosen: the selection.
@@ -188,7 +188,7 @@ def oldest_again(
 
 
 def _plan_of(order: Sequence[str], chosen: Selection, seeds: int, again: Sequence[Record] = ()) -> Plan:
-    """A plan of claims in this order; with records, of the next repetitions."""
+    """A plan of claims in this order; if records are given, of their next repetitions."""
     claims = {claim.id: claim for claim in chosen.claims}
     measured = _finished(again).__contains__ if again else None
     return make_plan([claims[name] for name in order], chosen.profile, seeds, chosen.overrides, measured)

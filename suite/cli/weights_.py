@@ -1,4 +1,4 @@
-"""``weights``: published checkpoints; `list` them with what the cache has, `fetch` some into it."""
+"""``weights``: list published checkpoints with their state in the cache, and fetch them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _teachers() -> list[str]:
-    """Ids of what the trainings of all claims start from or learn from, as far as it is published."""
+    """Ids of the published teachers of all claims, and of all published backbones."""
     from suite.published.weights import claims_taught, read_backbones, read_weights
 
     teachers = [entry.id for entry in read_weights().values() if entry.published and claims_taught(entry)]
@@ -68,16 +68,16 @@ def _fetch(names: list[str], verbosity: int) -> None:
 
 
 def _check(path: Path) -> None:
-    """Keeps a file out of the cache that cannot be read without running code from it.
+    """Refuses a file that is not a checkpoint, or cannot be read without running code from it.
 
     Raises:
-        DownloadError: it is such a file, or no checkpoint at all.
+        DownloadError: it is such a file.
     """
     from suite.contract import BlockedError, load
     from suite.store.downloads import DownloadError
 
     try:
-        # Named, not imported: only a file that has just arrived needs PyTorch.
+        # Loaded by name instead of imported, so that PyTorch is only needed for a new file.
         load("tasks.training.weights:read_checkpoint")(path)
     except BlockedError as error:
         raise DownloadError(f"{error}; nothing was kept") from None
@@ -85,7 +85,7 @@ def _check(path: Path) -> None:
 
 @contextlib.contextmanager
 def _progress(title: str, verbosity: int) -> Iterator[Report]:
-    """A bar on standard error, where that is a terminal and `verbosity` is not below 0."""
+    """Shows a progress bar on standard error, if that is a terminal and `verbosity` is not below 0."""
     if verbosity < 0 or not sys.stderr.isatty():
         yield lambda done, total: None
         return
@@ -127,7 +127,7 @@ def _print_table() -> None:
 
 
 def _rows() -> Iterator[tuple[str, str, str, str, str, str]]:
-    """Id, data, schedule, accuracy, how many claims it teaches, and state of every checkpoint."""
+    """Id, data, schedule, accuracy, number of claims that it teaches, and state of every checkpoint."""
     from suite.published.weights import claims_taught, read_backbones, read_weights
 
     for weights in read_weights().values():

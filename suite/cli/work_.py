@@ -1,4 +1,4 @@
-"""``work``: execute one run that was ordered before."""
+"""``work``: execute one run that was requested before."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Executes the run in this process, from its newest resume point; a finished one is left alone.
+    """Executes the run in this process, from its newest resume point; does nothing if it has finished.
 
-    It may be called as often as one likes, on any machine that sees the same folders. Told so by SIGUSR2, it
-    leaves a resume point and stops. As the job of a cluster it is then queued again; where it fails, the runs
-    that wait for it are recorded as blocked. A run on several devices is executed by as many processes, which
-    torchrun starts: each calls this verb again.
+    It may be called repeatedly, on any machine that sees the same folders. On SIGUSR2 it leaves a resume
+    point and stops. As a cluster job it is then queued again; if it fails, the runs that wait for it are
+    recorded as blocked. A run on several devices is executed by as many processes: torchrun starts them, and
+    each calls this verb again.
 
     Returns:
-        0 when the run has finished, now or before; 1 when it failed or is blocked; 75 when it was stopped and
-        is to be called again (EX_TEMPFAIL of ``sysexits.h``).
+        0 if the run has finished, now or before; 1 if it failed or is blocked; 75 if it was stopped and has
+        to be called again (EX_TEMPFAIL of ``sysexits.h``).
 
     Raises:
-        SuiteError: the id is none, the order is missing or damaged, what trains is not installed, a record
-            is damaged, there is no room to write, or torchrun has started another number of processes than
-            the run has devices.
+        SuiteError: the id is not valid, the request is missing or damaged, packages for training are not
+            installed, a record is damaged, the disk is full, or torchrun started a different number of
+            processes than the run has devices.
     """
-    # Before anything that takes time to import: the signal itself would end a process that does not know it.
+    # Before any slow import: without a handler, the signal would kill the process.
     stops = _told_to_stop()
     from suite.catalogue import check_python_files
     from suite.doctor import lacks_training
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         )
     records = read_for_run(records_dir(), folder.run_id)
     finished = any(record.status == "finished" for record in records) and folder.weights.exists()
-    # Of several processes the first looks and decides for all.
+    # With several processes, the first one checks and decides for all.
     if finished and rank.size == 1:
         print(f"{order.run.label}: recorded already")
         return 0
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     check_python_files()
     check_writable(records_dir())
     if order.device == "cpu":
-        # Packages look for GPUs as they are imported.
+        # Packages look for GPUs when they are imported.
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     if processes > rank.size:
         status = execute_together(order, processes, stops)
@@ -89,16 +89,16 @@ def run(args: argparse.Namespace) -> int:
         try:
             status = _follow(request) if rank.follows else _execute(request, args.verbosity)
         finally:
-            # What comes now comes too late, and would end the interpreter as it ends.
+            # A signal is too late now, and would kill the interpreter while it exits.
             signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-    # Of several processes, the one that has started them.
+    # With several processes, only the one that started torchrun.
     if not started_by_torchrun():
         _tell_the_queue(folder, status)
     return status
 
 
 def _execute(request: RunRequest, verbosity: int) -> int:
-    """Executes a run as its owner, and shows how far it is."""
+    """Executes a run as its owner, and shows its progress."""
     from suite.contract import StoppedError
     from suite.running.progress import Progress
     from suite.running.worker import execute_here
@@ -118,7 +118,7 @@ def _execute(request: RunRequest, verbosity: int) -> int:
 
 
 def _tell_the_queue(folder: RunFolder, status: int) -> None:
-    """What is to be done at the end of a run that is executed as the job of a cluster."""
+    """Queues a cluster job again if it was stopped, or blocks the runs that wait for it if it failed."""
     from suite.running.job import block_waiting, start_again
 
     if status == os.EX_TEMPFAIL and (said := start_again(folder)) is not None:
@@ -128,7 +128,7 @@ def _tell_the_queue(folder: RunFolder, status: int) -> None:
 
 
 def _follow(request: RunRequest) -> int:
-    """Executes a run with its owner; an error is told to torchrun, and the owner is let go first."""
+    """Executes a run together with its owner; reports an error to torchrun, and lets the owner exit first."""
     from suite.contract import StoppedError
     from suite.running.ranks import SECONDS_FOR_FIRST, tell_torchrun
     from suite.running.worker import follow
@@ -143,22 +143,26 @@ def _follow(request: RunRequest) -> int:
         tell_torchrun(error)
         status = 1
     time.sleep(SECONDS_FOR_FIRST)
-    # What others of the group never answer would keep the interpreter from ending.
+    # Pending communication with the process group would keep the interpreter from exiting.
     os._exit(status)
 
 
 def _told_to_stop() -> Callable[[], bool]:
-    """Whether SIGUSR2 has come since; Slurm and others send it some time before they end a job."""
+    """Installs a handler for SIGUSR2, which Slurm and others send before they end a job.
+
+    Returns:
+        A function that tells whether the signal has arrived.
+    """
     told = threading.Event()
     signal.signal(signal.SIGUSR2, lambda *_: told.set())
-    # The agent of several processes holds it back until they are ready for it.
+    # The agent of several processes blocks the signal until they are ready for it.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2})
     return told.is_set
 
 
 @contextlib.contextmanager
 def _screen() -> Iterator[TextIO]:
-    """Standard error as it is now: a run that is executed here sends both outputs to its log meanwhile."""
+    """Standard error as it is now, while a run that is executed here redirects both outputs to its log."""
     outputs = {number: os.dup(number) for number in (1, 2)}
     streams = sys.stdout, sys.stderr
     try:
@@ -172,10 +176,10 @@ def _screen() -> Iterator[TextIO]:
 
 
 def _run_id(text: str) -> str:
-    """The id of a run, which becomes a path.
+    """Validates the id of a run, which becomes part of a path.
 
     Raises:
-        SuiteError: it is none.
+        SuiteError: it is not the id of a run.
     """
     from pydantic import TypeAdapter, ValidationError
 

@@ -1,24 +1,25 @@
-"""What a plan costs before anything is trained, and what a budget of hours buys.
+"""Estimates the cost of a plan before anything is trained, and what a budget of hours buys.
 
-The hours are those of the training steps: GPU-hours where the published protocol is followed, hours of one
-CPU core where the data are embedded. Evaluation and waiting come on top. For every training the first of
-these that exists is taken, and said:
+The hours are those of the training steps: GPU-hours for the published protocol, core-hours of a CPU for
+embedded data. Evaluation and waiting are extra. For every training the first available of these bases is
+used, and reported:
 
-- **measured** (`suite.cost.measured`): the seconds a step of finished runs of the same recipe, on a GPU for
-  the published protocol and on a CPU for embedded data. Hyper-parameters of a method and the seed may differ:
-  they change no step's duration. One's own records come first; for embedded data the reference records of
-  this project count too.
-- **published** (`suite.published.training_costs`): the step that a model zoo prints for the model, times the
-  steps of the recipe (``baselines/training_costs.yaml``).
-- **estimated** (`suite.cost.estimate`): a published step of another model, scaled by two numbers that one
-  source prints for both; and every distilled training that nobody has timed, from those of its models.
-- **unknown**: none of these. No number is made up; such trainings are counted.
+- **measured** (`suite.cost.measured`): the seconds per step of finished runs of the same recipe, on a GPU for
+  the published protocol and on a CPU for embedded data. Hyper-parameters of a method and the seed may differ,
+  since they do not change the duration of a step. The user's own records come first; for embedded data the
+  reference records of this project are used too.
+- **published** (`suite.published.training_costs`): the step time that a model zoo prints for the model, times
+  the number of steps of the recipe (``baselines/training_costs.yaml``).
+- **estimated** (`suite.cost.estimate`): a published step time of another model, scaled by the ratio of two
+  numbers that one source prints for both; and every distilled training without a measurement, from the step
+  times of its models.
+- **unknown**: none of these. No number is made up; such trainings are only counted.
 
-A released teacher is scored and not trained: it costs nothing here.
+A released teacher is scored and not trained, so it costs nothing here.
 
-`suite.cost.totals` adds the trainings up by claim and paper, `suite.cost.needs` tells the data sets, weights
-and disk space that go with them, and `suite.cost.budget` picks the claims that a number of hours is best
-spent on.
+`suite.cost.totals` adds up the trainings by claim and paper, `suite.cost.needs` lists the data sets, weights
+and disk space that they need, and `suite.cost.budget` picks the claims on which a number of hours is best
+spent.
 """
 
 from suite.cost.budget import Choice, chance_to_show, choose

@@ -1,4 +1,4 @@
-"""Which claims a number of hours is best spent on."""
+"""Picks the claims on which a number of hours is best spent."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from suite.published.names import MetricName
 from suite.published.priors import find_prior
 
 _MORE_THAN_CHANCE = NormalDist().inv_cdf(0.95)
-"""How many of its standard deviations a difference has to be away from zero to count, one-sided at 5 %."""
+"""How many standard deviations a difference must be above zero to be significant, one-sided at 5 %."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Whether a claim is worth its hours.
+    """Whether a claim was picked for a budget.
 
     Attributes:
         claim: the claim.
         picked: whether it fits into the budget.
-        hours: what it takes beyond the claims picked before it, or, left out, beyond all that were picked;
-            None where that is unknown.
+        hours: additional hours beyond the claims picked before it, or for a claim that was left out, beyond
+            all that were picked; None if unknown.
         reason: why, in words.
     """
 
@@ -44,19 +44,19 @@ def choose(cost: PlanCost, budget: float, seeds: int) -> list[Choice]:
 
     1. The papers' own results come before ablations, and these before models trained alone, which are arms of
        the others anyway.
-    2. Within these, that claim comes next which tells most an hour: its chance to show (`chance_to_show`)
-       over the hours that it takes beyond those already picked. An arm that a picked claim needs is paid
-       for, and a finished run costs nothing, so that claims which share arms come together.
-    3. A claim that does not fit into what is left is passed over, and so is one of whose hours a part is
-       unknown.
+    2. Within each of these groups the next claim is the one that is most informative per hour: its chance to
+       show an effect (`chance_to_show`) over the hours it needs beyond those already picked. An arm that a
+       picked claim needs is already paid for, and a finished run costs nothing, so claims that share arms
+       tend to be picked together.
+    3. A claim is skipped if it does not fit into the remaining budget, or if part of its cost is unknown.
 
     Args:
         cost: the plan and its cost.
         budget: hours, in the unit of the plan.
-        seeds: runs an arm.
+        seeds: runs per arm.
 
     Returns:
-        The picked claims in the order of their picking, then the others.
+        The picked claims in the order in which they were picked, then the others.
     """
     claims = {row.claim: find_claim(row.claim)[1] for row in cost.claims}
     shows = {name: chance_to_show(claim, seeds) for name, claim in claims.items()}
@@ -81,14 +81,14 @@ def choose(cost: PlanCost, budget: float, seeds: int) -> list[Choice]:
 
 
 def _extra(runs: Iterable[str], paid: set[str], costs: Mapping[str, Cost]) -> float | None:
-    """Hours of the runs that are not paid for; None where one is unknown."""
+    """Hours of the runs that are not yet paid for; None if one is unknown."""
     hours = [costs[run_id].hours for run_id in runs if run_id not in paid]
     known = [each for each in hours if each is not None]
     return sum(known) if len(known) == len(hours) else None
 
 
 def _worth(chance: float, hours: float) -> tuple[float, float]:
-    """By what claims are compared: the chance an hour; of those that cost nothing, the chance."""
+    """Sort key of claims: the chance per hour; among claims that cost nothing, the chance."""
     return chance / hours if hours else math.inf, chance
 
 
@@ -108,22 +108,22 @@ def _left_out(claim: str, runs: Iterable[str], paid: set[str], cost: PlanCost, l
 
 
 def chance_to_show(claim: Claim, seeds: int) -> tuple[float, str]:
-    """How likely it is that the planned runs show what a claim says, were it exactly true.
+    """The statistical power of the planned runs to show what a claim says, if it is exactly true.
 
-    A gain shows when the distilled mean lies above the student's by more than chance would bring about in 5 %
-    of all cases. With ``sigma0`` the noise of one run (``baselines/priors.yaml``) and ``n`` seeds, two means
-    differ by chance with a standard deviation of ``s = sigma0 * sqrt(2 / n)``, and a gain ``g`` shows with
-    the probability ``Phi(|g| / s - 1.645)``. A gain that no source prints is the difference to the paper's
-    own student alone. For a model trained alone it is a deviation of the practical margin ``delta`` that has
-    to show, with ``s = sigma0 * sqrt(1 + 1 / n)`` for our mean against one published run.
+    A gain shows if the distilled mean exceeds the student's by more than chance would in 5 % of all cases.
+    With the noise ``sigma0`` of one run (``baselines/priors.yaml``) and ``n`` seeds, the difference of two
+    means has a standard deviation of ``s = sigma0 * sqrt(2 / n)``, so a gain ``g`` shows with probability
+    ``Phi(|g| / s - 1.645)``. If no source prints the gain, it is the difference to the paper's own student
+    alone. For a model trained alone, a deviation by the practical margin ``delta`` has to show, with
+    ``s = sigma0 * sqrt(1 + 1 / n)`` for our mean against one published run.
 
     Args:
         claim: the claim.
-        seeds: runs an arm.
+        seeds: runs per arm.
 
     Returns:
-        The probability, 0 where no metric of the claim has a prior and, if it is distilled, a gain; and the
-        reason in words.
+        The probability, and the reason in words; 0 if no metric of the claim has a prior (and, for a
+        distilled claim, a gain).
     """
     unsaid = "no noise prior says how clearly it would show"
     for name in claim.metrics:
@@ -145,7 +145,7 @@ def chance_to_show(claim: Claim, seeds: int) -> tuple[float, str]:
 
 
 def _gain(claim: Claim, metric: MetricName) -> float | None:
-    """The gain as printed, or else the difference to the student alone, if it is the paper's own number."""
+    """The printed gain, or else the difference to the student alone if the number is the paper's own."""
     claimed = claim.metrics[metric]
     if claimed.gain is not None or claim.baseline is None or claim.claimed_by is not None:
         return claimed.gain

@@ -1,4 +1,4 @@
-"""Hours of a training: device-seconds an image, times the images that it sees."""
+"""Estimates the hours of a training: device-seconds per image times the number of images that it sees."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from suite.store.records import Record, read_all
 Basis = Literal["measured", "published", "estimated", "unknown", "released"]
 
 FORWARD_OF_STEP = 1 / 3
-"""What a teacher's forward pass is taken to cost, as a part of its own training step.
+"""Assumed cost of a teacher's forward pass, as a fraction of its own training step.
 
-The backward pass of a network computes about twice as much as its forward pass (arXiv 2001.08361,
-section 2.1), so that a step is about three forward passes. A distilled step is taken as the student's own
-step and this; what the loss itself costs is not counted, with or without a teacher.
+The backward pass of a network takes about twice the computation of its forward pass (arXiv 2001.08361,
+section 2.1), so a step costs about three forward passes. A distilled step is assumed to cost the student's
+own step plus this; the cost of the loss itself is not counted, with or without a teacher.
 """
 
 
@@ -29,10 +29,10 @@ class Cost:
     """What one training costs from its first step to its last.
 
     Attributes:
-        hours: GPU-hours, or hours of a CPU core; None where it is unknown.
+        hours: GPU-hours, or core-hours of a CPU; None if unknown.
         basis: where the number comes from.
-        source: the records or tables behind it; of an unknown cost, what is missing.
-        how: how the number follows from the source; None where it stands there.
+        source: the records or tables behind it; for an unknown cost, what is missing.
+        how: how the number is derived from the source; None if it is given there directly.
     """
 
     hours: float | None
@@ -43,12 +43,12 @@ class Cost:
 
 @dataclass(frozen=True)
 class _Step:
-    """A training step, divided by its images.
+    """The cost of a training step per image.
 
     Attributes:
-        seconds: device-seconds an image.
-        basis: as in `Cost`; so are `source` and `how`.
-        images: how many images recorded runs have seen; None where the step is not recorded.
+        seconds: device-seconds per image.
+        basis: as in `Cost`; likewise `source` and `how`.
+        images: number of images that recorded runs saw; None if the step is not from records.
     """
 
     seconds: float
@@ -59,18 +59,18 @@ class _Step:
 
 
 class _NotOnFileError(Exception):
-    """Something that a cost would follow from is on no file; says what."""
+    """A number that a cost would be derived from is not in any file; the message names it."""
 
 
 class Estimator:
-    """Tells what trainings cost, from records and published figures."""
+    """Estimates the cost of trainings from records and published step times."""
 
     def __init__(self, records: Iterable[Record], reference: Iterable[Record] = ()) -> None:
-        """Sorts the records by what was trained.
+        """Groups the records by training.
 
         Args:
-            records: one's own.
-            reference: records that came with the project: they count for embedded data only, after one's own.
+            records: the user's own.
+            reference: records shipped with the project, used after the user's own and only for embedded data.
         """
         self._published = load_costs()
         self._measured = {
@@ -96,7 +96,7 @@ class Estimator:
         return Cost(step.seconds * images / 3600, step.basis, step.source, step.how)
 
     def _timed(self, recipe: ComposedRecipe) -> _Step | None:
-        """The step of finished runs of this very training."""
+        """The measured step of finished runs of the same training; None if there are none."""
         for whose, steps in self._measured.items():
             if found := steps.find(recipe):
                 source = f"seconds a step of {whose} on {found.devices}"
@@ -127,7 +127,7 @@ class Estimator:
         return _Step(seconds * this / other, "estimated", str(benchmark), how)
 
     def _distilled(self, recipe: ComposedRecipe, teacher_recipe: ComposedRecipe | None) -> _Step:
-        """The step of a distilled training that nobody has timed; see `FORWARD_OF_STEP`.
+        """The estimated step of a distilled training that was not measured; see `FORWARD_OF_STEP`.
 
         Raises:
             _NotOnFileError: the step of one of its models is neither recorded nor published.
@@ -147,10 +147,10 @@ class Estimator:
         )
 
     def _scheduled_images(self, recipe: ComposedRecipe) -> float:
-        """How many images a training with the published protocol sees, each as often as it sees it.
+        """Number of images that a training with the published protocol sees, repeats included.
 
         Raises:
-            _NotOnFileError: the schedule or the size of the data set is on no file.
+            _NotOnFileError: the schedule or the size of the data set is not in any file.
         """
         student, data = recipe.student, recipe.data
         if not data.images:
@@ -166,9 +166,9 @@ class Estimator:
 
 
 def _overridden(schedule: Schedule, recipe: ComposedRecipe) -> tuple[int | None, int | None, int | None]:
-    """Epochs or iterations, and images a step on one device, as far as the zoo and the recipe say.
+    """Epochs or iterations, and images per step and device, as far as the zoo and the recipe specify them.
 
-    What the recipe changes is applied in the order in which an adapter merges it.
+    The recipe's changes are applied in the order in which an adapter merges them.
     """
     epochs, iterations, batch = schedule.epochs, schedule.iterations, schedule.batch
     of_method = recipe.method.config if recipe.method else {}
@@ -191,7 +191,7 @@ def run_costs(plan: Plan, records: Iterable[Record]) -> dict[str, Cost]:
 
     Args:
         plan: the plan.
-        records: one's own; the reference records are read here where they count.
+        records: the user's own; reference records are read here if needed.
 
     Returns:
         Run id -> cost of the whole training, whether or not it is finished.

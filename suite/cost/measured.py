@@ -1,4 +1,4 @@
-"""How long the steps of recorded trainings took."""
+"""Step times of recorded trainings."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _DECIDES = frozenset({"scale", "profile", "student", "teacher", "method", "sched
 
 @dataclass(frozen=True)
 class MeasuredStep:
-    """What finished runs of one training took; the median where there are several.
+    """The step time of the finished runs of one training; the median if there are several.
 
     Attributes:
-        seconds: device-seconds an image.
-        images: how many images the whole training saw, each as often as it saw it.
-        devices: names of what they ran on.
+        seconds: device-seconds per image.
+        images: number of images that the whole training saw, repeats included.
+        devices: names of the devices that they ran on.
     """
 
     seconds: float
@@ -32,10 +32,10 @@ class MeasuredStep:
 
 
 class MeasuredSteps:
-    """Records, found by what was trained."""
+    """Timed records, indexed by training."""
 
     def __init__(self, records: Iterable[Record]) -> None:
-        """Keeps those records that time a training.
+        """Keeps the records that have the step time of a training.
 
         Args:
             records: any.
@@ -46,7 +46,7 @@ class MeasuredSteps:
                 self._records.setdefault(_training(record.recipe), []).append(record)
 
     def find(self, recipe: ComposedRecipe) -> MeasuredStep | None:
-        """The step of the training of a recipe; None where no record times it."""
+        """The step of the training of a recipe; None if no record has its time."""
         found = self._records.get(_training(recipe.model_dump()))
         if not found:
             return None
@@ -77,10 +77,10 @@ def _is_count(value: object) -> bool:
 
 
 def _training(recipe: Mapping[str, Any]) -> str:
-    """What the duration of a training depends on."""
+    """Key of everything that the duration of a training depends on."""
     method = recipe["method"] or {}
-    # What a method may look at, by what its weights are scaled, and what a network starts from take no time;
-    # what makes the data ready may move to another module.
+    # Taps, scales of loss weights, and initial weights do not affect the duration; the function that prepares
+    # the data may move to another module.
     parts = {
         "profile": recipe["profile"],
         "schedule": recipe["schedule"],
@@ -96,7 +96,7 @@ def _without(part: Mapping[str, Any] | None, *keys: str) -> dict[str, Any] | Non
 
 
 def _width(record: Record) -> int:
-    """How many devices, or cores of a CPU, a run was busy on."""
+    """Number of devices, or CPU cores, that a run used."""
     each = 1 if record.provenance.device == "cuda" else (record.provenance.threads or 1)
     return each * _devices(record)
 
@@ -106,7 +106,7 @@ def _devices(record: Record) -> int:
 
 
 def _batch(record: Record) -> int:
-    """Images an iteration on all devices; one that only accumulates gradients counts as any other."""
+    """Images per iteration on all devices; one that only accumulates gradients counts like any other."""
     return int(record.protocol["batch_size"]) * _devices(record)
 
 

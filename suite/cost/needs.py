@@ -1,4 +1,4 @@
-"""What a plan needs beside hours: data sets, room on the disk, teachers, and backbones to start from."""
+"""What a plan needs besides hours: data sets, disk space, teachers, and backbones to start from."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class NeededData:
     """A data set that a plan trains on.
 
     Attributes:
-        name: as `python -m suite data` takes it.
+        name: its name for `python -m suite data`.
         title: its name in texts.
-        gigabytes: its size on the disk; None for embedded data, which take next to none.
-        presence: ``absent``, ``unverified`` or ``verified``; ``embedded`` is built on first use.
+        gigabytes: its size on disk; None for embedded data, whose size is negligible.
+        presence: ``absent``, ``unverified`` or ``verified``; ``embedded`` data are built on first use.
         obtained: where it comes from.
     """
 
@@ -36,7 +36,7 @@ class NeededData:
 
 
 def needed_data(plan: Plan) -> list[NeededData]:
-    """The data sets of a plan, and whether they are here.
+    """The data sets of a plan, and whether they are present.
 
     Raises:
         SuiteError: the file of published data sets is damaged.
@@ -52,7 +52,7 @@ def needed_data(plan: Plan) -> list[NeededData]:
 
 
 def data_name(run: Run) -> str:
-    """The data set of a run as `python -m suite data` calls it; its recipe has the name of the folder.
+    """The data set of a run under its name for `python -m suite data`; recipes have the folder name.
 
     Raises:
         SuiteError: the file of published data sets is damaged.
@@ -62,7 +62,7 @@ def data_name(run: Run) -> str:
 
 
 def free_gigabytes(folder: Path) -> float:
-    """Free space, in 10^9 bytes, on the disk where a folder lies or would be made."""
+    """Free space, in 10^9 bytes, on the disk where a folder is or would be created."""
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free / 1e9
@@ -75,9 +75,9 @@ class TeacherWeights:
     Attributes:
         model: the teacher.
         run_id: its run in the plan.
-        released: the checkpoint that teaches, by its id; None where none is published and the plan trains it.
+        released: id of the released checkpoint; None if none is published, so that the plan trains it.
         present: whether that checkpoint has been fetched.
-        address: where it lies.
+        address: where it is published.
     """
 
     model: str
@@ -106,10 +106,10 @@ class NeededBackbone:
     """Published weights that trainings of a plan start from.
 
     Attributes:
-        id: as `python -m suite weights` takes it.
-        trainings: how many start from it.
+        id: its id for `python -m suite weights`.
+        trainings: number of trainings that start from it.
         present: whether it has been fetched.
-        address: where it lies.
+        address: where it is published.
     """
 
     id: str
@@ -119,7 +119,7 @@ class NeededBackbone:
 
 
 def needed_backbones(plan: Plan) -> list[NeededBackbone]:
-    """What the trainings of a plan that follows the published protocol start from, as documents state it.
+    """The published backbones that trainings with the published protocol start from, as sources state them.
 
     Raises:
         SuiteError: the file of protocols or the registry of backbones is damaged.

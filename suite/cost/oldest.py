@@ -1,4 +1,4 @@
-"""Which measured claims the hours that are left buy once more: the longest ago first."""
+"""Picks measured claims to repeat within the remaining hours: those measured longest ago first."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from suite.cost.totals import PlanCost
 def choose_oldest(cost: PlanCost, measured: Mapping[str, str], budget: float) -> list[str]:
     """Picks claims to measure again.
 
-    A claim that does not fit into what is left is passed over, and so is one of whose hours a part is
-    unknown; a training that a picked claim needs is paid for.
+    A claim is skipped if it does not fit into the remaining budget, or if part of its cost is unknown; a
+    training that several picked claims need is paid for once.
 
     Args:
         cost: a plan of the next repetitions (`suite.planning.plan.make_plan` with `again`), and its cost.
-        measured: claim -> when it was measured last, in ISO 8601; others are not picked.
+        measured: claim -> when it was last measured, in ISO 8601; others are not picked.
         budget: hours, in the unit of the plan.
 
     Returns:
-        Ids of claims, the longest ago first.
+        Ids of claims, those measured longest ago first.
     """
     paid: set[str] = set()
     picked: list[str] = []

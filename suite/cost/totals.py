@@ -1,4 +1,4 @@
-"""What the claims and papers of a plan take, and the plan as a whole: a shared training is paid once."""
+"""Totals the cost of a plan by claim, by paper and as a whole; a shared training is paid for once."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from suite.store.records import Record
 
 
 def in_words(hours: float) -> str:
-    """Hours with as many decimals as make a difference."""
+    """Hours, with more decimals the fewer they are."""
     if not hours:
         return "0"
     return f"{hours:,.{1 if hours >= 10 else 2 if hours >= 0.1 else 4}f}"
 
 
 def unit(plan: Plan) -> str:
-    """What the hours of a plan are hours of."""
+    """The unit of a plan's hours: GPU-hours or CPU core-hours."""
     published = any(run.recipe.scale == "published" for run in plan.runs.values())
     return "GPU-hours" if published or plan.profile == "paper" else "CPU core-hours"
 
 
 @dataclass(frozen=True)
 class Sum:
-    """Some trainings together.
+    """The cost of several trainings.
 
     Attributes:
-        trainings: how many.
-        finished: how many of them need not be executed any more.
-        hours: of those that are left and whose cost is known.
-        unknown: how many are left whose cost is not known.
+        trainings: number of trainings.
+        finished: how many of them are finished already.
+        hours: hours of the remaining ones with known cost.
+        unknown: number of remaining ones with unknown cost.
     """
 
     trainings: int
@@ -51,16 +51,16 @@ class Sum:
 
 @dataclass(frozen=True)
 class ClaimCost:
-    """What one claim takes.
+    """The cost of one claim.
 
     Attributes:
         claim: the claim.
         runs: run ids of its trainings.
         shared: how many of them other claims of the plan need too.
-        cost: of its trainings as if no other claim were planned.
+        cost: cost of its trainings as if no other claim were planned.
         bases: where the hours come from.
         data: names of the data sets that they read.
-        teacher: the model that teaches, where one does.
+        teacher: the teacher, if there is one.
     """
 
     claim: str
@@ -80,7 +80,7 @@ class PlanCost:
         plan: the plan.
         states: run id -> what is recorded of it.
         runs: run id -> cost of the whole training.
-        claims: a row a claim of the plan.
+        claims: one row per claim of the plan.
         total: every training of the plan once.
         by_paper: paper id -> its trainings as if no other paper were planned.
     """
@@ -94,17 +94,17 @@ class PlanCost:
 
     @property
     def saved_between_papers(self) -> int:
-        """How many trainings it saves to plan the papers together and not one by one."""
+        """Number of trainings saved by planning the papers together instead of one by one."""
         return sum(paper.trainings for paper in self.by_paper.values()) - self.total.trainings
 
 
 def cost_of(plan: Plan, states: Mapping[str, str], records: Iterable[Record]) -> PlanCost:
-    """What a plan costs, a claim and in total.
+    """The cost of a plan, per claim and in total.
 
     Args:
         plan: the plan.
-        states: run id -> what is recorded of it; ``finished`` costs nothing any more.
-        records: one's own records.
+        states: run id -> its recorded state; ``finished`` runs cost nothing.
+        records: the user's own records.
 
     Raises:
         SuiteError: a reference record or the file of published costs is damaged.
@@ -134,7 +134,7 @@ def cost_of(plan: Plan, states: Mapping[str, str], records: Iterable[Record]) ->
 
 
 def _needs(plan: Plan) -> dict[str, tuple[str, ...]]:
-    """Claim of the plan -> the trainings that it needs; a released teacher is none."""
+    """Claim of the plan -> the trainings that it needs; a released teacher does not count as one."""
     found: dict[str, list[str]] = {claim: [] for claim in plan.planned}
     for run_id, run in plan.runs.items():
         if not run.trains:

@@ -1,6 +1,6 @@
-"""The published data sets: what they are, whether they are here, whether they are as published.
+"""The published data sets: describes them, finds them on disk, and verifies that they are as published.
 
-``baselines/datasets.yaml`` says what has to be there; nothing is ever downloaded.
+``baselines/datasets.yaml`` says what they have to contain; nothing is ever downloaded.
 """
 
 from suite.datasets.preparation import prepare

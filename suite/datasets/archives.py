@@ -1,7 +1,7 @@
-"""Archives as publishers offer them: held against their checksum, unpacked file by file.
+"""Verifies archives from publishers against their checksums, and unpacks them file by file.
 
-What an archive says of itself is not trusted: the caller names the place of every file, only files are taken,
-and none that is larger than what was published.
+The metadata of an archive are not trusted: the caller chooses the path of every file, only regular files are
+extracted, and none that is larger than any published one.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from suite.errors import SuiteError, one_line
 
 
 def check_md5(path: Path, md5: str) -> None:
-    """Does nothing for a file that is as published.
+    """Makes sure that a file is the published one.
 
     Args:
         path: the file.
         md5: the publisher's checksum, in hexadecimal.
 
     Raises:
-        SuiteError: it is another file, or no file.
+        SuiteError: it is a different file, or not a file.
     """
     if not path.is_file():
         raise SuiteError(f"{path} is not a file; move it away and get the published one")
@@ -52,7 +52,8 @@ def opened(path: Path, compressed: bool = False) -> Iterator[tarfile.TarFile]:
 
     Args:
         path: the archive.
-        compressed: whether it may be; one that was published without may not, for it could be of any size.
+        compressed: whether it may be compressed; refused if the published one is not, since its content could
+            have any size.
 
     Raises:
         SuiteError: it cannot be read, now or while it is unpacked.
@@ -66,10 +67,10 @@ def opened(path: Path, compressed: bool = False) -> Iterator[tarfile.TarFile]:
 
 @contextmanager
 def opened_inside(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[tarfile.TarFile]:
-    """Opens an archive that lies in another one, and is not compressed.
+    """Opens an uncompressed archive inside another one.
 
     Raises:
-        SuiteError: it is none, or cannot be read.
+        SuiteError: it is not an archive, or cannot be read.
     """
     name = f"{archive_name(archive)}: {member.name}"
     content = _content(archive, member)
@@ -85,7 +86,7 @@ def _unreadable(name: str, error: Exception) -> SuiteError:
 
 
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> tarfile.ExFileObject:
-    """What a member has, if it is a file.
+    """Opens the content of a member, which must be a file.
 
     Raises:
         SuiteError: it is a folder, a link or a device.
@@ -100,20 +101,20 @@ def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> tarfile.ExFil
 def extract(
     archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path, largest: float, md5: str | None = None
 ) -> bool:
-    """Unpacks one file; what is there is never overwritten, and a killed call leaves no half of a file.
+    """Unpacks one file; never overwrites anything, and leaves no partial file when killed.
 
     Args:
         archive: the archive.
         member: the file in it.
-        target: where the file goes, whatever the archive calls it.
-        largest: bytes that it has at most.
-        md5: the publisher's checksum, where there is one.
+        target: path of the file, whatever the archive calls it.
+        largest: most bytes that it may have.
+        md5: the publisher's checksum, if there is one.
 
     Returns:
-        False when it was there already.
+        False if it already existed.
 
     Raises:
-        SuiteError: something else is there, or the archive has something else.
+        SuiteError: something else is at the target, or the member is not the published file.
     """
     name = f"{archive_name(archive)}: {member.name}"
     content = _content(archive, member)
@@ -134,19 +135,20 @@ def extract(
 
 
 def archive_name(archive: tarfile.TarFile) -> str:
-    """An archive as messages name it."""
+    """The name of an archive in messages."""
     return Path(str(archive.name)).name if archive.name else "the archive"
 
 
 @contextmanager
 def appearing_whole(target: Path) -> Iterator[Path]:
-    """Gives a file its name when it is finished; where it cannot be, nothing is left.
+    """Gives a file its name only once it is complete; if writing fails, nothing is left.
 
     Args:
         target: the file.
 
     Yields:
-        Where it is to be written: hidden beside it, so that nothing takes it for data, and not there yet.
+        The path to write to, which does not exist yet: a hidden file beside the target, so that nothing
+        mistakes it for data.
     """
     unfinished = target.with_name(f".{target.name}.unfinished")
     unfinished.unlink(missing_ok=True)

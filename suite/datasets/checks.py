@@ -1,4 +1,4 @@
-"""What is checked of a data set, held against ``baselines/datasets.yaml``."""
+"""Checks the content of a data set against ``baselines/datasets.yaml``."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from suite.strict import first_fault
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        what: the folder or file, and what of it.
+        what: the folder or file, and the property that was checked.
         expected: what should be there.
-        found: what is there; of what is wrong, how many and the first.
-        ok: whether it is as it should be.
-        remedy: what to do where it is not, as the end of a message.
+        found: what is there; if several items are wrong, their number and the first.
+        ok: whether the check passed.
+        remedy: what to do if it failed, as the end of a message.
     """
 
     what: str
@@ -42,10 +42,10 @@ class Check:
 def check_all(
     dataset: PublishedDataset, root: Path, entries: Sequence[Entry], facts: Mapping[str, Facts]
 ) -> list[Check]:
-    """Holds everything that was read against what has to be there.
+    """Checks everything that was read against the published data set.
 
     Args:
-        dataset: what has to be there.
+        dataset: the published data set.
         root: the folder of the data set.
         entries: its files and folders.
         facts: path of a file -> what reading it showed.
@@ -73,7 +73,7 @@ def check_all(
 
 
 def check_nothing_in_the_way(dataset: PublishedDataset, root: Path) -> list[Check]:
-    """Files that would be read instead of the data set."""
+    """A failed check for every file that would be read instead of the data set."""
     return [
         Check(part.file, "absent", f"there: {part.why}", False)
         for part in dataset.in_the_way
@@ -82,10 +82,10 @@ def check_nothing_in_the_way(dataset: PublishedDataset, root: Path) -> list[Chec
 
 
 def check_unchanged(changes: Mapping[str, Sequence[str]]) -> Check:
-    """Contents that have been verified as published are the same as they were then.
+    """Checks that contents that were verified as published have not changed since.
 
-    Publishers offer no checksums of single files: that two label maps of a size have changed places shows
-    nowhere else.
+    Publishers provide no checksums of single files, so no other check would notice that two label maps of the
+    same size were swapped.
 
     Args:
         changes: `changed`, `added` or `missing` -> paths.
@@ -106,12 +106,12 @@ def _count(what: str, expected: int, found: int) -> Check:
 
 
 def _none(what: str, expected: str, wrong: Collection[str]) -> Check:
-    """A check that nothing is wrong.
+    """A check that no item is wrong.
 
     Args:
-        what: what was looked at.
-        expected: what should hold of all.
-        wrong: what it does not hold of.
+        what: what was checked.
+        expected: what should be true of all items.
+        wrong: the items for which it is not.
     """
     found = f"{len(wrong):,} not: {min(wrong)}" if wrong else expected
     return Check(what, expected, found, not wrong)
@@ -155,7 +155,7 @@ def _groups(folder: str, groups: Groups, entries: Iterable[Entry]) -> list[Check
 
 
 def _group_sizes(folder: str, entries: Iterable[Entry]) -> Counter[str]:
-    """Name of a folder below `folder` -> images in it, 0 included."""
+    """Name of a folder directly in `folder` -> number of images in it, which may be 0."""
     sizes: Counter[str] = Counter()
     for entry in entries:
         name, slash, rest = entry.path[len(folder) + 1 :].partition("/")
@@ -165,7 +165,7 @@ def _group_sizes(folder: str, entries: Iterable[Entry]) -> Counter[str]:
 
 
 def _same_classes(parts: Iterable[Images], by_part: Mapping[str, Sequence[Entry]]) -> list[Check]:
-    """Class folders are numbered in the order of their names: both parts need the same."""
+    """Checks that all parts have the same class folders, since labels follow the order of their names."""
     classes = [part.folder for part in parts if part.groups and part.groups.name]
     if not classes:
         return []
@@ -179,7 +179,7 @@ def _same_classes(parts: Iterable[Images], by_part: Mapping[str, Sequence[Entry]
 
 
 def _published_classes(dataset: PublishedDataset, by_part: Mapping[str, Sequence[Entry]]) -> list[Check]:
-    """Folders that are classes have the names of the published ones."""
+    """Checks that class folders have the names of the published classes."""
     return [
         _none(
             f"{part.folder}: classes",
@@ -201,7 +201,7 @@ def _sizes(entries: Iterable[Entry], facts: Mapping[str, Facts], folder: str) ->
 
 
 class _Row(BaseModel):
-    """A part of a file in COCO's format; keys that nothing reads are passed over."""
+    """A part of a file in COCO format; keys that are not used are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
@@ -235,13 +235,13 @@ class _InstancesFile(_Row):
 def _instances(
     part: Instances, published: Mapping[int, str], path: Path, sizes: Mapping[str, tuple[int, int]]
 ) -> list[Check]:
-    """Holds a file in COCO's format against itself and against the images.
+    """Checks a file in COCO format for consistency, in itself and with the images.
 
     Args:
-        part: what has to be in it.
+        part: what it has to contain.
         published: number of a category -> its name, in the order of the labels.
         path: the file.
-        sizes: name of an image that is there -> its width and height.
+        sizes: name of an image that exists -> its width and height.
     """
     name = part.file.rsplit("/", 1)[-1]
     try:
@@ -256,7 +256,7 @@ def _instances(
     broken = [str(row.id) for row in objects if not _has_shape(row)]
     repeated = len(objects) - len({row.id for row in objects}) + len(content.images) - len(images)
     absent = [file for file in listed if file not in sizes]
-    # An image that cannot be read has no size, and is reported as such; one may lie on its side, marked so.
+    # Unreadable images have no size and fail another check; EXIF may rotate an image by 90 degrees.
     other = [file for file, size in listed.items() if sizes.get(file, size) not in {size, size[::-1], (0, 0)}]
     return [
         _categories(name, content.categories, published),
@@ -273,7 +273,7 @@ def _instances(
 
 
 def _categories(name: str, found: Sequence[_Category], published: Mapping[int, str]) -> Check:
-    """The categories of a file in their order, which is that of the labels."""
+    """Checks the categories of a file and their order, which defines the labels."""
     rows = zip_longest(((row.id, row.name) for row in found), published.items())
     differing = [
         f"{ours[0]} {ours[1]}" if ours else f"{theirs[0]} {theirs[1]} missing"
@@ -286,15 +286,15 @@ def _categories(name: str, found: Sequence[_Category], published: Mapping[int, s
 
 
 def difference(error: ValidationError) -> str:
-    """Where and how a file first differs from what it should be, in one short line."""
+    """One short line that says where and how a file first breaks its schema."""
     place, fault = first_fault(error)
     return one_line(f"{place}: {fault['msg']}".removeprefix(": "))[:120]
 
 
 def _has_shape(row: _Object) -> bool:
-    """Whether an object has a box of four numbers, sides not negative, and a mask.
+    """Whether an object has a mask, and a box of four numbers whose sides are not negative.
 
-    Sides may be zero: COCO 2017 has such boxes, and the data classes leave them out.
+    Sides may be zero: COCO 2017 has such boxes, and the data set classes of the zoos skip them.
     """
     box = row.bbox
     finite = len(box) == 4 and all(math.isfinite(number) for number in box)
@@ -308,7 +308,7 @@ def _label_maps(
     photo_entries: Iterable[Entry],
     facts: Mapping[str, Facts],
 ) -> list[Check]:
-    """Holds label maps against the photos that they are about."""
+    """Checks label maps against their photos."""
     found = _by_stem(map_entries, maps.folder, maps.suffix)
     wanted = _by_stem(photo_entries, maps.images, photos.suffix)
     unlike = [
@@ -325,7 +325,7 @@ def _label_maps(
 
 
 def _by_stem(entries: Iterable[Entry], folder: str, suffix: str) -> dict[str, str]:
-    """What photo and label map have in common, such as `ulm/ulm_000000_000019` -> path."""
+    """The name that photo and label map share, such as `ulm/ulm_000000_000019` -> path."""
     return {
         entry.path[len(folder) + 1 : -len(suffix)]: entry.path for entry in entries if entry.kind != "folder"
     }

@@ -1,4 +1,4 @@
-"""Label maps of Cityscapes, drawn from the polygons that the publisher offers."""
+"""Draws the label maps of Cityscapes from the published polygons."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from suite.datasets.listing import Report
 
 _LARGEST_FILE = 2**24
-"""Bytes of a file of polygons; the publisher's have less than one million."""
+"""Most bytes of a polygon file; the published ones have less than one million."""
 
 _LARGEST_SIDE = 2**14
-"""Pixels of a photo."""
+"""Most pixels of a side of a photo."""
 
 
 class _Published(BaseModel):
-    """A part of a file of polygons; keys that nothing reads are passed over."""
+    """A part of a polygon file; keys that are not used are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
@@ -36,9 +36,9 @@ class _Thing(_Published):
     """One polygon.
 
     Attributes:
-        label: what it shows.
+        label: name of what it outlines.
         polygon: its corners, x and y in pixels.
-        deleted: whether its author has taken it back.
+        deleted: whether its annotator deleted it.
     """
 
     label: str
@@ -47,12 +47,12 @@ class _Thing(_Published):
 
 
 class Polygons(_Published):
-    """A file of polygons as Cityscapes has one for every photo.
+    """The polygon file that Cityscapes has for every photo.
 
     Attributes:
-        width: of the photo, in pixels.
-        height: likewise.
-        objects: later ones are drawn over earlier ones.
+        width: width of the photo in pixels.
+        height: height of the photo in pixels.
+        objects: the polygons; later ones are drawn over earlier ones.
     """
 
     width: PositiveInt = Field(alias="imgWidth", le=_LARGEST_SIDE)
@@ -69,15 +69,15 @@ class Polygons(_Published):
 
 
 def prepare_cityscapes(dataset: PublishedDataset, root: Path, report: Report) -> list[str]:
-    """Draws every label map that is not there; interrupted, the same call goes on.
+    """Draws every missing label map; if interrupted, the same call continues.
 
     Args:
-        dataset: its facts.
+        dataset: description of the data set.
         root: its folder.
-        report: called as it goes on.
+        report: called with the progress.
 
     Returns:
-        What was done, a sentence each.
+        What was done, as sentences.
 
     Raises:
         SuiteError: photos or polygons are missing, or polygons cannot be read.
@@ -92,7 +92,7 @@ def prepare_cityscapes(dataset: PublishedDataset, root: Path, report: Report) ->
 
 
 def _to_draw(dataset: PublishedDataset, maps: LabelMaps, root: Path) -> list[tuple[Path, Path]]:
-    """Polygons and label map of every photo that has no label map yet."""
+    """The paths of polygon file and label map for every photo that has no label map yet."""
     photos = next(part for part in dataset.images if part.folder == maps.images)
     found = sorted((root / photos.folder).rglob(f"*{photos.suffix}"))
     if not found:
@@ -116,7 +116,7 @@ def read_polygons(path: Path) -> Polygons:
     """The polygons of a photo.
 
     Raises:
-        SuiteError: the file is none of Cityscapes' files of polygons.
+        SuiteError: the file is not a polygon file of Cityscapes.
     """
     if not path.is_file() or path.stat().st_size > _LARGEST_FILE:
         raise SuiteError(f"{path} is not a polygon file; move it away and unpack it again")
@@ -133,15 +133,15 @@ def draw_label_map(content: Polygons, labels: Mapping[str, int | None], where: P
 
     Args:
         content: the polygons of a photo.
-        labels: name of a polygon -> its number; None where it is not drawn. A name that is not in there but
-            for the word `group` at its end, such as `cargroup`, counts as one of its kind.
+        labels: name of a label -> its number; None if it is not drawn. A name that is only known without the
+            suffix `group`, such as `cargroup`, gets the number of the name without it.
         where: the file, for messages.
 
     Returns:
-        An image of one number a pixel, 255 where no polygon is.
+        An image with one label number per pixel, 255 where there is no polygon.
 
     Raises:
-        SuiteError: a polygon has no label that is known.
+        SuiteError: a polygon has an unknown label.
     """
     from PIL import Image, ImageDraw
 

@@ -1,7 +1,7 @@
-"""Holding the classes that a built data set has against those that it should have.
+"""Compares the classes of a built data set with those that it should have.
 
-Data classes number what they find: an additional folder, or a category out of its place, gives every class
-behind it the label of another, and the training ends with a wrong number.
+Data set classes of the zoos number what they find: an additional folder, or a category in the wrong place,
+shifts the label of every class after it, and the training ends with a wrong number.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from suite.contract import BlockedError, ComposedData, StoredClass, load
 
 
 def hold_classes(data: ComposedData, built: Mapping[str, Sequence[StoredClass]]) -> None:
-    """Does nothing where every label means what it should mean, the same in all parts.
+    """Makes sure that every label means the right class, in all parts.
 
     Args:
-        data: of the recipe; what prepares it knows the classes, apart from those of other data.
+        data: the data of the recipe; its `DataSource` knows the published classes. For other data in the same
+            layout, the parts are compared with the first one.
         built: part -> its classes in the order of their labels (`suite.contract.Adapter.classes`).
 
     Raises:
@@ -33,7 +34,7 @@ def hold_classes(data: ComposedData, built: Mapping[str, Sequence[StoredClass]])
 
 
 def _first_difference(expected: Sequence[StoredClass], found: Sequence[StoredClass]) -> str | None:
-    """Where two lists part, in words; None where they are the same."""
+    """The first difference between two lists in words; None if they are equal."""
     for label, (right, wrong) in enumerate(zip(expected, found, strict=False)):
         if right != wrong:
             return f"class {label} is {wrong} instead of {right}"

@@ -1,4 +1,4 @@
-"""ImageNet-1k from what its publisher offers: a folder a class, for training and for validation."""
+"""Prepares ImageNet-1k from the published archives: one folder per class, for training and for validation."""
 
 from __future__ import annotations
 
@@ -21,31 +21,32 @@ _TRUTH = "data/ILSVRC2012_validation_ground_truth.txt"
 
 _CLASS_ARCHIVE = re.compile(r"(n\d{8})\.tar")
 _VALIDATION_IMAGE = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
-"""Its number counts the lines of the ground truth from 1."""
+"""Name of a validation image; its number is the line of the ground truth, from 1."""
 
 _LARGEST_IMAGE = 2**26
-"""Bytes of an image; the largest published one has a quarter of that."""
+"""Most bytes of an image; the largest published one has a quarter of that."""
 
 _LARGEST_TABLE = 2**24
-"""Bytes of a file of the development kit."""
+"""Most bytes of a file of the development kit."""
 
 
 def prepare_imagenet(dataset: PublishedDataset, root: Path, report: Report) -> list[str]:
-    """Puts every image into the folder of its class; interrupted, the same call goes on.
+    """Puts every image into the folder of its class; if interrupted, the same call continues.
 
-    Validation images may lie in `val/` in any folder, or in their archive; training images in theirs.
-    Archives stay where they are.
+    Validation images may be anywhere below `val/`, or in their archive; training images in theirs. Archives
+    stay where they are.
 
     Args:
-        dataset: its facts.
+        dataset: description of the data set.
         root: its folder, with the development kit as an archive or unpacked.
-        report: called as it goes on.
+        report: called with the progress.
 
     Returns:
-        What was done, a sentence each.
+        What was done, as sentences.
 
     Raises:
-        SuiteError: something is missing, damaged or there twice; nothing has been moved then.
+        SuiteError: something is missing, damaged or present twice. Faults of the kit and of images in `val/`
+            are found before anything is moved.
     """
     parts = {part.folder: part for part in dataset.images}
     train, val = parts["train"], parts["val"]
@@ -72,11 +73,11 @@ def read_truth(dataset: PublishedDataset, root: Path) -> list[str]:
     """The class of every validation image, from the development kit.
 
     Args:
-        dataset: its facts.
+        dataset: description of the data set.
         root: its folder, with the kit as an archive, or unpacked.
 
     Returns:
-        WordNet id of image 1, image 2, ...
+        WordNet ids of image 1, image 2, ...
 
     Raises:
         SuiteError: the kit is missing, damaged, or of another year.
@@ -94,7 +95,7 @@ def read_truth(dataset: PublishedDataset, root: Path) -> list[str]:
         found = [ids[int(line)] for line in truth.split()]
     except SuiteError:
         raise
-    # What scipy raises on a damaged table depends on where it is damaged.
+    # The exception that scipy raises on a damaged table depends on where it is damaged.
     except Exception as error:
         what = f"{type(error).__name__}: {one_line(error)[:80]}"
         raise SuiteError(
@@ -114,7 +115,7 @@ def read_truth(dataset: PublishedDataset, root: Path) -> list[str]:
 
 
 def _read_kit(dataset: PublishedDataset, root: Path) -> tuple[bytes, bytes]:
-    """Table of classes and ground truth, from the archive or from the folder that it unpacks to."""
+    """The table of classes and the ground truth, from the archive or the folder that it unpacks to."""
     kit = dataset.archives["devkit"]
     name = kit.file.removesuffix(".tar.gz")
     if (root / name).is_dir():
@@ -132,10 +133,10 @@ def _read_kit(dataset: PublishedDataset, root: Path) -> tuple[bytes, bytes]:
 
 
 def _read_table(path: Path) -> bytes:
-    """A file of the unpacked kit.
+    """Reads a file of the unpacked kit.
 
     Raises:
-        ValueError: it is no file of its size.
+        ValueError: it is not a file, or is too large.
     """
     if path.exists() and (not path.is_file() or path.stat().st_size > _LARGEST_TABLE):
         raise ValueError(f"{path.name} is not a table")
@@ -143,7 +144,7 @@ def _read_table(path: Path) -> bytes:
 
 
 def _validation_images(folder: Path) -> dict[str, list[Path]]:
-    """Name of a validation image -> where it lies, anywhere below the folder."""
+    """Name of a validation image -> its paths, anywhere below the folder."""
     found: dict[str, list[Path]] = {}
     for path in sorted(folder.rglob("*.JPEG")):
         if _VALIDATION_IMAGE.fullmatch(path.name):
@@ -152,10 +153,10 @@ def _validation_images(folder: Path) -> dict[str, list[Path]]:
 
 
 def _planned_moves(folder: Path, truth: Sequence[str]) -> list[tuple[Path, Path]]:
-    """From where to where images have to go.
+    """Source and target of every image that has to be moved.
 
     Raises:
-        SuiteError: an image is there twice, or has no class.
+        SuiteError: an image is present twice, or has no class.
     """
     moves = []
     for name, places in _validation_images(folder).items():
@@ -202,7 +203,7 @@ def _unpack_val(path: Path, folder: Path, truth: Sequence[str], report: Report) 
 
 
 def _unpack_train(path: Path, folder: Path, train: Images, classes: Sequence[str], report: Report) -> str:
-    """Unpacks an archive of archives, one a class."""
+    """Unpacks an archive of archives, one per class."""
     unpacked = 0
     with opened(path) as archive:
         for done, (images, image, place) in enumerate(_training_images(archive, classes), start=1):
@@ -222,7 +223,7 @@ def _training_images(
     """The members of the archives in an archive, each with its class and name, such as `n01440764/1.JPEG`.
 
     Raises:
-        SuiteError: something else is in there, or the same again.
+        SuiteError: it has something else, or a class or an image twice.
     """
     left = set(classes)
     for member in archive:

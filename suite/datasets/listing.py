@@ -1,4 +1,4 @@
-"""Which files make a data set, what the system says of them, and what is in them."""
+"""Lists the files of a data set with what the file system knows about them, and reads their content."""
 
 from __future__ import annotations
 
@@ -19,22 +19,21 @@ if TYPE_CHECKING:
 Kind = Literal["image", "label map", "file", "folder"]
 
 Report = Callable[[int, int], None]
-"""Takes how far a long task is: files done, files to do."""
+"""Callback for the progress of a long task: files done, files in total."""
 
 _FILES_AT_ONCE = 64
-"""Files that a thread reads before it reports: a million futures would take gigabytes."""
+"""Files per task of a thread: a future for each of a million files would take gigabytes."""
 
 
 class Entry(NamedTuple):
-    """A file or folder as the system lists it, without having read it.
+    """A file or folder as the file system lists it, without its content.
 
     Attributes:
-        path: below the folder of the data set, with `/`; a folder ends with one.
+        path: relative to the folder of the data set, with `/`; a folder ends with one.
         size: bytes; 0 for a folder.
-        mtime_ns: time of the last change of the content, in nanoseconds; 0 for a folder. Anybody can set it
-            back.
-        ctime_ns: time at which the system last noticed a change of content, name or owner; 0 for a folder.
-            Nobody can set it back.
+        mtime_ns: time of the last change of the content, in nanoseconds; 0 for a folder. Programs can set it.
+        ctime_ns: time of the last change of content, name or owner, in nanoseconds; 0 for a folder. Programs
+            cannot set it.
         kind: what it is read as.
     """
 
@@ -49,10 +48,10 @@ class Facts(NamedTuple):
     """What reading a file showed.
 
     Attributes:
-        sha256: of its bytes, in hexadecimal; empty when it cannot be read.
-        width: of an image, in pixels; else 0.
-        height: of an image, in pixels; else 0.
-        fault: why it is of no use; empty for a good file.
+        sha256: SHA-256 of its bytes, in hexadecimal; empty if it cannot be read.
+        width: width of an image in pixels; otherwise 0.
+        height: height of an image in pixels; otherwise 0.
+        fault: what is wrong with it; empty for a good file.
     """
 
     sha256: str
@@ -62,17 +61,17 @@ class Facts(NamedTuple):
 
 
 def list_files(dataset: PublishedDataset, root: Path) -> list[Entry]:
-    """Everything that counts, sorted by path; one pass over the folders, no file is opened.
+    """Lists the files and folders of a data set, sorted by path, in one pass and without opening a file.
 
-    Folders are listed too, empty and hidden ones among them: the data classes take each for a class, which
-    moves the numbers of the classes behind it. Hidden files are left out, as the data classes do.
+    Folders are listed too, including empty and hidden ones: the data set classes of the zoos take each for a
+    class, which shifts the labels of the classes after it. Hidden files are left out, as those classes do.
 
     Args:
-        dataset: says which folders and files count.
+        dataset: says which folders and files belong to it.
         root: the folder of the data set.
 
     Raises:
-        SuiteError: a link leads back to a folder that it lies in.
+        SuiteError: a link leads back to a folder that contains it.
     """
     start = f"{root}{os.sep}"
     entries: list[Entry] = []
@@ -86,7 +85,7 @@ def list_files(dataset: PublishedDataset, root: Path) -> list[Entry]:
 
 
 def _walk(start: str, folder: str, suffix: str, kind: Kind, everything: bool) -> Iterator[Entry]:
-    """Files below a folder that end with `suffix`, or all of them; and all folders."""
+    """The files below a folder that end with `suffix`, or all of them, and all folders."""
     waiting = [(start + folder, frozenset({_place(start + folder)}))]
     while waiting:
         name, above = waiting.pop()
@@ -106,16 +105,16 @@ def _entry(path: str, status: os.stat_result, kind: Kind) -> Entry:
 
 
 def _place(folder: str) -> tuple[int, int]:
-    """Where a folder is, whatever links lead to it."""
+    """Device and inode of a folder, which are the same whatever links lead to it."""
     status = os.stat(folder)
     return status.st_dev, status.st_ino
 
 
 def _new_place(folder: str, above: frozenset[tuple[int, int]]) -> tuple[int, int]:
-    """Where a folder is that is none of those above it.
+    """Device and inode of a folder, which must not be one of those that contain it.
 
     Raises:
-        SuiteError: it is one of them, and following it would never end.
+        SuiteError: it is one of them, so that following it would never end.
     """
     place = _place(folder)
     if place in above:
@@ -124,7 +123,7 @@ def _new_place(folder: str, above: frozenset[tuple[int, int]]) -> tuple[int, int
 
 
 def _stat(entry: os.DirEntry[str]) -> os.stat_result:
-    """What the system says of a file; of a link that leads nowhere, what it says of the link."""
+    """The status of a file, or of the link itself if it is broken."""
     try:
         return entry.stat()
     except FileNotFoundError:
@@ -132,18 +131,17 @@ def _stat(entry: os.DirEntry[str]) -> os.stat_result:
 
 
 def state_of(entries: Iterable[Entry]) -> str:
-    """A hash of names, sizes and times of change: another one as soon as any file is touched.
+    """A hash of names, sizes and times of change, which differs as soon as any file is touched.
 
-    That is as much as can be looked at before every run: to read 155 GB again would take longer than a
-    training may wait. It goes by the system's own time of change as well, since a file may have been replaced
-    by one of the same size, and the time of its content set back.
+    Nothing more can be checked before every run: reading 155 GB again would delay each training too long. The
+    hash includes the ctime, since a file may be replaced by one of the same size whose mtime is set back.
     """
     lines = "\n".join(f"{path}\0{size}\0{mtime}\0{ctime}" for path, size, mtime, ctime, _ in entries)
     return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def fingerprint_of(entries: Iterable[Entry], facts: dict[str, Facts]) -> str:
-    """A hash of names and contents: the same wherever the same data lie.
+    """A hash of names and contents, which is the same for the same data on every machine.
 
     Args:
         entries: sorted files.
@@ -161,8 +159,8 @@ def read_files(
     Args:
         root: the folder of the data set.
         entries: what to read.
-        allowed: numbers that pixels of a label map may have.
-        report: called as it goes on, by one thread.
+        allowed: values that pixels of a label map may have.
+        report: called with the progress, by one thread.
 
     Yields:
         Path and facts of each file.
@@ -186,7 +184,7 @@ def _read(root: Path, entry: Entry, allowed: frozenset[int]) -> Facts:
     path = root / entry.path
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            # A pipe would be waited for without end.
+            # Reading from a pipe would block forever.
             return Facts("", fault="not a file, but a pipe, a socket or a device")
         content = path.read_bytes()
     except OSError as error:
@@ -198,14 +196,14 @@ def _read(root: Path, entry: Entry, allowed: frozenset[int]) -> Facts:
 
 
 def _look_at(content: bytes, kind: Kind, allowed: frozenset[int]) -> Facts:
-    """Decodes an image to its end, so that a truncated one shows."""
+    """Decodes an image completely, so that a truncated one is noticed."""
     from PIL import Image
 
     try:
         with Image.open(io.BytesIO(content)) as image:
             width, height = image.size
             if kind == "image":
-                # A JPEG comes at an eighth of its size: all of it is read, in a fraction of the time.
+                # Decodes a JPEG at an eighth of its size: still reads all of it, in a fraction of the time.
                 image.draft("RGB", (1, 1))
             image.load()
             if kind == "image":
@@ -213,7 +211,7 @@ def _look_at(content: bytes, kind: Kind, allowed: frozenset[int]) -> Facts:
             if image.mode not in {"L", "P"}:
                 return Facts("", width, height, f"mode {image.mode}, not one number a pixel")
             numbers = {value for value, count in enumerate(image.histogram()) if count}
-    # What Pillow raises on damaged bytes depends on the format and on where they are damaged.
+    # The exception that Pillow raises on damaged bytes depends on the format and on the place.
     except Exception as error:
         return Facts("", fault=f"no image that can be read ({one_line(error)[:80]})")
     wrong = sorted(numbers - allowed)

@@ -1,4 +1,4 @@
-"""What the last verification of a data set found, kept in the work folder."""
+"""Stores the findings of the last verification of a data set in the work folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from suite.store.files import write
 from suite.store.ownership import owned
 
 _VERSION = 2
-"""Raised when a verification of old would no longer do."""
+"""Version of the format; raised when stored verifications are no longer sufficient."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,15 @@ class Remembered:
     """What a verification found.
 
     Attributes:
-        expectation: what it was held against (`PublishedDataset.expectation`).
-        state: names, sizes and times of its files (`listing.state_of`); empty when not all could be read.
-        fingerprint: of its contents (`listing.fingerprint_of`); empty when it was interrupted.
-        accepted: the fingerprint of the last contents that had no fault; empty if none had. What is kept of
-            each file is then of these contents.
+        expectation: hash of what was checked (`PublishedDataset.expectation`).
+        state: hash of names, sizes and times of its files (`listing.state_of`); empty if not all could be
+            read.
+        fingerprint: hash of its contents (`listing.fingerprint_of`); empty if it was interrupted.
+        accepted: fingerprint of the last contents without a fault; empty if there were none. The stored facts
+            about files then describe these contents.
         files: number of files.
-        size: their bytes.
-        checks: the result.
+        size: their total size in bytes.
+        checks: the results of the checks.
     """
 
     expectation: str
@@ -47,17 +48,17 @@ class Remembered:
 
 
 class Memory:
-    """One file for each place that a data set was verified at.
+    """The findings for one data set at one place, in one file.
 
-    Its first line is all that an unchanged data set needs; the files one by one, compressed, come behind it
-    and are read only when something has changed.
+    The first line is all that an unchanged data set needs; the compressed facts about each file follow, and
+    are read only if something has changed.
     """
 
     def __init__(self, name: str, root: Path) -> None:
-        """Names the file.
+        """Chooses the path of the file.
 
         Args:
-            name: of the data set.
+            name: name of the data set.
             root: its folder.
         """
         place = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:12]
@@ -65,12 +66,12 @@ class Memory:
 
     @contextmanager
     def owned(self) -> Iterator[None]:
-        """Lets one process at a time verify; the others wait and find its result."""
+        """Lets one process at a time verify; the others wait, and then find its result."""
         with owned(self._path.with_suffix(".owner")):
             yield
 
     def findings(self) -> Remembered | None:
-        """What was found last; None if nothing is on file."""
+        """The findings of the last verification; None if there are none."""
         try:
             with open(self._path, "rb") as file:
                 head = json.loads(file.readline())
@@ -78,11 +79,11 @@ class Memory:
                 return None
             return Remembered(**{**head, "checks": [Check(**check) for check in head["checks"]]})
         except (OSError, ValueError, KeyError, TypeError):
-            # Absent, or half of a file that a full disk left: the data set is read again.
+            # Missing, or truncated by a full disk: the data set is read again.
             return None
 
     def files(self) -> dict[str, tuple[Entry, Facts]]:
-        """Path -> the file as it was, and what reading it showed; see `Remembered.accepted`."""
+        """Path -> the file as it was then, and what reading it showed; see `Remembered.accepted`."""
         try:
             content = zlib.decompress(self._path.read_bytes().partition(b"\n")[2])
             rows = [json.loads(line) for line in content.splitlines()]
@@ -91,12 +92,12 @@ class Memory:
             return {}
 
     def keep(self, findings: Remembered, files: Mapping[str, tuple[Entry, Facts]]) -> None:
-        """Keeps a verification; replaces the one before in one step.
+        """Stores a verification; atomically replaces the previous one.
 
         Args:
             findings: the result.
-            files: path -> the file, and what reading it showed; of an interrupted verification those that
-                were read.
+            files: path -> the file, and what reading it showed; of an interrupted verification only the files
+                that were read.
         """
         head = json.dumps({"version": _VERSION, **dataclasses.asdict(findings)})
         rows = "\n".join(json.dumps([*entry, *facts]) for entry, facts in files.values())

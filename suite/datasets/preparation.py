@@ -1,4 +1,4 @@
-"""What can be made by a script from files that the user has: ``data prepare``."""
+"""Brings downloaded data sets into the layout that the suite reads: ``data prepare``."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from suite.errors import SuiteError
 
 
 def prepare(name: str, dataset: PublishedDataset, root: Path, report: Report) -> list[str]:
-    """Brings a data set into the layout that is read. Nothing is downloaded, nothing there is overwritten.
+    """Brings a data set into the layout that is read, without downloading or overwriting anything.
 
     Args:
-        name: of the data set.
-        dataset: its facts.
+        name: name of the data set.
+        dataset: its description.
         root: its folder.
-        report: called as it goes on.
+        report: called with the progress.
 
     Returns:
-        What was done, a sentence each.
+        What was done, as sentences.
 
     Raises:
-        SuiteError: something that it takes is missing or damaged.
+        SuiteError: a file that it needs is missing or damaged.
     """
     if name not in _MAKERS:
         refuse_absent(dataset, root)
@@ -38,7 +38,7 @@ def prepare(name: str, dataset: PublishedDataset, root: Path, report: Report) ->
 
 
 def _prepare_cifar(dataset: PublishedDataset, root: Path, report: Report) -> list[str]:
-    """Unpacks the files that are read, each held against the publisher's checksum before it gets its name."""
+    """Unpacks the files that are read; each is compared with its checksum before it gets its name."""
     wanted = {}
     for part in dataset.pickles:
         if (root / part.file).exists():
@@ -52,7 +52,7 @@ def _prepare_cifar(dataset: PublishedDataset, root: Path, report: Report) -> lis
         check_md5(root / archive.file, archive.md5)
         with opened(root / archive.file, compressed=True) as content:
             members = {member.name: member for member in content}
-            # All of it before any of it is unpacked.
+            # Check that all files are there before unpacking any.
             for file in wanted:
                 if file not in members:
                     raise SuiteError(f"{root / archive.file} has no {file}; get it again")

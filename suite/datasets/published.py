@@ -1,4 +1,4 @@
-"""What has to be in a published data set, and where it is obtained: ``baselines/datasets.yaml``."""
+"""Describes the published data sets: their content, and where to get them (``baselines/datasets.yaml``)."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ IGNORED = 255
 
 
 def _split(words: Any) -> Any:
-    """Takes a text of words apart; what is something else is left to the schema."""
+    """Splits a text into words; anything else is left to the schema."""
     return tuple(words.split()) if isinstance(words, str) else words
 
 
 Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
-"""Names without spaces, in the file as one text."""
+"""Names without spaces, written in the file as one text."""
 
 
 class Size(Strict):
@@ -39,13 +39,13 @@ class Size(Strict):
 
 
 class Groups(Strict):
-    """Folders that divide images by class or town.
+    """Folders that divide images by class or city.
 
     Attributes:
-        count: how many there are.
-        smallest: images in the one with the fewest.
-        largest: images in the one with the most.
-        name: regular expression of their names; None for any.
+        count: number of folders.
+        smallest: number of images in the smallest folder.
+        largest: number of images in the largest folder.
+        name: regular expression for their names; None for any.
     """
 
     count: PositiveInt
@@ -58,12 +58,12 @@ class Images(Strict):
     """A folder of images.
 
     Attributes:
-        folder: the folder, below that of the data set; like every path here.
-        suffix: how the names of its images end.
-        count: how many there are.
-        exclusive: whether nothing else may lie there.
-        size: size of every image, where all have the same.
-        groups: its folders, where it has any.
+        folder: path relative to the folder of the data set, like every path here.
+        suffix: end of the names of its images.
+        count: number of images.
+        exclusive: whether it may contain no other files.
+        size: size of every image, if all have the same.
+        groups: its folders, if it has any.
     """
 
     folder: str
@@ -75,13 +75,13 @@ class Images(Strict):
 
 
 class Instances(Strict):
-    """A file of boxes and masks in COCO's format.
+    """A file of boxes and masks in COCO format.
 
     Attributes:
         file: the file.
-        images: folder of `PublishedDataset.images` that it is about.
-        annotated: images with at least one object.
-        objects: boxes, crowds included.
+        images: the folder of `PublishedDataset.images` that it annotates.
+        annotated: number of images with at least one object.
+        objects: number of objects, including crowds.
     """
 
     file: str
@@ -95,9 +95,9 @@ class LabelMaps(Strict):
 
     Attributes:
         folder: the folder.
-        suffix: how their names end, behind what a photo and its map have in common.
-        polygons: how the names of the files end that they are drawn from.
-        images: folder of `PublishedDataset.images` that they are about.
+        suffix: end of their names, after the part that they share with the photo.
+        polygons: end of the names of the polygon files that they are drawn from.
+        images: the folder of `PublishedDataset.images` that they annotate.
     """
 
     folder: str
@@ -107,7 +107,7 @@ class LabelMaps(Strict):
 
 
 class Checksummed(Strict):
-    """A file whose publisher gives a checksum.
+    """A file with a published checksum.
 
     Attributes:
         file: the file.
@@ -119,7 +119,7 @@ class Checksummed(Strict):
 
 
 class InTheWay(Strict):
-    """A file that must not be there.
+    """A file that must not exist.
 
     Attributes:
         file: the file.
@@ -136,21 +136,21 @@ class PublishedDataset(Strict):
     Attributes:
         title: its name in messages.
         claims_name: its name in the claims.
-        hub: its id on the Hugging Face Hub; None where it has none.
-        folder: where it lies below `suite.paths.datasets_dir`.
-        gigabytes: its size on the disk, in 10^9 bytes.
+        hub: its id on the Hugging Face Hub; None if it has none.
+        folder: its folder in `suite.paths.datasets_dir`.
+        gigabytes: its size on disk, in 10^9 bytes.
         obtained: where it comes from.
-        prepares: what ``data prepare`` does, as the end of a message; None where unpacking is enough.
-        archives: what ``data prepare`` takes, by what is inside.
+        prepares: what ``data prepare`` does, as the end of a message; None if unpacking is enough.
+        archives: the archives that ``data prepare`` needs, by their content.
         images: folders of images.
         instances: files of boxes and masks.
         label_maps: folders of label maps.
-        labels: name of a polygon -> its number in label maps; None where it is not drawn.
+        labels: label of a polygon -> its number in label maps; None if it is not drawn.
         categories: number of a category in files of boxes and masks -> its name, in the order of the labels.
-        classes: names of the classes in the order of their labels, of data whose files have no numbers for
+        classes: names of the classes in the order of their labels, for data whose files have no numbers for
             them: the folders of images, or the classes of a pickle.
-        pickles: files that are compared with the publisher's checksum and never opened.
-        in_the_way: files that must not be there.
+        pickles: files that are only compared with the published checksum and never opened.
+        in_the_way: files that must not exist.
     """
 
     title: str
@@ -181,7 +181,7 @@ class PublishedDataset(Strict):
 
     @property
     def class_list(self) -> tuple[StoredClass, ...]:
-        """The classes in the order of their labels, with what stands for them in the files."""
+        """The classes in the order of their labels, with their numbers in the files."""
         if self.categories:
             return tuple(StoredClass(name, number) for number, name in self.categories.items())
         scored = sorted(
@@ -193,22 +193,22 @@ class PublishedDataset(Strict):
 
     @property
     def root(self) -> Path:
-        """Where it belongs on this machine."""
+        """Its folder on this machine."""
         return datasets_dir() / self.folder
 
     @property
     def parts(self) -> list[str]:
-        """Folders and files that have to be there."""
+        """Folders and files that must exist."""
         folders = [part.folder for part in self.images] + [part.folder for part in self.label_maps]
         return folders + self.single_files
 
     @property
     def single_files(self) -> list[str]:
-        """Files that are read as they are."""
+        """Single files that must exist: annotations and pickles."""
         return [part.file for part in self.instances] + [part.file for part in self.pickles]
 
     def missing(self, root: Path) -> list[str]:
-        """Folders and files that are not there; a folder of label maps without a single one counts as absent.
+        """Folders and files that are missing, and folders of label maps that have none.
 
         Args:
             root: the folder of the data set.
@@ -221,21 +221,21 @@ class PublishedDataset(Strict):
         return [name for name in self.parts if not (root / name).exists()] + unmade
 
     def how_to_get(self, root: Path) -> str:
-        """Where it is obtained, where it goes and how large it is, as the end of a message."""
+        """Where to get it, where to put it and how large it is, as the end of a message."""
         return (
             f"get it from {self.obtained}, and put its {self.gigabytes:g} GB at {root} "
             "(SUITE_DATA names the folder above)"
         )
 
     def expectation(self) -> str:
-        """A hash of all that is checked; not of where the data are obtained."""
+        """A hash of everything that is checked, without where the data come from."""
         parts = {"images", "instances", "label_maps", "labels", "categories", "classes", "pickles"}
         checked = self.model_dump_json(include=parts)
         return hashlib.sha256(checked.encode()).hexdigest()
 
 
 class _Published(RootModel[dict[str, PublishedDataset]]):
-    """One file, but for what code makes (``embedded: true``): of that, nothing lies on the disk."""
+    """One file, without the embedded data sets (``embedded: true``), which are generated by code."""
 
     @model_validator(mode="before")
     @classmethod
@@ -256,10 +256,10 @@ def _read(catalogue: Catalogue) -> dict[str, PublishedDataset]:
 
 
 def read_published(folder: Path | None = None) -> dict[str, PublishedDataset]:
-    """The published data sets by name, such as `imagenet`; read once for a catalogue.
+    """The published data sets by name, such as `imagenet`; read once per catalogue.
 
     Args:
-        folder: laid out like ``baselines/``; without it, that folder and all paper folders.
+        folder: laid out like ``baselines/``; by default that folder and all paper folders.
 
     Raises:
         SuiteError: ``datasets.yaml`` is missing or breaks the schema, or two files have the same data set;
@@ -269,6 +269,6 @@ def read_published(folder: Path | None = None) -> dict[str, PublishedDataset]:
 
 
 def _any_file(folder: Path, suffix: str) -> bool:
-    """Whether a folder, or one directly in it, has a file with a suffix; looks no further than the first."""
+    """Whether a folder, or a folder directly in it, has a file with a suffix; stops at the first."""
     found: Iterator[Path] = folder.glob(f"*/*{suffix}")
     return next(found, None) is not None or next(folder.glob(f"*{suffix}"), None) is not None

@@ -1,4 +1,4 @@
-"""The published data sets: obtained by the user, verified before a run reads them."""
+"""The published data sets as sources of runs: the user provides them, and every run verifies them first."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ class Required:
     """A published data set as recipes name it (`suite.contract.DataSource`).
 
     Attributes:
-        name: of the data set in ``baselines/datasets.yaml``.
+        name: name of the data set in ``baselines/datasets.yaml``.
     """
 
     name: str
 
     def __call__(self, folder: Path, expected: str | None) -> str:
-        """Makes sure that the data set is there, and is the right one.
+        """Makes sure that the data set exists and is the right one.
 
         Args:
             folder: where the zoo's configs read it.
-            expected: None for the published data set. A fingerprint names other data in the same layout: then
-                these are asked for, and nothing is held against what was published.
+            expected: None for the published data set. A fingerprint requests other data in the same layout,
+                which must match it and may differ from what was published.
 
         Returns:
             The fingerprint of names and contents.
 
         Raises:
-            BlockedError: it is not there, or another one.
+            BlockedError: it is missing, or is a different data set.
         """
         dataset = published(self.name)
         try:
@@ -52,7 +52,7 @@ class Required:
         return found.fingerprint
 
     def classes(self, expected: str | None) -> tuple[StoredClass, ...] | None:
-        """The published classes in the order of their labels; of other data nobody knows them."""
+        """The published classes in the order of their labels; None for other data, which may have others."""
         return published(self.name).class_list or None if expected is None else None
 
 
@@ -63,14 +63,14 @@ require_cifar_100 = Required("cifar-100")
 
 
 class _Log:
-    """Tells the log of a run how far the first verification is."""
+    """Prints the progress of a verification to the log of a run."""
 
     def __init__(self, title: str) -> None:
         self._title = title
         self._next = 0.0
 
     def __call__(self, done: int, total: int) -> None:
-        """Prints a line when the last one is some time ago."""
+        """Prints a line, at most once per `_SECONDS_BETWEEN_LINES`."""
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + _SECONDS_BETWEEN_LINES
             print(f"reading {self._title}: {done:,} of {total:,} files", flush=True)

@@ -1,4 +1,4 @@
-"""Verifying a data set: read once, then only what has changed."""
+"""Verifies data sets: everything is read once, and afterwards only what has changed."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ Presence = Literal["absent", "unverified", "verified"]
 
 @dataclass(frozen=True)
 class Verification:
-    """What is known of a data set.
+    """The result of verifying a data set.
 
     Attributes:
         title: its name.
         root: its folder.
         fingerprint: hash of the names and contents of its files; the same on every machine.
         files: number of files.
-        size: their bytes.
-        checks: everything that was looked at.
-        read: files that had to be read; 0 when nothing has changed since the last time.
-        changes: since the contents that last had no fault, or if none had, since the last time: `changed`,
-            `added` or `missing` -> paths. Empty the first time.
+        size: their total size in bytes.
+        checks: the results of all checks.
+        read: number of files that had to be read; 0 if nothing has changed since the last verification.
+        changes: `changed`, `added` or `missing` -> paths, since the last contents without a fault, or if
+            there were none, since the last verification. Empty the first time.
     """
 
     title: str
@@ -47,7 +47,7 @@ class Verification:
         return [check for check in self.checks if not check.ok]
 
     def refuse_faults(self) -> None:
-        """Does nothing for a data set that is as published.
+        """Makes sure that the data set is as published.
 
         Raises:
             SuiteError: a check failed.
@@ -76,8 +76,8 @@ def published(name: str) -> PublishedDataset:
 def presence(name: str) -> Presence:
     """Whether a data set is where it belongs, and whether a verification found it as published.
 
-    Looks at no more than a few folders: that nothing has changed since is for `verify` to say, which every
-    run calls.
+    Only looks at a few folders: whether anything has changed since is checked by `verify`, which every run
+    calls.
 
     Args:
         name: `imagenet`, `coco`, `cityscapes` or `cifar-100`.
@@ -90,7 +90,7 @@ def presence(name: str) -> Presence:
 
 
 def presence_at(dataset: PublishedDataset, root: Path) -> Presence:
-    """The same for a data set at any place."""
+    """Like `presence`, for a data set in any folder."""
     if dataset.missing(root):
         return "absent"
     findings = Memory(dataset.folder, root).findings()
@@ -101,29 +101,29 @@ def presence_at(dataset: PublishedDataset, root: Path) -> Presence:
 
 
 def _tell_nobody(done: int, total: int) -> None:
-    """Takes progress to nowhere."""
+    """Ignores progress."""
 
 
 def verify(
     dataset: PublishedDataset, root: Path, report: Report = _tell_nobody, accept: bool = False
 ) -> Verification:
-    """Looks at a data set: layout, classes, counts, images, annotations, checksums.
+    """Checks a data set: layout, classes, counts, images, annotations, checksums.
 
-    The first time every file is read. Later only names, sizes and times of change are compared, and what
-    differs is read. An interrupted verification goes on where it was. Contents without a fault are those that
-    later ones are held against.
+    The first time every file is read. Later only names, sizes and times of change are compared, and files
+    that differ are read. An interrupted verification resumes where it stopped. Contents without a fault are
+    the reference that later contents are compared with.
 
     Args:
-        dataset: what has to be there.
+        dataset: the published data set.
         root: its folder.
         report: called while files are read.
-        accept: take contents that have changed since, where nothing else is wrong with them.
+        accept: whether to accept contents that have changed since, if nothing else is wrong with them.
 
     Returns:
-        All checks, also those that failed.
+        All checks, including those that failed.
 
     Raises:
-        SuiteError: the data set, or a part of it, is not there.
+        SuiteError: the data set, or a part of it, is missing.
     """
     refuse_absent(dataset, root)
     memory = Memory(dataset.folder, root)
@@ -140,7 +140,8 @@ def verify(
             try:
                 reading.read(report)
             finally:
-                # An interrupted reading of hours is kept as well; without a state it counts for nothing else.
+                # Also after an interruption, since reading may take hours; without a state it is not a
+                # completed verification.
                 memory.keep(reading.findings, reading.to_keep())
             found, read = reading.findings, len(reading.unread)
             changes = reading.changes() if before and (before.fingerprint or before.accepted) else {}
@@ -157,10 +158,10 @@ def verify(
 
 
 def refuse_absent(dataset: PublishedDataset, root: Path) -> None:
-    """Does nothing for a data set whose folders and files are all there.
+    """Makes sure that all folders and files of a data set exist.
 
     Raises:
-        SuiteError: something is missing; says where it is obtained, where it goes, how large it is.
+        SuiteError: something is missing; says where to get it, where to put it, and how large it is.
     """
     missing = dataset.missing(root)
     if not missing:
@@ -171,7 +172,7 @@ def refuse_absent(dataset: PublishedDataset, root: Path) -> None:
 
 
 class _Reading:
-    """One reading of a data set: of what is not known yet."""
+    """One pass over a data set, which reads the files that are not known yet."""
 
     def __init__(
         self,
@@ -185,18 +186,17 @@ class _Reading:
         """Finds out what has to be read.
 
         Args:
-            dataset: what has to be there.
+            dataset: the published data set.
             root: its folder.
             entries: its files and folders.
-            known: path -> a file as it was, and what reading it showed.
-            accepted: `Remembered.accepted` of what is known.
-            accept: whether other contents are taken.
+            known: path -> the file as it was, and what reading it showed.
+            accepted: `Remembered.accepted` of the last verification.
+            accept: whether changed contents are accepted.
         """
         self._dataset, self._root, self._entries = dataset, root, entries
         self._known, self._accept = known, accept
         files = [entry for entry in entries if entry.kind != "folder"]
-        # What could not be read at all is tried again: a file stays the same when somebody is allowed to read
-        # it.
+        # Unreadable files are tried again: granting permission to read a file need not change its entry.
         self._facts = {
             entry.path: known[entry.path][1]
             for entry in entries
@@ -214,7 +214,7 @@ class _Reading:
         )
 
     def read(self, report: Report) -> None:
-        """Reads what is not known, and checks everything."""
+        """Reads the files that are not known, and checks everything."""
         numbers = frozenset(number for number in self._dataset.labels.values() if number is not None)
         for path, fact in read_files(self._root, self.unread, numbers | {IGNORED}, report):
             self._facts[path] = fact
@@ -232,7 +232,7 @@ class _Reading:
         )
 
     def changes(self) -> dict[str, list[str]]:
-        """What has become of the files that are known; one of the same content has not changed."""
+        """How files differ from the known ones; a file with the same content has not changed."""
         facts, known = self._facts, self._known
         files = {entry.path for entry in self._entries if entry.kind != "folder"}
         changes = {
@@ -243,7 +243,7 @@ class _Reading:
         return {what: sorted(paths) for what, paths in changes.items() if paths}
 
     def to_keep(self) -> dict[str, tuple[Entry, Facts]]:
-        """What stays on file: all that was read, or of contents with a fault, those without one before."""
+        """The facts to store: of the current contents, or if these have a fault, of the last without."""
         facts = self._facts
         now = {entry.path: (entry, facts[entry.path]) for entry in self._entries if entry.path in facts}
         accepted = self.findings.accepted

@@ -1,4 +1,4 @@
-"""Columns of a frame as data: what each is called, its type, and what stands in it."""
+"""Columns of a frame as data: name, type and description."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Column(NamedTuple):
 
     Attributes:
         dtype: its pandas dtype.
-        about: what stands in it, with its unit, and when it is missing.
+        about: what it contains, with its unit, and when it is missing.
     """
 
     dtype: str
@@ -30,11 +30,11 @@ def dtypes(columns: Columns) -> dict[str, str]:
 
 
 def framed(rows: Iterable[Mapping[str, Any]], columns: Columns) -> pd.DataFrame:
-    """A frame of these rows; what a row lacks is missing in it.
+    """Builds a frame from rows; columns that a row lacks are missing values.
 
     Args:
-        rows: values by the name of their column; times are text in ISO 8601, and missing where that is
-            no date.
+        rows: values by column name; times are text in ISO 8601, and become missing values if they are not
+            valid.
         columns: all columns of the frame.
     """
     frame = pd.DataFrame(list(rows), columns=list(columns))
@@ -46,7 +46,7 @@ def framed(rows: Iterable[Mapping[str, Any]], columns: Columns) -> pd.DataFrame:
 
 
 def as_markdown(columns: Columns) -> str:
-    """The columns as a Markdown table, without a line break at its end."""
+    """The columns as a Markdown table, without a trailing line break."""
     lines = ["| column | type | description |", "| --- | --- | --- |"]
     lines += [f"| `{name}` | {column.dtype} | {_cell(column.about)} |" for name, column in columns.items()]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What differs between two sets of records: two commits, two series, or two stores."""
+"""Compares two sets of records: two commits, two series, or two stores."""
 
 from __future__ import annotations
 
@@ -36,14 +36,15 @@ class Difference:
         row: the row in words.
         metric: name of the metric.
         presence: which of the sets have it.
-        mean_a: mean over the runs of A; None where it has none.
-        n_a: how many there are.
-        mean_b: the same of B.
-        n_b: the same of B.
-        difference: mean of B minus mean of A, or on embedded data the mean over the seeds that both have.
-        lower: lower end of its 90 % interval.
-        upper: upper end of its 90 % interval.
-        verdict: B as a gain over A, where a better metric is a gain: `GAIN`, `LOSS` or `GAIN_UNCLEAR`.
+        mean_a: mean over the runs of A; None if it has none.
+        n_a: number of runs of A.
+        mean_b: mean over the runs of B; None if it has none.
+        n_b: number of runs of B.
+        difference: mean of B minus mean of A; on embedded data the mean difference over the seeds that both
+            have.
+        lower: lower end of its 90 % interval; for a scored checkpoint, of the tolerance around it.
+        upper: upper end of that interval.
+        verdict: whether B is better than A: `GAIN`, `LOSS` or `GAIN_UNCLEAR`.
         reason: why there is no interval.
     """
 
@@ -62,12 +63,12 @@ class Difference:
 
     @property
     def moved(self) -> bool:
-        """Whether chance alone does not explain the difference, or only one of the sets has the row."""
+        """Whether chance does not explain the difference, or only one of the sets has the row."""
         return self.presence != "both" or self.verdict not in (None, GAIN_UNCLEAR)
 
 
 def of_commit(records: Iterable[Record], commit: str) -> list[Record]:
-    """The records that were made by a commit, given by the beginning of its hash."""
+    """The records of runs with a commit, given by the beginning of its hash."""
     return [record for record in records if (record.provenance.commit or "").startswith(commit)]
 
 
@@ -77,18 +78,18 @@ def of_series(records: Iterable[Record], series: str) -> list[Record]:
 
 
 def compare(first: Iterable[Record], second: Iterable[Record]) -> list[Difference]:
-    """Compares what two sets of records measured, row by row.
+    """Compares the measurements of two sets of records, row by row.
 
-    On published data the difference is judged with the noise prior of the metric, as a gain is
-    (`suite.verdicts.judge_gain`); on embedded data without one, paired by seed (`judge_gain_sign`). A scored
-    checkpoint moves when its score does by more than `TEACHER_TOLERANCE`.
+    On published data the difference is judged like a gain, with the noise prior of the metric
+    (`suite.verdicts.judge_gain`); on embedded data without a prior, paired by seed (`judge_gain_sign`). A
+    scored checkpoint has moved if its score differs by more than `TEACHER_TOLERANCE`.
 
     Args:
         first: records of A.
         second: records of B.
 
     Returns:
-        In the order of the names of the rows.
+        One difference per row and metric, sorted by the names of the rows.
     """
     a, b = _measured(first), _measured(second)
     keys = sorted(a.keys() | b.keys(), key=lambda key: (key[0].title, key[0].arm, key[1]))
@@ -132,7 +133,7 @@ def _difference(key: _Key, first: Sequence[Record], second: Sequence[Record]) ->
 
 
 def _scored(metric: str, difference: float) -> tuple[float, float, GainName]:
-    """A scored checkpoint is not trained again: its score scatters by the tolerance at most."""
+    """Judges the score of a checkpoint, which is not retrained and so may differ by the tolerance only."""
     sign = find_metric(metric).sign
     lower, upper = difference - TEACHER_TOLERANCE, difference + TEACHER_TOLERANCE
     if lower <= 0 <= upper:
@@ -143,7 +144,7 @@ def _scored(metric: str, difference: float) -> tuple[float, float, GainName]:
 def _paired(
     metric: str, first: Mapping[int, float], second: Mapping[int, float]
 ) -> tuple[float | None, float | None, float | None, GainName, str | None]:
-    """Embedded data: the sign of the difference, by the seeds that both have."""
+    """Judges the sign of the difference on embedded data, over the seeds that both have."""
     sign = find_metric(metric).sign
     judged = judge_gain_sign(
         {seed: sign * value for seed, value in second.items()},
@@ -158,7 +159,7 @@ def _paired(
 
 
 def _ends(sign: int, lower: float, upper: float) -> tuple[float, float]:
-    """The interval of a difference, from that of a gain."""
+    """Converts the interval of a gain into that of the difference."""
     return (lower, upper) if sign > 0 else (-upper, -lower)
 
 

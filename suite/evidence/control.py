@@ -1,8 +1,8 @@
 """The study's own control: students alone, judged by the code that judges distilled students.
 
-**A/A**: half of their seeds are taken for distilled. Nothing was done to either half, so about one 90 %
-interval in ten should exclude zero. **Planted effects**: a student that was trained for twice as many epochs
-as its recipe has must be a gain over the recipe's, and one that was trained for half as many a loss.
+**A/A**: half of their seeds are treated as if they were distilled. Both halves are trained alike, so about
+one 90 % interval in ten should exclude zero. **Planted effects**: a student trained for twice as many epochs
+as in its recipe must be a gain over the recipe's student, and one trained for half as many a loss.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from suite.verdicts import GAIN, LOSS, STANDARD_RUNS, GainName, PooledGain, judg
 from suite.verdicts.shared_noise import LEVEL
 
 SEEDS: Final = 2 * STANDARD_RUNS
-"""Seeds of a student alone that make one comparison."""
+"""Seeds of a student alone for one comparison."""
 
 EPOCHS: Final = "student.embedded.epochs="
-"""How an override begins that plants an effect; the number of epochs follows."""
+"""Beginning of an override that plants an effect; the number of epochs follows."""
 
 PLANTED: Final[Mapping[float, GainName]] = {2.0: GAIN, 0.5: LOSS}
-"""How many times the epochs of the recipe -> the verdict that a student trained for so many must have."""
+"""Factor on the epochs of the recipe -> the verdict that a student trained for so many must have."""
 
 
 @dataclass(frozen=True, eq=False)
 class StudentAlone:
-    """A student trained alone on embedded data, whichever claims it is the student of.
+    """A student trained alone on embedded data, in whichever claims.
 
     Attributes:
         name: id of the model.
-        task: what it does.
-        metric: the one that speaks for its claims.
-        series: of its runs.
+        task: its task.
+        metric: the main metric of its claims.
+        series: series of its runs.
         by_seed: seed -> metric of the finished runs, percent.
     """
 
@@ -55,12 +55,12 @@ class StudentAlone:
 
 @dataclass(frozen=True)
 class NullComparison:
-    """Three seeds of a student alone over three others of the very same training.
+    """Three seeds of a student alone compared with three others of exactly the same training.
 
     Attributes:
-        student: whose seeds they are.
-        seeds: the three that are taken for distilled, and the three that are taken for the student alone.
-        judged: the verdict on their differences, one by one in the order of the seeds.
+        student: the student.
+        seeds: the three treated as distilled, and the three treated as the student alone.
+        judged: the verdict on their differences, paired in the order of the seeds.
     """
 
     student: StudentAlone
@@ -69,7 +69,7 @@ class NullComparison:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether it is a false alarm: its interval does not hold zero."""
+        """Whether it is a false alarm: its interval does not contain zero."""
         assert self.judged.lower is not None
         assert self.judged.upper is not None
         return not self.judged.lower <= 0 <= self.judged.upper
@@ -77,13 +77,13 @@ class NullComparison:
 
 @dataclass(frozen=True)
 class PlantedEffect:
-    """A student alone that was trained longer or shorter, over the same student as its recipe has it.
+    """A student alone that was trained longer or shorter, compared with the student of its recipe.
 
     Attributes:
-        student: trained for another number of epochs.
-        times: how many times as many as in the recipe; a key of `PLANTED`.
-        seeds: that both have.
-        judged: the verdict on their differences, seed by seed.
+        student: the student with the other number of epochs.
+        times: factor on the epochs of the recipe; a key of `PLANTED`.
+        seeds: the seeds that both have.
+        judged: the verdict on their differences, paired by seed.
     """
 
     student: StudentAlone
@@ -104,14 +104,15 @@ class PlantedEffect:
 
 @dataclass(frozen=True)
 class FalseAlarms:
-    """How often nothing was taken for something.
+    """The false alarm rate of null comparisons.
 
     Attributes:
-        comparisons: how many there are.
+        comparisons: number of comparisons.
         excluding: how many of their intervals exclude zero.
         lower: lower end of the exact 95 % interval of the share (Clopper and Pearson 1934).
         upper: upper end of it.
-        p_value: how often so many or more exclude zero where one in ten does (exact, binomial, one-sided).
+        p_value: probability that at least so many exclude zero if one in ten does (exact binomial test,
+            one-sided).
     """
 
     comparisons: int
@@ -122,7 +123,7 @@ class FalseAlarms:
 
     @property
     def share(self) -> float:
-        """Which part of the intervals excludes zero, 0 to 1."""
+        """Share of the intervals that exclude zero, 0 to 1."""
         return self.excluding / self.comparisons
 
 
@@ -130,7 +131,7 @@ def students_alone(claims: Iterable[Claim], arms: Arms) -> list[StudentAlone]:
     """The students that were trained alone on embedded data, each once.
 
     Args:
-        claims: of all papers.
+        claims: the claims of all papers.
         arms: what was measured at one profile.
     """
     found: dict[str, StudentAlone] = {}
@@ -141,15 +142,15 @@ def students_alone(claims: Iterable[Claim], arms: Arms) -> list[StudentAlone]:
 
 
 def planted_effects(claims: Iterable[Claim], arms: Arms, profile: str) -> list[PlantedEffect]:
-    """Judges the students trained for twice or half as many epochs, those of a task and metric together.
+    """Judges the students trained for twice or half as many epochs, pooled by task and metric.
 
     Args:
-        claims: of all papers.
+        claims: the claims of all papers.
         arms: what was measured at one profile.
         profile: that profile.
 
     Returns:
-        One for each such training with `STANDARD_RUNS` seeds that the student of the recipe has too.
+        One for each such training that shares at least `STANDARD_RUNS` seeds with the student of the recipe.
 
     Raises:
         SuiteError: a recipe does not compose.
@@ -172,13 +173,13 @@ def planted_effects(claims: Iterable[Claim], arms: Arms, profile: str) -> list[P
 
 
 def null_comparisons(students: Iterable[StudentAlone]) -> list[NullComparison]:
-    """Judges the seeds of students alone against one another, those of one task and metric together.
+    """Judges the seeds of students alone against one another, pooled by task and metric.
 
     Args:
         students: any; those with fewer than `SEEDS` seeds are left out.
 
     Returns:
-        One for every six seeds of a student: the lower three of them stand for the student alone.
+        One for every six seeds of a student, of which the lower three are treated as the student alone.
     """
     kinds: dict[Kind, list[tuple[StudentAlone, tuple[int, ...]]]] = {}
     for student in students:
@@ -188,11 +189,11 @@ def null_comparisons(students: Iterable[StudentAlone]) -> list[NullComparison]:
 
 
 def false_alarms(comparisons: Iterable[NullComparison]) -> FalseAlarms | None:
-    """Counts how often nothing was taken for something; None without a comparison."""
+    """Counts the false alarms; None without a comparison."""
     outcomes = [comparison.excludes_zero for comparison in comparisons]
     if not outcomes:
         return None
-    # Late, for what it takes to import.
+    # Imported late, since SciPy takes long to import.
     from scipy.stats import binomtest
 
     test = binomtest(sum(outcomes), len(outcomes), 1 - LEVEL, alternative="greater")
@@ -201,7 +202,7 @@ def false_alarms(comparisons: Iterable[NullComparison]) -> FalseAlarms | None:
 
 
 def _student_alone(claim: Claim, arms: Arms, variant: tuple[str, ...] = ()) -> StudentAlone | None:
-    """The student of a claim, or of a variant of it; None where it was not trained alone on embedded data."""
+    """The student of a claim, or of a variant of it; None if it was not trained alone on embedded data."""
     alone = arms.get((claim.id, "student", variant))
     if not claim.judged or claim.student is None or alone is None or not alone.finished:
         return None
@@ -213,7 +214,7 @@ def _student_alone(claim: Claim, arms: Arms, variant: tuple[str, ...] = ()) -> S
 
 
 def _times(claim: Claim, override: str, profile: str) -> float:
-    """How many times the epochs of a claim's recipe an override asks for; NaN if nobody knows."""
+    """The factor of an override on the epochs of a claim's recipe; NaN if unknown."""
     recipe = known_trainings().recipes.get((claim.id, "student", ()))
     wanted = override.removeprefix(EPOCHS)
     if recipe is None or not wanted.isdecimal():

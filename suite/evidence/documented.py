@@ -1,4 +1,4 @@
-"""docs/frames.md, as far as it lists columns: ``python -m suite.evidence.documented`` writes it anew."""
+"""Regenerates the lists of columns in docs/frames.md: ``python -m suite.evidence.documented``."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from suite.paths import ROOT
 DOCUMENT: Final = ROOT / "docs" / "frames.md"
 
 FRAMES: Final[dict[str, Columns]] = {"long frame": observations.COLUMNS, "judged frame": frame.COLUMNS}
-"""The frames by the name that the document marks their columns with."""
+"""Name of the marks in the document -> the columns between them."""
 
 
 def documented(text: str) -> str:
-    """The document with the columns of today between its marks.
+    """The document with the current columns between its marks.
 
     Args:
-        text: of the document.
+        text: text of the document.
 
     Raises:
         ValueError: a mark is missing.

@@ -1,7 +1,7 @@
-"""How the gains on embedded data scatter: what the rows of one task share.
+"""Estimates the noise of gains on embedded data, which the rows of a task share.
 
-The rows are those of all papers at one profile, whichever of them a report shows, so that a row has one
-verdict wherever it is read.
+The rows are those of all papers at one profile, whichever of them a report shows, so that a row has the same
+verdict in every report.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from suite.published.names import MetricName, TaskName
 from suite.verdicts import SharedNoise, pairing_correlation, shared_noise
 
 Kind: TypeAlias = tuple[TaskName, MetricName]
-"""Rows of one kind share their noise."""
+"""Task and metric; rows of one kind share their noise."""
 
 Pairs: TypeAlias = dict[int, tuple[float, float]]
-"""Seed -> the distilled student and the student alone, both so that higher is better."""
+"""Seed -> metric of the distilled student and of the student alone, with signs that make higher better."""
 
 
 @dataclass(frozen=True)
 class KindNoise:
-    """What the rows of one task say of one metric.
+    """The noise of one metric over the rows of one task.
 
     Attributes:
-        shared: how their gains scatter.
-        correlation: how far both arms of a seed move together (`suite.verdicts.pairing_correlation`).
+        shared: the noise of their gains.
+        correlation: correlation of both arms over the seeds (`suite.verdicts.pairing_correlation`).
     """
 
     shared: SharedNoise
@@ -36,13 +36,13 @@ class KindNoise:
 
 
 def pairs_of(metric: MetricName, distilled: Measured, alone: Measured) -> Pairs:
-    """Both arms of every seed that both have, in the order of the seeds."""
+    """The metrics of both arms for every seed that both have, in the order of the seeds."""
     first, second = distilled.oriented(metric), alone.oriented(metric)
     return {seed: (first[seed], second[seed]) for seed in sorted(first.keys() & second.keys())}
 
 
 def gains_of(pairs: Pairs) -> list[float]:
-    """Seed by seed, how much better the distilled student is than the one alone."""
+    """The gain of the distilled student over the student alone, seed by seed."""
     return [distilled - alone for distilled, alone in pairs.values()]
 
 
@@ -50,12 +50,12 @@ def embedded_noise(claims: Iterable[Claim], arms: Arms) -> dict[Kind, KindNoise]
     """Estimates the noise of every task and metric that was measured on embedded data.
 
     Args:
-        claims: of all papers.
+        claims: the claims of all papers.
         arms: what was measured at one profile.
 
     Returns:
-        Task and metric -> noise, where a row has two seeds or more. Claims that one pair of series serves
-        are one row; those with a failed run count for nothing.
+        Task and metric -> noise, if any row has two seeds or more. Claims that share both series are one row;
+        those with a failed run are left out.
     """
     rows: dict[Kind, dict[str, Pairs]] = {}
     for claim in claims:

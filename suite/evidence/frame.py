@@ -1,6 +1,6 @@
-"""One tidy table of claimed against reproduced numbers: a row is one metric of one claim.
+"""One tidy table of claimed and reproduced numbers: a row is one metric of one claim.
 
-Everything a report shows of a number comes from this frame; `suite.report.page` only words it.
+Everything that a report shows about a number comes from this frame; `suite.report.page` only words it.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ COLUMNS: Final[dict[str, Column]] = {
 """The columns of the judged frame. Metrics are in the unit of ``metrics.yaml``, most of them percent."""
 
 SEPARATOR: Final = " | "
-"""Between the entries of a cell that holds several (tables, departures, what was skipped, discrepancies)."""
+"""Separator of the entries of a cell with several (tables, departures, what was skipped, discrepancies)."""
 
 _NUMBERS: Final = (
     "lower",
@@ -152,7 +152,7 @@ _NUMBERS: Final = (
     "best_of_k",
     "runs_needed",
 )
-"""Columns that carry the attribute of the same name of `suite.verdicts.AbsoluteVerdict`."""
+"""Columns that are filled from attributes of the same name of `suite.verdicts.AbsoluteVerdict`."""
 
 
 _NOTHING: Final = Measured()
@@ -165,13 +165,13 @@ def build_frame(
 
     Args:
         papers: the published numbers.
-        records: the store, in any order; the order changes nothing.
+        records: the store; the order does not matter.
         profile: which records count.
-        arms: what was measured at that profile, where it is known already.
+        arms: what was measured at that profile, if known already.
 
     Returns:
-        One row for each metric of each claim, then of each variant of a claim, then of each quoted number, in
-        the order of the papers' files; columns and dtypes as in `COLUMNS`.
+        Per paper, in the order of its files, one row for each metric of each claim, then of each variant of a
+        claim, then of each quoted number; columns and dtypes as in `COLUMNS`.
     """
     papers, records = list(papers), list(records)
     claims = {claim.id: claim for paper in papers for claim in paper.claims}
@@ -201,7 +201,7 @@ def build_frame(
 
 
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows as plain dictionaries, with None for what is missing."""
+    """The rows as plain dictionaries, with None for missing values."""
     plain = frame.astype(object)
     rows: list[dict[str, Any]] = plain.where(plain.notna(), None).to_dict("records")
     return rows
@@ -209,13 +209,13 @@ def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class _Known:
-    """What a row is made from besides its own claim: the other claims, and all that was measured.
+    """What a row is computed from besides its own claim: the other claims, and all measurements.
 
     Attributes:
         claims: by id.
-        arms: what was measured of every arm.
-        noise: how the gains of a task on embedded data scatter.
-        checkpoints: SHA-256 of trained weights -> the finished run that made them.
+        arms: what was measured for every arm.
+        noise: the noise of the gains of a task on embedded data.
+        checkpoints: SHA-256 of trained weights -> the finished run that trained them.
     """
 
     claims: Mapping[str, Claim]
@@ -224,7 +224,7 @@ class _Known:
     checkpoints: Mapping[str, Evidence]
 
     def arm(self, claim: Claim, name: Arm, variant: tuple[str, ...] = ()) -> Measured:
-        """What was measured of an arm; a variant's arm is the claim's own where no override touches it."""
+        """What was measured for an arm; an arm that no override of a variant affects is the claim's own."""
         return self.arms.get((claim.id, name, part_of_variant(variant, name)), _NOTHING)
 
     def variants(self, claim: Claim) -> list[tuple[str, ...]]:
@@ -237,10 +237,10 @@ class _Known:
         )
 
     def teacher(self, claim: Claim, variant: tuple[str, ...] = ()) -> Measured:
-        """The checkpoints that taught the distilled runs of a claim; without any, the one that would.
+        """The checkpoints that taught the distilled runs of a claim, or otherwise the claim's teacher arm.
 
-        A teacher whose weights were lost and made again on another machine is the same run, and another
-        checkpoint.
+        A teacher whose weights were lost and trained again on another machine is the same run, but a
+        different checkpoint.
         """
         taught = {run.taught_by for run in self.arm(claim, "distilled", variant).finished}
         if taught and taught <= self.checkpoints.keys():
@@ -248,7 +248,7 @@ class _Known:
         return self.arm(claim, "teacher", variant)
 
     def claimed(self, claim: str | None) -> dict[MetricName, Metric]:
-        """The numbers of another claim; none where there is no such claim."""
+        """The numbers of another claim; empty if there is no such claim."""
         return self.claims[claim].metrics if claim is not None and claim in self.claims else {}
 
 
@@ -275,7 +275,7 @@ def _claim_rows(
     for name, metric in claim.metrics.items():
         row = shared | {
             "metric": name,
-            # A variant speaks for nobody but itself.
+            # Variants are not counted among the claims.
             "main": name == main and not variant,
             "claimed": metric.value,
             "decimals": metric.decimals,
@@ -287,13 +287,13 @@ def _claim_rows(
 
 
 def main_metric(claim: Claim) -> MetricName:
-    """The metric that speaks for a claim: its first with a noise prior, or else its first."""
+    """The metric that represents a claim: its first with a noise prior, or else its first."""
     judged = (name for name in claim.metrics if find_prior(claim.dataset, name) is not None)
     return next(judged, next(iter(claim.metrics)))
 
 
 def _quoted_rows(paper: Paper, quoted: Quoted) -> Iterator[dict[str, Any]]:
-    """One row for each metric that somebody else printed, or one without a number for mere words."""
+    """One row for each metric of a quoted number, or a single one without a number if it has no metric."""
     for name in dict.fromkeys([*quoted.metrics, *quoted.gains]) or [None]:
         printed = None if name is None else quoted.metrics.get(name)
         gain = None if name is None else quoted.gains.get(name)
@@ -321,8 +321,8 @@ def _quoted_rows(paper: Paper, quoted: Quoted) -> Iterator[dict[str, Any]]:
 def _claimed_gain(claim: Claim, name: MetricName, known: _Known) -> float | None:
     """The gain as printed, or else the difference of the two printed numbers.
 
-    A number that others alone print does not gain over the student of the paper: the difference of the two is
-    nobody's claim.
+    If only others print the number, there is no such difference: nobody claims it as a gain over the paper's
+    own student.
     """
     metric = claim.metrics[name]
     baseline = known.claimed(claim.baseline).get(name)
@@ -332,7 +332,7 @@ def _claimed_gain(claim: Claim, name: MetricName, known: _Known) -> float | None
 
 
 def _claimed_beside(claim: str | None, name: MetricName, known: _Known) -> float | None:
-    """What is claimed of the teacher or the student alone that a claim names."""
+    """The published number of another claim, such as that of the teacher or the student alone; or None."""
     metric = known.claimed(claim).get(name)
     return None if metric is None else metric.value
 
@@ -340,7 +340,7 @@ def _claimed_beside(claim: str | None, name: MetricName, known: _Known) -> float
 def _measured_columns(
     claim: Claim, name: MetricName, known: _Known, variant: tuple[str, ...] = ()
 ) -> dict[str, Any]:
-    """What our records say of one metric of a judged claim."""
+    """The columns that come from our records, for one metric of a judged claim."""
     arm = claim.kind.arm
     own = known.arm(claim, arm, variant)
     columns = {"status": own.status, "released": known.arm(claim, "released", variant).mean(name)}
@@ -373,7 +373,7 @@ def _measured_columns(
 
 
 def _mean_interval(claim: Claim, name: MetricName, own: Measured) -> dict[str, float]:
-    """The interval of the mean; the prior is that of the published data and counts on no other."""
+    """The interval of the mean; the noise prior is only used for published data."""
     prior = find_prior(claim.dataset, name) if own.comparable else None
     ends = mean_interval(list(own.by_seed(name).values()), prior.sigma0 if prior else None)
     return dict(zip(("mean_lower", "mean_upper"), ends, strict=True)) if ends else {}
@@ -382,7 +382,7 @@ def _mean_interval(claim: Claim, name: MetricName, own: Measured) -> dict[str, f
 def _columns_beside(
     claim: Claim, name: MetricName, known: _Known, variant: tuple[str, ...]
 ) -> dict[str, Any]:
-    """The teacher and the student alone of a distilled student, which may be there before it is."""
+    """The columns of the teacher and the student alone, which may be measured before the distilled one."""
     student = known.arm(claim, "student", variant)
     return {
         "teacher_measured": known.teacher(claim, variant).mean(name),
@@ -392,13 +392,13 @@ def _columns_beside(
 
 
 def _wrong_teacher(claim: Claim, teacher: Measured, known: _Known) -> list[str]:
-    """Metrics of the teacher that are too far from its published ones; nothing on embedded data."""
+    """Which metrics of the teacher are too far from the published ones; empty on embedded data."""
     if not teacher.comparable:
         return []
     reasons = []
     for name, metric in known.claimed(claim.teacher_claim).items():
         measured = teacher.mean(name)
-        # Only what has a prior is judged, and only that can stand against judging.
+        # Only metrics with a prior are judged, so only these can block a verdict.
         if measured is not None and find_prior(claim.dataset, name) is not None:
             reasons.append(teacher_reason(name, metric.value, measured))
     return [reason for reason in reasons if reason is not None]
@@ -432,7 +432,7 @@ def _absolute_columns(claim: Claim, name: MetricName, own: Measured, reasons: li
 def _gain_columns(
     claim: Claim, name: MetricName, arms: tuple[Measured, Measured], known: _Known, reasons: list[str]
 ) -> dict[str, Any]:
-    """The gain over our own re-trained student, judged by its size, or on embedded data by its sign."""
+    """The columns of the gain over our own student, judged by its size, or on embedded data by its sign."""
     own, student = arms
     if not student.runs:
         return {"gain_reason": "our own student was not run"}
@@ -463,7 +463,7 @@ def _gain_columns(
 def _embedded_gain_columns(
     claim: Claim, name: MetricName, arms: tuple[Measured, Measured], known: _Known
 ) -> dict[str, Any]:
-    """The gain by seed, judged with the noise that the rows of its task share."""
+    """The columns of a gain on embedded data, paired by seed and judged with the noise shared by its task."""
     gains = gains_of(pairs_of(name, *arms))
     if len(gains) < STANDARD_RUNS:
         columns = {"gain": mean_of(gains)} if gains else {}
@@ -485,7 +485,7 @@ def _gain_numbers(judged: GainVerdict | PooledGain) -> dict[str, Any]:
 
 
 def _mark_discoveries(rows: list[dict[str, Any]]) -> None:
-    """Adds to every judged row of a paper whether it survives the false discovery rate of them all."""
+    """Adds to every judged row of a paper whether it survives Benjamini-Hochberg over all of them."""
     judged = [row for row in rows if row.get("p_value") is not None]
     survives = benjamini_hochberg([row["p_value"] for row in judged])
     for row, survived in zip(judged, survives, strict=True):

@@ -1,4 +1,4 @@
-"""Evidence: the records that speak for an arm of a claim, gathered from a store."""
+"""Gathers the records of a store that count for each arm of a claim."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from suite.verdicts import mean_of
 
 @dataclass(frozen=True)
 class Measured:
-    """What the newest series of records says of one arm of a claim.
+    """The newest series of records of one arm of a claim.
 
     Attributes:
-        runs: one record a seed, by seed: of its repetitions the first that finished, or the latest attempt.
-        repeated: finished runs that measured the same as one of `runs` once more.
-        older: finished runs of earlier series (another recipe, version or release), which do not count; the
-            latest first.
+        runs: one record per seed, sorted by seed: the first repetition that finished, or else the last.
+        repeated: finished runs that repeat one of `runs`.
+        older: finished runs of earlier series (another recipe, version or release), which do not count;
+            latest series first.
     """
 
     runs: tuple[Evidence, ...] = ()
@@ -54,14 +54,14 @@ class Measured:
 
     @property
     def skipped(self) -> list[str]:
-        """What the loading of the data left out of any finished run, with how many: ``empty boxes (3)``."""
+        """What data loading skipped in any finished run, with the number: ``empty boxes (3)``."""
         found = sorted({what for run in self.finished for what, count in run.skipped.items() if count})
         counts = {what: [run.skipped.get(what, 0) for run in self.finished] for what in found}
         return [f"{what} ({_range(numbers)})" for what, numbers in counts.items()]
 
     @property
     def faults(self) -> list[str]:
-        """Why runs count for nothing: one sentence for each cause, with its seeds."""
+        """Why runs do not count: one sentence for each cause, with its seeds."""
         seeds: dict[tuple[str, str], list[str]] = {}
         for run in self.runs:
             causes = [
@@ -82,7 +82,7 @@ class Measured:
         }
 
     def oriented(self, metric: str) -> dict[int, float]:
-        """The same, turned so that higher is better: differences of two arms are gains."""
+        """Like `by_seed`, with the sign that makes higher better: differences of two arms are gains."""
         sign = find_metric(metric).sign
         return {seed: sign * value for seed, value in self.by_seed(metric).items()}
 
@@ -94,7 +94,7 @@ class Measured:
         return mean_of(values) if values else None
 
     def history(self, metric: str) -> list[str]:
-        """What earlier series measured, the latest first: ``20.00 (2 runs, 2026-11-01)``."""
+        """The results of earlier series, latest first: ``20.00 (2 runs, 2026-11-01)``."""
         series: dict[str, list[Evidence]] = {}
         for run in self.older:
             if math.isfinite(run.metrics.get(metric, math.nan)):
@@ -120,15 +120,15 @@ Arms = Mapping[ClaimArm, Measured]
 
 
 def measured_arms(records: Iterable[Evidence], profile: str) -> Arms:
-    """Finds for every claim and arm the records that count.
+    """Finds the records that count for every claim and arm.
 
-    A record counts for the claims that it serves (`suite.evidence.served`). Where several series (runs that
-    differ in more than the seed) serve one arm, the recipe, the data or the versions have changed in
-    between: the series with the latest record stands, the others are only counted.
+    A record counts for the claims that it serves (`suite.evidence.served`). If several series (runs that
+    differ in more than the seed) serve one arm, the recipe, the data or the versions have changed in between:
+    only the series with the latest record counts, and the others are kept as `Measured.older`.
 
     Args:
         records: the store, in any order.
-        profile: only records of this profile.
+        profile: only records of this profile are used.
     """
     trainings = known_trainings()
     served: dict[ClaimArm, dict[str, list[Evidence]]] = {}
@@ -148,10 +148,10 @@ def by_claim(arms: Arms) -> dict[str, dict[ClaimArm, Measured]]:
 
 
 def counted_runs(arms: Arms, claims: Container[str]) -> list[Evidence]:
-    """The runs that stand in the tables of some claims, each once, in the order of the arms.
+    """The runs that count for the given claims, each once, in the order of the arms.
 
     Args:
-        arms: what `measured_arms` has found.
+        arms: result of `measured_arms`.
         claims: ids of the claims.
     """
     runs = [run for (claim, *_), measured in arms.items() if claim in claims for run in measured.runs]

@@ -1,10 +1,9 @@
-"""The history of every row, night by night: ``history.jsonl``, one line a run and metric.
+"""The history of every row, night by night: ``history.jsonl``, one line per run and metric.
 
-What a crash kept from being written is appended by the next night, from the records
-(`suite.evidence.points`), and a point whose record has been moved elsewhere stays. Only the tier `loss`
-leaves no record: each of its points is appended as soon as it is known. The file is only ever appended to; a
-last line that was torn off, as by a power cut, is cut away before the next one is written, and comes again
-from its record.
+Points that a crash kept from being written are appended by the next night, from the records
+(`suite.evidence.points`); a point stays even if its record is moved elsewhere. Only the tier `loss` leaves no
+records: each of its points is appended as soon as it is known. The file is only ever appended to; a truncated
+last line, as after a power failure, is removed before the next one is written, and rebuilt from its record.
 """
 
 from __future__ import annotations
@@ -24,16 +23,16 @@ from suite.store.records import Record
 from suite.strict import first_fault
 
 FILE: Final = "history.jsonl"
-"""Name of the history in the folder of results."""
+"""Name of the history in the results folder."""
 
 
 def read_history(path: Path) -> list[Point]:
-    """The points of a history, in the order in which they were appended; none where there is no file.
+    """The points of a history, in the order in which they were appended; empty if there is no file.
 
-    What stands behind the last line break was torn off as it was written, and is left out.
+    Anything after the last line break is a truncated line, and is left out.
 
     Raises:
-        SuiteError: the file cannot be read, or a line is no point; names the line.
+        SuiteError: the file cannot be read, or a line is not a point; names the line.
     """
     return [_read(path, number, line) for number, line in enumerate(_lines(path), start=1)]
 
@@ -61,12 +60,12 @@ def _read(path: Path, number: int, line: bytes) -> Point:
 
 
 class Appended(NamedTuple):
-    """What `append_missing` has found and done.
+    """The result of `append`.
 
     Attributes:
         points: the whole history.
-        fresh: what of it is new.
-        torn: whether the last line had been torn off.
+        fresh: the points that are new.
+        torn: whether the last line was incomplete.
     """
 
     points: list[Point]
@@ -89,15 +88,15 @@ def append_missing(path: Path, records: Iterable[Record]) -> Appended:
 
 
 def append(path: Path, fresh_of: Callable[[Sequence[Point]], list[Point]]) -> Appended:
-    """Appends points to a history, all in one write that is on the disk when this returns.
+    """Appends points to a history, which are all on disk when this returns.
 
     Args:
-        path: the history; made where it is missing.
-        fresh_of: from the points that are in it to those that are to be; nobody else appends meanwhile.
+        path: the history; created if it is missing.
+        fresh_of: returns the points to append, given those in the history, which is locked meanwhile.
 
     Raises:
-        SuiteError: the history cannot be read or is not to be had, or a symbolic link stands in its place.
-        OSError: the file system refuses, for example because it is full; what stood there is whole.
+        SuiteError: the history cannot be read or locked, or is a symbolic link.
+        OSError: the file system refuses, for example because it is full; the history is unchanged.
     """
     with owned(path.with_name(f".{path.name}.owner")):
         torn = _repair_last_line(path)
@@ -116,13 +115,13 @@ def _append(path: Path, content: bytes) -> None:
                 content = content[file.write(content) :]
             os.fsync(file.fileno())
         except BaseException:
-            # Also where the time of the night is up, or somebody presses Ctrl-C.
+            # Also when the night runs out of time, or on Ctrl-C.
             os.ftruncate(file.fileno(), whole)
             raise
 
 
 def _repair_last_line(path: Path) -> bool:
-    """Ends a last line that lacks its line break only, and cuts away one that is no point any more.
+    """Completes a last line that only lacks its line break, and removes one that is truncated.
 
     Returns:
         Whether there was such a line.
@@ -139,7 +138,7 @@ def _repair_last_line(path: Path) -> bool:
             Point.model_validate_json(content[whole:])
             file.write(b"\n")
         except ValidationError:
-            # It comes again from its record.
+            # It is rebuilt from its record.
             file.truncate(whole)
         file.flush()
         os.fsync(file.fileno())

@@ -1,17 +1,17 @@
-"""What the history of a row says of its last nights: pure functions from numbers to labels.
+"""Labels the latest points in the history of a row: pure functions from numbers to labels.
 
-Every point is held against an interval for one more run, made of the points before it that were inside of
-theirs. A point outside does not become part of what later ones are held against, so that a drop does not
-widen the interval that it fell out of; it stays a drop until a point is inside again, or a change is known
+Every point is compared with a prediction interval for one more run, computed from the earlier points that
+were inside theirs. A point outside is not used for later intervals, so that a drop does not widen the
+interval that it fell out of; it stays a drop until a point is inside again, or a change is declared
 (`suite.published.changes`).
 
 =====================  ==================================================================================
-`regression`           two points in a row, or more, outside of the interval
-`suspicious`           the last point outside, the one before inside
-`no_regression`        the last point inside
+`regression`           the last two or more points are outside the interval
+`suspicious`           the last point is outside, the one before inside
+`no_regression`        the last point is inside
 `differs`              the first steps of a training have left their stored trajectory
-`insufficient_data`    too few points for an interval, or nothing to make one of
-`stale`                no new point though one was due; beside any of the others
+`insufficient_data`    too few points for an interval, or nothing to compute one from
+`stale`                a new point was due but is missing; in addition to any of the others
 =====================  ==================================================================================
 """
 
@@ -40,31 +40,31 @@ INSUFFICIENT_DATA: Final = "insufficient_data"
 STALE: Final = "stale"
 
 OPEN: Final = frozenset({REGRESSION, SUSPICIOUS, DIFFERS})
-"""The labels of a last point that is not where it was expected."""
+"""The labels of a last point that is outside its interval."""
 
 ALERTS: Final = frozenset({REGRESSION, DIFFERS, STALE})
-"""The labels that somebody is told of; one point outside is no news, a hundred rows have one every night."""
+"""The labels that are reported; not `suspicious`, since among a hundred rows one is outside every night."""
 
 WINDOW: Final = 30
-"""Points that an interval is made of, at most: the latest."""
+"""Largest number of points that an interval is computed from: the latest."""
 LEVEL: Final = 0.99
-"""In how many of all cases one more run falls inside of the interval."""
+"""Probability that one more run falls inside the interval."""
 LEAST: Final = 3
-"""Points that an interval is made of, at least, where the noise of one run is known."""
+"""Smallest number of points that an interval is computed from, if the noise of one run is known."""
 LEAST_ALONE: Final = 5
-"""The same where the points alone tell the noise."""
+"""The same if the noise has to be estimated from the points."""
 SLOWER: Final = 0.10
-"""What performance may lose without being outside, as a share of its mean; machines are never alone."""
+"""How far seconds and memory may rise above their mean and still be inside, since machines are shared."""
 
 PERFORMANCE: Final = ("seconds_per_step", "peak_memory_mib")
-"""Attributes of a point that are judged beside its metric, on the same hardware only."""
+"""Attributes of a point that are judged in addition to its metric, only on the same hardware."""
 
 _EPSILON: Final = 1e-9
-"""Binary rounding; the same number measured again is inside."""
+"""Tolerance for rounding, so that the same number measured again is inside."""
 
 
 class Interval(NamedTuple):
-    """Where one more point is expected."""
+    """The interval in which one more point is expected."""
 
     lower: float
     upper: float
@@ -74,14 +74,14 @@ class Interval(NamedTuple):
 
 
 Expectation = Callable[[Sequence[float]], Interval | None]
-"""From the points that were inside, oldest first, to where the next one is expected; None: too few."""
+"""Maps the points that were inside, oldest first, to the interval of the next one; None if too few."""
 
 
 def by_prior(sigma0: float) -> Expectation:
     """The prediction interval of `suite.verdicts`, with a known sd of one run.
 
     Args:
-        sigma0: percent points.
+        sigma0: sd of one run, percentage points.
     """
 
     def expect(values: Sequence[float]) -> Interval | None:
@@ -94,19 +94,19 @@ def by_prior(sigma0: float) -> Expectation:
 
 
 def by_itself(values: Sequence[float]) -> Interval | None:
-    """The prediction interval of points whose sd nobody has published, as on embedded data."""
+    """The prediction interval of points without a published sd, as on embedded data."""
     if len(values) < LEAST_ALONE:
         return None
     return _around(statistics.fmean(values), prediction_half_width(values, nu0=0, level=LEVEL))
 
 
 def by_tolerance(published: float | None) -> Expectation:
-    """What a checkpoint scores that is not trained again: its published number, or else what it scored first.
+    """The expected score of a fixed checkpoint: around its published number, or else around its first score.
 
     The tolerance is that of a teacher (`suite.verdicts.TEACHER_TOLERANCE`).
 
     Args:
-        published: percent; None where nobody has published one.
+        published: percent; None if none was published.
     """
 
     def expect(values: Sequence[float]) -> Interval | None:
@@ -117,7 +117,7 @@ def by_tolerance(published: float | None) -> Expectation:
 
 
 def by_share(values: Sequence[float]) -> Interval | None:
-    """For seconds and memory, where less is no fault: up to the usual noise, or `SLOWER`, above the mean."""
+    """For seconds and memory, with no lower bound: up to the usual noise or `SLOWER` above the mean."""
     if len(values) < LEAST_ALONE:
         return None
     mean = statistics.fmean(values)
@@ -126,17 +126,17 @@ def by_share(values: Sequence[float]) -> Interval | None:
 
 
 def never(values: Sequence[float]) -> Interval | None:
-    """For numbers that say nothing, such as those of two iterations."""
+    """No interval, for meaningless numbers such as those of two iterations."""
     return None
 
 
 def nowhere(values: Sequence[float]) -> Interval | None:
-    """Of the step at which losses leave their trajectory, which is 0 where they do not."""
+    """For the step at which losses leave their trajectory, which must be 0, meaning that they do not."""
     return Interval(0.0, 0.0)
 
 
 def expectation_of(row: Row, metric: str, last: Point) -> Expectation:
-    """What the points of a row are expected to scatter like, by what is published of it.
+    """Chooses the expectation for a metric of a row, from its kind and what is published about it.
 
     Args:
         row: the row.
@@ -159,12 +159,12 @@ def _around(centre: float, reach: float) -> Interval:
 
 
 class Reading(NamedTuple):
-    """What a series of numbers says of its last one.
+    """The label of the last of a series of numbers.
 
     Attributes:
         label: any but `stale`.
         interval: where the last one was expected; None for `insufficient_data`.
-        outside: how many in a row, up to the last one, were outside.
+        outside: number of consecutive ones outside, up to and including the last.
     """
 
     label: Label
@@ -173,7 +173,7 @@ class Reading(NamedTuple):
 
 
 def readings(values: Iterable[float], expectation: Expectation) -> Iterator[Reading]:
-    """Labels each of a series of numbers, oldest first, by those before it."""
+    """Labels each of a series of numbers, oldest first, based on those before it."""
     inside: list[float] = []
     outside = 0
     for value in values:
@@ -195,19 +195,19 @@ def read(values: Sequence[float], expectation: Expectation) -> Reading:
 
 @dataclass(frozen=True)
 class Status:
-    """One metric of a row tonight.
+    """The status of one metric of a row tonight.
 
     Attributes:
         row: the row.
         metric: name of the metric, or of one of `PERFORMANCE`.
         label: any but `stale`.
-        stale: whether a point was due and did not come.
-        value: the last one; None where there is none.
-        n: how many there are since the last known change.
-        interval: where the last one was expected; None where there are too few.
-        since: the night of the first point outside, of those that are; else of the last point.
-        last: the night of the last point; None where there is none.
-        change: why the history began anew, where it did.
+        stale: whether a point was due but is missing.
+        value: the last value; None if there is none.
+        n: number of points since the last known change.
+        interval: where the last value was expected; None if there are too few.
+        since: night of the first of the consecutive points outside; otherwise of the last point.
+        last: night of the last point; None if there is none.
+        change: the known change at which the history was restarted, if any.
     """
 
     row: Row
@@ -223,14 +223,14 @@ class Status:
 
     @property
     def labels(self) -> tuple[Label, ...]:
-        """The label, with `stale` where it applies; that replaces a label which says nothing is wrong."""
+        """The label, and `stale` where it applies, which replaces a label that is not in `OPEN`."""
         if not self.stale:
             return (self.label,)
         return (self.label, STALE) if self.label in OPEN else (STALE,)
 
     @property
     def alerts(self) -> tuple[Label, ...]:
-        """What of it somebody is told."""
+        """The labels that are reported."""
         return tuple(label for label in self.labels if label in ALERTS)
 
 
@@ -247,21 +247,21 @@ def judge(
     Args:
         points: the history, in any order.
         tonight: points of later nights are left out.
-        expectation: how a metric of a row scatters, given its last point.
-        due: after how many nights without a new point a row is stale; 1: it is measured every night, None:
-            nobody waits for it.
-        changes: known change points.
+        expectation: chooses the expectation for a metric of a row, given its last point.
+        due: after how many nights without a new point a row is stale; 1: it is measured every night, None: it
+            never becomes stale.
+        changes: known changes.
         expected: rows that should have been measured tonight, whether or not they ever were.
 
     Returns:
-        By row in the order of their first points, each with its metrics and then its performance; a row of
-        `expected` without any point comes last, as one stale line.
+        The rows in the order of their first points, each with its metrics and then its performance; rows of
+        `expected` without any point come last, with one stale status each.
     """
     series: dict[Row, dict[str, list[Point]]] = {}
     for point in sorted(points, key=_by_time):
         if point.night <= tonight:
             series.setdefault(point.row, {}).setdefault(point.metric, []).append(point)
-    # Rows that were due tonight are so whatever they are otherwise.
+    # Rows that were due tonight are stale after one night, whatever `due` says.
     awaited = dict.fromkeys(expected)
     found: list[Status] = []
     for row, metrics in series.items():
@@ -276,11 +276,11 @@ def judge(
 
 
 def judged_points(points: Iterable[Point], metric: str) -> list[Point]:
-    """The points of a row that a metric is judged by, oldest first; seconds and memory on one hardware.
+    """The points of a row from which a metric is judged, oldest first; for performance, of one hardware.
 
     Args:
-        points: of the row, with all of its metrics, in any order.
-        metric: name of the metric, or of one of `PERFORMANCE`: one point a run, on the hardware of the last.
+        points: all points of the row, of any metric, in any order.
+        metric: name of the metric, or one of `PERFORMANCE`: one point per run, on the hardware of the last.
     """
     ordered = sorted(points, key=_by_time)
     if metric not in PERFORMANCE:
@@ -297,7 +297,7 @@ def _by_time(point: Point) -> tuple[str, int]:
 
 @dataclass(frozen=True)
 class _Standing:
-    """The points of one metric of a row, and what judges them; `nights` is what `due` of `judge` says."""
+    """The points of one metric of a row, and what they are judged with; `nights` as `due` of `judge`."""
 
     row: Row
     measured: Sequence[Point]
@@ -316,7 +316,7 @@ class _Standing:
         return Status(
             row=self.row,
             metric=name,
-            # Steps are no draws: the first night is as good as the second.
+            # First steps are not random, so one night outside is enough.
             label=DIFFERS if self.row.profile == LOSS and reading.outside else reading.label,
             stale=self.nights is not None and (self.tonight - last.night).days >= self.nights,
             value=float(getattr(last, attribute)),
@@ -334,7 +334,7 @@ def _performance(
     tonight: datetime.date,
     changes: Sequence[Change],
 ) -> list[Status]:
-    """Seconds and memory of a row; staleness is told by its metrics."""
+    """The statuses of seconds and memory of a row; never stale, since its metrics report that."""
     points = [point for measured in metrics.values() for point in measured]
     found = []
     for name in PERFORMANCE:

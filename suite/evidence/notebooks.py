@@ -1,4 +1,4 @@
-"""Both frames of a store on disk, as a notebook asks for them: `suite.evidence` and `suite.frame`."""
+"""Builds both frames from a store on disk, for notebooks: `suite.evidence` and `suite.frame`."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def judged_frame(
     """The judged frame: one row for each metric of a claim, with what was measured and the verdicts.
 
     Args:
-        paper: id of a paper; all of them unless given.
-        profile: `smoke`, `mini` (unless given) or `paper`.
-        records: folder of a record store; that of the results folder unless given.
+        paper: id of a paper; all papers by default.
+        profile: `smoke`, `mini` (default) or `paper`.
+        records: folder of a record store; by default the one in the results folder.
 
     Returns:
-        Columns and dtypes as in `suite.evidence.frame.COLUMNS`, which docs/frames.md lists. What was never
-        run has its row, too.
+        Columns and dtypes as in `suite.evidence.frame.COLUMNS`, which docs/frames.md lists. Claims that were
+        never run have rows too.
 
     Raises:
-        SuiteError: paper, profile or folder are unknown, or a record cannot be read.
+        SuiteError: the paper, profile or folder is unknown, or a record cannot be read.
     """
     return _built(build_frame, paper, profile, records)
 
@@ -51,7 +51,7 @@ def _built(
     records: str | Path | None,
 ) -> pd.DataFrame:
     papers = list(load_papers().values()) if paper is None else [find_paper(paper)]
-    # What is wrong with the question is said before thousands of records are read.
+    # Check the arguments before reading thousands of records.
     asked = check_profile(profile or DEFAULT_PROFILE)
     return build(papers, _summaries(records), asked)
 

@@ -1,7 +1,7 @@
 """The long frame: a row is one number that one run measured, for one arm of one claim.
 
-Which record counts is decided by `suite.evidence.gathered`; here its answer is only spread out. The means of
-the rows that count are the numbers of the judged frame (`suite.evidence.frame`).
+Which records count is decided by `suite.evidence.gathered`; here its result is only turned into rows. The
+means of the rows that count are the numbers of the judged frame (`suite.evidence.frame`).
 """
 
 from __future__ import annotations
@@ -77,14 +77,14 @@ def build_observations(
     """Builds the long frame.
 
     Args:
-        papers: whose judged claims have rows.
-        records: the store, in any order; the order changes nothing.
+        papers: the papers whose judged claims get rows.
+        records: the store; the order does not matter.
         profile: which records count.
-        arms: what was measured at that profile, where it is known already.
+        arms: what was measured at that profile, if known already.
 
     Returns:
-        One row for each claim, metric, arm, seed and repetition, and beside them those of earlier series; in
-        the order of the papers' files, then by arm. Columns and dtypes as in `COLUMNS`.
+        One row for each claim, metric, arm, seed and repetition, including earlier series, in the order of
+        the papers' files, then by arm. Columns and dtypes as in `COLUMNS`.
     """
     measured_of = by_claim(measured_arms(records, profile) if arms is None else arms)
     rows = (
@@ -120,7 +120,7 @@ def _rows(paper: Paper, claim: Claim, entry: ClaimArm, measured: Measured) -> It
 
 
 def _values(run: Evidence, claim: Claim) -> dict[str, float | None]:
-    """Metric -> what counts of it: nothing of a run that did not finish, or that is no finite number."""
+    """Metric -> its value; None if the run did not finish or the value is not finite."""
     if run.status != "finished":
         return dict.fromkeys(claim.metrics)
     return {name: value if math.isfinite(value) else None for name, value in run.metrics.items()}

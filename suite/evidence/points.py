@@ -1,4 +1,4 @@
-"""Points of the history: what a finished run has measured, of which row, and in which night."""
+"""Points of the history: what a finished run measured, for which row, and in which night."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from suite.store.records import Record, standing_by_run
 from suite.strict import Line, Name, RunId, Strict
 
 SMOKE: Final = "smoke"
-"""The profile whose numbers come from two iterations: it shows that a row runs, and nothing else."""
+"""The profile with two iterations: its numbers only show that a row runs."""
 
 LOSS: Final = "loss"
-"""What stands for a profile where the first steps of a training were held against a stored trajectory."""
+"""Used as the profile of rows that compare the first steps of a training with a stored trajectory."""
 
 _NOON: Final = datetime.timedelta(hours=12)
 
 
 class Row(NamedTuple):
-    """What one history is about.
+    """The identity of one history.
 
     Attributes:
         subject: id of a claim, or of a released teacher in ``weights.yaml``.
-        arm: the arm that was measured; `released` where a checkpoint was only scored.
-        variant: the overrides that make another run of it than the claim's own.
+        arm: the arm that was measured; `released` if a checkpoint was only scored.
+        variant: the overrides of the variant; empty for the claim's own runs.
         profile: `smoke`, `mini` or `paper`, or `LOSS`.
-        checkpoint: SHA-256 of what was scored, or its first digits.
+        checkpoint: SHA-256 of the checkpoint that was scored, or its first digits; otherwise None.
     """
 
     subject: str
@@ -62,18 +62,18 @@ class Point(Strict):
         checkpoint: as `Row`.
         metric: name of the metric.
         run_id: the run.
-        seed: of the run.
-        repetition: how often the same run had been measured before.
-        value: what was measured, in the unit of the metric.
-        n: its place among the points of its row and metric, from 1.
-        claimed: what was published; None where nothing was.
+        seed: seed of the run.
+        repetition: how often the same run was measured before.
+        value: measured value, in the unit of the metric.
+        n: its position among the points of its row and metric, from 1.
+        claimed: the published value; None if there is none.
         comparable: whether the data are the published ones.
-        commit: of the code.
+        commit: commit of the code.
         packages: import name -> version.
-        gpu: name of the GPU, or of the CPU where there was none.
-        devices: how many of them the run used.
-        seconds_per_step: of the training, or None.
-        peak_memory_mib: most memory, MiB, or None.
+        gpu: name of the GPU, or of the CPU if none was used; None for `LOSS` on a GPU.
+        devices: number of devices that the run used.
+        seconds_per_step: seconds per training step, or None.
+        peak_memory_mib: peak memory in MiB, or None.
         finished_at: UTC time in ISO 8601.
         night: `night_of` that time.
     """
@@ -107,12 +107,12 @@ class Point(Strict):
 
     @property
     def hardware(self) -> tuple[str | None, int]:
-        """What its performance may be compared on."""
+        """The hardware; performance is only compared between points with the same."""
         return self.gpu, self.devices
 
     @property
     def key(self) -> tuple[Row, str, str]:
-        """What no two points of a history have in common."""
+        """The unique key of a point in a history."""
         return self.row, self.metric, self.run_id
 
 
@@ -120,9 +120,9 @@ def night_of(finished_at: str | datetime.datetime) -> datetime.date:
     """The night that a time belongs to: from noon to noon UTC, named by the date of its evening.
 
     Raises:
-        ValueError: a text is no time in ISO 8601.
+        ValueError: a text is not a time in ISO 8601.
     """
-    # Python 3.10 does not read the Z.
+    # Python 3.10 cannot parse the Z.
     text = finished_at.replace("Z", "+00:00") if isinstance(finished_at, str) else None
     time = datetime.datetime.fromisoformat(text) if text is not None else finished_at
     assert isinstance(time, datetime.datetime)
@@ -132,10 +132,11 @@ def night_of(finished_at: str | datetime.datetime) -> datetime.date:
 
 
 def rows_of(record: Record) -> list[tuple[Row, dict[str, float]]]:
-    """The rows that a record is a measurement of, each with the published numbers.
+    """The rows that a record belongs to, each with the published numbers.
 
-    A run counts for the claims whose own number it is: a student alone is the arm of many, and a point of the
-    claim on that student only. A released teacher is a row of its own, and so is each scored checkpoint.
+    A run only counts for claims about its own number: a student alone is an arm of many claims, but only a
+    point of the claim about that student. A released teacher has a row of its own, and so does each scored
+    checkpoint.
     """
     checkpoint = record.identity.get("checkpoint")
     return _rows(
@@ -148,7 +149,7 @@ def rows_of(record: Record) -> list[tuple[Row, dict[str, float]]]:
 
 
 def rows_planned(run: Run) -> list[Row]:
-    """The rows that a run will be a measurement of; see `rows_of`."""
+    """The rows that a planned run will belong to; see `rows_of`."""
     scored = run.identity.checkpoint
     served = [(entry.claim, entry.arm, entry.variant) for entry in run.claims]
     checkpoint = None if scored is None else (scored.sha256,)
@@ -163,7 +164,7 @@ def _rows(
     served: Iterable[ClaimArm],
     checkpoint: tuple[str | None] | None,
 ) -> list[tuple[Row, dict[str, float]]]:
-    """As `rows_of`; of what is only scored, `checkpoint` has the SHA-256."""
+    """As `rows_of`; for a run that only scores, `checkpoint` holds the SHA-256 of the file."""
     (sha256,) = checkpoint or (None,)
     if arm == "teacher" and checkpoint:
         weights = weights_of(student) if student else None
@@ -182,15 +183,15 @@ def _rows(
 
 
 def is_teacher(subject: str) -> bool:
-    """Whether the subject of a row is a released teacher, and no claim."""
+    """Whether the subject of a row is a released teacher instead of a claim."""
     return subject in read_weights()
 
 
 def points_of(records: Iterable[Record], known: Iterable[Point] = ()) -> list[Point]:
-    """The points that a history lacks, oldest first.
+    """The points of finished records that a history lacks, oldest first.
 
     Args:
-        records: the store, in any order; of a run, the record that stands for it.
+        records: the store, in any order; of each run only its standing record is used.
         known: the points that are in the history already.
     """
     points = list(known)

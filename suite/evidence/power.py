@@ -1,4 +1,4 @@
-"""What an embedded study can tell: how far its students scatter, and how many of its rows are decided."""
+"""The power of an embedded study: the spread of its students, and how many of its rows are decided."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from suite.verdicts import BLOCKED, GAIN_UNCLEAR, STANDARD_RUNS
 
 @dataclass(frozen=True)
 class Spread:
-    """How far the students of a task scatter between seeds when they are trained alone.
+    """The spread between seeds of the students of a task when trained alone.
 
     Attributes:
-        students: how many have three seeds or more.
-        median: of their sample sds, points of the metric.
-        largest: the largest of them.
-        widest: the student that it is of.
-        lowest: the lowest mean, where higher is better, else the highest.
-        weakest: the student that it is of.
+        students: number of students with three seeds or more.
+        median: median of their sample sds, points of the metric.
+        largest: largest of their sample sds.
+        widest: the student with that sd.
+        lowest: the worst mean: the lowest if higher is better, otherwise the highest.
+        weakest: the student with that mean.
     """
 
     students: int
@@ -36,16 +36,16 @@ class Spread:
 
 @dataclass(frozen=True)
 class Power:
-    """What the rows of a study decide.
+    """How many rows of a study are decided, and by how much its teachers lead.
 
     Attributes:
-        rows: gains on main metrics with three seeds or more; claims of one series count once.
-        verdicts: verdict -> how many rows have it.
+        rows: number of gains on main metrics with three seeds or more; claims that share a series count once.
+        verdicts: verdict -> number of rows that have it.
         half_width: median half width of their 90 % intervals, points; None without a row.
-        pairs: teacher and student whose scores are both known.
-        ahead: how many of these teachers are above their student alone.
+        pairs: number of pairs of teacher and student whose scores are both known.
+        ahead: how many of these teachers are better than their student alone.
         least_lead: the smallest lead of a teacher, points; None without a pair.
-        closest: the pair that it is of.
+        closest: the pair with that lead.
     """
 
     rows: int
@@ -58,12 +58,12 @@ class Power:
 
     @property
     def decided(self) -> int:
-        """How many rows have a verdict other than unclear."""
+        """Number of rows with a verdict other than unclear."""
         return self.rows - self.verdicts.get(GAIN_UNCLEAR, 0)
 
 
 def spreads(students: Iterable[StudentAlone]) -> dict[TaskName, Spread]:
-    """Task -> how far its students scatter; tasks without a student of three seeds are left out."""
+    """Task -> spread of its students; tasks without a student that has three seeds are left out."""
     by_task: dict[TaskName, list[StudentAlone]] = {}
     for student in students:
         if len(student.by_seed) >= STANDARD_RUNS:
@@ -72,10 +72,10 @@ def spreads(students: Iterable[StudentAlone]) -> dict[TaskName, Spread]:
 
 
 def power_of(rows: Iterable[Mapping[str, Any]]) -> Power:
-    """Counts what rows decide.
+    """Counts the decided rows and the leads of teachers.
 
     Args:
-        rows: of the frame, on embedded data; missing values are None.
+        rows: rows of the frame, on embedded data; missing values are None.
     """
     gains: dict[str, Mapping[str, Any]] = {}
     leads: dict[str, float] = {}

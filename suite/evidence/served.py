@@ -1,7 +1,7 @@
-"""Which claims a record serves: those that it lists, and those that came later and need the same training.
+"""Finds the claims that a record serves: those that it lists, and later ones that need the same training.
 
-A record lists the claims as they were when it was planned. A claim of today that needs the training of a
-listed one would otherwise stay without its number, for a finished run is never trained again.
+A record lists the claims as of when it was planned. A claim that was added later and needs the same training
+would otherwise never get its number, since a finished run is not trained again.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from suite.store.records import Choices
 from suite.store.summaries import Evidence
 
 ClaimArm = tuple[str, Arm, tuple[str, ...]]
-"""Id of a claim, one of its arms, and the overrides that make a variant of it; the claim's own has none."""
+"""Id of a claim, one of its arms, and the overrides of its variant; empty for the claim's own."""
 
 
 @dataclass(frozen=True)
 class Trainings:
-    """What has to be trained for the arms of claims.
+    """The trainings that the arms of claims need.
 
-    Two arms with equal recipes are one training, whatever they are called: a model alone is the student of
-    one claim and the teacher of another.
+    Two arms with equal recipes are one training, whatever their role: a model alone may be the student of one
+    claim and the teacher of another.
 
     Attributes:
-        recipes: arm of a claim -> what is trained for it.
-        arms: the same, the other way round.
+        recipes: arm of a claim -> the recipe that is trained for it.
+        arms: recipe -> the arms that it is trained for.
     """
 
     recipes: Mapping[ClaimArm, Recipe]
@@ -40,14 +40,14 @@ class Trainings:
     _known: dict[tuple[object, ...], list[ClaimArm]] = field(default_factory=dict, repr=False, compare=False)
 
     def served_by(self, record: Evidence) -> list[ClaimArm]:
-        """The claims that a record serves, each with the arm it fills: first those that it lists.
+        """The claims that a record serves, each with the arm it fills; those that it lists come first.
 
-        Claims of today that need the very training of a listed one are served too; a variant serves only
-        the claims that it lists.
+        Other claims that need the same training as a listed one are served too; a variant only serves the
+        claims that it lists.
         """
         listed = tuple([(entry.claim, entry.arm, entry.variant) for entry in record.claims])
         choices = record.choices
-        # A student is trained with any seed, a teacher with one.
+        # Students are trained with any seed, teachers with only one.
         teaches = record.seed == choices.teacher_seed
         # Thousands of records list the same claims.
         key = (listed, choices, teaches)
@@ -62,10 +62,10 @@ class Trainings:
 
 
 def find_trainings(claims: Iterable[Claim], recipes: Mapping[str, Recipe]) -> Trainings:
-    """Finds what has to be trained for claims.
+    """Finds the trainings that claims need.
 
     Args:
-        claims: of any papers; those that are only quoted, or have none of `recipes`, need no training.
+        claims: claims of any papers; those that are only quoted, or have no recipe in `recipes`, need none.
         recipes: by id.
 
     Raises:
@@ -84,12 +84,12 @@ def find_trainings(claims: Iterable[Claim], recipes: Mapping[str, Recipe]) -> Tr
 
 
 def claims_served(record: Evidence) -> list[ClaimArm]:
-    """The claims of today's papers that a record serves; see `Trainings.served_by`."""
+    """The claims of the current papers that a record serves; see `Trainings.served_by`."""
     return known_trainings().served_by(record)
 
 
 def known_trainings() -> Trainings:
-    """The trainings of all papers of today; found once for a catalogue, as the papers are read."""
+    """The trainings of all current papers; cached per catalogue, like the papers."""
     return _trainings_of(current())
 
 
@@ -99,9 +99,9 @@ def _trainings_of(catalogue: Catalogue) -> Trainings:
 
 
 def _is_of(choices: Choices, recipe: Recipe) -> bool:
-    """Whether a run was made of the choices of a recipe.
+    """Whether a run was composed from the choices of a recipe.
 
-    It was not where a claim was given another recipe since: then it counts for that claim, which lists it,
-    and for no other.
+    It was not if the claim has been given another recipe since. The run then counts only for the claims that
+    it lists.
     """
     return choices[:4] == (recipe.task, recipe.student, recipe.teacher, recipe.method)

@@ -1,7 +1,7 @@
-"""Stored trajectories of losses: what the first steps of a distilled run came to, and whether they still do.
+"""Stored loss trajectories of the first steps of distilled runs, to check whether they are still reproduced.
 
-A table for each kind of device, ``trajectories/cpu.csv`` and ``trajectories/cuda.csv`` in the folder of
-results, with a line for each row and loss and a column for each of `STEPS`.
+There is a table for each kind of device, ``trajectories/cpu.csv`` and ``trajectories/cuda.csv`` in the
+results folder, with a line for each row and loss and a column for each of `STEPS`.
 """
 
 from __future__ import annotations
@@ -17,44 +17,44 @@ from suite.errors import SuiteError, printable
 from suite.store.files import write
 
 TOLERANCE: Final[Mapping[int, float]] = {1: 1e-5, 2: 1e-5, 5: 1e-4, 10: 1e-3, 20: 0.05, 50: 0.5}
-"""Step -> how far a loss may be from the stored one, as a share of the larger of the two.
+"""Step -> relative tolerance between a loss and the stored one, as a share of the larger of the two.
 
-Another processor adds up in another order, and a training magnifies that: ``docs/nightly.md`` has what was
-measured. A tolerance is ten times that or more, and six times at step 50.
+Another processor sums in a different order, and training amplifies the difference: ``docs/nightly.md`` has
+the measurements. Tolerances are at least ten times the measured differences, and six times at step 50.
 """
 
 STEPS: Final = tuple(TOLERANCE)
-"""The steps that are stored, from 1: close together where a wrong loss shows, and then ever rarer."""
+"""The steps that are stored, counted from 1: dense at first, where a wrong loss shows, then sparser."""
 
 Trajectory = Mapping[str, Sequence[float]]
-"""Name of a loss -> its values at `STEPS`; fewer where the training has fewer steps."""
+"""Name of a loss -> its values at `STEPS`; fewer if the training has fewer steps."""
 
 _HEADINGS: Final = ("row", "loss", *(f"step {step}" for step in STEPS))
 
 
 def file_of(results: Path, device: str) -> Path:
-    """The table of a kind of device, `cpu` or `cuda`, in a folder of results."""
+    """The table for a kind of device, `cpu` or `cuda`, in a results folder."""
     return results / "trajectories" / f"{device}.csv"
 
 
 def trajectory_of(losses: Sequence[Mapping[str, float]]) -> Trajectory:
-    """What is stored of the losses of all steps, with eight digits.
+    """The part of the losses that is stored, rounded to eight digits.
 
     Args:
-        losses: of each step, by name.
+        losses: the losses of each step by name.
     """
     kept = [losses[step - 1] for step in STEPS if step <= len(losses)]
     return {name: [float(f"{step[name]:.8g}") for step in kept] for name in (kept[0] if kept else ())}
 
 
 def left_at(stored: Trajectory, found: Trajectory) -> int:
-    """The first step at which a loss is further from the stored one than `TOLERANCE`; 0 where none is.
+    """The first step at which a loss differs from the stored one by more than `TOLERANCE`; 0 if none does.
 
-    Losses of other names, or another number of them, differ at the first step.
+    If the names of the losses differ, that is the first step.
 
     Args:
-        stored: what a loss should come to.
-        found: what it came to.
+        stored: the expected trajectory.
+        found: the measured trajectory.
     """
     if stored.keys() != found.keys():
         return STEPS[0]
@@ -71,10 +71,10 @@ def _close(stored: float, found: float, step: int) -> bool:
 
 
 def read_trajectories(path: Path) -> dict[str, dict[str, list[float]]]:
-    """The stored trajectories by row; none where there is no file.
+    """The stored trajectories by row; empty if there is no file.
 
     Raises:
-        SuiteError: the file cannot be read, or a line is no trajectory; names the line.
+        SuiteError: the file cannot be read, or a line is not a trajectory; names the line.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -89,7 +89,7 @@ def read_trajectories(path: Path) -> dict[str, dict[str, list[float]]]:
     for row in reader:
         try:
             name, loss, *cells = row
-            # Of a short training the last cells are empty.
+            # The last cells of a short training are empty.
             found.setdefault(name, {})[loss] = [float(cell) for cell in cells if cell]
         except ValueError as error:
             raise _damaged(path, reader.line_num, str(error)) from None
@@ -105,7 +105,7 @@ def _damaged(path: Path, line: int, reason: str) -> SuiteError:
 
 
 def write_trajectories(path: Path, trajectories: Mapping[str, Trajectory]) -> None:
-    """Writes the whole table, in the order of the names of its rows; it appears whole.
+    """Writes the whole table, sorted by row, in one atomic step.
 
     Raises:
         OSError: the file system refuses.

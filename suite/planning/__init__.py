@@ -1,1 +1,1 @@
-"""From claims to runs: composing recipes, the identity of a run, and the plan of a selection."""
+"""Turns claims into runs: composes recipes, identifies runs, and plans the runs of a selection."""

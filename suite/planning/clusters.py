@@ -1,4 +1,4 @@
-"""What a job asks a cluster for, as the Hydra group `cluster` has it. It is no part of what makes a run."""
+"""What a job requests from a cluster, as set in the Hydra group `cluster`; not part of a run's identity."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _OURS = frozenset(
         *("ntasks-per-node", "open-mode", "output", "requeue", "no-requeue", "signal", "wrap", "job-name"),
     }
 )
-"""Options of sbatch that say how runs are submitted, and are not for a cluster to set."""
+"""Options of sbatch that the launcher sets itself, so that a cluster's config must not."""
 
 
 def _minutes(value: Any) -> Any:
@@ -45,7 +45,7 @@ def _minutes(value: Any) -> Any:
 
 
 def _like(pattern: str, what: str) -> AfterValidator:
-    """Refuses texts that do not look like what they have to be, and says what that is."""
+    """A validator that refuses texts that do not match `pattern`, and says what to write instead."""
 
     def check(text: str) -> str:
         if not re.fullmatch(pattern, text):
@@ -60,32 +60,32 @@ TimeLimit = Annotated[
     BeforeValidator(_minutes),
     _like(r"\d+(:\d\d){0,2}|\d+-\d+(:\d\d){0,2}", "minutes, or days-hours:minutes:seconds in quotes"),
 ]
-"""A time limit as sbatch takes it."""
+"""A time limit as sbatch accepts it."""
 
 Memory = Annotated[str, _like(r"[1-9]\d*[KMGT]", "a number followed by K, M, G or T")]
 
 Word = Annotated[str, _like(r"[^\s'\"\\$`]{1,200}", "one word, without quotes")]
-"""A value that a shell takes as it is."""
+"""A value that needs no quoting in a shell."""
 
 Option = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z-]*$")]
 
 
 class Cluster(Strict):
-    """What a job asks for; where a field is None, the cluster's own default applies.
+    """The resources that a job requests; where a field is None, the cluster's own default applies.
 
     Attributes:
         name: choice of the Hydra group `cluster`.
-        partition: as sbatch takes it, and so are the next three.
-        account: who pays.
+        partition: as sbatch accepts it; likewise the next three.
+        account: the account that is charged.
         qos: quality of service.
         constraint: features that a node must have.
-        time: limit of one job.
-        gpus: GPUs of one node; 0 where runs go on its cores; None: as Slurm tells.
-        cpus: cores for every GPU of a run, or for the run where there is none.
+        time: time limit of one job.
+        gpus: GPUs per node; 0 to run on the CPU; None: as Slurm reports.
+        cpus: cores per GPU of a run, or for the whole run if it uses none.
         memory: likewise.
-        throttle: runs of one array side by side; None: as many as may.
-        notice: seconds before its end in which a job is told to leave a resume point.
-        setup: lines of shell before the training.
+        throttle: most runs of one array at the same time; None: no limit.
+        notice: how many seconds before its time limit a job is told to leave a resume point.
+        setup: shell commands to run before the training.
         options: further options of sbatch.
     """
 
@@ -112,7 +112,7 @@ class Cluster(Strict):
 
 
 def split_off(overrides: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Overrides of the cluster, and those of the recipe."""
+    """Splits overrides into those of the cluster and those of the recipe."""
     of_cluster: list[str] = []
     of_recipe: list[str] = []
     for text in overrides:
@@ -125,7 +125,7 @@ def find_cluster(overrides: Sequence[str]) -> Cluster:
     """The cluster that overrides choose and change: `cluster=NAME`, `cluster.time=60`.
 
     Raises:
-        SuiteError: there is no such cluster, or a setting is none that a cluster has.
+        SuiteError: there is no such cluster, or it has no such setting or cannot have that value.
     """
     from suite.planning.hydra_config import compose_config, find_place
 

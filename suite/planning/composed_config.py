@@ -1,7 +1,7 @@
-"""The config that Hydra composes, as a type: what each group has to hold before anything reads it.
+"""The schema of the config that Hydra composes: every group is validated before anything reads it.
 
 The groups of ``suite/conf`` and of the folders of papers hold more than the engine reads: values that others
-refer to by interpolation, such as ``data.num_classes``. Those may be anything; the rest is as it says here.
+refer to by interpolation, such as ``data.num_classes``. Those may be anything; the rest is validated here.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ from suite.settings import PACKAGES, Arguments, Count, Settings
 from suite.strict import Strict
 
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$", max_length=100)]
-"""The name of a folder, and no path."""
+"""The name of a folder, not a path."""
 
 Zoo = Annotated[str, Field(pattern=rf"^(({'|'.join(PACKAGES)})::(\w[\w.-]*/)*\w[\w.-]*\.py)?$")]
-"""A config that a model zoo ships, ``<package>::<path>``; empty where a network is of none."""
+"""A config that a model zoo ships, ``<package>::<path>``; empty for a network that is in no zoo."""
 
 
 class _Config(BaseModel):
-    """One group: strict in what the engine reads, open for what configs refer to among themselves."""
+    """One group: strict in what the engine reads; other keys, which configs refer to, are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
 
 
 def _is_here(prepare: str) -> str:
-    """Refuses a function of a file that no paper's folder has; modules of the suite are seen when loaded."""
+    """Refuses a file that no paper's folder has; modules of the suite are only checked when loaded."""
     file = prepare.partition(":")[0]
     known = [f"{path.parent.name}/{path.name}" for path in python_files()]
     if file.endswith(".py") and file not in known:
@@ -63,9 +63,9 @@ class AtScale(_Config):
     """A model, or a method, at one scale.
 
     Attributes:
-        devices: on how many devices the published training ran, where it is not the profile's number.
-        images: number of images by part, where a model trains on others than the data's.
-        taps: places that methods may look at, on top of the model's own.
+        devices: number of devices in the published training, where it is not the profile's.
+        images: number of images by part, where they are not those of the data.
+        taps: places whose tensors methods may read, in addition to the model's own.
         overrides: what is changed in the zoo's network.
         config: what is changed in the zoo's config.
     """
@@ -78,10 +78,10 @@ class AtScale(_Config):
 
 
 def _is_a_network(pretrained: str) -> str:
-    """Refuses what is not ``<task>/<model>`` of a task and a model that there are.
+    """Refuses anything but ``<task>/<model>`` of an existing task and a model of that task.
 
     Raises:
-        ValueError: says what is wrong, and what there is.
+        ValueError: says what is wrong, and which choices exist.
     """
     task, separator, model = pretrained.partition("/")
     if not (task and separator and model):
@@ -100,8 +100,8 @@ class Embedded(AtScale):
     """A model at the scale of the embedded data.
 
     Attributes:
-        pretrained: ``<task>/<model>`` of the network whose backbone it starts from; a run of the plan trains
-            it. None: it starts from random weights.
+        pretrained: ``<task>/<model>`` of the network whose backbone it starts from, which a run of the plan
+            trains; None if it starts from random weights.
     """
 
     pretrained: Annotated[str, AfterValidator(_is_a_network)] | None = None
@@ -123,13 +123,13 @@ class ModelConfig(_Group):
     published: AtScale | None = None
 
     def at(self, scale: Scale) -> AtScale:
-        """The side of a scale, which `ComposedConfig` has seen to be there."""
+        """The section of a scale, which `ComposedConfig` has checked to exist."""
         side = self.embedded if scale == "embedded" else self.published
         assert side is not None
         return side
 
     def composed(self, scale: Scale) -> ComposedModel:
-        """The network as an adapter takes it."""
+        """The network in the type that adapters expect."""
         own = self.at(scale)
         return ComposedModel(
             name=self.name,
@@ -150,7 +150,7 @@ def _is_registered(loss: str) -> str:
 
 
 class LossConfig(ComposedLoss):
-    """One loss, of those that are registered."""
+    """One loss, whose type must be registered."""
 
     type: Annotated[str, AfterValidator(_is_registered)]
     arguments: Arguments = {}
@@ -167,7 +167,7 @@ class LossConfig(ComposedLoss):
 class MethodConfig(_Group):
     """A method; `published` holds what it changes in the zoo's config at published scale."""
 
-    # A misspelt key would be a hyper-parameter that nobody reads.
+    # A misspelt key would otherwise be a hyper-parameter that is silently ignored.
     model_config = ConfigDict(extra="forbid")
 
     title: str
@@ -177,7 +177,7 @@ class MethodConfig(_Group):
     published: AtScale = AtScale()
 
     def composed(self, scale: Scale) -> ComposedMethod:
-        """The method as an adapter takes it."""
+        """The method in the type that adapters expect."""
         return ComposedMethod(
             name=self.name,
             title=self.title,
@@ -199,7 +199,7 @@ class DataConfig(_Config):
     images: dict[str, Count] = {}
 
     def composed(self, images: dict[str, int]) -> ComposedData:
-        """The data as an adapter takes them.
+        """The data in the type that adapters expect.
 
         Args:
             images: number of images by part, where a model has its own.
@@ -221,7 +221,7 @@ class ScheduleConfig(_Config):
 
 
 class ProfileDeparture(Strict):
-    """What a profile says of itself."""
+    """A departure that a profile declares."""
 
     setting: str
     published: str | None = None
@@ -229,7 +229,7 @@ class ProfileDeparture(Strict):
 
 
 class ProfileConfig(_Config):
-    """What a profile promises."""
+    """The properties of a profile, which no override may change."""
 
     name: str
     scale: Scale
@@ -240,10 +240,10 @@ class ProfileConfig(_Config):
 
 
 class ComposedConfig(_Config):
-    """All groups. `teacher` and `method` are there for recipes that have them.
+    """All groups; `teacher` and `method` only for recipes that have them.
 
-    Validated with the recipe's choices (`student`, `teacher`, `method`) as context: each group is called like
-    the file that was chosen, since names find weights and costs.
+    Validated with the recipe's choices (`student`, `teacher`, `method`) as context: the name in each group
+    must be that of the chosen file, since weights and costs are looked up by name.
     """
 
     profile: ProfileConfig

@@ -1,4 +1,4 @@
-"""Composes a recipe with a profile and overrides into everything that an adapter needs, by Hydra."""
+"""Composes a recipe, a profile and overrides with Hydra into everything that an adapter needs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DERIVED = {
     "batch_size": ("accumulation", "norm_batch"),
     "precision": (),
 }
-"""Resource -> settings of the published protocol that follow from it, beside the one of its own name."""
+"""Resource -> settings of the published protocol that follow from it, besides the one of the same name."""
 
 _SETTINGS = {
     "lr": ("learning_rate",),
@@ -42,26 +42,26 @@ _SETTINGS = {
 
 
 def compose(recipe: Recipe, profile: str, overrides: Iterable[str] = ()) -> ComposedRecipe:
-    """Composes a recipe; once in a process for the same choices and overrides.
+    """Composes a recipe; the result is cached per process for the same choices and overrides.
 
     Args:
         recipe: the choices.
         profile: `smoke`, `mini` or `paper`.
-        overrides: of settings, applied last (`suite.planning.overrides`).
+        overrides: changes of settings, applied last (`suite.planning.overrides`).
 
     Returns:
-        The composed recipe. Where the data shrink the feature maps, ``data.scales`` says how many times.
+        The composed recipe. If the data shrink the feature maps, ``data.scales`` gives the factors.
 
     Raises:
-        SuiteError: an override names something that does not exist or asks for resources that there cannot
-            be, or a value is missing.
+        SuiteError: an override names something that does not exist or requests invalid resources, or a value
+            is missing.
     """
     return _compose(recipe, check_profile(profile), parse_overrides(overrides), current())
 
 
 @functools.lru_cache(maxsize=4096)
 def _compose(recipe: Recipe, profile: str, overrides: tuple[Override, ...], _: Catalogue) -> ComposedRecipe:
-    # The catalogue tells compositions apart: its papers have configs, models and tasks of their own.
+    # The catalogue is part of the cache key: its papers have configs, models and tasks of their own.
     chosen = _choices(recipe, profile)
     asked = tuple(override.text for override in overrides)
     try:
@@ -95,13 +95,13 @@ def _compose(recipe: Recipe, profile: str, overrides: tuple[Override, ...], _: C
         return composed
     except ValidationError as error:
         if overrides:
-            # Where files are at fault, they say so themselves; else it is what was asked for.
+            # If the files are at fault, this raises their error; otherwise the overrides are at fault.
             compose(recipe, profile)
         raise SuiteError(_complaint(error, recipe, chosen, overrides)) from None
 
 
 def _choices(recipe: Recipe, profile: str) -> tuple[str, ...]:
-    """What a recipe chooses, as Hydra overrides."""
+    """The choices of a recipe as Hydra overrides."""
     chosen = [f"profile={profile}", f"task={recipe.task}", f"model@student={recipe.student}"]
     if recipe.teacher:
         chosen.append(f"model@teacher={recipe.teacher}")
@@ -118,20 +118,20 @@ def _composed(
     """The composed config, checked as a whole before anything reads it.
 
     Raises:
-        ValidationError: something in it is missing or of another type than it has to be.
+        ValidationError: something in it is missing or has the wrong type.
         SuiteError: it does not compose, or changes what a profile promises.
     """
-    # Only who composes needs Hydra, which takes long to import.
+    # Hydra takes long to import, and only composing needs it.
     from suite.planning.hydra_config import compose_config, find_place
 
     raw = compose_config((*chosen, *recipe.overrides_of_method()), asked, conf_folders())
-    # What a recipe does without may be anything: nobody reads it.
+    # Groups that the recipe does not use are never read, so they need not be valid.
     unread = {name for name in ("teacher", "method") if getattr(recipe, name) is None}
     found = ComposedConfig.model_validate(
         {key: value for key, value in raw.items() if key not in unread},
         context={"student": recipe.student, "teacher": recipe.teacher, "method": recipe.method},
     )
-    # Published data and schedules refer to no student, so that the profile is composed without any.
+    # Published data and schedules refer to no student, so the profile can be composed without one.
     alone = ("model@student=none", "data=classification/paper", "schedule=classification/paper")
     promised = compose_config((f"profile={profile}", "task=classification", *alone))["profile"]
     keys = raw["profile"].keys() | promised.keys()
@@ -145,9 +145,9 @@ def _composed(
 
 
 def _refuse_other_kinds(composed: ComposedRecipe, recipe: Recipe, overrides: tuple[Override, ...]) -> None:
-    """Refuses hyper-parameters of a loss that overrides have made into something else than numbers.
+    """Refuses overrides that turn a numeric hyper-parameter of a loss into something else.
 
-    What a loss takes is known to the loss alone, when it is built. That a number stays one is known before.
+    Which arguments a loss accepts is only known when it is built; that a number must stay one is known now.
 
     Raises:
         SuiteError: names the override.
@@ -173,7 +173,7 @@ def _is_number(value: object) -> bool:
 def _complaint(
     error: ValidationError, recipe: Recipe, chosen: tuple[str, ...], overrides: tuple[Override, ...]
 ) -> str:
-    """What is wrong with a composed recipe, as one line: the override at fault, or the file with its line."""
+    """Says in one line what is wrong with a composed recipe, and which override or file is at fault."""
     from suite.planning.hydra_config import find_place
 
     place, first = first_fault(error)
@@ -195,25 +195,25 @@ def _complaint(
 
 
 def _own_data(recipe: Recipe, profile: str) -> str | None:
-    """The choice of `data` for a student of another data set than its task's, where the profile has it."""
+    """The choice of `data` for a student whose data set is not its task's default, if the profile has one."""
     model = load_models().get(recipe.student)
     choice = f"{profile}-{model.dataset}" if model and model.dataset else None
     return f"{recipe.task}/{choice}" if choice in group_choices(f"data/{recipe.task}") else None
 
 
 def _of_profile(profile: ProfileConfig) -> Iterator[Departure]:
-    """What a profile says of itself."""
+    """The departures that a profile declares."""
     for entry in profile.departures:
         yield Departure(kind="profile", declared_by=f"profile {profile.name}", **entry.model_dump())
 
 
 def _resources(found: ComposedConfig, published_devices: int) -> Resources:
-    """The user's resources; what is as published is left out, so that it is no part of a run's identity.
+    """The user's resources; a published value is left out, so that it does not change a run's identity.
 
     Raises:
-        SuiteError: an override asks for resources where none are needed.
+        SuiteError: an override requests resources that the profile does not need.
     """
-    # Embedded data are shared among any devices; nothing else is too large for the smallest machine.
+    # Embedded data can be split among any number of devices; otherwise they fit the smallest machine.
     asked = found.resources.model_dump(exclude_none=True, exclude={"devices"})
     if asked and found.profile.scale != "published":
         raise SuiteError(
@@ -225,7 +225,7 @@ def _resources(found: ComposedConfig, published_devices: int) -> Resources:
 
 
 def _of_resources(resources: Resources, published_devices: int) -> Iterator[Departure]:
-    """The departures that a user's resources are: each for its own setting, and for those that follow."""
+    """The departures that follow from a user's resources: each for its own setting, and for derived ones."""
     published = {"devices": published_devices, "precision": "float32"}
     for name, value in resources.model_dump(exclude_none=True).items():
         declared = f"resources.{name}={value}"
@@ -237,10 +237,10 @@ def _of_resources(resources: Resources, published_devices: int) -> Iterator[Depa
 
 
 def _scaled_weights(found: ComposedConfig) -> Iterator[Departure]:
-    """The departure of a method some of whose arguments follow the size of maps and boxes.
+    """The departure of a method whose loss arguments are scaled to smaller feature maps and boxes.
 
     Raises:
-        SuiteError: an argument follows what the data do not tell the size of.
+        SuiteError: an argument is scaled by something that the data give no factor for.
     """
     losses = found.method.losses if found.method else {}
     if found.data.scales is None or not any(loss.scaled for loss in losses.values()):
@@ -261,7 +261,7 @@ def _scaled_weights(found: ComposedConfig) -> Iterator[Departure]:
 
 
 def _of_override(override: Override) -> Iterator[Departure]:
-    """What of the published protocol an override changes, setting by setting; resources declare their own."""
+    """One departure per setting of the published protocol that an override changes; none for resources."""
     if override.is_resource:
         return
     words = override.key.split(".")

@@ -1,4 +1,4 @@
-"""The YAML files that Hydra composes: read once, by libyaml, and refused with file and line."""
+"""Reads the YAML files that Hydra composes: once, with libyaml, and with errors that name file and line."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from suite.yaml_objects import LineErrors
 
 
 class ConfigFiles(ConfigRepository):
-    """Hydra's repository of the configs of some folders, which keeps what it has read."""
+    """Hydra's config repository for several folders, which caches what it has read."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self.folders = [_Folder("main", str(folder)) for folder in folders]
@@ -36,7 +36,7 @@ class ConfigFiles(ConfigRepository):
         self._loaded: dict[str, ConfigResult | None] = {}
 
     def load_config(self, config_path: str) -> ConfigResult | None:
-        """A config with its defaults list; nobody may change it.
+        """A config with its defaults list, which must not be modified.
 
         Raises:
             SuiteError: the file is broken, or several folders have it.
@@ -55,13 +55,13 @@ class ConfigFiles(ConfigRepository):
 
 
 class ConfigCopies(ConfigFiles):
-    """The same files, as configs that may be changed."""
+    """The same files, but every config is a copy that may be modified."""
 
     def __init__(self, files: ConfigFiles) -> None:
         self.folders, self.sources, self._loaded = files.folders, files.sources, files._loaded
 
     def load_config(self, config_path: str) -> ConfigResult | None:
-        """A config of its own with its defaults list.
+        """A copy of a config with its defaults list.
 
         Raises:
             SuiteError: the file is broken, or several folders have it.
@@ -73,14 +73,14 @@ class ConfigCopies(ConfigFiles):
 
 
 class OneEntry(ConfigFiles):
-    """The same files, with a main config that holds nothing but one entry of its defaults list."""
+    """The same files, but the main config has no content except one entry of its defaults list."""
 
     def __init__(self, files: ConfigFiles, main_config: str, entry: InputDefault) -> None:
         self.folders, self.sources, self._loaded = files.folders, files.sources, files._loaded
         self._main_config, self._entry = main_config, entry
 
     def load_config(self, config_path: str) -> ConfigResult | None:
-        """A config with its defaults list; nobody may change it.
+        """A config with its defaults list, which must not be modified.
 
         Raises:
             SuiteError: the file is broken, or several folders have it.
@@ -92,21 +92,21 @@ class OneEntry(ConfigFiles):
 
 
 class _Folder(FileConfigSource):
-    """Hydra's folder of configs, read by libyaml and refused with file and line."""
+    """Hydra's config source for a folder, read with libyaml; errors name file and line."""
 
     def file(self, config_path: str) -> Path:
-        """Where a config stands."""
+        """The file of a config."""
         return Path(self.path, self._normalize_file_name(config_path))
 
     def is_config(self, config_path: str) -> bool:
-        """Whether anything stands there: what is no file is refused when it is read, and not passed over."""
+        """Whether the path exists: if it is not a file, reading it raises an error instead of skipping it."""
         return os.path.lexists(self.file(config_path))
 
     def load_config(self, config_path: str) -> ConfigResult:
         """Reads a config.
 
         Raises:
-            SuiteError: the file cannot be read, is no YAML, or holds no mapping.
+            SuiteError: the file cannot be read, is not valid YAML, or is not a mapping.
         """
         path = self.file(config_path)
         text = read_text(path)
@@ -126,7 +126,7 @@ class _Folder(FileConfigSource):
 
 
 def _refuse_resolvers(path: Path, content: Any, location: Location = ()) -> None:
-    """Refuses what means something else on each machine and day.
+    """Refuses calls of resolvers, whose value depends on the machine or the day.
 
     Raises:
         SuiteError: a value calls a resolver, such as `${oc.env:HOME}`; names the line.
@@ -147,13 +147,13 @@ def _refuse_resolvers(path: Path, content: Any, location: Location = ()) -> None
 
 
 def calls_a_resolver(text: str) -> bool:
-    """Whether a text has an interpolation that calls something: `${oc.env:HOME}`, `${now:%H}`."""
+    """Whether a text has an interpolation that calls a resolver: `${oc.env:HOME}`, `${now:%H}`."""
     if "${" not in text:
         return False
     try:
         left = [parse_interpolation(text)]
     except (OmegaConfBaseException, RecursionError):
-        # It does not compose, which is said elsewhere.
+        # It does not compose, which is reported elsewhere.
         return False
     while left:
         node = left.pop()
@@ -165,8 +165,8 @@ def calls_a_resolver(text: str) -> bool:
 
 @functools.cache
 def yaml_loader() -> Any:
-    """OmegaConf's rules of YAML on libyaml's parser where PyYAML has it, which is several times as fast."""
+    """OmegaConf's YAML loader on libyaml's parser, if PyYAML has it, which is several times as fast."""
     rules = get_yaml_loader()
-    # The parser stands before the rules and hides the one that they bring along.
+    # The parser precedes the rules in the MRO, so that it replaces the pure-Python one that they inherit.
     parser = (yaml.CSafeLoader,) if yaml.__with_libyaml__ else ()
     return type("Loader", (LineErrors, *parser, rules), {})

@@ -1,4 +1,4 @@
-"""Composes configs by Hydra; what compositions have in common is made once per process.
+"""Composes configs with Hydra; what compositions have in common is computed once per process.
 
 `hydra.compose` takes a tenth of a second: it reads every YAML file again, merges Hydra's own settings in,
 copies everything and resolves it. A paper needs dozens of compositions, which differ in a few choices. Here
@@ -8,11 +8,10 @@ applying overrides), and their results are kept wherever compositions share them
 * a file is read once;
 * the files behind the choice of one group are merged once, into a `_Part`. Files of different groups end up
   under different keys of the config, so the order in which the groups are merged does not matter;
-* a part is resolved once for all compositions that agree in it and in every part its interpolations can
-  reach.
+* a part is resolved once for all compositions that agree on it and on every value its interpolations reach.
 
-A composition that does not fit this picture goes to `hydra.compose` itself, and so does every one that fails:
-errors are worded as Hydra words them. `tests/planning/test_hydra_config.py` compares the two ways.
+A composition that does not fit this scheme is passed to `hydra.compose` itself, and so is every one that
+fails, so that errors have Hydra's wording. `tests/planning/test_hydra_config.py` compares the two ways.
 """
 
 from __future__ import annotations
@@ -46,13 +45,13 @@ from suite.planning.config_files import ConfigCopies, ConfigFiles, OneEntry, cal
 from suite.strict_yaml import Location, shown, way_to
 
 MAIN_CONFIG = "config"
-"""The file of `suite/conf` whose defaults list names the groups."""
+"""The config of `suite/conf` whose defaults list names the groups."""
 
 VERSION_BASE = "1.3"
-"""The Hydra release whose defaults hold."""
+"""The Hydra release whose defaults apply (`version_base`)."""
 
 Lines = tuple[str, ...]
-"""Overrides as they are written."""
+"""Overrides as written."""
 
 _LOCK = threading.RLock()
 
@@ -63,22 +62,22 @@ def compose_config(
     """Composes `suite/conf/config.yaml`, exactly as Hydra does, and resolves it.
 
     Args:
-        choices: what a recipe chooses, as Hydra overrides: `profile=mini`, `model@student=retinanet-r50`, and
-            values of its own such as `method.losses.fgd.arguments.alpha=0.1`.
+        choices: the choices of a recipe as Hydra overrides: `profile=mini`, `model@student=retinanet-r50`,
+            and values of its own such as `method.losses.fgd.arguments.alpha=0.1`.
         overrides: the user's Hydra overrides, applied last.
-        folders: where the configs lie: first `suite/conf`, then folders with further choices of its groups
-            (`model/`, `method/`, ...). Files are read once per process.
+        folders: the folders of the configs: first `suite/conf`, then folders with further choices of its
+            groups (`model/`, `method/`, ...). Files are read once per process.
 
     Returns:
         The whole config with its interpolations resolved, in the types of JSON (a key that is a number in
-        YAML is a string here). It belongs to the caller.
+        YAML is a string here). The caller may modify it.
 
     Raises:
         SuiteError: an override does not compose, calls a resolver or changes a setting of Hydra itself; a
             folder or a file is missing; a file is not valid YAML; two folders have a choice of the same name.
     """
     absolute = tuple(Path(os.path.abspath(folder)) for folder in folders)
-    # Compositions share nodes, which know the config they stand in.
+    # Compositions share nodes, and each node refers to the config that it is currently in.
     with _LOCK:
         text = _composed(absolute, tuple(choices), tuple(overrides))
     composed: dict[str, Any] = json.loads(text)
@@ -95,7 +94,7 @@ def _composed(folders: tuple[Path, ...], choices: Lines, overrides: Lines) -> st
     except SuiteError:
         raise
     except Exception:
-        # Either it does not fit, or it is wrong, and Hydra says how.
+        # Either it cannot be put together from parts, or it is wrong and Hydra says why.
         return _composed_by_hydra(folders, choices, overrides)
 
 
@@ -113,13 +112,13 @@ class _DoesNotFitError(Exception):
 
 @dataclass(frozen=True)
 class _Part:
-    """What stands under one key of a composed config, before interpolations are resolved.
+    """The value of one key of a composed config, before interpolations are resolved.
 
     Attributes:
-        key: what it was made of: parts with the same key are the same.
+        key: the inputs that it was built from; parts with the same key are equal.
         node: the merged files.
-        content: the same as plain dictionaries and lists.
-        reads: the paths that its interpolations name; None where that is not plain to see.
+        content: the node as plain dictionaries and lists.
+        reads: the paths that its interpolations refer to; None if they cannot be determined (`_reads`).
     """
 
     key: Hashable
@@ -129,12 +128,12 @@ class _Part:
 
     @classmethod
     def of(cls, key: Hashable, node: DictConfig) -> _Part:
-        """The part that a node is."""
+        """Creates the part of a node."""
         content = OmegaConf.to_container(node, resolve=False)
         return cls(key, node, content, _reads(content))
 
     def at(self, path: str) -> Any:
-        """The unresolved value at a path of the config, or the last value on the way that holds no keys."""
+        """The unresolved value at a path of the config, or the deepest value on the way that exists."""
         value = self.content
         for step in path.split(".")[1:]:
             if not isinstance(value, dict) or step not in value:
@@ -145,10 +144,10 @@ class _Part:
 
 @dataclass
 class _Composer:
-    """Composes configs of the same folders from parts that are kept.
+    """Composes configs of the same folders from cached parts.
 
     Attributes:
-        folders: where the configs lie; the first holds the main config.
+        folders: the folders of the configs; the first has the main config.
     """
 
     folders: tuple[Path, ...]
@@ -166,17 +165,17 @@ class _Composer:
         self._parser = OverridesParser.create()
 
     def parsed(self, line: str) -> Override:
-        """An override as Hydra reads it.
+        """An override as Hydra parses it.
 
         Raises:
-            HydraException: it is none.
+            HydraException: it is not a valid override.
         """
         if line not in self._parsed:
             [self._parsed[line]] = self._parser.parse_overrides([line])
         return self._parsed[line]
 
     def path_of(self, config: str) -> Path | None:
-        """The file of a config."""
+        """The file of a config, or None."""
         found = (folder.file(config) for folder in self._files.folders if folder.is_config(config))
         return next(found, None)
 
@@ -185,7 +184,7 @@ class _Composer:
 
         Raises:
             SuiteError: a file cannot be read.
-            Exception: it does not fit into parts, or does not compose.
+            Exception: it cannot be put together from parts, or does not compose.
         """
         chosen, values = self.split(lines)
         parts = self._parts_of(self.defaults_list(chosen))
@@ -199,10 +198,10 @@ class _Composer:
         return self._as_json(root, self._after(values, root, parts))
 
     def split(self, lines: Lines) -> tuple[list[Override], list[Override]]:
-        """Overrides that choose files, and those that set values: Hydra looks whether there is such a group.
+        """Splits overrides into those that choose files and those that set values, by whether a group exists.
 
         Raises:
-            _DoesNotFitError: one of them has several values.
+            _DoesNotFitError: one of them is a sweep over several values.
         """
         overrides = [self.parsed(line) for line in lines]
         if any(override.is_sweep_override() for override in overrides):
@@ -221,17 +220,17 @@ class _Composer:
             try:
                 files = self._by_entry(chosen)
             except HydraException:
-                # The whole list reads files in Hydra's order, in which a broken one may come first.
+                # Hydra then builds the whole list, so that its error is about the first broken file.
                 files = None
             self._defaults[key] = _files_of(self._files, chosen) if files is None else files
         return self._defaults[key]
 
     def _by_entry(self, chosen: list[Override]) -> list[ResultDefault] | None:
-        """The same, put together from what each entry of the main defaults list brings.
+        """The same, put together from the files that each entry of the main defaults list adds.
 
         Returns:
-            None where an entry may depend on more than its own choice: where an override does more than to
-            replace a choice, or a chosen file has choices of its own.
+            None if an entry may depend on more than its own choice: if an override does more than replace a
+            choice, or a chosen file has choices of its own.
         """
         if any(override.type is not OverrideType.CHANGE for override in chosen):
             return None
@@ -251,7 +250,7 @@ class _Composer:
                 return None
         if replaced or not any(entry.is_self() for entry in entries):
             return None
-        # As in Hydra, an entry may name the choices of those that name no others.
+        # As in Hydra, an entry may refer to choices that are not interpolations themselves.
         known = OmegaConf.create({key: choice for key, choice in choices.items() if "${" not in choice})
         files: list[ResultDefault] = []
         for entry in entries:
@@ -264,7 +263,7 @@ class _Composer:
         return files
 
     def _brought(self, entry: InputDefault) -> list[ResultDefault] | None:
-        """The files that one entry brings, or None where other choices may change them."""
+        """The files that one entry adds, or None if other choices may change them."""
         key = () if entry.is_self() else (entry.get_override_key(), entry.get_name())
         if key not in self._entries:
             listed = _files_of(OneEntry(self._files, MAIN_CONFIG, entry), [])
@@ -274,7 +273,7 @@ class _Composer:
         return self._entries[key]
 
     def _has_no_choices(self, file: ResultDefault) -> bool:
-        """Whether the defaults list of a file names files only."""
+        """Whether the defaults list of a file names only files, and no groups."""
         loaded = self._files.load_config(str(file.config_path))
         defaults = loaded.defaults_list if loaded else None
         return all(
@@ -301,9 +300,9 @@ class _Composer:
         return parts
 
     def _merged(self, key: Hashable, files: list[ResultDefault]) -> dict[str, _Part]:
-        """What Hydra makes of these files, by key of the config."""
+        """The parts that Hydra merges these files into, by key of the config."""
         if key not in self._parts:
-            # What has a package is copied into it; of what has none, merging takes the nodes themselves.
+            # Merging copies a config into its package; without one it would use the cached node itself.
             packaged = all(file.package for file in files)
             source = self._files if packaged else ConfigCopies(self._files)
             merged = self._loader._compose_config_from_defaults_list(files, source)
@@ -313,7 +312,7 @@ class _Composer:
         return self._parts[key]
 
     def _after(self, values: list[Override], root: DictConfig, before: dict[str, _Part]) -> dict[str, _Part]:
-        """The parts after overrides were applied; the key of one that may have changed includes them."""
+        """The parts after overrides were applied; the key of a part that may have changed includes them."""
         touched = _touched(before, values)
         lines = tuple(override.input_line for override in values)
         return {
@@ -324,7 +323,7 @@ class _Composer:
         }
 
     def _as_json(self, root: DictConfig, parts: dict[str, _Part]) -> str:
-        """Resolves what has not been resolved before.
+        """Resolves the parts that have not been resolved before, and joins all into one JSON text.
 
         Raises:
             OmegaConfBaseException: an interpolation leads nowhere, or a value is missing.
@@ -339,7 +338,7 @@ class _Composer:
         return f"{{{', '.join(texts)}}}"
 
     def _seen_by(self, part: _Part, parts: Mapping[str, _Part]) -> Hashable:
-        """All that a part may resolve to another value by: what its interpolations lead to, in the end."""
+        """Cache key of everything that the interpolations of a part lead to, directly or through others."""
         values: dict[str, str] = {}
         left = [part.reads]
         while left:
@@ -352,7 +351,7 @@ class _Composer:
         return tuple(sorted(values.items()))
 
     def _value(self, path: str, parts: Mapping[str, _Part]) -> tuple[str, frozenset[str] | None]:
-        """The unresolved value at a path as JSON, and the paths that its interpolations name."""
+        """The unresolved value at a path as JSON, and the paths that its interpolations refer to."""
         part = parts.get(path.partition(".")[0])
         if part is None:
             return "", frozenset()
@@ -374,7 +373,7 @@ def _containers(config: DictConfig) -> dict[str, DictConfig]:
     """The content of a config by key.
 
     Raises:
-        _DoesNotFitError: there is something else than mappings.
+        _DoesNotFitError: a value is not a mapping.
     """
     nodes = {name: config._get_node(name) for name in config}
     if not all(
@@ -382,18 +381,18 @@ def _containers(config: DictConfig) -> dict[str, DictConfig]:
         for name, node in nodes.items()
     ):
         raise _DoesNotFitError
-    return nodes  # type: ignore[return-value]  # as seen
+    return nodes  # type: ignore[return-value]  # checked above
 
 
 _INTERPOLATION = re.compile(r"\$\{")
 _PLAIN_INTERPOLATION = re.compile(r"\$\{\s*([A-Za-z_]\w*(?:\.[\w-]+)*)(?=\s*\}|\.\$\{)")
-"""An interpolation by a path from the top of the config; its last steps may be interpolations themselves."""
+"""An interpolation with a path from the top of the config, whose last steps may be interpolations."""
 
 
 def _reads(content: Any) -> frozenset[str] | None:
-    """The paths that interpolations in a value name; None if one of them is not plain.
+    """The paths that interpolations in a value refer to; None if one of them is not a plain path.
 
-    Not plain are relative interpolations, brackets and calls of a resolver.
+    Relative interpolations, brackets and calls of a resolver are not plain.
     """
     found: set[str] = set()
     for text in _texts(content):
@@ -405,7 +404,7 @@ def _reads(content: Any) -> frozenset[str] | None:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """All strings in a value, but for keys."""
+    """All strings in a value, except for keys."""
     if isinstance(value, QuotedString):
         yield value.text
     elif isinstance(value, str):
@@ -419,7 +418,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _reach(parts: Mapping[str, _Part], names: Iterable[str]) -> set[str]:
-    """All parts that interpolations of these parts may lead to, directly or by others, and themselves."""
+    """These parts, and all that their interpolations may lead to, directly or through others."""
     found: set[str] = set()
     left = {name for name in names if name in parts}
     while left:
@@ -436,22 +435,22 @@ def _touched(parts: Mapping[str, _Part], values: list[Override]) -> set[str]:
     if any("${" in str(override.input_line) for override in values):
         return set(parts)
     names = [re.split(r"[.\[]", override.key_or_group, maxsplit=1)[0] for override in values]
-    # `[student].name` begins with a bracket.
+    # An override such as `[student].name` begins with a bracket, which leaves no name.
     return set(parts) if "" in names else _reach(parts, names)
 
 
 def _refuse_what_is_no_choice(composer: _Composer, choices: Lines, overrides: Lines) -> None:
-    """Refuses overrides that mean something else on each machine and day, or nothing for a training.
+    """Refuses overrides whose value depends on the machine or the day, or that do not affect a training.
 
     Raises:
-        SuiteError: an override calls a resolver (`${oc.env:HOME}`, `${now:%H}`) or is about Hydra itself.
+        SuiteError: an override calls a resolver (`${oc.env:HOME}`, `${now:%H}`) or sets Hydra itself.
     """
     for line in (*choices, *overrides):
         whose = "override" if line in overrides else "the recipe's override"
         try:
             override = composer.parsed(line)
         except Exception:
-            # Hydra says so better, with the rest of the command, and raises more than its own errors.
+            # Composing reports it better, with the whole command. Hydra raises more than its own errors.
             continue
         if override.is_hydra_override() or override.key_or_group == "hydra":
             raise SuiteError(f"{whose} {line!r}: settings of Hydra itself change no training; leave it out")
@@ -463,7 +462,7 @@ def _refuse_what_is_no_choice(composer: _Composer, choices: Lines, overrides: Li
 
 
 def _composed_by_hydra(folders: tuple[Path, ...], choices: Lines, overrides: Lines) -> str:
-    """The config as `hydra.compose` makes it, as JSON.
+    """The config as `hydra.compose` composes it, as JSON.
 
     Raises:
         SuiteError: it does not compose.
@@ -474,9 +473,9 @@ def _composed_by_hydra(folders: tuple[Path, ...], choices: Lines, overrides: Lin
         raise SuiteError(f"{_asked(choices, overrides)} is nested too deeply; write it flatter") from None
     except SuiteError:
         raise
-    # Beside its own errors Hydra raises ValueError, TypeError, KeyError, ... for a value of the wrong type.
+    # Hydra also raises ValueError, TypeError, KeyError, ... for a value of the wrong type.
     except Exception as error:
-        # Behind the first lines Hydra lists where it looked, and OmegaConf the type of the node.
+        # After the first lines Hydra lists where it looked, and OmegaConf the type of the node.
         told = str(error).split("Config search path")[0].split("object_type=")[0]
         lines = list(filter(None, (line.strip().rstrip(".") for line in told.splitlines())))
         if lines and lines[0].startswith("Error merging override"):
@@ -498,12 +497,12 @@ def _asked(choices: Lines, overrides: Lines) -> str:
 
 
 def find_place(choices: Lines, location: Location, folders: Sequence[Path]) -> str:
-    """The file, with its line, that says what stands at a place of a composed config.
+    """The file and line that set the value at a location of a composed config.
 
     Args:
-        choices: as `compose_config` takes them.
+        choices: as for `compose_config`.
         location: keys and indices from the top of the config.
-        folders: where the configs lie.
+        folders: the folders of the configs.
     """
     composer = _composer(tuple(Path(os.path.abspath(folder)) for folder in folders))
     with _LOCK:
@@ -514,18 +513,18 @@ def find_place(choices: Lines, location: Location, folders: Sequence[Path]) -> s
         path = composer.path_of(str(file.config_path))
         if path is not None and location[: len(package)] == package:
             steps, line = way_to(path, location[len(package) :])
-            # Of two that say it, the later one counts.
+            # If two files set it, the later one counts.
             if len(package) + steps >= best[0]:
                 best = (len(package) + steps, f"{shown(path)}:{line}")
     return best[1]
 
 
 def plain_hydra(lines: Lines, folders: Sequence[Path] = (CONF,)) -> Any:
-    """Composes and resolves by Hydra's public interface alone: slow, and right by definition.
+    """Composes and resolves through Hydra's public interface only: slow, but correct by definition.
 
     Args:
         lines: all overrides.
-        folders: where the configs lie; the first holds the main config.
+        folders: the folders of the configs; the first has the main config.
 
     Raises:
         HydraException: an override is wrong.
@@ -541,12 +540,12 @@ def plain_hydra(lines: Lines, folders: Sequence[Path] = (CONF,)) -> Any:
 
 
 def _quoted(text: str) -> str:
-    """A string in the grammar of overrides."""
+    """Quotes a string in the grammar of overrides."""
     return "'" + re.sub(r"(\\*)'", r"\1\1\\'", text) + "'"
 
 
 def _where(error: Exception, folders: Sequence[Path]) -> str:
-    """The file whose defaults list asks for something that there is not."""
+    """The file whose defaults list names a config that does not exist, in parentheses; empty if unknown."""
     asking = re.match(r"In '([^']+)'", str(error)) if isinstance(error, MissingConfigException) else None
     paths = [folder / f"{asking[1]}.yaml" for folder in folders] if asking else []
     return "".join(

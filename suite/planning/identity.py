@@ -1,10 +1,10 @@
-"""The identity of a run: what number it is, and nothing else.
+"""The identity of a run: everything that defines its number, and nothing else.
 
-A run id is the hash of an explicit, typed list of what computes the number (`Identity`), never of "everything
-but". Import paths, titles, names of models and methods, taps that no loss looks at, packages of other tasks
-and the machine are not in it: they may change, and every recorded run keeps its id. A field that is added
-later gets a default, and a default is left out of the hash. ``tests/planning/golden_ids.json`` holds ids that
-must not move.
+A run id is the hash of an explicit, typed list of what the number depends on (`Identity`), never of
+"everything but". Import paths, titles, names of models and methods, taps that no loss reads, packages of
+other tasks and the machine are not part of it: they may change, and every recorded run keeps its id. A field
+that is added later gets a default, and defaults are left out of the hash. ``tests/planning/golden_ids.json``
+holds ids that must not change.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ DIGITS = 16
 """Hexadecimal digits of a run id."""
 
 _NOT_TRAINED_ON = ("val_dataloader", "val_evaluator", "val_cfg")
-"""Parts of a zoo's config that no run uses: nothing is ever chosen by a score on the way."""
+"""Parts of a zoo's config that no run uses: no checkpoint is ever selected by a validation score."""
 
 
 class NetworkIdentity(Strict):
-    """A network, by the zoo's config that it starts from and what is changed in it.
+    """A network, defined by the zoo's config that it starts from and the changes to it.
 
     Attributes:
-        zoo: ``<package>::<path>``; what it says is fixed by the release of the package.
-        scale: which side of the model's file applies.
+        zoo: ``<package>::<path>``; the release of the package fixes its content.
+        scale: which section of the model's file applies.
         overrides: what is changed in the network.
-        config: what is changed beside it.
+        config: what is changed outside the network.
     """
 
     zoo: str
@@ -58,12 +58,12 @@ class LossIdentity(Strict):
     Attributes:
         loss: the name that it is registered under.
         version: raised by its author when its numbers change.
-        inputs: what it takes, with taps as the modules that they stand for.
+        inputs: what it takes, with taps replaced by their modules.
         arguments: hyper-parameters, after scaling.
-        channels: argument -> input whose channels it takes, or inputs.
-        sizes: argument -> input whose height it takes.
-        data: argument -> what it takes of the whole training data set.
-        each_level: whether there is one for each level.
+        channels: argument -> input whose number of channels it is set to, or several inputs.
+        sizes: argument -> input whose height it is set to.
+        data: argument -> name of what the task reads from the whole training data set for it.
+        each_level: whether it is applied to every level.
     """
 
     loss: str
@@ -77,11 +77,11 @@ class LossIdentity(Strict):
 
 
 class MethodIdentity(Strict):
-    """A method: its losses in their order, and what surrounds them.
+    """A method: its losses in their order, and its other settings.
 
     Attributes:
         losses: the losses.
-        task_loss_weight: what the student's own losses are multiplied by.
+        task_loss_weight: factor on the student's own losses.
         inherit: whether the student starts from the teacher's neck and head.
         config: what the method changes in the zoo's config.
     """
@@ -93,10 +93,10 @@ class MethodIdentity(Strict):
 
 
 class DataIdentity(Strict):
-    """The data, by content where it is fixed and by name where it was published.
+    """The data, identified by content, or by name for a published data set.
 
     Attributes:
-        fingerprint: of names and contents; ``published:<name>`` for a published data set.
+        fingerprint: hash of names and contents; ``published:<name>`` for a published data set.
         pipeline: loaders, transforms and evaluators.
     """
 
@@ -105,12 +105,12 @@ class DataIdentity(Strict):
 
 
 class CheckpointIdentity(Strict):
-    """Weights that a run learns from or scores, instead of training them.
+    """Weights that a run learns from, starts from or scores, instead of training them.
 
     Attributes:
-        sha256: of the file, or as much of it as its publisher tells; None for a run of ours.
+        sha256: SHA-256 of the file, or as many digits as its publisher gives; None for a run of ours.
         run: the run that trained them; None for a file.
-        claim: the claim that a file is scored for, where the user named it.
+        claim: the claim that a file is scored for, if the user named the file.
     """
 
     sha256: str | None = None
@@ -119,7 +119,7 @@ class CheckpointIdentity(Strict):
 
     @classmethod
     def of(cls, checkpoint: Checkpoint | None) -> CheckpointIdentity | None:
-        """What of a checkpoint defines a number: its content, not what it is called."""
+        """The part of a checkpoint that defines a number: its content, not its name."""
         if checkpoint is None:
             return None
         return cls(sha256=checkpoint.sha256, run=checkpoint.run, claim=checkpoint.claim)
@@ -130,17 +130,17 @@ class Identity(Strict):
 
     Attributes:
         task: id of the task.
-        adapter_version: of the task's adapter, raised when its numbers change.
+        adapter_version: version of the task's adapter, raised when its numbers change.
         student: the network that is trained and scored.
-        teacher: the checkpoint that teaches it.
-        method: how.
+        teacher: the checkpoint of its teacher, for a distilled student.
+        method: how it is distilled.
         data: what it is trained and scored on.
         schedule: optimiser, schedule and length.
-        resources: the user's own, where they are not the published ones.
-        checkpoint: for a checkpoint that is only scored.
+        resources: the user's resources, where they differ from the published ones.
+        checkpoint: the checkpoint that is scored, if nothing is trained.
         start: the checkpoint whose backbone it starts from.
-        seed: of initial weights, order of the data and every draw.
-        repetition: 0 for the first measurement, 1 for the second of the very same (``--again``), ...
+        seed: seed of initial weights, data order and every random draw.
+        repetition: 0 for the first measurement, 1 for the second of exactly the same (``--again``), ...
         releases: import name -> release of the packages that compute the number, without local suffixes.
     """
 
@@ -165,7 +165,7 @@ class Identity(Strict):
 
     @property
     def series(self) -> str:
-        """The same without seed and repetition: runs of one series differ by these only."""
+        """The hash without seed and repetition: runs of one series differ only in these."""
         return _hash(self.model_dump(exclude_defaults=True, exclude={"seed", "repetition"}))
 
 
@@ -184,13 +184,14 @@ def identify(
     """The identity of a run.
 
     Args:
-        recipe: what is trained.
-        seed: with which seed.
-        adapter_version: of the task's adapter.
+        recipe: the composed recipe.
+        seed: seed of the run.
+        adapter_version: version of the task's adapter.
         loss_versions: name of a loss -> its version.
         releases: import name -> release of the packages that matter for the task; local suffixes are dropped.
-        teacher: the checkpoint that teaches.
-        checkpoint: weights that are scored instead of trained; then neither seed, schedule nor method count.
+        teacher: the checkpoint of the teacher.
+        checkpoint: weights that are scored instead of trained; then method, schedule and resources are left
+            out.
         start: the checkpoint whose backbone the training starts from.
         repetition: how often the same has been measured before.
 
@@ -202,7 +203,7 @@ def identify(
         task=recipe.task,
         adapter_version=adapter_version,
         student=NetworkIdentity(
-            # A network of no zoo is told by its kind, which its adapter builds it by.
+            # A network without a zoo config is identified by its kind, from which its adapter builds it.
             zoo=recipe.student.zoo or f"::{recipe.student.kind}",
             scale=recipe.scale,
             overrides=canonical(recipe.student.overrides),
@@ -266,7 +267,7 @@ def _loss(
 
 
 def _resolved(word: str, sides: Mapping[str, ComposedModel | None]) -> str:
-    """An input with a tap's name replaced by what the tap looks at; everything else as it is."""
+    """An input with the name of a tap replaced by the tap's modules; any other input unchanged."""
     side, _, name = word.partition(".")
     model = sides.get(side)
     tap: Tap | None = model.taps.get(name) if model else None
@@ -278,7 +279,7 @@ def _resolved(word: str, sides: Mapping[str, ComposedModel | None]) -> str:
 
 
 def canonical(value: Any) -> Any:
-    """A setting as it counts: a class without the module that it is in, a whole number without a fraction."""
+    """A setting in canonical form: classes without their module, and whole numbers as integers."""
     if isinstance(value, Mapping):
         return {
             str(key): item.rpartition(".")[2] if key == "type" and isinstance(item, str) else canonical(item)

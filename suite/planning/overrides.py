@@ -1,7 +1,7 @@
-"""Overrides: what a user changes of a recipe, which trainings of a claim that touches, and what it makes.
+"""Parses overrides: what a user changes in a recipe, which trainings of a claim that affects, and the result.
 
 ======================================  ====================================================  ==============
-override                                touches                                               makes
+override                                affects                                               result
 ======================================  ====================================================  ==============
 ``resources.*``                         every training                                        a departure
 ``student.*``, ``model@student=M``      the student, alone and distilled                      a variant
@@ -10,11 +10,11 @@ override                                touches                                 
 ``data.*``, ``schedule.*``              every training                                        a variant
 ======================================  ====================================================  ==============
 
-A backbone that networks start from is trained as its own recipe has it: resources alone touch its training.
-Which one it is, ``student.embedded.pretrained`` and ``teacher.embedded.pretrained`` say, or the model chosen.
+A backbone that networks start from is trained with its own recipe: only resources affect its training. Which
+one it is follows from ``student.embedded.pretrained``, ``teacher.embedded.pretrained``, or the chosen model.
 
-Resources are what a machine forces: the number is still the claim's, with departures. Everything else is a
-**variant**: a row of its own beside the claim's, which it never replaces.
+Resources are dictated by the machine: the result still counts for the claim, with departures. Everything else
+makes a **variant**: a row of its own beside the claim's, which it never replaces.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SHAPE = re.compile(
 )
 
 _LONGEST = 10_000
-"""Characters of an override; more is better kept in a file of a paper's folder."""
+"""Most characters of an override; longer ones belong in a file of a paper's folder."""
 
 _ALL: frozenset[Arm] = frozenset({"student", "teacher", "distilled", "released"})
 _ARMS: dict[str, frozenset[Arm]] = {
@@ -44,13 +44,13 @@ _ARMS: dict[str, frozenset[Arm]] = {
     "schedule": _ALL,
     "resources": _ALL | {"backbone"},
 }
-"""First word of a key -> the arms of a claim that it touches."""
+"""First word of a key -> the arms of a claim that it affects."""
 
 _GROUPS = {"model@student": "student", "model@teacher": "teacher", "method": "method"}
-"""Key of a group whose choice a recipe names -> the field of the recipe."""
+"""Key of a group that a recipe makes a choice of -> the field of the recipe."""
 
 _PRETRAINED = ("student.embedded.pretrained", "teacher.embedded.pretrained")
-"""Keys that name the network whose backbone another starts from."""
+"""Keys that set the network whose backbone another starts from."""
 
 _PROMISED = {
     "profile": "what a profile promises cannot be overridden; choose another profile with --profile",
@@ -65,9 +65,9 @@ class Override:
     """One override as the user wrote it.
 
     Attributes:
-        text: all of it.
+        text: the complete text.
         key: what is overridden, without Hydra's ``+`` or ``~``.
-        value: the new value; None where the key is taken out.
+        value: the new value; None if the key is deleted.
     """
 
     text: str
@@ -82,16 +82,16 @@ class Override:
 
     @property
     def chooses(self) -> str | None:
-        """The field of a recipe whose choice it replaces: `student`, `teacher`, `method`, or None."""
+        """The field of a recipe whose value it replaces: `student`, `teacher`, `method`, or None."""
         return _GROUPS.get(self.key)
 
     @property
     def is_resource(self) -> bool:
-        """Whether it declares what the user's machine forces, and the claim stays the same."""
+        """Whether it declares a resource, which leaves the claim the same."""
         return self.root == "resources"
 
     def touches(self, arm: Arm) -> bool:
-        """Whether the training of an arm depends on it, or which one that is."""
+        """Whether it affects the training of an arm, or the choice of that training."""
         return arm in _ARMS[self.root] or (arm == "backbone" and self.chooses_backbone)
 
     @property
@@ -101,10 +101,11 @@ class Override:
 
 
 def parse_overrides(texts: Iterable[str]) -> tuple[Override, ...]:
-    """Reads overrides; of two of the same key the last one counts.
+    """Parses overrides; if two have the same key, the last one counts.
 
     Raises:
-        SuiteError: one is not written like an override, or touches what a profile promises or nothing at all.
+        SuiteError: one is not written like an override, changes what cannot be overridden, or names no part
+            of a recipe.
     """
     found: dict[str, Override] = {}
     for text in texts:
@@ -133,7 +134,7 @@ def _parse(text: str) -> Override:
 
 
 def _unreadable(text: str) -> str | None:
-    """What keeps an override from being read at all."""
+    """Why an override cannot be read at all, or None."""
     if len(text) > _LONGEST:
         return f"has more than {_LONGEST:,} characters; keep such a setting in a file of a --papers folder"
     if not text.isprintable():
@@ -146,20 +147,20 @@ def _unreadable(text: str) -> str | None:
 
 
 def variant_of(overrides: Iterable[Override], arm: Arm) -> tuple[str, ...]:
-    """What makes an arm a variant: the overrides that touch it, but for resources, ordered by their keys."""
+    """The overrides that make an arm a variant: those that affect it, except resources, sorted by key."""
     chosen = [entry for entry in overrides if entry.touches(arm) and not entry.is_resource]
     return tuple(entry.text for entry in sorted(chosen, key=lambda entry: entry.key))
 
 
 def part_of_variant(variant: Sequence[str], arm: Arm) -> tuple[str, ...]:
-    """The overrides of a claim's variant that touch one of its arms."""
+    """The overrides of a claim's variant that affect one of its arms."""
     return variant_of(parse_overrides(variant), arm)
 
 
 def applied_to(recipe: Recipe, overrides: Iterable[Override]) -> Recipe:
     """A recipe with the choices that overrides replace: another student, teacher or method.
 
-    A recipe's own settings belong to its method, and go with it.
+    A recipe's own settings belong to its method, and are dropped if that is replaced.
 
     Raises:
         SuiteError: a choice does not exist.
@@ -180,10 +181,10 @@ def applied_to(recipe: Recipe, overrides: Iterable[Override]) -> Recipe:
 
 
 def for_arm(overrides: Iterable[Override], arm: Arm) -> tuple[Override, ...]:
-    """The overrides of settings that the composition of an arm takes, under the names that they have there.
+    """The overrides of settings that apply to the composition of an arm, under their names there.
 
-    A teacher is trained as the student of its own recipe, so what is said of the teacher is said there of the
-    student. Choices of groups are left out: `applied_to` has replaced them.
+    A teacher is trained as the student of its own recipe, so overrides of the teacher become overrides of the
+    student there. Choices of groups are left out: `applied_to` applies them.
     """
     chosen = [entry for entry in overrides if entry.touches(arm) and entry.chooses is None]
     if arm == "backbone":

@@ -1,4 +1,4 @@
-"""From claims to runs: which trainings a selection needs, each once, and in which order."""
+"""Plans runs for claims: which trainings a selection needs, each once, and in which order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from suite.published.tasks import find_task
 from suite.published.weights import weights_of
 
 MOST_SEEDS = 100
-"""Seeds of one selection: a plan lists every training, and their mean scatters a tenth as far as one run."""
+"""Most seeds of a selection: a plan lists every run, and the mean of 100 has a tenth of one run's noise."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,13 @@ class Run:
 
     Attributes:
         run_id: 16 hexadecimal digits, a hash of `identity`.
-        series: the same without seed and repetition.
-        identity: what defines the number.
-        arm: the arm it was first planned as; `backbone` where it is nothing else of any claim.
+        series: the hash without seed and repetition.
+        identity: everything that defines the number.
+        arm: the arm it was first planned as; `backbone` if it fills no other arm of any claim.
         recipe: the composed recipe.
-        teacher: the checkpoint that it learns from, for a distilled run.
-        start: the run whose backbone it starts from, where it does not start from random weights.
-        checkpoint: what is scored, where nothing is trained.
+        teacher: id of the run that provides its teacher, for a distilled run.
+        start: id of the run whose backbone it starts from; None if it starts from random weights.
+        checkpoint: the checkpoint that is scored, if nothing is trained.
         claims: all published claims it serves, each with the arm it fills.
     """
 
@@ -51,17 +51,17 @@ class Run:
 
     @property
     def seed(self) -> int:
-        """Seed of initial weights, order of the data and every draw of the method."""
+        """Seed of initial weights, data order and every random draw of the method."""
         return self.identity.seed
 
     @property
     def repetition(self) -> int:
-        """How often the same had been measured before."""
+        """How often the same was measured before."""
         return self.identity.repetition
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The runs that must have succeeded before it: what it starts from, and what teaches it."""
+        """Ids of the runs that must succeed before it: of its initial backbone, and of its teacher."""
         return tuple(dict.fromkeys(filter(None, (self.start, self.teacher))))
 
     @property
@@ -71,7 +71,7 @@ class Run:
 
     @property
     def label(self) -> str:
-        """A short name for people: student, method, teacher, seed and, of a repeated one, its number."""
+        """A short name for people: student, method, teacher, seed and, if repeated, the repetition."""
         recipe = self.recipe
         return label_of(
             recipe.student.name,
@@ -108,15 +108,15 @@ def label_of(
     seed: int | None = None,
     repetition: int = 0,
 ) -> str:
-    """A run in words, by what it is made of; see `Run.label`.
+    """A short name for a run, from its components; see `Run.label`.
 
     Args:
         student: id of the network that is trained or scored.
-        method: title of the method, where there is one.
-        teacher: id of the teacher, where there is one.
+        method: title of the method, if any.
+        teacher: id of the teacher, if any.
         trains: whether it trains; if not, it scores a released checkpoint.
-        seed: of the run; None for all runs of its series.
-        repetition: how often the same had been measured before.
+        seed: seed of the run; None for all runs of its series.
+        repetition: how often the same was measured before.
     """
     if not trains:
         return f"{student}, released checkpoint"
@@ -125,14 +125,14 @@ def label_of(
 
 
 def seed_in_words(seed: int, repetition: int) -> str:
-    """Which run of its series it is."""
+    """Names a run within its series."""
     return f"seed {seed}" + (f", repetition {repetition}" if repetition else "")
 
 
 def stored_label(
     recipe: Mapping[str, Any], identity: Mapping[str, Any], seed: int | None = None, repetition: int = 0
 ) -> str | None:
-    """The same for a run that is on record.
+    """The same for a recorded run.
 
     Args:
         recipe: as its record stores it.
@@ -141,12 +141,12 @@ def stored_label(
         repetition: likewise.
 
     Returns:
-        None where the recipe names no student.
+        None if the recipe names no student.
     """
     student, teacher, method = (recipe.get(part) or {} for part in ("student", "teacher", "method"))
     if not student:
         return None
-    # Of a method a record promises the name alone.
+    # Records only guarantee the name of a method, not its title.
     title = str(method.get("title") or method["name"]) if method else None
     trains = not identity.get("checkpoint")
     return label_of(student["name"], title, teacher.get("name"), trains, seed, repetition)
@@ -158,10 +158,10 @@ class Plan:
 
     Attributes:
         profile: profile of all runs.
-        runs: by run id; every run stands behind those that it needs.
+        runs: by run id; every run comes after those that it needs.
         planned: claims that the runs serve.
         left_out: claim id -> why nothing is trained for it.
-        unshared: how many trainings it would take if no two claims of the selection shared one.
+        unshared: number of trainings if no two claims of the selection shared one.
     """
 
     profile: str
@@ -172,17 +172,17 @@ class Plan:
 
     @property
     def trainings(self) -> int:
-        """How many of the runs train; the others score a checkpoint that was trained elsewhere."""
+        """Number of runs that train; the others score a checkpoint that was trained elsewhere."""
         return sum(run.trains for run in self.runs.values())
 
     @property
     def saved(self) -> int:
-        """How many trainings it saves that claims share them."""
+        """Number of trainings saved because claims share them."""
         return self.unshared - self.trainings
 
 
 Measured = Callable[[str], bool]
-"""Whether a run of this id has a finished record."""
+"""Whether the run with this id has a finished record."""
 
 
 def make_plan(
@@ -194,20 +194,20 @@ def make_plan(
 ) -> Plan:
     """Plans the arms of every claim, each training once.
 
-    A judged claim needs: its student alone, the teacher (if any) and the distilled student; a `baseline` the
-    student alone; a `teacher` the teacher alone. Every seed repeats student and distilled student; the
-    teacher is one, as the papers distil from one checkpoint: with the published protocol the released one
-    (``baselines/weights.yaml``), which is scored before it teaches, and otherwise one that is trained here.
-    Each network that is trained from the backbone of another (`ComposedModel.pretrained`) needs that one too,
-    trained alone on its own task, with the seed of teachers: published networks start from one backbone.
+    A judged claim needs its student alone, the teacher (if any) and the distilled student; a `baseline` only
+    the student alone; a `teacher` only the teacher. Student and distilled student are trained for every seed.
+    There is a single teacher, since the papers distil from one checkpoint: with the published protocol the
+    released one (``baselines/weights.yaml``), which is scored before it is used, otherwise one trained here.
+    Each network that starts from the backbone of another (`ComposedModel.pretrained`) also needs that one,
+    trained alone on its own task with the teachers' seed, since published networks share one backbone.
 
     Args:
         claims: the selection.
         profile: name of the profile.
         seeds: number of seeds, 1 to `MOST_SEEDS`; the seeds are 0 to `seeds - 1`.
         overrides: the user's overrides (`suite.planning.overrides`).
-        again: for runs that are to be measured once more: which ids are measured already. Each run then is
-            its next repetition; the checkpoints that teach, and those that are started from, stay the same.
+        again: to measure runs once more: tells which ids are already measured. Each run is then planned as
+            its next repetition; teachers and the backbones that runs start from stay the same.
 
     Raises:
         SuiteError: a bad override or profile, or fewer than one seed or more than `MOST_SEEDS`.
@@ -231,8 +231,8 @@ def make_plan(
                 runs[run.run_id] = _standing(runs.get(run.run_id), run)
                 served.setdefault(run.run_id, {})[entry] = None
                 plan.unshared += run.trains
-    # Records list all claims that a run serves as it stands in their recipes, in or out of the selection, so
-    # that what was trained for one paper counts for the others.
+    # Records list all claims whose unchanged recipes include the run, in or out of the selection, so that
+    # what was trained for one paper counts for the others.
     trained = {run.recipe.student.name for run in runs.values()}
     for paper in load_papers().values():
         for claim in paper.claims:
@@ -242,14 +242,14 @@ def make_plan(
                 for run, entry in planner.runs(claim, recipes[str(claim.recipe)], seed, ()):
                     if run.run_id in runs:
                         served[run.run_id][entry] = None
-    # Stable: within a seed the claims' order stays, in which a run comes behind those that it needs.
+    # The sort is stable: within a seed it keeps the order of claims, where a run follows those it needs.
     for run in sorted(runs.values(), key=lambda run: run.seed):
         plan.runs[run.run_id] = replace(run, claims=tuple(served[run.run_id]))
     return plan
 
 
 def _standing(first: Run | None, run: Run) -> Run:
-    """Of two arms that are one training the first; a mere backbone gives way to what is more."""
+    """Which of two arms with the same training to plan: the first, unless it is a mere backbone."""
     return run if first is None or first.arm == "backbone" else first
 
 
@@ -257,13 +257,13 @@ def plan_released(claim: Claim, profile: str, sha256: str, overrides: Sequence[s
     """Plans the scoring of a checkpoint that was trained elsewhere, for one claim.
 
     Args:
-        claim: whose student (or teacher, where the claim is its accuracy) the checkpoint is.
+        claim: the claim whose student (or teacher, if the claim is about its accuracy) the checkpoint is.
         profile: name of the profile.
-        sha256: of the checkpoint; part of what defines the number.
+        sha256: SHA-256 of the checkpoint; part of the run's identity.
         overrides: the user's overrides.
 
     Raises:
-        SuiteError: nobody makes the number of this claim here, or a bad override or profile.
+        SuiteError: the claim is not reproduced here, or a bad override or profile.
     """
     if reason := _not_trained(claim):
         raise SuiteError(f"{claim.id} cannot be evaluated: {reason}; 'python -m suite list' has the others")
@@ -281,11 +281,11 @@ def plan_released(claim: Claim, profile: str, sha256: str, overrides: Sequence[s
 
 
 def next_repetition(run: Run, measured: Measured) -> Run:
-    """The first repetition of a run that has not been measured: the run itself, where it has not.
+    """The first repetition of a run that has not been measured; the run itself if it has not.
 
     Args:
-        run: the run; unlike those of `make_plan`, also one that scores a released checkpoint.
-        measured: whether a run of an id has been.
+        run: the run; unlike with `make_plan`, also one that scores a released checkpoint.
+        measured: whether the run with an id has been measured.
     """
     while measured(run.run_id):
         identity = run.identity.model_copy(update={"repetition": run.repetition + 1})
@@ -299,7 +299,7 @@ def _not_trained(claim: Claim) -> str | None:
 
 
 def arms(claim: Claim, recipe: Recipe) -> Iterator[tuple[Arm, Recipe]]:
-    """What has to be trained for a claim, arm by arm; a teacher comes before the student that needs it."""
+    """The arms that have to be trained for a claim; a teacher comes before the student that needs it."""
     measured: Arm = claim.kind.arm
     if measured == "teacher":
         yield "teacher", recipe
@@ -313,7 +313,7 @@ def arms(claim: Claim, recipe: Recipe) -> Iterator[tuple[Arm, Recipe]]:
 
 
 class _Planner:
-    """Makes the runs of claims; what is the same for several claims or seeds is made once."""
+    """Creates the runs of claims; a run that several claims or seeds share is created once."""
 
     def __init__(self, profile: str, again: Measured | None) -> None:
         self._profile = profile
@@ -324,7 +324,7 @@ class _Planner:
     def runs(
         self, claim: Claim, recipe: Recipe, seed: int, overrides: tuple[Override, ...]
     ) -> Iterator[tuple[Run, ServedClaim]]:
-        """The runs of a claim at one seed, each behind those that it needs, with its place in the claim."""
+        """The runs of a claim for one seed, each after those that it needs, with its place in the claim."""
         teacher: Run | None = None
         backbones: set[str] = set()
         for arm, trained in arms(claim, _chosen(claim, recipe, overrides)):
@@ -341,14 +341,14 @@ class _Planner:
             yield run, ServedClaim(claim=claim.id, arm=arm, variant=variant_of(overrides, arm))
 
     def _teacher(self, recipe: Recipe, overrides: tuple[Override, ...], released: bool) -> Run:
-        """The one teacher of all seeds; a claim on the teacher itself is about its training."""
+        """The single teacher of all seeds; for a claim about the teacher itself, its training."""
         texts = tuple(override.text for override in for_arm(overrides, "teacher"))
         key = ("teacher", recipe, texts, released)
         if key not in self._made:
             composed = compose(recipe, self._profile, texts)
             checkpoint = _released(composed) if released else None
             if checkpoint:
-                # It is scored and not trained: on what its students are trained does not matter.
+                # It is scored and not trained: the resources of its students' training do not matter.
                 composed = _without_resources(composed)
             repeated = not released
             start = self._backbone(composed, overrides) if checkpoint is None else None
@@ -358,10 +358,10 @@ class _Planner:
         return self._made[key]
 
     def _backbone(self, recipe: ComposedRecipe, overrides: tuple[Override, ...]) -> Run | None:
-        """The one run that a network starts from; None where it starts from random weights.
+        """The run whose backbone a network starts from; None if it starts from random weights.
 
         Raises:
-            SuiteError: the network to start from starts from another one itself.
+            SuiteError: that network starts from another one itself.
         """
         if recipe.student.pretrained is None:
             return None
@@ -391,7 +391,7 @@ class _Planner:
             composed = compose(recipe, self._profile, texts)
             start = self._backbone(composed, overrides)
             self._made[key] = self._measured(arm, composed, seed, teacher, None, start, repeated=True)
-        # The first arm that asked for a training is not always the one that asks now.
+        # The training may have been created for another arm.
         found = self._made[key]
         return found if found.arm == arm else replace(found, arm=arm)
 
@@ -412,7 +412,7 @@ class _Planner:
 
 
 def _chosen(claim: Claim, recipe: Recipe, overrides: tuple[Override, ...]) -> Recipe:
-    """A claim's recipe with the choices that overrides replace; a teacher's claim is about that teacher."""
+    """A claim's recipe with its choices overridden; a claim about a teacher has the teacher as student."""
     if claim.kind.arm != "teacher":
         return applied_to(recipe, overrides)
     as_teacher = tuple(override for override in overrides if override.chooses == "teacher")
@@ -420,7 +420,7 @@ def _chosen(claim: Claim, recipe: Recipe, overrides: tuple[Override, ...]) -> Re
 
 
 def _released(teacher: ComposedRecipe) -> Checkpoint | None:
-    """A teacher as the papers have it: with the published protocol the released checkpoint."""
+    """The released checkpoint of a teacher, for the published protocol; None if it has to be trained."""
     weights = weights_of(teacher.student.name) if teacher.scale == "published" else None
     if weights is None or not weights.published:
         return None
@@ -455,7 +455,7 @@ def _run(
 
 
 def identity_here(run: Run) -> Identity:
-    """What defines a run by the code and the packages that are here, whoever has planned it.
+    """The identity of a run under the local code and packages, wherever it was planned.
 
     Raises:
         SuiteError: there is no such task or loss here.
@@ -496,7 +496,7 @@ def _releases(packages: tuple[str, ...]) -> dict[str, str]:
 
 
 def _as_checkpoint(run: Run | None) -> Checkpoint | None:
-    """What a student learns or starts from: a released file, or what a run of ours has trained."""
+    """The checkpoint that a student learns or starts from: a released file, or that of a run of ours."""
     if run is None:
         return None
     return run.checkpoint or Checkpoint(kind="trained", run=run.run_id)

@@ -1,7 +1,7 @@
-"""The versions that are part of a number: of the losses, of the adapters, and of the packages they run on.
+"""The versions of losses and packages that are part of a run's identity.
 
 Losses declare name and version where they are defined, ``@register_loss("MGDLoss", version=1)``. The
-declaration is read here from the source text: planning needs no PyTorch, and runs where none is installed.
+declaration is parsed from the source text, since planning has to work without PyTorch.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def loss_version(name: str) -> int:
     """The version of a loss.
 
     Raises:
-        SuiteError: nobody registers a loss of that name, or a source file cannot be read.
+        SuiteError: no loss of that name is registered, or a source file cannot be read.
     """
     known = loss_versions()
     if name not in known:
@@ -58,7 +58,7 @@ def _sources() -> list[Path]:
 
 @functools.lru_cache(maxsize=1024)
 def _declared(path: Path, state: tuple[int, int]) -> tuple[tuple[str, int, int], ...]:
-    """Name, version and line of every loss that a file registers; `state` is part of the key only."""
+    """Name, version and line of every loss that a file registers; `state` only serves as a cache key."""
     text = read_text(path)
     if _DECORATOR not in text:
         return ()
@@ -67,7 +67,7 @@ def _declared(path: Path, state: tuple[int, int]) -> tuple[tuple[str, int, int],
     except SyntaxError as error:
         raise SuiteError(f"{shown(path)}:{error.lineno}: {error.msg}; correct that line") from None
     except (ValueError, RecursionError, MemoryError) as error:
-        # A file with a NUL in it, or with an expression of some thousand brackets.
+        # A file with a NUL byte, or an expression with thousands of nested brackets.
         reason = str(error) or "nested too deeply"
         raise SuiteError(f"{shown(path)}: is not valid Python ({reason}); correct that file") from None
     return tuple(_declarations(tree, path))
@@ -98,11 +98,11 @@ def _declarations(tree: ast.Module, path: Path) -> Iterator[tuple[str, int, int]
 def releases_of(packages: tuple[str, ...]) -> dict[str, str]:
     """Import name -> release of the packages that compute a task's numbers.
 
-    Where a package is not installed it is the release that this suite trains with, so that a plan made
-    without PyTorch has the ids of the runs that it will become.
+    For a package that is not installed it is the release that this project pins, so that a plan made without
+    PyTorch has the same run ids as the runs themselves.
 
     Args:
-        packages: the task's own, beside those of every task.
+        packages: the task's own, in addition to those of every task.
     """
     found = {}
     for name in (*EVERY_TASK, *packages):
