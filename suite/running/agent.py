@@ -15,8 +15,8 @@ from typing import Any, Protocol
 from suite.errors import LONGEST, one_line
 from suite.paths import records_dir, work_dir
 from suite.running.launchers.local import name_of_signal
-from suite.running.order import Order
 from suite.running.recording import record_of
+from suite.running.request import RunRequest
 from suite.store.records import read_for_run, write_record
 from suite.store.run_folders import RunFolder
 
@@ -29,14 +29,14 @@ class _Failure(Protocol):
     error_file_data: dict[str, Any]
 
 
-def execute_together(order: Order, processes: int, stops: Callable[[], bool]) -> int:
+def execute_together(request: RunRequest, processes: int, stops: Callable[[], bool]) -> int:
     """Executes a run in several processes of this machine, each by ``work``.
 
     SIGUSR2 tells all of them to leave a resume point and stop. Where one is gone before the others and
     nothing is recorded of that, a record is written that says which.
 
     Args:
-        order: lies in the folder of its run.
+        request: lies in the folder of its run.
         processes: how many.
         stops: whether SIGUSR2 has come already.
 
@@ -52,10 +52,10 @@ def execute_together(order: Order, processes: int, stops: Callable[[], bool]) ->
     _hand_on(signal.SIGUSR2, stops)
     if stops():
         return os.EX_TEMPFAIL
-    tried_before = len(read_for_run(records_dir(), order.run_id))
+    tried_before = len(read_for_run(records_dir(), request.run_id))
     # As `torchrun --standalone` does.
-    where = ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", f"--rdzv-id={order.run_id}"]
-    what = ["-m", "suite", "work", order.run_id]
+    where = ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", f"--rdzv-id={request.run_id}"]
+    what = ["-m", "suite", "work", request.run_id]
     config, program, words = config_from_args(parse_args([f"--nproc-per-node={processes}", *where, *what]))
     try:
         elastic_launch(config, program)(*words)
@@ -64,11 +64,11 @@ def execute_together(order: Order, processes: int, stops: Callable[[], bool]) ->
         statuses = {failure.exitcode for failure in failures.values()}
         if os.EX_TEMPFAIL in statuses:
             return os.EX_TEMPFAIL
-        if len(read_for_run(records_dir(), order.run_id)) == tried_before:
+        if len(read_for_run(records_dir(), request.run_id)) == tried_before:
             if 2 in statuses:
                 return 2
             rank, first = error.get_first_failure()
-            _note(order, f"process {rank} of {processes} {_end_of(first)}")
+            _note(request, f"process {rank} of {processes} {_end_of(first)}")
         return 1
     except SignalException as error:
         return 128 + int(error.sigval)
@@ -113,9 +113,9 @@ def _end_of(failure: _Failure) -> str:
     return f"(number {failure.pid} of this machine) ended with status {failure.exitcode} and no record"
 
 
-def _note(order: Order, error: str) -> None:
+def _note(request: RunRequest, error: str) -> None:
     """Tells how a run failed, and records it, unless another command trains it by now."""
-    print(f"suite: {order.run.label}: {error}", file=sys.stderr)
-    if RunFolder(work_dir(), order.run_id).owner() is None:
-        record = record_of(order.run, "failed", order.provenance_here, error=error)
+    print(f"suite: {request.run.label}: {error}", file=sys.stderr)
+    if RunFolder(work_dir(), request.run_id).owner() is None:
+        record = record_of(request.run, "failed", request.provenance_here, error=error)
         write_record(records_dir(), record)

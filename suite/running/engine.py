@@ -13,9 +13,9 @@ from suite.planning.plan import Plan, Run
 from suite.running.complaints import describe
 from suite.running.events import Died, Ended, News, RunEvent, Waiting
 from suite.running.launchers import Handle, Launcher, LaunchError
-from suite.running.order import Order, write_order
 from suite.running.progress import Progress
 from suite.running.recording import blocked_by, record_of
+from suite.running.request import RunRequest, write_request
 from suite.running.scheduler import Scheduler
 from suite.store.records import (
     Provenance,
@@ -160,16 +160,18 @@ class Engine:
         return RunFolder(work_dir(), run_id)
 
     def _launch(self, run: Run) -> None:
-        """Orders and starts a run, or takes over one that was; records that it could not be started."""
+        """Requests and starts a run, or adopts one already started; records one that could not be started."""
         if (adopted := self.launcher.adopt(run.run_id)) is not None:
             self._took(run, adopted)
             return
         folder = self._folder(run.run_id)
         launcher = self.launcher
-        order = Order.of(run, launcher.device, launcher.beside, self._provenance, self.log_to, self.samples)
+        request = RunRequest.of(
+            run, launcher.device, launcher.beside, self._provenance, self.log_to, self.samples
+        )
         try:
-            write_order(folder, order)
-            handle = self.launcher.start(order)
+            write_request(folder, request)
+            handle = self.launcher.start(request)
         except LaunchError as problem:
             self._note(run, "failed", str(problem))
         except OSError as problem:

@@ -6,8 +6,8 @@ import os
 
 from suite.errors import SuiteError
 from suite.paths import records_dir, work_dir
-from suite.running.order import read_order
 from suite.running.recording import blocked_by, record_of
+from suite.running.request import read_request
 from suite.running.slurm_queue import requeue
 from suite.running.submissions import Submission, all_submissions, read_submission
 from suite.store.records import read_for_run, write_record
@@ -56,7 +56,7 @@ def _block_those_behind(failed: Submission) -> None:
         records = read_for_run(records_dir(), waiting.run_id)
         if len(records) > waiting.attempts or any(record.status == "finished" for record in records):
             continue
-        order = read_order(RunFolder(work_dir(), waiting.run_id))
-        reason = blocked_by(order.run, failed.run_id)
-        write_record(records_dir(), record_of(order.run, "blocked", order.provenance, error=reason))
+        request = read_request(RunFolder(work_dir(), waiting.run_id))
+        reason = blocked_by(request.run, failed.run_id)
+        write_record(records_dir(), record_of(request.run, "blocked", request.provenance, error=reason))
         _block_those_behind(waiting)

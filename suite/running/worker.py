@@ -41,9 +41,9 @@ from suite.published.weights import find_weights, how_to_get
 from suite.running.complaints import describe, one_line
 from suite.running.events import Ended, News, RunEvent, Training, Waiting
 from suite.running.heartbeats import Journal
-from suite.running.order import Order
 from suite.running.ranks import ALONE, SECONDS_FOR_OTHERS, Group, Rank
 from suite.running.recording import record_of
+from suite.running.request import RunRequest
 from suite.running.run_log import RunLog
 from suite.store.downloads import cached
 from suite.store.files import sha256_of
@@ -60,7 +60,7 @@ Tell = Callable[[RunEvent], None]
 
 
 @dataclass(frozen=True)
-class RunRequest:
+class Execution:
     """A run, and with what it is to be executed here.
 
     Attributes:
@@ -94,27 +94,27 @@ class RunRequest:
     @classmethod
     def of(
         cls,
-        order: Order,
+        request: RunRequest,
         records: Path,
         work: Path,
         slot: str | None = None,
         stops: Callable[[], bool] = never,
         rank: Rank = ALONE,
-    ) -> RunRequest:
-        """An order as it is executed in this process: cores, memory and packages are those that are here."""
+    ) -> Execution:
+        """A request as it is executed in this process: cores, memory and packages are those that are here."""
         return cls(
-            run=order.run,
+            run=request.run,
             records=records,
             work=work,
-            device=order.device,
-            threads=threads_for(order.recipe, order.beside * rank.size),
-            provenance=order.provenance_here,
-            title=order.title,
+            device=request.device,
+            threads=threads_for(request.recipe, request.beside * rank.size),
+            provenance=request.provenance_here,
+            title=request.title,
             slot=slot,
             stops=stops,
             rank=rank,
-            log_to=order.log_to,
-            samples=order.samples,
+            log_to=request.log_to,
+            samples=request.samples,
         )
 
 
@@ -134,7 +134,7 @@ def threads_for(recipe: ComposedRecipe, beside: int) -> int:
 
 
 def execute(
-    order: Order, records: Path, work: Path, slot: str, channel: Connection, lifeline: Connection
+    request: RunRequest, records: Path, work: Path, slot: str, channel: Connection, lifeline: Connection
 ) -> None:
     """Entry point of the worker process.
 
@@ -142,14 +142,14 @@ def execute(
     closes, for a run whose engine is gone has nobody to report to; its checkpoint stays.
     """
     threading.Thread(target=_die_with_engine, args=(lifeline,), daemon=True).start()
-    channel.send(execute_here(RunRequest.of(order, records, work, slot), channel.send))
+    channel.send(execute_here(Execution.of(request, records, work, slot), channel.send))
 
 
-def execute_here(request: RunRequest, tell: Tell) -> Ended:
+def execute_here(execution: Execution, tell: Tell) -> Ended:
     """Executes a run in this process, which then prints to the log of the run.
 
     Args:
-        request: the run.
+        execution: the run.
         tell: called with everything that becomes known of it but its end.
 
     Returns:
@@ -159,34 +159,34 @@ def execute_here(request: RunRequest, tell: Tell) -> Ended:
         StoppedError: it was asked to stop, and did; there is nothing to record yet.
     """
     try:
-        return _execute(request, tell)
+        return _execute(execution, tell)
     except StoppedError:
         raise
     except Exception as error:
-        return Ended("failed", error=describe(error, request.work), recorded=False)
+        return Ended("failed", error=describe(error, execution.work), recorded=False)
 
 
-def follow(request: RunRequest) -> None:
+def follow(execution: Execution) -> None:
     """Executes a run with the process that owns it, if that one decides to; prints to a log of its own.
 
     Raises:
         StoppedError: all were asked to stop, and did.
         Exception: whatever has stopped it; the owner has met the same, or is ended by torchrun.
     """
-    folder = RunFolder(request.work, request.run.run_id)
+    folder = RunFolder(execution.work, execution.run.run_id)
     folder.path.mkdir(parents=True, exist_ok=True)
-    _log_to(folder.log_of(request.rank.number), request.title, lambda text: None)
-    if Group(request.rank, request.device).follow():
-        _train_and_score(request, folder, lambda event: None, _Outcome())
+    _log_to(folder.log_of(execution.rank.number), execution.title, lambda text: None)
+    if Group(execution.rank, execution.device).follow():
+        _train_and_score(execution, folder, lambda event: None, _Outcome())
 
 
-def _execute(request: RunRequest, tell: Tell) -> Ended:
-    folder = RunFolder(request.work, request.run.run_id)
+def _execute(execution: Execution, tell: Tell) -> Ended:
+    folder = RunFolder(execution.work, execution.run.run_id)
     folder.path.mkdir(parents=True, exist_ok=True)
-    _log_to(folder.log, request.title, lambda text: tell(News(text)))
-    group = Group(request.rank, request.device)
-    journal = Journal(folder.events, request.slot)
-    tried_before = len(read_for_run(request.records, request.run.run_id))
+    _log_to(folder.log, execution.title, lambda text: tell(News(text)))
+    group = Group(execution.rank, execution.device)
+    journal = Journal(folder.events, execution.slot)
+    tried_before = len(read_for_run(execution.records, execution.run.run_id))
     refuse_link(folder.ownership)
 
     def wait_for(owner: Owner | None) -> None:
@@ -196,7 +196,7 @@ def _execute(request: RunRequest, tell: Tell) -> Ended:
     while True:
         with owned(folder.ownership, on_wait=wait_for, on_beat=journal.beat) as ownership:
             try:
-                return _execute_owned(request, folder, tell, tried_before, ownership, journal, group)
+                return _execute_owned(execution, folder, tell, tried_before, ownership, journal, group)
             except StoppedError:
                 journal.state("stopped")
                 raise
@@ -204,7 +204,7 @@ def _execute(request: RunRequest, tell: Tell) -> Ended:
                 # Whoever has it records it: this one waits for that, as for any other command.
                 tell(News(str(error)))
                 journal.state("waiting")
-                if request.rank.size > 1:
+                if execution.rank.size > 1:
                     # The others are in the middle of a step, and have to begin anew with this one.
                     raise StoppedError(str(error)) from None
 
@@ -216,7 +216,7 @@ def _waiting_for(owner: Owner | None) -> Waiting:
 
 
 def _execute_owned(
-    request: RunRequest,
+    execution: Execution,
     folder: RunFolder,
     tell: Tell,
     tried_before: int,
@@ -229,7 +229,7 @@ def _execute_owned(
     Raises:
         TakenOverError: another one does by now; nothing was recorded here.
     """
-    records = read_for_run(request.records, request.run.run_id)
+    records = read_for_run(execution.records, execution.run.run_id)
     finished = next((record for record in records if record.status == "finished"), None)
     known = finished if finished and folder.weights.exists() else None
     if not finished and len(records) > tried_before:
@@ -247,22 +247,22 @@ def _execute_owned(
         tell(event)
 
     journal.state("running")
-    outcome = _train(request, folder, tell_step, ownership)
-    record = outcome.record(request)
+    outcome = _train(execution, folder, tell_step, ownership)
+    record = outcome.record(execution)
     # A finished run is trained again for its lost weights only. On another machine they may come out as
     # others: then a record of their own tells what those are worth that teach from now on.
     again = finished and record.status == "finished" and _weights_of(record) == _weights_of(finished)
     ownership.check()
-    ending = _ending(record if again else _keep(request, record, outcome, tell))
+    ending = _ending(record if again else _keep(execution, record, outcome, tell))
     journal.state("ended")
     return ending
 
 
-def _keep(request: RunRequest, record: Record, outcome: _Outcome, tell: Tell) -> Record:
+def _keep(execution: Execution, record: Record, outcome: _Outcome, tell: Tell) -> Record:
     """Records a run with its scalars and samples; a full disk may have no room for these alone."""
     refused: dict[str, OSError] = {}
     digests: dict[str, str] = {}
-    folder, run_id = request.records, record.run_id
+    folder, run_id = execution.records, record.run_id
     if scalars := outcome.scalars:
         with _noting(refused, "scalars"):
             digests["scalars_sha256"] = write_scalars(folder, run_id, scalars)
@@ -293,7 +293,7 @@ def _ending(record: Record) -> Ended:
     return Ended(record.status, record.metrics, record.error)
 
 
-def _train(request: RunRequest, folder: RunFolder, tell: Tell, ownership: Ownership) -> _Outcome:
+def _train(execution: Execution, folder: RunFolder, tell: Tell, ownership: Ownership) -> _Outcome:
     """Trains and scores; whatever goes wrong becomes an outcome that says so.
 
     Raises:
@@ -303,7 +303,7 @@ def _train(request: RunRequest, folder: RunFolder, tell: Tell, ownership: Owners
     started = time.monotonic()
     outcome = _Outcome()
     try:
-        _measure(request, folder, tell, ownership, outcome)
+        _measure(execution, folder, tell, ownership, outcome)
         outcome.status = "finished"
     except (TakenOverError, StoppedError):
         raise
@@ -312,7 +312,7 @@ def _train(request: RunRequest, folder: RunFolder, tell: Tell, ownership: Owners
     except Exception as error:
         traceback.print_exc()
         outcome.error = describe(error, folder.path)
-    if outcome.error is not None and request.rank.size > 1:
+    if outcome.error is not None and execution.rank.size > 1:
         time.sleep(SECONDS_FOR_OTHERS)
     outcome.timings["wall"] = time.monotonic() - started
     return outcome
@@ -341,12 +341,12 @@ class _Outcome:
         """The series as far as the training came."""
         return self.adapter.scalars() if self.adapter else ()
 
-    def record(self, request: RunRequest) -> Record:
+    def record(self, execution: Execution) -> Record:
         """The record of the run as it stands."""
         return record_of(
-            request.run,
+            execution.run,
             self.status,
-            request.provenance.model_copy(update=self.provenance),
+            execution.provenance.model_copy(update=self.provenance),
             metrics=self.metrics if self.status == "finished" else {},
             per_class=self.per_class if self.status == "finished" else {},
             skipped=self.skipped,
@@ -358,29 +358,29 @@ class _Outcome:
 
 
 def _measure(
-    request: RunRequest, folder: RunFolder, tell: Tell, ownership: Ownership, outcome: _Outcome
+    execution: Execution, folder: RunFolder, tell: Tell, ownership: Ownership, outcome: _Outcome
 ) -> None:
-    adapter = _train_and_score(request, folder, tell, outcome)
+    adapter = _train_and_score(execution, folder, tell, outcome)
     outcome.per_class = adapter.per_class()
-    if request.samples:
-        outcome.samples = adapter.samples(request.samples)
-    outcome.distillation = _distillation(request, adapter.method_seen(), outcome)
+    if execution.samples:
+        outcome.samples = adapter.samples(execution.samples)
+    outcome.distillation = _distillation(execution, adapter.method_seen(), outcome)
     if outcome.distillation and (faults := outcome.distillation.faults):
         _tell(f"the method did not act: {'; '.join(faults)}", tell)
     _check_metrics(outcome.metrics)
     ownership.check()
-    if request.run.checkpoint is None:
+    if execution.run.checkpoint is None:
         _save(adapter, folder.weights)
-    elif request.run.checkpoint.kind == "released":
-        _check_accuracy(request.run, outcome.metrics)
+    elif execution.run.checkpoint.kind == "released":
+        _check_accuracy(execution.run, outcome.metrics)
     # Of a file of others what was scored, and not what has become of it since.
     outcome.provenance["weights_sha256"] = outcome.released.get(folder.weights) or sha256_of(folder.weights)
     outcome.timings["peak_memory_mib"] = _peak_memory(str(outcome.provenance["device"]))
 
 
-def _distillation(request: RunRequest, seen: MethodSeen | None, outcome: _Outcome) -> Distillation | None:
+def _distillation(execution: Execution, seen: MethodSeen | None, outcome: _Outcome) -> Distillation | None:
     """What shows that the method of a run acted; None where nothing was seen of one."""
-    method = request.run.recipe.method
+    method = execution.run.recipe.method
     if seen is None or method is None:
         return None
     return Distillation(
@@ -392,46 +392,46 @@ def _distillation(request: RunRequest, seen: MethodSeen | None, outcome: _Outcom
     )
 
 
-def _train_and_score(request: RunRequest, folder: RunFolder, tell: Tell, outcome: _Outcome) -> Adapter:
+def _train_and_score(execution: Execution, folder: RunFolder, tell: Tell, outcome: _Outcome) -> Adapter:
     """What every process of a run does, in the same order: they wait for each other in it."""
     import torch
 
-    torch.set_num_threads(request.threads)
-    device = _device(request.device)
-    outcome.provenance = {"device": device, "threads": request.threads, **_device_facts(device)}
-    taught_by, starts_from = _teacher_weights(request, outcome), _start_weights(request, outcome)
-    outcome.released = {} if request.run.trains else _check_released(request.run, folder)
+    torch.set_num_threads(execution.threads)
+    device = _device(execution.device)
+    outcome.provenance = {"device": device, "threads": execution.threads, **_device_facts(device)}
+    taught_by, starts_from = _teacher_weights(execution, outcome), _start_weights(execution, outcome)
+    outcome.released = {} if execution.run.trains else _check_released(execution.run, folder)
     job = Job(
-        recipe=request.run.recipe,
-        seed=request.run.seed,
+        recipe=execution.run.recipe,
+        seed=execution.run.seed,
         run_dir=folder.path,
-        data_dir=request.work / "data" if request.run.recipe.scale == "embedded" else datasets_dir(),
+        data_dir=execution.work / "data" if execution.run.recipe.scale == "embedded" else datasets_dir(),
         device=device,
         teacher_weights=next(iter(taught_by), None),
         start_weights=next(iter(starts_from), None),
         sha256=taught_by | starts_from | outcome.released,
-        launcher="pytorch" if request.rank.size > 1 else "none",
+        launcher="pytorch" if execution.rank.size > 1 else "none",
         progress=lambda step: tell(Training(step)),
         tell=lambda text: _tell(text, tell),
-        stops=request.stops,
-        log_to=request.log_to,
+        stops=execution.stops,
+        log_to=execution.log_to,
     )
-    adapter: Adapter = load(request.run.recipe.adapter)(job)
+    adapter: Adapter = load(execution.run.recipe.adapter)(job)
     outcome.provenance["data_fingerprint"] = adapter.fingerprint()
-    if not request.run.trains:
-        _take_released(request.run, folder, adapter, outcome)
-        hold_classes(request.run.recipe.data, adapter.classes())
+    if not execution.run.trains:
+        _take_released(execution.run, folder, adapter, outcome)
+        hold_classes(execution.run.recipe.data, adapter.classes())
     else:
         adapter.build()
         outcome.protocol = adapter.describe()
-        _check_devices(request.run, outcome.protocol)
-        _check_protocol(request.run, outcome.protocol)
-        _check_start(request.run, outcome.protocol, starts_from.values())
-        hold_classes(request.run.recipe.data, adapter.classes())
+        _check_devices(execution.run, outcome.protocol)
+        _check_protocol(execution.run, outcome.protocol)
+        _check_start(execution.run, outcome.protocol, starts_from.values())
+        hold_classes(execution.run.recipe.data, adapter.classes())
         outcome.adapter = adapter
         outcome.timings |= adapter.fit()
         outcome.skipped = adapter.skipped()
-        if not request.rank.follows:
+        if not execution.rank.follows:
             _check_same_data(folder, adapter, outcome)
     started = time.monotonic()
     outcome.metrics = adapter.evaluate()
@@ -621,7 +621,7 @@ def _save(adapter: Adapter, path: Path) -> None:
         ) from error
 
 
-def _teacher_weights(request: RunRequest, outcome: _Outcome) -> dict[Path, str]:
+def _teacher_weights(execution: Execution, outcome: _Outcome) -> dict[Path, str]:
     """The weights that are to teach, as they were scored.
 
     Returns:
@@ -630,18 +630,18 @@ def _teacher_weights(request: RunRequest, outcome: _Outcome) -> dict[Path, str]:
     Raises:
         BlockedError: they are not there, or are not what the records of the teacher have scored.
     """
-    if request.run.teacher is None:
+    if execution.run.teacher is None:
         return {}
-    found, outcome.teacher_scored = _scored_weights(request, request.run.teacher, "teacher")
-    return _noted(found, outcome, "teacher", request.run.teacher)
+    found, outcome.teacher_scored = _scored_weights(execution, execution.run.teacher, "teacher")
+    return _noted(found, outcome, "teacher", execution.run.teacher)
 
 
-def _start_weights(request: RunRequest, outcome: _Outcome) -> dict[Path, str]:
+def _start_weights(execution: Execution, outcome: _Outcome) -> dict[Path, str]:
     """The weights whose backbone the training starts from; as `_teacher_weights`."""
-    if request.run.start is None:
+    if execution.run.start is None:
         return {}
-    found, _ = _scored_weights(request, request.run.start, "backbone")
-    return _noted(found, outcome, "start", request.run.start)
+    found, _ = _scored_weights(execution, execution.run.start, "backbone")
+    return _noted(found, outcome, "start", execution.run.start)
 
 
 def _noted(found: tuple[Path, str], outcome: _Outcome, field: str, run_id: str) -> dict[Path, str]:
@@ -651,12 +651,12 @@ def _noted(found: tuple[Path, str], outcome: _Outcome, field: str, run_id: str) 
 
 
 def _scored_weights(
-    request: RunRequest, run_id: str, whose: str
+    execution: Execution, run_id: str, whose: str
 ) -> tuple[tuple[Path, str], Mapping[str, float]]:
     """The weights that another run has left, and what they have scored, as its records say.
 
     Args:
-        request: of the run that needs them.
+        execution: of the run that needs them.
         run_id: the run that has trained them.
         whose: what that run is to this one, in the messages.
 
@@ -666,14 +666,14 @@ def _scored_weights(
     Raises:
         BlockedError: the file is not there, or no finished record of that run knows it.
     """
-    path = RunFolder(request.work, run_id).weights
+    path = RunFolder(execution.work, run_id).weights
     found = _sha256_of_file(path)
     if found is None:
         raise BlockedError(
             f"{path} of the {whose}'s run {run_id} is missing or not a file of weights; delete what is "
             f"there, and the same command trains the {whose} again"
         )
-    for record in read_for_run(request.records, run_id):
+    for record in read_for_run(execution.records, run_id):
         if record.status == "finished" and _weights_of(record) == found:
             return (path, found), record.metrics
     raise BlockedError(

@@ -1,4 +1,4 @@
-"""What lies in the work folder: one folder a run, with order, checkpoints, weights, log and owner."""
+"""What lies in the work folder: one folder per run, with request, checkpoints, weights, log and owner."""
 
 from __future__ import annotations
 
@@ -54,8 +54,11 @@ class RunFolder:
         self.resume_before.unlink(missing_ok=True)
 
     @property
-    def order(self) -> Path:
-        """What was ordered last: the run, and with what it is to be executed."""
+    def request(self) -> Path:
+        """The latest request for the run: what to execute, and how (`suite.running.request`).
+
+        The file keeps its first name, so that runs interrupted under earlier versions resume.
+        """
         return self.path / "order.json"
 
     @property

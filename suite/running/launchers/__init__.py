@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 
 from suite.errors import SuiteError
 from suite.running.events import RunEvent
-from suite.running.order import Order
+from suite.running.request import RunRequest
 
 
 class LaunchError(SuiteError):
@@ -25,7 +25,7 @@ class Launcher(ABC):
     `wait`, `poll` and `cancel` as often as need be; `close`.
 
     Attributes:
-        device: `auto`, `cpu` or `cuda`, for the orders; settled by `prepare` where that can be known.
+        device: `auto`, `cpu` or `cuda`, for the requests; settled by `prepare` where that can be known.
         places: how many runs go side by side; None: as many as may.
         beside: how many runs share the cores of one machine.
         has_queue: whether runs wait for what they need in a queue of its own, and go on there without
@@ -55,8 +55,8 @@ class Launcher(ABC):
         return None
 
     @abstractmethod
-    def start(self, order: Order) -> Handle:
-        """Starts a run, whose order lies in its folder already, or takes it for `flush`.
+    def start(self, request: RunRequest) -> Handle:
+        """Starts a run whose request is already in its folder, or queues it for `flush`.
 
         Raises:
             LaunchError: it could not be started.

@@ -24,7 +24,7 @@ from suite.paths import records_dir, work_dir
 from suite.running.complaints import last_line
 from suite.running.events import Died, Ended, RunEvent
 from suite.running.launchers import Handle, Launcher, LaunchError
-from suite.running.order import Order
+from suite.running.request import RunRequest
 from suite.store.plain_files import append_to
 from suite.store.run_folders import RunFolder
 
@@ -133,15 +133,15 @@ class LocalLauncher(Launcher):
         """How workers are started; see the class."""
         return multiprocessing.get_context("spawn" if self.device == "cuda" else "forkserver")
 
-    def start(self, order: Order) -> Handle:
+    def start(self, request: RunRequest) -> Handle:
         """Starts the worker of a run; see `Launcher.start`."""
         # Imported here: the module imports no mm package, but only workers have a use for it.
         from suite.running.worker import execute
 
         slot = self._free.pop(0)
-        call = (order, records_dir(), work_dir(), slot.name)
+        call = (request, records_dir(), work_dir(), slot.name)
         try:
-            worker = self._started(order.run_id, slot, execute, *call)
+            worker = self._started(request.run_id, slot, execute, *call)
         except LaunchError:
             self._free.insert(0, slot)
             raise

@@ -24,7 +24,7 @@ from suite.errors import SuiteError, one_line, printable
 from suite.paths import datasets_dir, results_dir, weights_dir, work_dir
 from suite.planning.clusters import Cluster
 from suite.running.launchers.torchrun import command_for, processes_for
-from suite.running.order import Order
+from suite.running.request import RunRequest
 
 _INDEX = "SLURM_ARRAY_TASK_ID"
 
@@ -34,41 +34,41 @@ class Batch:
     """Runs that are submitted together: one job, or the tasks of one array.
 
     Attributes:
-        orders: the runs, by index.
+        requests: the runs, by index.
         processes: how many devices each of them takes.
         needs: the runs whose jobs have to succeed first.
     """
 
-    orders: tuple[Order, ...]
+    requests: tuple[RunRequest, ...]
     processes: int
     needs: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """Name of the job."""
-        return f"suite-{self.orders[0].run_id}"
+        return f"suite-{self.requests[0].run_id}"
 
     @property
     def is_array(self) -> bool:
         """Whether it is an array, with an index for each run."""
-        return len(self.orders) > 1
+        return len(self.requests) > 1
 
 
-def batches(orders: Sequence[Order], queued: Collection[str], largest: int) -> list[Batch]:
+def batches(requests: Sequence[RunRequest], queued: Collection[str], largest: int) -> list[Batch]:
     """Puts runs together that wait for the same and take the same, those first that others wait for.
 
     Args:
-        orders: the runs; each stands behind those that it needs.
+        requests: the runs; each stands behind those that it needs.
         queued: runs that were submitted before and have not ended.
         largest: how many tasks an array may have.
     """
     depth = dict.fromkeys(queued, 0)
-    groups: dict[tuple[int, tuple[str, ...], int], list[Order]] = {}
-    for order in orders:
-        needs = tuple(needed for needed in order.run.needs if needed in depth)
-        depth[order.run_id] = max((depth[needed] + 1 for needed in needs), default=0)
-        key = (depth[order.run_id], needs, processes_for(order.run))
-        groups.setdefault(key, []).append(order)
+    groups: dict[tuple[int, tuple[str, ...], int], list[RunRequest]] = {}
+    for request in requests:
+        needs = tuple(needed for needed in request.run.needs if needed in depth)
+        depth[request.run_id] = max((depth[needed] + 1 for needed in needs), default=0)
+        key = (depth[request.run_id], needs, processes_for(request.run))
+        groups.setdefault(key, []).append(request)
     return [
         Batch(tuple(group[first : first + largest]), processes, needs)
         for (_, needs, processes), group in sorted(groups.items(), key=lambda item: item[0][0])
@@ -115,12 +115,12 @@ class Script:
             raise SuiteError(
                 f"cluster {cluster.name}: {printable(one_line(error), 200)}; correct it"
             ) from None
-        self._executor.parameters["map_count"] = len(batch.orders) if batch.is_array else None
+        self._executor.parameters["map_count"] = len(batch.requests) if batch.is_array else None
 
     @property
     def command(self) -> str:
         """What the script runs on the node."""
-        *words, run_id = command_for(self.batch.orders[0])
+        *words, run_id = command_for(self.batch.requests[0])
         return f"{shlex.join(words)} " + (f'"${{runs[${_INDEX}]}}"' if self.batch.is_array else run_id)
 
     @property
@@ -191,7 +191,7 @@ def _parameters(batch: Batch, cluster: Cluster, on_gpus: bool) -> dict[str, Any]
         "cpus_per_task": cores,
         "gpus_per_node": batch.processes if on_gpus else None,
         "mem_per_gpu" if on_gpus else "mem": cluster.memory,
-        "array_parallelism": cluster.throttle or len(batch.orders),
+        "array_parallelism": cluster.throttle or len(batch.requests),
         "wckey": None,
         "stderr_to_stdout": True,
         "setup": list(_set_up(batch, cluster)),
@@ -226,5 +226,5 @@ def _set_up(batch: Batch, cluster: Cluster) -> Iterator[str]:
     yield from cluster.setup
     if batch.is_array:
         yield "runs=("
-        yield from (f"  {order.run_id}  # {order.run.label}" for order in batch.orders)
+        yield from (f"  {request.run_id}  # {request.run.label}" for request in batch.requests)
         yield ")"

@@ -21,8 +21,8 @@ from suite.running.events import Died, Ended, RunEvent
 from suite.running.heartbeats import last_beat
 from suite.running.launchers import Handle, Launcher
 from suite.running.launchers.torchrun import processes_for
-from suite.running.order import Order, ordered
 from suite.running.recording import blocked_by
+from suite.running.request import RunRequest, find_request
 from suite.running.slurm_queue import JobState
 from suite.running.submissions import Submission, all_submissions, write_submission
 from suite.store.ownership import owned
@@ -73,7 +73,7 @@ class SlurmLauncher(Launcher):
     _largest: int = 1
     _live: dict[str, Submission] = field(default_factory=dict)
     _adopted: int = 0
-    _new: list[Order] = field(default_factory=list)
+    _new: list[RunRequest] = field(default_factory=list)
     _handles: dict[str, _Queued] = field(default_factory=dict)
     _states: Mapping[str, JobState] | None = None
     _pause: float = _SHORTEST
@@ -122,13 +122,13 @@ class SlurmLauncher(Launcher):
         self._handles[run_id] = _Queued(run_id, self._live[run_id])
         return self._handles[run_id]
 
-    def start(self, order: Order) -> Handle:
+    def start(self, request: RunRequest) -> Handle:
         """Takes a run, which `flush` submits; see `Launcher.start`."""
-        self._new.append(order)
-        self._handles[order.run_id] = _Queued(order.run_id)
-        return self._handles[order.run_id]
+        self._new.append(request)
+        self._handles[request.run_id] = _Queued(request.run_id)
+        return self._handles[request.run_id]
 
-    def scripts(self, orders: Sequence[Order]) -> list[Script]:
+    def scripts(self, requests: Sequence[RunRequest]) -> list[Script]:
         """The scripts of runs, in the order in which they are submitted.
 
         Raises:
@@ -140,17 +140,17 @@ class SlurmLauncher(Launcher):
             raise SuiteError(
                 f"--launcher slurm needs {error.name}, which is not installed: pip install '.[slurm]'"
             ) from None
-        for order in orders:
-            self._check_size(order)
+        for request in requests:
+            self._check_size(request)
         queued = self._live.keys() & self._handles.keys()
         on_gpus = self.device == "cuda"
-        return [Script(batch, self.cluster, on_gpus) for batch in batches(orders, queued, self._largest)]
+        return [Script(batch, self.cluster, on_gpus) for batch in batches(requests, queued, self._largest)]
 
-    def _check_size(self, order: Order) -> None:
-        processes = processes_for(order.run)
+    def _check_size(self, request: RunRequest) -> None:
+        processes = processes_for(request.run)
         if self.device == "cuda" and self._gpus is not None and processes > self._gpus:
             raise SuiteError(
-                f"{order.run.label} trains on {processes} GPUs, but a node of cluster {self.cluster.name} "
+                f"{request.run.label} trains on {processes} GPUs, but a node of cluster {self.cluster.name} "
                 f"has {self._gpus}: resources.devices={self._gpus} accumulates gradients to its batch"
             )
 
@@ -176,15 +176,15 @@ class SlurmLauncher(Launcher):
         batch = script.batch
         needed = {run_id: self._handles[run_id].submission for run_id in batch.needs}
         after = {run_id: submission.key for run_id, submission in needed.items() if submission}
-        attempts = [len(read_for_run(records_dir(), order.run_id)) for order in batch.orders]
+        attempts = [len(read_for_run(records_dir(), request.run_id)) for request in batch.requests]
         job = script.submit(list(after.values()))
-        for index, order in enumerate(batch.orders):
+        for index, request in enumerate(batch.requests):
             key = f"{job}_{index}" if batch.is_array else job
             submission = Submission(
-                run_id=order.run_id,
-                series=order.series,
-                seed=order.run.seed,
-                label=order.run.label,
+                run_id=request.run_id,
+                series=request.series,
+                seed=request.run.seed,
+                label=request.run.label,
                 job=job,
                 index=index if batch.is_array else None,
                 name=batch.name,
@@ -195,8 +195,8 @@ class SlurmLauncher(Launcher):
                 submitted_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
                 attempts=attempts[index],
             )
-            write_submission(RunFolder(work_dir(), order.run_id), submission)
-            self._handles[order.run_id].submission = submission
+            write_submission(RunFolder(work_dir(), request.run_id), submission)
+            self._handles[request.run_id].submission = submission
 
     def wait(self, seconds: float) -> None:
         """Sleeps, and looks at the queue; see `Launcher.wait`."""
@@ -283,9 +283,9 @@ def _ending(handle: _Queued, submission: Submission, state: JobState | None) -> 
 
 def _blocked(folder: RunFolder, submission: Submission) -> str:
     """Why a job can never start: the first run that it waits for and that is not finished."""
-    order = ordered(folder)
+    request = find_request(folder)
     missing = next(filterfalse(_is_finished, submission.after), next(iter(submission.after)))
-    return blocked_by(order.run, missing) if order else f"run {missing}, which it needs, did not finish"
+    return blocked_by(request.run, missing) if request else f"run {missing}, which it needs, did not finish"
 
 
 def _is_finished(run_id: str) -> bool:

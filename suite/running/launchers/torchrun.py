@@ -17,7 +17,7 @@ from suite.running.events import Died, Ended, RunEvent
 from suite.running.heartbeats import Beat, last_beat
 from suite.running.launchers import Handle, Launcher, LaunchError
 from suite.running.launchers.local import cause_of_death, common_log, count_gpus, settled_device
-from suite.running.order import Order
+from suite.running.request import RunRequest
 from suite.store.plain_files import append_to
 from suite.store.records import read_for_run, standing_by_run
 from suite.store.run_folders import RunFolder
@@ -31,13 +31,13 @@ def processes_for(run: Run) -> int:
     return run.recipe.devices_used if run.trains else 1
 
 
-def command_for(order: Order) -> list[str]:
-    """The command line that executes an ordered run on this machine, on as many devices as its recipe has.
+def command_for(request: RunRequest) -> list[str]:
+    """The command line that executes a requested run on this machine, on as many devices as its recipe names.
 
     For several devices ``work`` runs the agent of torchrun, which starts a process each, and ends as it does
     for one: 0, 1, 2, or 75 when all were told to stop.
     """
-    return [sys.executable, "-m", "suite", "work", order.run_id]
+    return [sys.executable, "-m", "suite", "work", request.run_id]
 
 
 @dataclass(eq=False)
@@ -45,13 +45,13 @@ class _Work(Handle):
     """A command that executes a run.
 
     Attributes:
-        order: the run.
+        request: the run.
         process: the command.
         tried_before: how many records of it there were before.
         said: the sign of life that was told of last.
     """
 
-    order: Order
+    request: RunRequest
     process: subprocess.Popen[bytes]
     tried_before: int
     said: Beat | None
@@ -84,16 +84,16 @@ class TorchrunLauncher(Launcher):
                 f"here; resources.devices={gpus} trains on those and accumulates gradients"
             )
 
-    def start(self, order: Order) -> Handle:
+    def start(self, request: RunRequest) -> Handle:
         """Starts the command that executes a run; see `Launcher.start`."""
-        folder = RunFolder(work_dir(), order.run_id)
-        tried_before = len(read_for_run(records_dir(), order.run_id))
+        folder = RunFolder(work_dir(), request.run_id)
+        tried_before = len(read_for_run(records_dir(), request.run_id))
         said = last_beat(folder.events)
         try:
             with append_to(common_log()) as log:
                 # In a session of its own it gets no Ctrl-C: the engine alone answers that.
                 process = subprocess.Popen(
-                    command_for(order),
+                    command_for(request),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
@@ -101,7 +101,7 @@ class TorchrunLauncher(Launcher):
                 )
         except OSError as problem:
             raise LaunchError(f"its process could not be started: {one_line(problem)}") from None
-        work = _Work(order, process, tried_before, said)
+        work = _Work(request, process, tried_before, said)
         self._works.append(work)
         return work
 
@@ -118,7 +118,7 @@ class TorchrunLauncher(Launcher):
         """What the folder of a run says by now; see `Launcher.poll`."""
         assert isinstance(handle, _Work)
         events: list[RunEvent] = []
-        beat = last_beat(RunFolder(work_dir(), handle.order.run_id).events)
+        beat = last_beat(RunFolder(work_dir(), handle.request.run_id).events)
         if beat is not None and beat != handle.said:
             handle.said = beat
             events += [beat.event] if beat.event else []
@@ -144,11 +144,11 @@ class TorchrunLauncher(Launcher):
 
 def _ending(work: _Work, status: int) -> Ended | Died:
     """How a command has ended: what it has recorded, or what is known without."""
-    records = read_for_run(records_dir(), work.order.run_id)
+    records = read_for_run(records_dir(), work.request.run_id)
     if len(records) > work.tried_before:
         return Ended(records[-1].status, records[-1].metrics, records[-1].error)
     if status == 0:
-        standing = standing_by_run(records)[work.order.run_id]
+        standing = standing_by_run(records)[work.request.run_id]
         return Ended("finished", standing.metrics)
     if status == os.EX_TEMPFAIL:
         return Died("was told to stop and left a resume point; the same command resumes from there")
