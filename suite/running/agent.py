@@ -1,4 +1,4 @@
-"""The agent of torchrun in this process: starts the processes of a run, and tells which failed first."""
+"""Runs torchrun's agent in this process: starts the processes of a run, and reports which failed first."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from suite.store.run_folders import RunFolder
 
 
 class _Failure(Protocol):
-    """How a process ended, as torchrun tells (`ProcessFailure`)."""
+    """How a process ended, as torchrun reports it (`ProcessFailure`)."""
 
     pid: int
     exitcode: int
@@ -32,16 +32,16 @@ class _Failure(Protocol):
 def execute_together(request: RunRequest, processes: int, stops: Callable[[], bool]) -> int:
     """Executes a run in several processes of this machine, each by ``work``.
 
-    SIGUSR2 tells all of them to leave a resume point and stop. Where one is gone before the others and
-    nothing is recorded of that, a record is written that says which.
+    SIGUSR2 tells all of them to leave a resume point and stop. If one dies before the others without
+    recording its failure, a record is written that says which.
 
     Args:
-        request: lies in the folder of its run.
+        request: the run; the request must be in the run's folder.
         processes: how many.
-        stops: whether SIGUSR2 has come already.
+        stops: whether SIGUSR2 has arrived already.
 
     Returns:
-        As ``work``: 0, 1, 2, or 75 where they were stopped; 128 and the signal that has ended this process.
+        As ``work``: 0, 1, 2, or 75 if they were stopped; 128 plus its number if a signal ended this process.
     """
     # Imported here: the command line imports no PyTorch.
     from torch.distributed.elastic.multiprocessing.api import SignalException
@@ -76,15 +76,15 @@ def execute_together(request: RunRequest, processes: int, stops: Callable[[], bo
 
 
 def _hand_on(number: signal.Signals, has_come: Callable[[], bool]) -> None:
-    """Hands a signal on to the processes, which torchrun starts in sessions of their own.
+    """Forwards a signal to the processes, which torchrun starts in sessions of their own.
 
-    It is held back in this process, and in each that is started until that one is ready for it: the default
-    action would end them. From when it comes they are told every second, for one may not have been started.
+    The signal is blocked in this process, and in each new one until that is ready for it: the default action
+    would end them. Once it has arrived, it is sent on every second, since some may not have started yet.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, {number})
 
     def hand_on() -> None:
-        # Threads of libraries may not hold it back: then this process has taken it as any other does.
+        # A library's thread may not block it: then this process's ordinary handler has taken it.
         while signal.sigtimedwait({number}, 1) is None and not has_come():
             pass
         while True:
@@ -103,7 +103,7 @@ def _tell_children(number: signal.Signals) -> None:
 
 
 def _end_of(failure: _Failure) -> str:
-    """How a process ended, in words; a verb begins them."""
+    """How a process ended, in words that begin with a verb."""
     if failure.exitcode < 0:
         return f"was killed by {name_of_signal(-failure.exitcode)}; the same command resumes the run"
     said: Any = failure.error_file_data.get("message")
@@ -114,7 +114,7 @@ def _end_of(failure: _Failure) -> str:
 
 
 def _note(request: RunRequest, error: str) -> None:
-    """Tells how a run failed, and records it, unless another command trains it by now."""
+    """Reports how a run failed, and records it unless another command trains it by now."""
     print(f"suite: {request.run.label}: {error}", file=sys.stderr)
     if RunFolder(work_dir(), request.run_id).owner() is None:
         record = record_of(request.run, "failed", request.provenance_here, error=error)

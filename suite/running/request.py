@@ -1,4 +1,4 @@
-"""What is handed to whoever executes a run: the run, and with what. It lies in the run's folder as JSON."""
+"""The request to execute a run: the run and its settings, stored as JSON in the run's folder."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from suite.store.run_folders import RunFolder
 from suite.strict import Line, Name, RunId, Strict, first_fault
 
 _LARGEST = 16 * 2**20
-"""Bytes; a request takes about 10,000."""
+"""Largest file that is read, in bytes; a request takes about 10,000."""
 
 _OF_RUN = tuple(field.name for field in fields(Run))
-"""What a request takes from its run and gives back to it."""
+"""The fields that a request shares with its run."""
 
 _REMEDY = "run the command that requested it again, which rewrites it"
 
@@ -31,26 +31,26 @@ _REMEDY = "run the command that requested it again, which rewrites it"
 class RunRequest(Strict):
     """A run to execute.
 
-    Where it reads and writes is not in it: as for every command, that is for the environment to say where it
-    is executed.
+    It names no folders: as for every command, those come from the environment of the process that executes
+    it.
 
     Attributes:
         schema_version: of this layout.
         run_id: of the run.
         series: of the run, as are the fields below (`suite.planning.plan.Run`).
-        identity: what defines its number.
+        identity: what determines its numbers.
         arm: the arm it was planned as.
         recipe: the composed recipe.
         teacher: the run that it learns from.
         start: the run whose backbone it starts from.
-        checkpoint: what is scored, where nothing is trained.
+        checkpoint: what is scored, if nothing is trained.
         claims: the claims that it serves.
-        device: `cpu`, `cuda`, or `auto` where that is known only where it is executed.
+        device: `cpu`, `cuda`, or `auto` if only the machine that executes it can tell.
         beside: how many runs share the cores of the machine that executes it.
-        provenance: code and command of whoever requested it.
+        provenance: code and command of the requester.
         title: one line for the log: what is run, and by which command.
         log_to: where else it is logged (`suite.running.loggers`).
-        samples: of how many test images predictions are kept.
+        samples: for how many test images predictions are kept.
     """
 
     schema_version: Literal[1] = 1
@@ -98,12 +98,12 @@ class RunRequest(Strict):
 
     @property
     def provenance_here(self) -> Provenance:
-        """The provenance of what is executed here: the machine and its packages are those of this process."""
+        """The provenance with the machine and packages of this process, for a run that is executed here."""
         return self.provenance.model_copy(update={"host": host_facts(), "packages": installed_versions()})
 
 
 def write_request(folder: RunFolder, request: RunRequest) -> None:
-    """Puts a request into the folder of its run, in place of an earlier one.
+    """Writes a request into the folder of its run, in place of an earlier one.
 
     Raises:
         OSError: the file system refuses.
@@ -112,10 +112,10 @@ def write_request(folder: RunFolder, request: RunRequest) -> None:
 
 
 def find_request(folder: RunFolder) -> RunRequest | None:
-    """The order in the folder of a run, to tell what it is about, whatever code and packages are here.
+    """Reads the request of a run without checking it against the installed code and packages.
 
     Returns:
-        None where there is none, or it is damaged or of another run.
+        The request, for messages about the run; None if there is none, or it is damaged or of another run.
     """
     try:
         request = RunRequest.model_validate_json(content_of(folder.request, _LARGEST))
@@ -125,11 +125,11 @@ def find_request(folder: RunFolder) -> RunRequest | None:
 
 
 def read_request(folder: RunFolder) -> RunRequest:
-    """The request that lies in the folder of a run.
+    """Reads and checks the request in the folder of a run.
 
     Raises:
-        SuiteError: there is none, it is damaged, it is of another run or of other code than is here, or it
-            names Python that no recipe may name.
+        SuiteError: there is none, it is damaged, it belongs to another run or to other code than is installed
+            here, or it names Python that no recipe may name.
     """
     place = printable(folder.request)
     try:
@@ -156,10 +156,10 @@ def read_request(folder: RunFolder) -> RunRequest:
 
 
 def _check_settings(recipe: ComposedRecipe) -> None:
-    """Refuses what no composed recipe holds: the checks that its settings passed as they were composed.
+    """Repeats the checks that the settings of a recipe passed when it was composed.
 
     Raises:
-        ValueError: a setting names Python, or is no finite number.
+        ValueError: a setting names Python, or is not a finite number.
     """
     for name, settings in _settings_of(recipe):
         check_value(settings, name)
