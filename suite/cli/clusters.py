@@ -27,20 +27,20 @@ def print_scripts(plan: Plan, states: Mapping[str, str], launcher: SlurmLauncher
     Raises:
         SuiteError: a run needs more than a node has, or submitit is not installed.
     """
-    from suite.running.order import Order
+    from suite.running.request import RunRequest
     from suite.store.records import Provenance
 
     launcher.settle(guess=True)
     open_runs = [run for run in plan.runs.values() if states[run.run_id] != "finished"]
-    scripts = launcher.scripts([Order.of(run, launcher.device, 1, Provenance()) for run in open_runs])
+    scripts = launcher.scripts([RunRequest.of(run, launcher.device, 1, Provenance()) for run in open_runs])
     place = {
-        order.run_id: f"script {number}" + (f", task {index}" if script.batch.is_array else "")
+        request.run_id: f"script {number}" + (f", task {index}" if script.batch.is_array else "")
         for number, script in enumerate(scripts, 1)
-        for index, order in enumerate(script.batch.orders)
+        for index, request in enumerate(script.batch.requests)
     }
     for number, script in enumerate(scripts, 1):
         batch = script.batch
-        what = f"an array of {len(batch.orders)} runs" if batch.is_array else batch.orders[0].run.label
+        what = f"an array of {len(batch.requests)} runs" if batch.is_array else batch.requests[0].run.label
         jobs = ", ".join(place[run_id] for run_id in batch.needs)
         after = f", submitted with --dependency=afterok: {jobs}" if jobs else ""
         print(f"\nScript {number} of {len(scripts)}: {what}{after}\n{script.text}", end="")

@@ -14,7 +14,7 @@ from suite.paths import records_dir, work_dir
 from suite.planning.plan import stored_label
 from suite.report.answer import Failure
 from suite.running.heartbeats import Beat, last_beat
-from suite.running.order import ordered
+from suite.running.request import find_request
 from suite.store.ownership import this_process
 from suite.store.records import Record, read_for_run
 from suite.store.run_folders import RunFolder
@@ -147,15 +147,15 @@ def _open_run(folder: RunFolder, ended: Collection[datetime]) -> OpenRun | None:
         host = None if owner.shares_machine_with(this_process()) else owner.host
     elif beat is None or beat.state not in ("running", "stopped") or _has_ended_since(beat, ended):
         return None
-    order = ordered(folder)
+    request = find_request(folder)
     return OpenRun(
         run_id=folder.run_id,
-        label=order.run.label if order else printable(folder.run_id),
+        label=request.run.label if request else printable(folder.run_id),
         state="interrupted" if owner is None else "running",
         beat=beat,
         host=host,
         log=log_of(folder.run_id),
-        command=order.provenance.command if order else None,
+        command=request.provenance.command if request else None,
     )
 
 

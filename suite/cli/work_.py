@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from suite.running.worker import RunRequest
+    from suite.running.worker import Execution
     from suite.store.run_folders import RunFolder
 
 
@@ -51,24 +51,24 @@ def run(args: argparse.Namespace) -> int:
     from suite.paths import records_dir, work_dir
     from suite.running.agent import execute_together
     from suite.running.launchers.torchrun import processes_for
-    from suite.running.order import read_order
     from suite.running.ranks import started_by_torchrun, this_rank
+    from suite.running.request import read_request
     from suite.store.records import check_writable, read_for_run
     from suite.store.run_folders import RunFolder
 
     folder = RunFolder(work_dir(), _run_id(args.run_id))
-    order, rank = read_order(folder), this_rank()
-    processes = processes_for(order.run)
+    request, rank = read_request(folder), this_rank()
+    processes = processes_for(request.run)
     if started_by_torchrun() and rank.size != processes:
         raise SuiteError(
-            f"{order.run.label}: needs {processes} processes, one per device, but torchrun started "
+            f"{request.run.label}: needs {processes} processes, one per device, but torchrun started "
             f"{rank.size}; leave torchrun out, which is started where it is needed"
         )
     records = read_for_run(records_dir(), folder.run_id)
     finished = any(record.status == "finished" for record in records) and folder.weights.exists()
     # With several processes, the first one checks and decides for all.
     if finished and rank.size == 1:
-        print(f"{order.run.label}: recorded already")
+        print(f"{request.run.label}: recorded already")
         return 0
     if lacks_training():
         raise SuiteError(
@@ -77,17 +77,17 @@ def run(args: argparse.Namespace) -> int:
         )
     check_python_files()
     check_writable(records_dir())
-    if order.device == "cpu":
+    if request.device == "cpu":
         # Packages look for GPUs when they are imported.
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     if processes > rank.size:
-        status = execute_together(order, processes, stops)
+        status = execute_together(request, processes, stops)
     else:
-        from suite.running.worker import RunRequest
+        from suite.running.worker import Execution
 
-        request = RunRequest.of(order, records_dir(), work_dir(), stops=stops, rank=rank)
+        execution = Execution.of(request, records_dir(), work_dir(), stops=stops, rank=rank)
         try:
-            status = _follow(request) if rank.follows else _execute(request, args.verbosity)
+            status = _follow(execution) if rank.follows else _execute(execution, args.verbosity)
         finally:
             # A signal is too late now, and would kill the interpreter while it exits.
             signal.signal(signal.SIGUSR2, signal.SIG_IGN)
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     return status
 
 
-def _execute(request: RunRequest, verbosity: int) -> int:
+def _execute(execution: Execution, verbosity: int) -> int:
     """Executes a run as its owner, and shows its progress."""
     from suite.contract import StoppedError
     from suite.running.progress import Progress
@@ -106,14 +106,14 @@ def _execute(request: RunRequest, verbosity: int) -> int:
     with _screen() as screen:
         progress = Progress(screen, verbosity)
         progress.begin(1, 0, 1)
-        progress.started(request.run)
+        progress.started(execution.run)
         try:
-            ending = execute_here(request, lambda event: progress.update(request.run, event))
+            ending = execute_here(execution, lambda event: progress.update(execution.run, event))
         except StoppedError as stop:
-            print(f"suite: {request.run.label}: {stop}; the same command resumes it", file=screen)
+            print(f"suite: {execution.run.label}: {stop}; the same command resumes it", file=screen)
             return os.EX_TEMPFAIL
         error = None if ending.status == "finished" else ending.error or "no reason given"
-        progress.ended(request.run, ending.status, ending.metrics, error)
+        progress.ended(execution.run, ending.status, ending.metrics, error)
     return 0 if error is None else 1
 
 
@@ -127,14 +127,14 @@ def _tell_the_queue(folder: RunFolder, status: int) -> None:
         block_waiting(folder)
 
 
-def _follow(request: RunRequest) -> int:
+def _follow(execution: Execution) -> int:
     """Executes a run together with its owner; reports an error to torchrun, and lets the owner exit first."""
     from suite.contract import StoppedError
     from suite.running.ranks import SECONDS_FOR_FIRST, tell_torchrun
     from suite.running.worker import follow
 
     try:
-        follow(request)
+        follow(execution)
         return 0
     except StoppedError:
         status = os.EX_TEMPFAIL

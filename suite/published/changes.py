@@ -1,7 +1,7 @@
 """Known change points of the history: ``baselines/changes.yaml``.
 
-From the date of a change on, the rows that it names have a new history: what was measured before is neither
-compared with nor forgotten.
+From the date of a change on, the rows that it names have a new history: earlier measurements are kept, but
+later ones are not compared with them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Change(Strict):
     """One known change.
 
     Attributes:
-        date: the first night that it shows in.
+        date: the first night that shows it.
         rows: ids of claims and of released teachers (``weights.yaml``), or `all`.
         reason: what changed, for a reader of the history.
     """
@@ -44,7 +44,7 @@ class Change(Strict):
     reason: Annotated[str, Field(min_length=1)]
 
     def concerns(self, subject: str) -> bool:
-        """Whether the history of a claim or a released teacher begins anew with it."""
+        """Whether it starts a new history for a claim or a released teacher."""
         return self.rows == "all" or subject in self.rows
 
 
@@ -62,10 +62,10 @@ def read_changes(path: Path | None = None) -> list[Change]:
     """The known changes, in the order of the file.
 
     Args:
-        path: the file; that of ``baselines/`` unless given.
+        path: the file; by default the one in ``baselines/``.
 
     Raises:
-        SuiteError: it is missing, breaks the schema, or names a row that there is not; with file and line.
+        SuiteError: it is missing, breaks the schema, or names an unknown row; with file and line.
     """
     path = path or paths.BASELINES / "changes.yaml"
     changes = parse(_Changes, path).changes
@@ -79,6 +79,6 @@ def read_changes(path: Path | None = None) -> list[Change]:
 
 
 def last_change(changes: Iterable[Change], subject: str, night: datetime.date) -> Change | None:
-    """The latest change of a claim or a released teacher up to a night; None where there was none."""
+    """The latest change of a claim or a released teacher up to a night; None if there was none."""
     found = [change for change in changes if change.concerns(subject) and change.date <= night]
     return max(found, key=lambda change: change.date, default=None)

@@ -1,4 +1,4 @@
-"""Reads the claims of all papers and refuses what contradicts itself: ids, references, numbers, recipes."""
+"""Reads the claims of all papers and refuses inconsistent ids, references, numbers and recipes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def read_papers(shared: Path, outside: tuple[Path, ...] = ()) -> dict[str, Paper
 
     Args:
         shared: laid out like ``baselines/``.
-        outside: paper folders outside of it.
+        outside: paper folders elsewhere.
 
     Raises:
         SuiteError: for the first fault; names file and line.
@@ -72,10 +72,10 @@ Taken = Mapping[str, tuple[str, PairRows, Row]]
 def _with_the_literature(
     paper: Paper, literature: Literature, rows: Taken, kinds: Mapping[str, MetricKind]
 ) -> Paper:
-    """The paper, whose claims have what the literature says of the numbers that they take from it.
+    """The paper with its claims completed from the literature rows that they take numbers from.
 
-    They gain over the student of their own document: the one that the paper prints may be another, and the
-    difference to it nobody's claim. And the discrepancies of their rows are theirs.
+    The gain of such a claim is over the student of the same document: the paper may print another student,
+    and nobody claims the difference to that one. A claim also gets the discrepancies of its rows.
     """
     claims = [_with_its_rows(claim, rows, kinds) for claim in paper.claims]
     own = {discrepancy.id for discrepancy in paper.discrepancies}
@@ -85,7 +85,7 @@ def _with_the_literature(
 
 
 def _with_its_rows(claim: Claim, rows: Taken, kinds: Mapping[str, MetricKind]) -> Claim:
-    """A claim with what stands beside the rows that it takes over; any other as it is."""
+    """A claim with gains and discrepancies from the literature rows that it takes over; others unchanged."""
     found = [rows[source.row][1:] for source in claim.sources if source.is_one_of(rows)]
     if not found:
         return claim
@@ -102,7 +102,7 @@ def _with_its_rows(claim: Claim, rows: Taken, kinds: Mapping[str, MetricKind]) -
 def _gaining_over(
     claim: Claim, alone: Mapping[str, str], kinds: Mapping[str, MetricKind]
 ) -> dict[str, Metric]:
-    """The metrics of a claim with the gains that it has over a student; what is printed as a gain stays."""
+    """The metrics of a claim with its gains over a student alone; printed gains are kept."""
     return {
         name: metric
         if metric.gain is not None or name not in alone
@@ -112,7 +112,7 @@ def _gaining_over(
 
 
 def _names(paper: Paper, literature: Collection[str]) -> Iterator[tuple[str, str, Location]]:
-    """Everything that has to be unique: kind, name, and where it stands.
+    """Everything that has to be unique: kind, name and location.
 
     Args:
         paper: one paper.
@@ -132,7 +132,7 @@ def _names(paper: Paper, literature: Collection[str]) -> Iterator[tuple[str, str
 
 
 def _literature_of(papers: Iterable[Paper], shared: Path, outside: tuple[Path, ...]) -> Literature:
-    """The literature, where a claim may take a number from it; else none, for reading it takes its time."""
+    """The literature if a claim may take a number from it; else an empty one, since reading it is slow."""
     provenances = {
         source.provenance for paper in papers for claim in paper.claims for source in claim.sources
     }
@@ -158,7 +158,10 @@ def _refuse_duplicates(papers: dict[Path, Paper], literature: Literature) -> Non
 
 
 def _references(paper: Paper, literature: Collection[str]) -> Iterator[tuple[str, str | None, Location]]:
-    """Everything that has to exist: kind, name, and where it is named; `literature` as for `_names`."""
+    """Everything that has to exist: kind, name and the location of the reference.
+
+    `literature` is as for `_names`.
+    """
     for i, claim in enumerate(paper.claims):
         at: Location = ("claims", i)
         yield "model", claim.teacher, (*at, "teacher")
@@ -218,7 +221,7 @@ def _refuse_dangling(
 def _contradictions(
     paper: Paper, claims: dict[str, Claim], roles: dict[str, Role]
 ) -> Iterator[tuple[Location, str]]:
-    """Numbers that no source prints, printed numbers that no claim has, and references to the wrong thing."""
+    """Finds numbers that no source prints, printed numbers that no claim has, and wrong references."""
     for index, claim in enumerate(paper.claims):
         at: Location = ("claims", index)
         for name, metric in claim.metrics.items():
@@ -262,7 +265,7 @@ def _contradictions(
 
 
 def _taken_wrongly(paper: Paper, literature: Literature, rows: Taken) -> Iterator[tuple[Location, str]]:
-    """Sources that name a row of the literature and say something else than it."""
+    """Finds sources that name a row of the literature and differ from it."""
     for index, claim in enumerate(paper.claims):
         for position, source in enumerate(claim.sources):
             if not source.is_one_of(rows):
@@ -272,7 +275,7 @@ def _taken_wrongly(paper: Paper, literature: Literature, rows: Taken) -> Iterato
             if source.table != name:
                 yield (*at, "table"), f"row {row.row!r} is of {name!r}; name that as the table"
             about = (pair.teacher, pair.student, literature.documents[name].dataset)
-            # Documents name no teacher where a network is its own.
+            # For a network that is its own teacher, documents name none.
             teacher = claim.teacher if pair.teacher or claim.teacher != claim.student else None
             if about != (teacher, claim.student, claim.dataset):
                 yield (
@@ -284,7 +287,7 @@ def _taken_wrongly(paper: Paper, literature: Literature, rows: Taken) -> Iterato
 
 
 def _without_a_dataset(paper: Paper) -> Iterator[tuple[Location, str]]:
-    """Quoted numbers with models whose table does not tell the data set."""
+    """Finds quoted numbers of models whose table does not determine the data set."""
     for index, quoted in enumerate(paper.quoted):
         if quoted.models and len(paper.table(quoted.table).datasets) != 1:
             text = (
@@ -302,7 +305,7 @@ def _lends_settings(own: Claim, to: Claim) -> bool:
 def _wrong_recipes(
     paper: Paper, recipes: dict[str, Recipe], roles: dict[str, Role]
 ) -> Iterator[tuple[Location, str]]:
-    """Claims whose recipe makes another number than theirs."""
+    """Finds claims whose recipe trains something else than they claim."""
     for index, claim in enumerate(paper.claims):
         if claim.recipe is None:
             continue
@@ -318,6 +321,6 @@ def _wrong_recipes(
 
 
 def _in_words(task: str, student: str | None, teacher: str | None, distilled: bool) -> str:
-    """What a recipe makes or a claim is about."""
+    """What a recipe trains, or a claim is about, in words."""
     how = f"distilled{f' from {teacher}' if teacher else ''}" if distilled else "alone"
     return f"{student} {how} ({task.replace('_', ' ')})"

@@ -1,13 +1,13 @@
-"""What was published: papers, tables and claims, as ``claims.yaml`` in the folder of a paper has them.
+"""What was published: papers, tables and claims, from ``claims.yaml`` in the folder of each paper.
 
 A **claim** is one number, or one row of numbers, that a paper or its official README prints: method,
-teacher, student, metrics. A number that abstract, README and a table print alike is one claim with several
+teacher, student, metrics. A number that abstract, README and a table all print is one claim with several
 sources. Settings in the text, the configs and the code are **protocols**; what anybody else printed about the
-methods is **quoted** and never judged. Published sources that contradict each other are **discrepancies**,
-numbers known to exist that are not here are **gaps**.
+methods is **quoted** and never judged. Published sources that contradict each other are **discrepancies**;
+numbers known to exist that are missing here are **gaps**.
 
-Every file is refused, with file and line, when it has a key that this module does not know, an id twice, a
-number that no source prints, or a reference that points nowhere.
+A file is refused, with file and line, if it has an unknown key, a repeated id, a number that no source
+prints, or a dangling reference.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ def _as_setting(value: Any) -> Any:
 
 Setting = bool | int | float | str
 Settings = dict[str, Annotated[Setting, BeforeValidator(_as_setting)]]
-"""Hyper-parameters by the name that their source gives them."""
+"""Hyper-parameters by their names in the source."""
 
 UNRELEASED: Final = "settings unreleased"
-"""Mark of a row whose recipe has to take settings that no release states."""
+"""Mark of a row whose recipe has to choose settings that no release states."""
 
 Document = Literal["paper", "released_config"]
-"""Where hyper-parameters of a claim are stated."""
+"""Where the hyper-parameters of a claim are stated."""
 
 
 def _as_printed(number: Any) -> str:
@@ -61,7 +61,7 @@ Printed = Annotated[str, BeforeValidator(_as_printed)]
 
 Numbers = dict[MetricName, Printed]
 NumbersBySetting = dict[MetricAtSetting, Printed]
-"""Numbers by metric; ``box_AP@2x`` where one source prints the metric for several settings."""
+"""Numbers by metric; ``box_AP@2x`` if one source prints the metric for several settings."""
 
 
 class Table(Strict):
@@ -74,9 +74,9 @@ class Table(Strict):
         kind: table or figure of a paper, abstract, README, settings, or numbers of others.
         tasks: what its rows are about.
         datasets: where its numbers were measured.
-        complete: False where rows are known to be missing, or cannot be known to be all.
+        complete: False if rows are known to be missing, or if it cannot be known whether any are.
         source: the document.
-        protocol: how its numbers were made, as far as the source says.
+        protocol: how its numbers were produced, as far as the source says.
     """
 
     id: str
@@ -96,14 +96,14 @@ class Source(Strict):
     Attributes:
         row: id of the row, unique over all papers.
         table: id of its table.
-        provenance: seen in the paper (text or abstract), in the official README, or, as a number of the
-            paper or of its author, in a thread of the official repository that the author answered; or
-            `secondary`, in a document of somebody else: a table of the paper's own folder, or a row of the
+        provenance: seen in the paper (text or abstract); in the official README; as a number of the paper or
+            of its author in a thread of the official repository that the author answered (`thread`); or in a
+            document by somebody else (`secondary`): a table listed in the paper's own folder, or a row of the
             literature (`suite.published.literature`), whose document then is the table.
         where: the place in words.
         version: which version of the document (a key of `Paper.versions`).
         printed: the numbers that this place prints, which may differ from those of the claim.
-        gains: the gains over the student alone that it prints.
+        gains: the gains that it prints, over the student alone.
     """
 
     row: str
@@ -115,7 +115,7 @@ class Source(Strict):
     gains: Numbers = {}
 
     def is_one_of(self, literature: Collection[str]) -> bool:
-        """Whether it is a row of the literature that a claim takes over, and no row of its own.
+        """Whether it is a row of the literature that a claim takes over, not a row of its own.
 
         Args:
             literature: ids of the rows of the literature.
@@ -129,8 +129,8 @@ class Metric(Strict):
     Attributes:
         value: percent.
         decimals: how many were printed.
-        gain: over the student alone, percent points; None where no source prints it. Of a number taken from
-            the literature it is the one over the student of the same document, printed or not.
+        gain: over the student alone, percent points; None if no source prints it. For a number taken from the
+            literature, it is the gain over the student of the same document, printed or not.
     """
 
     value: float
@@ -162,19 +162,19 @@ class Claim(Strict):
         student: model id; None for a teacher.
         metrics: the claimed numbers.
         baseline: claim id of the student trained alone.
-        teacher_claim: claim id of the teacher's accuracy, where the paper prints it.
-        recipe: id of a recipe of any paper: how the number is made; None where nobody makes it here, and the
-            claim is only quoted.
-        hyperparameters: by where they stand; text and released config may differ.
-        follows: which of the two the recipe takes; there exactly where both state them and the recipe
-            takes the claim's own.
-        settings_of: claim id whose hyper-parameters the recipe takes, for a row that varies one of them or
+        teacher_claim: claim id of the teacher's accuracy, if the paper prints it.
+        recipe: id of a recipe of any paper that reproduces the number; None if it is not reproduced here, and
+            the claim is only quoted.
+        hyperparameters: document that states them -> hyper-parameters; text and released config may differ.
+        follows: which of the two the recipe uses; given if and only if both state them and the recipe uses
+            the claim's own.
+        settings_of: claim id whose hyper-parameters the recipe uses, for a row that varies one of them or
             a part of the method and is comparable with that claim only if all others are the same.
-        unreleased: which settings of the method no release states for this row, and what the recipe takes
-            for them, in words; None where all are stated. Every table marks such a row.
+        unreleased: which settings of the method no release states for this row, and what the recipe uses
+            for them, in words; None if all are stated. Every table marks such a row.
         upstream_config: path in the official repository.
         sources: every place that prints the claim, the paper first.
-        claimed_by: whose number it is, in words, where the paper itself prints none; written exactly where
+        claimed_by: whose number it is, in words, if the paper itself does not print it; given if and only if
             every source is secondary.
         discrepancies: ids of the paper's discrepancies that concern it.
         note: what a reader must know.
@@ -203,23 +203,23 @@ class Claim(Strict):
 
     @property
     def judged(self) -> bool:
-        """Whether records are held against it: where a recipe makes its number; else it is quoted."""
+        """Whether records are compared with it, since a recipe reproduces it; otherwise it is only quoted."""
         return self.recipe is not None
 
     @property
     def kind(self) -> Role:
-        """What its role means.
+        """Its role, with everything that follows from it.
 
         Raises:
-            SuiteError: there is no such role; the role of a claim that was read from a file exists.
+            SuiteError: there is no such role; the role of a claim that was read from a file always exists.
         """
         return find_role(self.role)
 
     @property
     def label(self) -> str:
-        """The method in words, also where there is none.
+        """The method in words; for a model trained alone, says so.
 
-        With who claims the number, if not the paper, and a mark where its settings were not released.
+        Includes who claims the number, if not the paper, and a mark if its settings were not released.
         """
         method = self.method or f"{'student' if self.student else 'teacher'} alone"
         claimed_by = f"claimed by {self.claimed_by}" if self.claimed_by else None
@@ -289,26 +289,26 @@ class Claim(Strict):
 
 
 def _role(name: str, info: ValidationInfo) -> Role:
-    """The role of this name, of the files that the claim is read with."""
+    """The role with this name, from the files that the claim is read with."""
     roles: Mapping[str, Role] = (info.context or {}).get("role") or load_roles()
     return roles[name]
 
 
 class Protocol(Strict):
-    """Settings that were stated or released, without a number.
+    """Settings that were stated or released without a result.
 
     Attributes:
         row: id of the row.
         table: id of its table.
         provenance: text of the paper, README, released config or code, or a third party.
-        applies_to: the claims of that pair and method.
+        applies_to: ids of the claims on that pair and method.
         method: as the source names it.
-        teacher: in words; None where the source names none.
-        student: in words; None where the source names none.
-        dataset: where the table covers several.
-        hyperparameters: by the names of the source.
+        teacher: in words; None if the source names none.
+        student: in words; None if the source names none.
+        dataset: given if the table covers several.
+        hyperparameters: by their names in the source.
         upstream_config: path in the official repository.
-        source: the document, where it is another than the table's.
+        source: the document, if it is not the table's.
         discrepancies: ids of the paper's discrepancies that concern it.
         note: what a reader must know.
     """
@@ -332,7 +332,7 @@ class Models(Strict):
     """The models that a number is about.
 
     Attributes:
-        teacher: model id; None where a student learns without one.
+        teacher: model id; None if the student learns without one.
         student: model id; None for a teacher alone.
     """
 
@@ -346,20 +346,19 @@ class Quoted(Strict):
     Attributes:
         row: id of the row.
         table: id of its table.
-        kind: another method's number, a run of somebody else, or a claim as others quote it.
+        kind: another method's number, a run by somebody else, or a claim as others quote it.
         about: id of the claim that it concerns.
-        models: the models that it is about, where it concerns no claim; its data set is then that of its
-            table.
+        models: the models that it is about, if it concerns no claim; the data set is then that of its table.
         method: as the source names it; None for a model trained alone.
         teacher: in words.
         student: in words.
-        metrics: the numbers; empty where only gains or words were printed.
+        metrics: the numbers; empty if only gains or words were printed.
         gains: gains over the student alone.
-        teacher_metrics: accuracy of the teacher that the source prints beside.
-        student_metrics: accuracy of the student alone that the source prints beside.
-        hyperparameters: by where they stand; ``stated`` is the source itself.
+        teacher_metrics: accuracy of the teacher that the source prints alongside.
+        student_metrics: accuracy of the student alone that the source prints alongside.
+        hyperparameters: document that states them -> hyper-parameters; ``stated`` is the source itself.
         upstream_config: path in the official repository.
-        source: the document, where it is another than the table's.
+        source: the document, if it is not the table's.
         discrepancies: ids of the paper's discrepancies that concern it.
         note: what a reader must know.
     """
@@ -406,10 +405,10 @@ class Discrepancy(Strict):
 
 
 class Gap(Strict):
-    """Numbers known to exist that are not here.
+    """Numbers known to exist that are missing here.
 
     Attributes:
-        table: the table that lacks them; None where nothing of their table is here.
+        table: the table that lacks them; None if nothing of their table is here.
         text: what is missing.
     """
 
@@ -473,10 +472,10 @@ class Paper(Strict):
         return [protocol for protocol in self.protocols if claim in protocol.applies_to]
 
     def settings(self, claim: Claim) -> Settings:
-        """The published hyper-parameters that a claim's recipe takes, under the names of their source.
+        """The published hyper-parameters that a claim's recipe uses, by their names in the source.
 
-        Where the claim varies another claim (`Claim.settings_of`), they are that claim's: what the row
-        itself varies is not among them.
+        If the claim is a variation of another claim (`Claim.settings_of`), they are those of the other one,
+        without the variation itself.
         """
         if claim.settings_of:
             claim = next(other for other in self.claims if other.id == claim.settings_of)

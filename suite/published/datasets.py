@@ -1,6 +1,6 @@
 """The data sets that claims may name: ``baselines/datasets.yaml``.
 
-What has to be in one of them is read by `suite.datasets.published`; here is only what claims need.
+Their required contents are read by `suite.datasets.published`; this module reads only what claims need.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from suite.strict_yaml import parse, with_keys
 
 
 class NamedDataset(BaseModel):
-    """A data set by its name; the other keys of its entry are read elsewhere.
+    """The names of a data set; the other keys of its entry are read elsewhere.
 
     Attributes:
         title: its name in messages.
-        claims_name: its name in claims, priors and models; the key of its entry, where that does not say.
-        hub: its id on the Hugging Face Hub; None where it has none.
+        claims_name: its name in claims, priors and models; by default the key of its entry.
+        hub: its id on the Hugging Face Hub; None if it has none.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
@@ -41,7 +41,7 @@ class _Datasets(RootModel[dict[str, NamedDataset]]):
 
 
 def load_dataset_names() -> dict[str, NamedDataset]:
-    """The data sets by the name that claims use; read once for a catalogue.
+    """The data sets by their names in claims; read once per catalogue.
 
     Raises:
         SuiteError: a file breaks the schema, or two have the same data set; names file and line.

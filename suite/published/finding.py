@@ -13,7 +13,7 @@ from suite.published.roles import find_role
 
 
 def load_papers() -> dict[str, Paper]:
-    """Every paper by its id; read once for a catalogue.
+    """Every paper by its id; read once per catalogue.
 
     Raises:
         SuiteError: a file breaks the schema; names file and line.
@@ -30,7 +30,7 @@ def find_paper(name: str) -> Paper:
     """The paper with this id.
 
     Raises:
-        SuiteError: there is none; names those there are.
+        SuiteError: there is none; names similar ones.
     """
     papers = load_papers()
     if name not in papers:
@@ -67,16 +67,16 @@ def select(
     claims: Iterable[str] = (),
     role: str | None = None,
 ) -> list[tuple[Paper, Claim]]:
-    """The claims that fit every given filter, in the order of the files.
+    """The claims that match every given filter, in the order of the files.
 
     Args:
         paper: id of a paper.
-        table: id of a table, or its number in the paper; a claim fits when the table prints it.
+        table: id of a table, or its number in the paper; a claim matches if the table prints it.
         claims: ids of claims.
         role: a role.
 
     Raises:
-        SuiteError: a name is unknown; says what was meant, or what there is.
+        SuiteError: a name is unknown; suggests similar ones, or lists what exists.
     """
     papers = [find_paper(paper)] if paper else list(load_papers().values())
     chosen = [(owner, claim) for owner in papers for claim in owner.claims]

@@ -1,9 +1,9 @@
-"""Numbers of the wider literature: ``literature.yaml``, and those of the same name in paper folders.
+"""Numbers from the wider literature: ``literature.yaml``, and files of the same name in paper folders.
 
-What the papers print, and what others say about them, stands in ``claims.yaml``. Here is the rest: what other
-documents print about a **pair** (a teacher, a student and a data set), be it their own method, a re-run of
-somebody else's, or a number that they pass on. A number is written as printed. A claim takes a number over by
-naming its row as a source of provenance ``secondary``; it then says who claims it (`Claim.claimed_by`).
+What the papers print, and what others say about them, is in ``claims.yaml``. Here is the rest: what other
+documents print about a **pair** (a teacher, a student and a data set), whether for their own method, a re-run
+of somebody else's, or a quoted number. A number is written as printed. A claim takes over a number by naming
+its row as a source of provenance ``secondary``; it then says who claims it (`Claim.claimed_by`).
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from suite.strict_yaml import Location, parse, refuse
 LITERATURE = "literature.yaml"
 
 Provenance = Literal["own", "quoted", "re-run", "unstated"]
-"""Whose run a number is: one of the method's authors, one passed on from elsewhere, one of whoever prints it,
-or one of the last two without the document saying which."""
+"""Whose run a number comes from: the method's authors', one quoted from elsewhere, one by the authors of the
+document, or one of the last two without the document saying which."""
 
 
 class Row(Strict):
@@ -37,8 +37,8 @@ class Row(Strict):
     Attributes:
         row: id of the row, unique over all papers and all literature.
         method: its name, the same in all rows of the method; None for a model trained alone.
-        provenance: whose run it is, where that is another than for the rest of the document.
-        metrics: the numbers; empty where only a gain was printed.
+        provenance: whose run it is, if that differs from the rest of the document.
+        metrics: the numbers; empty if only a gain was printed.
         gains: printed gains over the student alone.
         spread: printed standard deviations over repeated runs.
         settings: hyper-parameters that the document states.
@@ -67,10 +67,10 @@ class PairRows(Strict):
     """What a document prints about one pair.
 
     Attributes:
-        teacher: model id; None where a student learns without one.
+        teacher: model id; None if the student learns without one.
         student: model id; None for a teacher alone.
-        teacher_metrics: accuracy of the teacher that the document prints beside.
-        student_metrics: accuracy of the student alone that it prints beside.
+        teacher_metrics: accuracy of the teacher that the document prints alongside.
+        student_metrics: accuracy of the student alone that it prints alongside.
         rows: its numbers.
     """
 
@@ -99,9 +99,9 @@ class Document(Strict):
         title: in a few words.
         document: where it is, with the version that was read.
         dataset: where its numbers were measured.
-        provenance: whose runs they are, where a row does not say otherwise.
-        protocol: how they were made, as far as the document says.
-        note: what a reader must know of all of them.
+        provenance: whose runs they are, unless a row says otherwise.
+        protocol: how they were produced, as far as the document says.
+        note: what a reader must know about all of them.
         pairs: its numbers.
     """
 
@@ -122,9 +122,9 @@ class Literature(Strict):
     """One file, or all of them.
 
     Attributes:
-        networks: id -> name of networks that no recipe trains, for pairs that name them.
-        datasets: id -> name of data sets that the suite does not have, likewise.
-        documents: what was read, by id.
+        networks: id -> name of networks that no recipe trains but pairs name.
+        datasets: id -> name of data sets that the suite does not have but documents name.
+        documents: by id.
         discrepancies: contradictions between documents.
     """
 
@@ -134,7 +134,7 @@ class Literature(Strict):
     discrepancies: list[Discrepancy] = []
 
     def rows(self) -> Iterator[tuple[str, PairRows, Row]]:
-        """Every row with the id of its document and its pair, in the order of the files."""
+        """Every row, preceded by the id of its document and its pair, in the order of the files."""
         for name, document in self.documents.items():
             for pair in document.pairs:
                 for row in pair.rows:
@@ -150,7 +150,7 @@ class Literature(Strict):
 
 
 def load_literature() -> Literature:
-    """The literature of all files; read once for a catalogue.
+    """The literature of all files; read once per catalogue.
 
     Raises:
         SuiteError: a file breaks the schema or contradicts another; names file and line.
@@ -164,7 +164,7 @@ def _of(catalogue: Catalogue) -> Literature:
 
 
 def read_literature(shared: Path, outside: tuple[Path, ...] = ()) -> Literature:
-    """The literature of a catalogue; see `load_literature`. No folder has to have any."""
+    """The literature of a catalogue; see `load_literature`. The file is optional in every folder."""
     files = [path for path in Catalogue(shared, outside).files(LITERATURE) if path.exists()]
     known = {"metric": read_metrics(shared, outside)}
     parts = {path: parse(Literature, path, known) for path in files}
@@ -194,7 +194,7 @@ def read_literature(shared: Path, outside: tuple[Path, ...] = ()) -> Literature:
 def _known_twice(
     part: Literature, models: Mapping[str, object], datasets: Mapping[str, object]
 ) -> Iterator[tuple[Location, str]]:
-    """Networks and data sets that the suite has, and that need no second name."""
+    """Finds networks and data sets that the suite has already, and that need no second name."""
     for name in part.networks:
         if name in models:
             yield ("networks", name), f"the suite has a model {name!r}; leave it out here"
@@ -204,7 +204,7 @@ def _known_twice(
 
 
 def _dangling(part: Literature, models: set[str], datasets: set[str]) -> Iterator[tuple[Location, str]]:
-    """Names that lead nowhere."""
+    """Finds references to unknown names, and discrepancies that nothing refers to."""
     discrepancies = {found.id for found in part.discrepancies}
     named: set[str] = set()
     for key, document in part.documents.items():
@@ -230,11 +230,11 @@ def _dangling(part: Literature, models: set[str], datasets: set[str]) -> Iterato
 
 
 def _repeated(part: Literature, seen: dict[tuple[str, str], str]) -> Iterator[tuple[Location, str]]:
-    """Ids of rows and discrepancies that are in use already.
+    """Finds ids of rows and discrepancies that are in use already.
 
     Args:
         part: one file.
-        seen: kind and id -> where it stands; those of this file are added.
+        seen: kind and id -> where it is used; those of this file are added.
     """
     places: list[tuple[str, str, Location]] = []
     for key, document in part.documents.items():

@@ -1,4 +1,4 @@
-"""The metrics there are: ``baselines/metrics.yaml``."""
+"""The metrics that claims may name: ``baselines/metrics.yaml``."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from suite.strict_yaml import parse
 
 
 class MetricKind(Strict):
-    """What a number of this name measures.
+    """A metric and its unit.
 
     Attributes:
         title: in words.
-        unit: what it counts, such as `percent`; differences are in points of it.
-        better: which way is better.
-        headline: whether `list` shows it; it counts the others.
+        unit: such as `percent`; differences are in points of it.
+        better: whether higher or lower is better.
+        headline: whether `list` shows it; of the others it shows only how many there are.
     """
 
     title: str
@@ -31,17 +31,17 @@ class MetricKind(Strict):
 
     @property
     def sign(self) -> Literal[1, -1]:
-        """What a difference is multiplied by to be positive where it is for the better."""
+        """The factor that makes a difference positive if it is an improvement."""
         return 1 if self.better == "higher" else -1
 
     def gain(self, value: float, alone: float) -> float:
-        """How much better a value is than that of the student alone, in points of the unit."""
+        """How much better a value is than the student alone, in points of the unit."""
         return self.sign * (value - alone)
 
     def printed_gain(self, value: str, alone: str) -> str:
-        """The gain of one printed number over another, with the digits that it can have.
+        """The gain of one printed number over another, with as many decimals as the longer of the two.
 
-        Binary differences of printed decimals carry noise; the digits are those of the longer of the two.
+        The rounding removes the binary noise of a difference of decimals.
         """
         decimals = max(len(text.partition(".")[2]) for text in (value, alone))
         return f"{self.gain(float(value), float(alone)):.{decimals}f}"
@@ -52,7 +52,7 @@ class _Metrics(RootModel[dict[str, MetricKind]]):
 
 
 def load_metrics() -> dict[str, MetricKind]:
-    """The metrics by name, in the order in which tables show them; read once for a catalogue.
+    """The metrics by name, in the order in which tables show them; read once per catalogue.
 
     Raises:
         SuiteError: a file breaks the schema, or two have the same metric; names file and line.
@@ -72,7 +72,7 @@ def read_metrics(shared: Path, outside: tuple[Path, ...] = ()) -> dict[str, Metr
 
 
 def find_metric(name: str) -> MetricKind:
-    """The metric of this name.
+    """The metric with this name.
 
     Raises:
         SuiteError: there is none; names the closest ones.

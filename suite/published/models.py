@@ -16,12 +16,12 @@ from suite.strict_yaml import parse
 
 
 class Model(Strict):
-    """A network that is trained or teaches.
+    """A network that is trained, or that teaches.
 
     Attributes:
         title: its name in tables.
         task: what it does.
-        dataset: the data of its published training, where they are others than those of its task's models.
+        dataset: the data set of its published training, if it is not the one of its task's other models.
     """
 
     title: str
@@ -34,7 +34,7 @@ class _Models(RootModel[dict[str, Model]]):
 
 
 def load_models() -> dict[str, Model]:
-    """The models by id; read once for a catalogue.
+    """The models by id; read once per catalogue.
 
     Raises:
         SuiteError: a file is missing or breaks the schema, or two have the same model; names file and line.

@@ -9,14 +9,14 @@ from pydantic import AfterValidator, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 Known = Mapping[str, Collection[str]]
-"""Kind (`metric`, `task`, `data set`, `role`) -> the names there are; see `suite.strict_yaml.parse`."""
+"""Kind (`metric`, `task`, `data set`, `role`) -> the known names; see `suite.strict_yaml.parse`."""
 
 
 def _check(kind: str, name: str, info: ValidationInfo) -> None:
-    """Refuses a name that is unknown, where it is known which names there are."""
+    """Refuses an unknown name, if the context of the validation lists the known ones."""
     known = (info.context or {}).get(kind)
     if known is not None and name not in known:
-        # suite.strict_yaml words it, as it does every fault of a file.
+        # suite.strict_yaml turns it into a message, as it does for every fault in a file.
         raise PydanticCustomError("unknown_name", "unknown name", {"kind": kind, "known": tuple(known)})
 
 
@@ -40,7 +40,7 @@ MetricName = Annotated[str, _named("metric")]
 """A metric of ``baselines/metrics.yaml``."""
 
 MetricAtSetting = Annotated[str, AfterValidator(_metric_of_a_setting)]
-"""A metric, or ``<metric>@<setting>`` where one source prints it for several settings."""
+"""A metric, or ``<metric>@<setting>`` if one source prints it for several settings."""
 
 TaskName = Annotated[str, _named("task")]
 """A task of ``baselines/tasks.yaml``."""

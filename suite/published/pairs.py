@@ -1,7 +1,7 @@
 """One pair across the literature: every published number of a teacher, a student and a data set.
 
 The numbers come from three places: claims, what the papers' folders quote about claims and pairs, and the
-literature. Each keeps who printed it and whose run it was.
+literature. Each number says who printed it and whose run it was.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Pair:
 
     Attributes:
         student: model id.
-        teacher: model id; empty where the student learns without one.
+        teacher: model id; empty if the student learns without one.
         dataset: where both are measured.
     """
 
@@ -40,7 +40,7 @@ class Pair:
 
     @property
     def name(self) -> str:
-        """What ``--pair`` takes: ``TEACHER:STUDENT``, or the student alone."""
+        """The value of ``--pair``: ``TEACHER:STUDENT``, or the student alone."""
         return f"{self.teacher}:{self.student}" if self.teacher else self.student
 
 
@@ -49,24 +49,24 @@ class Value:
     """A number that somebody printed.
 
     Attributes:
-        row: id of the row that has it; of a claim the first of its sources that prints it.
-        claim: id of the claim, where it is one.
+        row: id of the row that has it; for a claim, the first of its sources that prints it.
+        claim: id of the claim, if it is one.
         method: its name; `STUDENT_ALONE` or `TEACHER_ALONE` for a model trained alone.
         metric: its name.
-        printed: the number; None where only a gain was printed.
-        gain: over the student alone; of the same source where both numbers stand there.
-        gain_printed: whether the gain was printed, and is no difference of printed numbers.
-        student: what the source has for the student alone.
-        teacher: what it has for the teacher.
+        printed: the number; None if only a gain was printed.
+        gain: over the student alone, taken from the same source if that prints both numbers.
+        gain_printed: whether the gain itself was printed; else it is a difference of printed numbers.
+        student: what the source prints for the student alone.
+        teacher: what it prints for the teacher.
         spread: printed standard deviation over runs.
         provenance: whose run it is.
         printed_by: who prints it, in a few words.
         source: the document.
-        claimed_by: whose number it is, where the claim's own paper prints none.
-        settings: hyper-parameters that the document states for it; ``show CLAIM`` tells those of a claim.
-        protocol: how it was made, as far as the document says.
-        note: what a reader must know of it.
-        source_note: what a reader must know of all numbers of the document.
+        claimed_by: whose number it is, if the claim's own paper does not print it.
+        settings: hyper-parameters that the document states for it; ``show CLAIM`` lists those of a claim.
+        protocol: how it was produced, as far as the document says.
+        note: what a reader must know about it.
+        source_note: what a reader must know about all numbers of the document.
         discrepancies: titles of the contradictions that concern it.
     """
 
@@ -97,25 +97,25 @@ class Value:
 
 
 def pair_of(claim: Claim) -> Pair:
-    """What a claim is about. A network that was its own teacher stands among the methods without one."""
+    """The pair that a claim is about. A network that is its own teacher counts as having no teacher."""
     teacher = None if claim.teacher == claim.student else claim.teacher
     return Pair(claim.student or "", teacher or "", claim.dataset)
 
 
 def known_pairs() -> list[Pair]:
-    """Every pair with a number of a distilled student, by student, teacher and data set."""
+    """Every pair with a number of a distilled student, sorted by student, teacher and data set."""
     return sorted({pair for pair, value in _all_values() if not value.alone})
 
 
 def find_pair(name: str, dataset: str | None = None) -> Pair:
-    """The pair of this name.
+    """The pair with this name.
 
     Args:
         name: ``TEACHER:STUDENT``, or a student for methods without a teacher.
-        dataset: which of several.
+        dataset: which data set; required if the pair has numbers on several.
 
     Raises:
-        SuiteError: nothing is published about it, or on that data set, or its numbers are of several.
+        SuiteError: nothing is published about it, or on that data set, or its numbers are on several.
     """
     pairs = known_pairs()
     found = [pair for pair in pairs if pair.name == name]
@@ -131,9 +131,10 @@ def find_pair(name: str, dataset: str | None = None) -> Pair:
 
 
 def values_of(pair: Pair) -> list[Value]:
-    """Every published number of a pair and of its two models alone, by method and then value.
+    """Every published number of a pair and of its two models alone, sorted by method, metric and value.
 
-    The models alone come first; of equal numbers the method's own, and a gain without a number last.
+    The models alone come first; of equal numbers, the method's own comes first, and gains without a number
+    come last.
     """
     return sorted((value for other, value in _all_values() if _concerns(other, value, pair)), key=_order)
 
@@ -164,9 +165,10 @@ def _of(catalogue: Catalogue) -> tuple[tuple[Pair, Value], ...]:
 
 
 def published_values(papers: Iterable[Paper], literature: Literature) -> Iterator[tuple[Pair, Value]]:
-    """Every published number, with the models that it is about; a model alone lacks the other one.
+    """Every published number, with the pair that it is about; for a model alone, the other one is empty.
 
-    What a claim takes over from the literature stands once, as its document has it, with the claim's id.
+    A number that a claim takes over from the literature appears once, as in its document, with the claim's
+    id.
     """
     papers = list(papers)
     claims = {claim.id: claim for paper in papers for claim in paper.claims}
@@ -193,7 +195,7 @@ def published_values(papers: Iterable[Paper], literature: Literature) -> Iterato
 def _of_claim(
     paper: Paper, claim: Claim, own: Sequence[Source], claims: Mapping[str, Claim]
 ) -> Iterator[Value]:
-    """The numbers of a claim: for each metric one for every number that its own sources print."""
+    """The numbers of a claim: for each metric, every distinct number that its own sources print."""
     provenance: Provenance = "quoted" if claim.role == "rival" or claim.claimed_by else "own"
     for metric, claimed in claim.metrics.items():
         student, teacher = (
@@ -229,13 +231,13 @@ def _of_claim(
 
 
 def _documents(paper: Paper, claim: Claim, sources: Iterable[Source]) -> str:
-    """Where a claim is printed; what others alone print is no number of the paper."""
+    """Where a claim is printed; the paper itself is named only if the number is its own."""
     places = "; ".join(dict.fromkeys(source.where for source in sources))
     return places if claim.claimed_by else f"{paper.title} ({paper.venue}): {places}"
 
 
 def _models_of(paper: Paper, quoted: Quoted, claims: Mapping[str, Claim]) -> Pair | None:
-    """What a quoted number is about; None where its row does not tell a pair."""
+    """The pair that a quoted number is about; None if its row does not say."""
     if quoted.about is not None:
         return pair_of(claims[quoted.about])
     if quoted.models is None:
@@ -247,7 +249,7 @@ def _models_of(paper: Paper, quoted: Quoted, claims: Mapping[str, Claim]) -> Pai
 def _of_quoted(paper: Paper, quoted: Quoted, about: Pair) -> Iterator[Value]:
     for metric in dict.fromkeys([*quoted.metrics, *quoted.gains]):
         printed, gain = quoted.metrics.get(metric), quoted.gains.get(metric)
-        # Of a student alone in several settings none counts: nobody says which of them was distilled.
+        # A student alone with numbers for several settings is not used: no source says which was distilled.
         student, teacher = quoted.student_metrics.get(metric), quoted.teacher_metrics.get(metric)
         yield Value(
             row=quoted.row,
@@ -300,7 +302,7 @@ def _of_literature(
 
 
 def _difference(metric: MetricName, printed: str | None, alone: str | None) -> str | None:
-    """The gain of a printed number over a printed student alone, where both are there."""
+    """The gain of a printed number over a printed student alone; None if one of them is missing."""
     if printed is None or alone is None:
         return None
     return find_metric(metric).printed_gain(printed, alone)

@@ -1,4 +1,4 @@
-"""Noise priors of the published metrics, ``baselines/priors.yaml``: how far one training scatters."""
+"""Noise priors of the published metrics, ``baselines/priors.yaml``: how much results of one run scatter."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from suite.strict_yaml import Location, line_of, parse, refuse, shown
 
 
 class Evidence(Strict):
-    """Somebody's repeated trainings.
+    """Published results of repeated trainings.
 
     Attributes:
         source: the document.
         where: its address.
-        what: which model, and how often.
+        what: which model, and how often it was trained.
         runs: number of trainings.
-        values: their results, percent, where published.
+        values: their results, percent, if published.
         sd: their sample standard deviation, percent points.
-        bound: upper bound on the difference of two trainings, where that is all that was said.
+        bound: upper bound on the difference of two trainings, if nothing else was published.
     """
 
     source: str
@@ -52,10 +52,10 @@ class Prior(Strict):
     Attributes:
         dataset: data set id as in the claims.
         metrics: metric names as in the claims.
-        sigma0: sd of one run, percent points.
+        sigma0: standard deviation of one run, percent points.
         delta: practical margin, percent points.
         scope: the trainings that the numbers are meant for.
-        evidence: what they were chosen from.
+        evidence: what they are based on.
         note: anything a reader must know before trusting them.
     """
 
@@ -69,12 +69,12 @@ class Prior(Strict):
 
 
 class Margin(Strict):
-    """Below which gain on embedded data nothing has changed.
+    """The gain on embedded data below which nothing counts as changed.
 
     Attributes:
         metrics: metric names as in the claims.
-        margin: percent points, either way.
-        why: what it was chosen from.
+        margin: percent points, in either direction.
+        why: what it is based on.
     """
 
     metrics: list[MetricName]
@@ -91,11 +91,11 @@ class Absence(Strict):
 
 
 class _Rows(Strict):
-    """What a file of priors has.
+    """The rows of a file of priors.
 
     Attributes:
-        priors: metrics that are judged.
-        absent: metrics that are shown and not judged.
+        priors: for metrics that are judged.
+        absent: metrics that are shown but not judged.
         margins: what counts as no change on embedded data.
     """
 
@@ -105,21 +105,21 @@ class _Rows(Strict):
 
 
 class Priors(_Rows):
-    """The shared file, and with it the priors that the folders of papers add.
+    """The priors of the shared file and those that paper folders add.
 
     Attributes:
-        version: raised with every change of a number of the shared file; reports print it.
+        version: raised with every change of a number in the shared file; reports print it.
     """
 
     version: PositiveInt
 
 
 def load_priors() -> Priors:
-    """The priors of all files; read once for a catalogue.
+    """The priors of all files; read once per catalogue.
 
     Raises:
-        SuiteError: a file is missing, is no YAML, breaks the schema, or lists a metric that is listed
-            already; names file and line.
+        SuiteError: a file is missing, is no YAML, breaks the schema, or lists a metric twice; names file and
+            line.
     """
     return _of(current())
 
@@ -159,7 +159,7 @@ def _refuse_repeats(parts: Mapping[Path, _Rows]) -> None:
 
 
 def _listed(part: _Rows) -> Iterator[tuple[str | None, str, Location]]:
-    """Every data set and metric of a file and where it stands; a margin is for any data set."""
+    """Every data set and metric of a file with its location; a margin has None for any data set."""
     groups: dict[str, Sequence[Prior | Absence | Margin]] = {
         "priors": part.priors,
         "absent": part.absent,
@@ -173,7 +173,7 @@ def _listed(part: _Rows) -> Iterator[tuple[str | None, str, Location]]:
 
 
 def find_prior(dataset: str, metric: str) -> Prior | None:
-    """The prior of a metric on a data set; None when none is known (see `why_absent`)."""
+    """The prior of a metric on a data set; None if there is none (see `why_absent`)."""
     for prior in load_priors().priors:
         if prior.dataset == dataset and metric in prior.metrics:
             return prior
@@ -181,19 +181,19 @@ def find_prior(dataset: str, metric: str) -> Prior | None:
 
 
 def practical_margin(dataset: str, metric: str) -> float:
-    """Below which difference to a published number nobody would act, percent points; 0 without a prior."""
+    """The difference to a published number that is too small to matter, percent points; 0 without a prior."""
     prior = find_prior(dataset, metric)
     return prior.delta if prior else 0.0
 
 
 def find_margin(metric: str) -> float:
-    """Below which gain of a metric on embedded data nothing has changed, percent points; 0 without one."""
+    """The gain on embedded data below which nothing counts as changed, percent points; 0 without a margin."""
     margins = (row.margin for row in load_priors().margins if metric in row.metrics)
     return next(margins, 0.0)
 
 
 def why_absent(dataset: str, metric: str) -> str:
-    """Why a metric has no prior, as half a sentence for a report."""
+    """Why a metric has no prior, as a clause for reports."""
     for row in load_priors().absent:
         if row.dataset == dataset and metric in row.metrics:
             return row.why

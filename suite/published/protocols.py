@@ -1,7 +1,7 @@
-"""How the published numbers were trained: ``protocol.yaml``, shared and per paper.
+"""The training protocols of the published numbers: ``protocol.yaml``, shared and per paper.
 
-A protocol is a nested dictionary of settings, under the names by which a run reads them back from the objects
-that were built (`tasks.training.effective_protocol`). Here it is flat: ``train_transforms.Resize.scale``.
+A protocol is a nested dictionary of settings, with the names under which a run reads them back from the built
+objects (`tasks.training.effective_protocol`). Here it is flat: ``train_transforms.Resize.scale``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from suite.strict import Strict, first_fault
 from suite.strict_yaml import parse, refuse
 
 _WHOLE = ("learning_rates", "exceptions")
-"""Settings that are compared as one: what is not said of them is not there."""
+"""Settings that are compared as a whole: a part that is not stated counts as absent."""
 
 
 class _WarmUp(Strict):
@@ -52,7 +52,7 @@ class _Poly(Strict):
 
 
 class _Shape(Strict):
-    """A schedule of learning rates as documents state it; see `learning_rates`."""
+    """A learning rate schedule as documents state it; see `learning_rates`."""
 
     warmup: _WarmUp | None = None
     steps: list[PositiveInt] | None = None
@@ -88,7 +88,7 @@ class Group(Strict):
     Attributes:
         source: the document.
         uses: groups that this one builds on.
-        settings: nested; None where there is none, as of a gradient clip.
+        settings: nested; None for a setting that is not used, such as gradient clipping.
     """
 
     source: str
@@ -97,14 +97,14 @@ class Group(Strict):
 
 
 class KnownDeparture(Strict):
-    """A setting that is known not to be the published one.
+    """A known departure from the published settings.
 
     Attributes:
         models: students it concerns.
-        methods: names of the methods that it concerns; of all trainings of these students without any.
-        settings: flat names; one stands for all that begin with it.
-        ours: flat name -> what is done instead; a run that does something else is no such departure. Of
-            settings that are not here it may be anything.
+        methods: names of the methods that it concerns; if empty, all trainings of these students.
+        settings: flat names; each includes the settings nested in it.
+        ours: flat name -> the value used instead; a run with another value is not covered by this departure.
+            Settings that are not listed here may have any value.
         why: what is done instead, and why that is accepted.
     """
 
@@ -122,21 +122,21 @@ class KnownDeparture(Strict):
         return self
 
     def concerns(self, student: str, method: str | None) -> bool:
-        """Whether a training is one of those that it is about."""
+        """Whether it applies to a training of this student with this method."""
         return student in self.models and (not self.methods or method in self.methods)
 
 
 class Protocols(Strict):
-    """One file, or all of them together. A file may name the groups of another.
+    """One file, or all of them together. A file may refer to groups of another.
 
     Attributes:
         groups: by name.
-        models: model -> the groups of its training alone.
-        methods: method of ``suite/conf/method`` -> task -> the groups that a distilled training has on top.
-        recipes: recipe -> the groups that it has on top of those.
+        models: model -> the groups of its training without distillation.
+        methods: method of ``suite/conf/method`` -> task -> the groups that distillation adds.
+        recipes: recipe -> the groups that it adds to those.
         departures: accepted differences.
         names: loss -> published name of a hyper-parameter -> flat name of the setting.
-        varied: claim -> the settings that it changes in the claim whose settings it takes.
+        varied: claim -> the settings that it changes in the claim whose settings it uses.
     """
 
     groups: dict[str, Group] = {}
@@ -153,8 +153,8 @@ class Stated:
     """A published setting.
 
     Attributes:
-        value: what it is; None where there is none.
-        source: the document that says so.
+        value: its value; None if it is not used.
+        source: the document that states it.
     """
 
     value: Any
@@ -162,11 +162,11 @@ class Stated:
 
 
 def load_protocols() -> Protocols:
-    """The published protocols of all files; read once for a catalogue.
+    """The published protocols of all files; read once per catalogue.
 
     Raises:
-        SuiteError: a file breaks its schema, has what another has, or names a group that none has; names file
-            and line.
+        SuiteError: a file breaks its schema, repeats an entry of another, or names an unknown group; names
+            file and line.
     """
     return _of(current())
 
@@ -204,7 +204,7 @@ def read_protocols(shared: Path, outside: tuple[Path, ...] = ()) -> Protocols:
 
 
 def _used_by(protocols: Protocols, name: str) -> set[str]:
-    """All groups that one builds on, directly or by others."""
+    """All groups that a group builds on, directly or through others."""
     found: set[str] = set()
     left = list(protocols.groups[name].uses)
     while left:
@@ -216,17 +216,17 @@ def _used_by(protocols: Protocols, name: str) -> set[str]:
 
 
 def _merged(section: str, parts: Mapping[Path, Protocols]) -> dict[str, Any]:
-    """One section of all files.
+    """One section, merged from all files.
 
     Raises:
-        SuiteError: two files have the same entry of it; names both places.
+        SuiteError: two files have the same entry in it; names both places.
     """
     found = collect(f"{section} entry", parts, lambda path: getattr(parts[path], section), (section,))
     return entries(found)
 
 
 def _named(protocols: Protocols) -> Iterator[tuple[tuple[str, ...], list[str]]]:
-    """Every place that names groups."""
+    """Every location that names groups, with the groups."""
     for name, group in protocols.groups.items():
         yield ("groups", name, "uses"), group.uses
     for section in ("models", "recipes"):
@@ -238,12 +238,12 @@ def _named(protocols: Protocols) -> Iterator[tuple[tuple[str, ...], list[str]]]:
 
 
 def published_training(protocols: Protocols, name: str, recipe: Recipe) -> dict[str, Stated]:
-    """What the documents say of a recipe's training: the student's schedule and data, and what a method adds.
+    """The published settings of a recipe's training: the student's schedule and data, and what a method adds.
 
     Args:
-        protocols: of `load_protocols`.
+        protocols: from `load_protocols`.
         name: id of the recipe.
-        recipe: a recipe of a model alone, or of a distilled student.
+        recipe: of a model trained alone, or of a distilled student.
     """
     groups = list(protocols.models.get(recipe.student, []))
     if recipe.method:
@@ -252,7 +252,7 @@ def published_training(protocols: Protocols, name: str, recipe: Recipe) -> dict[
     found: dict[str, Stated] = {}
     for group in groups:
         _add(found, protocols, group)
-    # Only what is distilled is tapped.
+    # Taps exist only in distillation.
     return (
         found if recipe.method else {name: of for name, of in found.items() if not name.startswith("taps.")}
     )
@@ -263,7 +263,7 @@ def _add(found: dict[str, Stated], protocols: Protocols, name: str) -> None:
     for used in group.uses:
         _add(found, protocols, used)
     for key, value in flatten(group.settings).items():
-        # What is said of a whole replaces what was said of its parts, and the other way round.
+        # A value for a whole setting replaces values for its parts, and vice versa.
         for other in [other for other in found if _inside(other, key) or _inside(key, other)]:
             del found[other]
         found[key] = Stated(value, group.source)
@@ -276,13 +276,13 @@ def _inside(name: str, other: str) -> bool:
 def published_distillation(
     protocols: Protocols, paper: Paper, claim: Claim, recipe: Recipe, losses: Collection[str]
 ) -> dict[str, Stated]:
-    """What a claim says of its distillation: hyper-parameters, teacher, and whether the student inherits.
+    """The published settings of a claim's distillation: hyper-parameters, teacher, inheriting.
 
     Args:
-        protocols: of `load_protocols`.
+        protocols: from `load_protocols`.
         paper: the claim's.
         claim: with a method.
-        recipe: the claim's; it says whether the student inherits.
+        recipe: the claim's; it says whether the student inherits the teacher's neck and head.
         losses: names of the losses of its recipe.
     """
     where: str = claim.follows or next(iter(claim.hyperparameters), "paper")
@@ -303,7 +303,7 @@ def published_distillation(
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted names; what is compared as one stays whole."""
+    """Flattens nested settings to dotted names; settings that are compared as a whole stay nested."""
     flat: dict[str, Any] = {}
     for key, value in settings.items():
         name = f"{prefix}{key}"
@@ -315,13 +315,14 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def learning_rates(shape: Mapping[str, Any], points: int) -> list[float]:
-    """The learning rate at the start of every epoch (or tenth of the iterations), as a fraction of its base.
+    """The learning rate at the start of every epoch (or tenth of the iterations), relative to its base value.
 
     Args:
-        shape: `warmup` (`start`, and `iterations` of the first epoch or `epochs`; it rises with a `power`,
-            else linearly, or stays `constant`) and one of `steps` with `factor`; `every_epoch`, a factor;
-            `cosine` (`to`, `until` an epoch) over what the warm-up leaves; `poly` (`power`, `to`) over all.
-        points: number of epochs, or of the points in between.
+        shape: `warmup` (`start`, and a length in `epochs` or in `iterations` of the first epoch; it rises
+            with a `power`, by default linearly, or stays `constant`) and one of: `steps` with `factor`;
+            `every_epoch`, a factor; `cosine` (`to`, `until` an epoch) over the epochs after the warm-up;
+            `poly` (`power`, `to`) over all epochs.
+        points: number of epochs, or of tenths.
     """
     warmup = shape.get("warmup", {})
     begin = warmup.get("epochs", 0)

@@ -1,4 +1,4 @@
-"""Recipes: how a number is made. Read from ``recipes.yaml`` in the folder of each paper."""
+"""Recipes, which say how to reproduce a number: ``recipes.yaml`` in the folder of each paper."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ def _of_method(text: str) -> str:
 
 
 _OfMethod = Annotated[str, AfterValidator(_of_method)]
-"""A Hydra override of the method: what a profile promises and what is trained on are not a recipe's own."""
+"""A Hydra override of the method or its taps; a recipe may not override the profile or the data."""
 
 
 class Recipe(Strict):
-    """Which choices of the Hydra groups make a number.
+    """The choices in Hydra groups that reproduce a number.
 
     Attributes:
-        task: choice of the group `task`.
-        student: the model that is trained and scored; choice of `model`.
-        teacher: the model that is distilled from; choice of `model`.
-        method: how; choice of `method`.
+        task: choice in the group `task`.
+        student: the model that is trained and scored; choice in `model`.
+        teacher: the model that is distilled from; choice in `model`.
+        method: the distillation method; choice in `method`.
         inherit: whether the student's neck and head start from the teacher's.
-        title: the method's name in tables, where it is another than that of its file.
-        overrides: further Hydra overrides of the distilled arm, where it departs from its method's defaults.
+        title: the method's name in tables, if it differs from the title in the method's file.
+        overrides: further Hydra overrides of the distilled arm, if it departs from its method's defaults.
     """
 
     task: str
@@ -48,7 +48,7 @@ class Recipe(Strict):
     method: str | None = None
     inherit: bool = False
     title: str | None = None
-    # YAML has lists alone.
+    # YAML has only lists, so that strict mode would refuse them for a tuple.
     overrides: Annotated[tuple[_OfMethod, ...], Field(strict=False)] = ()
 
     @model_validator(mode="after")
@@ -62,14 +62,14 @@ class Recipe(Strict):
         return self
 
     def overrides_of_method(self) -> tuple[str, ...]:
-        """All Hydra overrides of its distilled arm: inheriting, title, and what else it departs in."""
+        """All Hydra overrides of its distilled arm: inheriting, title, and its own overrides."""
         inherit = ("method.inherit=true",) if self.inherit else ()
         title = (f"method.title={_quoted(self.title)}",) if self.title else ()
         return (*inherit, *title, *self.overrides)
 
 
 def _quoted(text: str) -> str:
-    """A text as a value of a Hydra override."""
+    """Quotes a text as a value of a Hydra override."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
 
@@ -79,11 +79,11 @@ class _Recipes(RootModel[dict[str, Recipe]]):
 
 
 def load_recipes() -> dict[str, Recipe]:
-    """All recipes by id; read once for a catalogue.
+    """All recipes by id; read once per catalogue.
 
     Raises:
-        SuiteError: a file is broken, two have the same recipe, or one names a choice that no Hydra group
-            offers; with file and line.
+        SuiteError: a file is broken, two have the same recipe, or one names a choice that its Hydra group
+            does not offer; with file and line.
     """
     return dict(_of(current()))
 
@@ -104,7 +104,7 @@ def _of(catalogue: Catalogue) -> dict[str, Recipe]:
 
 
 def read_recipes(shared: Path, outside: tuple[Path, ...] = ()) -> dict[str, Recipe]:
-    """All recipes by id as their files have them, whether or not Hydra knows what they choose.
+    """All recipes by id, without checking that the Hydra groups offer what they choose.
 
     Args:
         shared: laid out like ``baselines/``.
@@ -122,14 +122,14 @@ def _recipes_of(catalogue: Catalogue) -> dict[str, tuple[Path, Recipe]]:
 
 
 def _choices(recipe: Recipe) -> list[tuple[str, str]]:
-    """Hydra group -> what the recipe chooses there; the teacher is chosen where the student is."""
+    """Pairs of a Hydra group and the recipe's choice in it; student and teacher are both in `model`."""
     models = [("model", recipe.student), ("model", recipe.teacher)]
     chosen = [("task", recipe.task), *models, ("method", recipe.method)]
     return [(group, choice) for group, choice in chosen if choice is not None]
 
 
 def group_choices(group: str) -> tuple[str, ...]:
-    """What a Hydra group offers: the files of its folder in all folders of configs.
+    """The choices that a Hydra group offers: the files of its folder in all config folders.
 
     Raises:
         SuiteError: two of these folders have the same file; names both.
@@ -152,11 +152,11 @@ def _choices_in(group: str, folders: tuple[Path, ...]) -> tuple[str, ...]:
 
 
 DEFAULT_PROFILE: Final = "mini"
-"""The profile that is meant where none is named: it needs no data but the embedded ones."""
+"""The default profile: it needs only the embedded data."""
 
 
 def check_profile(name: str) -> str:
-    """Returns `name`. Profiles are the suite's own: a folder of papers cannot promise anything.
+    """Returns `name` if it is a profile; only the suite itself defines profiles, not paper folders.
 
     Raises:
         SuiteError: there is no such profile.
@@ -168,13 +168,13 @@ def check_profile(name: str) -> str:
 
 
 def trained_alone(recipe: Recipe, model: str) -> Recipe:
-    """The recipe of `model` without any distillation, as for a teacher or a baseline.
+    """The recipe for training `model` without distillation, as for a teacher or a baseline.
 
     The student of a recipe is trained on the recipe's task. A teacher has a task of its own: a detector may
-    learn from an instance segmenter.
+    learn from an instance segmentation model.
 
     Raises:
-        SuiteError: ``baselines/models.yaml`` does not have the model.
+        SuiteError: the model is not in ``baselines/models.yaml``.
     """
     if model == recipe.student:
         return Recipe(task=recipe.task, student=model)

@@ -1,4 +1,4 @@
-"""What a claim can be for its paper: ``baselines/roles.yaml``."""
+"""The roles that a claim can have in its paper: ``baselines/roles.yaml``."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Role(Strict):
     Attributes:
         title: in words, with an article: `an ablation`.
         plural: in words.
-        arm: the training that measures a claim of this role.
+        arm: the training that measures a claim with this role.
         requires: what such a claim must name.
         excludes: what it must not name.
-        own: whether it is a result that the paper presents as its own: a pair of the sign tests, and a row of
-            the summary.
+        own: whether the paper presents the claim as its own result: then it counts in the sign tests, and has
+            a row in the summary.
         ranked: whether it is ranked among the methods on its teacher and student.
-        turn: when a budget considers it, the lowest first.
+        turn: its priority under a budget; the lowest number comes first.
     """
 
     title: str
@@ -43,7 +43,7 @@ class Role(Strict):
 
     @property
     def distilled(self) -> bool:
-        """Whether it is about a distilled student, and not about a model trained alone."""
+        """Whether it is about a distilled student, not a model trained alone."""
         return self.arm == "distilled"
 
     @model_validator(mode="after")
@@ -60,7 +60,7 @@ class _Roles(RootModel[dict[str, Role]]):
 
 
 def load_roles() -> dict[str, Role]:
-    """The roles by name; read once for a catalogue.
+    """The roles by name; read once per catalogue.
 
     Raises:
         SuiteError: a file breaks the schema, or two have the same role; names file and line.
@@ -80,7 +80,7 @@ def read_roles(shared: Path, outside: tuple[Path, ...] = ()) -> dict[str, Role]:
 
 
 def find_role(name: str) -> Role:
-    """The role of this name.
+    """The role with this name.
 
     Raises:
         SuiteError: there is none; names the closest ones.

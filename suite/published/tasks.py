@@ -1,4 +1,4 @@
-"""The tasks there are, and what trains each: ``baselines/tasks.yaml``."""
+"""The tasks and the adapters that train them: ``baselines/tasks.yaml``."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Task(Strict):
     """A task, and the adapter that trains and scores its models.
 
     Attributes:
-        name: the key of the file, and what recipes and models name.
+        name: its key in the file, by which recipes and models refer to it.
         title: in words.
         adapter: the class (`suite.contract.Adapter`) as `suite.contract.load` takes it:
-            ``tasks.module:Name``, or ``<paper>/<file>.py:Name`` of a file in a paper's folder.
-        version: of the adapter; raised by its author when the numbers change that its code makes.
-        packages: import names of what computes the number beside torch, mmengine and mmcv.
+            ``tasks.module:Name``, or ``<paper>/<file>.py:Name`` for a file in a paper's folder.
+        version: of the adapter; raised by its author when a change of its code changes results.
+        packages: import names of the packages that affect results, besides torch, mmengine and mmcv.
     """
 
     name: str
@@ -44,7 +44,7 @@ class _Tasks(RootModel[dict[str, Task]]):
 
 
 def load_tasks() -> dict[str, Task]:
-    """The tasks by name; read once for a catalogue.
+    """The tasks by name; read once per catalogue.
 
     Raises:
         SuiteError: a file breaks the schema, or two have the same task; names file and line.
@@ -64,7 +64,7 @@ def read_tasks(shared: Path, outside: tuple[Path, ...] = ()) -> dict[str, Task]:
 
 
 def find_task(name: str) -> Task:
-    """The task of this name.
+    """The task with this name.
 
     Raises:
         SuiteError: there is none; names the closest ones.

@@ -21,8 +21,8 @@ class Benchmark(Strict):
         where: its address.
         hardware: the kind of device.
         devices: how many of them trained together.
-        batch: images a step, on all devices together; None where images a second are printed.
-        note: what a reader must know before adding such hours to others.
+        batch: images per step, on all devices together; None if images per second are printed.
+        note: what a reader must know before adding these hours to others.
     """
 
     source: str
@@ -39,13 +39,13 @@ class Benchmark(Strict):
 
 
 class Scaling(Strict):
-    """How the step of one model is turned into that of another.
+    """How the step time of one model is scaled to that of another.
 
     Attributes:
-        by: what was measured of both.
-        source: who printed it.
-        this: the number of the model itself.
-        other: the number of the model whose step is published.
+        by: the quantity that is known for both.
+        source: the document that prints it.
+        this: its value for the model itself.
+        other: its value for the model whose speed is published.
     """
 
     by: str
@@ -59,10 +59,10 @@ class Figure(Strict):
 
     Attributes:
         benchmark: key of the table that prints it.
-        seconds_per_step: seconds a training step of the whole batch.
-        images_per_second: images that the benchmark's devices train on in a second.
-        of: the row of the table, where it is another model's.
-        scaled: from that model to this one.
+        seconds_per_step: seconds per training step of the whole batch.
+        images_per_second: images per second, on all devices of the benchmark together.
+        of: the row of the table, if it is another model's.
+        scaled: the scaling from that model to this one.
     """
 
     benchmark: str
@@ -82,7 +82,7 @@ class Figure(Strict):
         return self
 
     def device_seconds(self, benchmark: Benchmark) -> float:
-        """Seconds an image on one device of the benchmark, for the model of the row that is printed."""
+        """Device-seconds per image on the benchmark's hardware, for the model of the printed row."""
         if self.images_per_second is not None:
             return benchmark.devices / self.images_per_second
         assert self.seconds_per_step is not None
@@ -95,8 +95,8 @@ class Schedule(Strict):
 
     Attributes:
         epochs: passes over the training images.
-        iterations: steps, where the config counts those.
-        batch: images a step on one device, beside `iterations`.
+        iterations: steps, if the config counts those.
+        batch: images per step on one device, given with `iterations`.
     """
 
     epochs: PositiveInt | None = None
@@ -114,8 +114,8 @@ class TrainingCosts(Strict):
     """The whole of ``training_costs.yaml``.
 
     Attributes:
-        benchmarks: published tables by a name of ours.
-        figures: by model.
+        benchmarks: published tables by the suite's name for them.
+        figures: published speeds by model.
         schedules: by the zoo's config, ``<package>::<path>``.
     """
 

@@ -1,7 +1,7 @@
-"""Published checkpoints, and for what they are needed: ``baselines/weights.yaml`` and ``backbones.yaml``.
+"""Published checkpoints, and what they are needed for: ``baselines/weights.yaml`` and ``backbones.yaml``.
 
-The end of a checkpoint's name holds 32 bits of its SHA-256. That finds a damaged or a wrong file, and stops
-nobody who means harm: a fetched file stays untrusted, and is only ever read by `tasks.training.weights`.
+A checkpoint's name ends with 32 bits of its SHA-256. That detects a damaged or wrong file, but stops no
+attacker: a downloaded file stays untrusted, and is only ever read by `tasks.training.weights`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _HASH_IN_NAME = re.compile(r"-(?P<sha256>[0-9a-f]{8})\.pth$")
 
 
 def hash_in_name(name: str) -> str | None:
-    """How the SHA-256 of a file begins by its name, which zoos end with it; None where a name does not."""
+    """The first digits of a file's SHA-256, which zoos put at the end of its name; None if it has none."""
     found = _HASH_IN_NAME.search(name)
     return found["sha256"] if found else None
 
@@ -42,8 +42,8 @@ class Checkpoint(Strict):
     """A file of weights that others have published.
 
     Attributes:
-        id: what it is called here.
-        address: where it lies; None where it is not published, or on private drives only.
+        id: its name here.
+        address: its URL; None if it is not published, or only on private drives.
     """
 
     id: str
@@ -51,7 +51,7 @@ class Checkpoint(Strict):
 
     @property
     def published(self) -> bool:
-        """Whether it can be fetched."""
+        """Whether it can be downloaded."""
         return self.address is not None
 
     @property
@@ -67,7 +67,7 @@ class Checkpoint(Strict):
 
     @property
     def sha256(self) -> str:
-        """How the SHA-256 of the file begins, as its publisher has put it at the end of the name.
+        """The first digits of the file's SHA-256, from the end of its name.
 
         Raises:
             SuiteError: it is not published.
@@ -78,10 +78,10 @@ class Checkpoint(Strict):
 
 
 class Backbone(Checkpoint):
-    """A backbone that published trainings start from; its id is what the zoos' configs call it.
+    """A backbone that published trainings start from; its id is its name in the zoos' configs.
 
     Attributes:
-        address: where it lies.
+        address: its URL.
     """
 
     address: Address
@@ -91,10 +91,10 @@ class Weights(Checkpoint):
     """A checkpoint that others have trained.
 
     Attributes:
-        model: of ``baselines/models.yaml``; the key of an entry that does not say.
-        zoo: ``<package>::<name>`` in the model index that the package ships; None where it is in no zoo.
-        dataset: what it was trained for.
-        schedule: in words.
+        model: id in ``baselines/models.yaml``; by default the key of the entry.
+        zoo: ``<package>::<name>`` in the model index that the package ships; None if it is in no zoo.
+        dataset: what it was trained on.
+        schedule: of its training, in words.
         accuracy: as published.
         unpublished: why there is no address; such a model has to be trained.
         note: what a reader must know.
@@ -111,7 +111,7 @@ class Weights(Checkpoint):
 
     @property
     def teaches(self) -> bool:
-        """Whether it is the checkpoint that its model teaches with, and no variant of it."""
+        """Whether it is the checkpoint that its model teaches with, not a variant of it."""
         return self.id == self.model
 
     @property
@@ -136,7 +136,7 @@ _TRAIN_IT = "it has to be trained, which 'python -m suite reproduce' does for th
 
 
 class _Registry(RootModel[dict[str, Weights]]):
-    """``weights.yaml``: an entry has the name of its key, and is of the model of that name unless it says."""
+    """``weights.yaml``: the key of an entry is its id and, unless the entry says otherwise, its model."""
 
     @model_validator(mode="before")
     @classmethod
@@ -145,7 +145,7 @@ class _Registry(RootModel[dict[str, Weights]]):
 
 
 def read_weights() -> dict[str, Weights]:
-    """The published checkpoints by id, and the models of which none is published; read once for a catalogue.
+    """The published checkpoints by id, with entries for unpublished ones; read once per catalogue.
 
     Raises:
         SuiteError: a file breaks the schema; names file and line.
@@ -162,8 +162,8 @@ def read_registry(shared: Path, outside: tuple[Path, ...] = ()) -> dict[str, Wei
     """Reads and checks ``weights.yaml`` of a folder laid out like ``baselines/`` and of all paper folders.
 
     Raises:
-        SuiteError: a file breaks the schema, has an entry that another has, or names a model that no
-            ``models.yaml`` has; with file and line.
+        SuiteError: a file breaks the schema, repeats an entry of another, or names a model that is in no
+            ``models.yaml``; with file and line.
     """
     models = read_models(shared, outside)
     known: Known = {"metric": read_metrics(shared, outside), "data set": read_dataset_names(shared, outside)}
@@ -181,7 +181,7 @@ def read_registry(shared: Path, outside: tuple[Path, ...] = ()) -> dict[str, Wei
 
 @functools.lru_cache(maxsize=1)
 def read_backbones() -> dict[str, Backbone]:
-    """The backbones that published trainings start from, by id; read once a process.
+    """The backbones that published trainings start from, by id; read once per process.
 
     Raises:
         SuiteError: ``backbones.yaml`` breaks the schema; names file and line.
@@ -214,12 +214,12 @@ def find_weights(name: str) -> Weights:
 
 
 def weights_of(model: str) -> Weights | None:
-    """The checkpoint that a model teaches with; None where nothing is known of one."""
+    """The entry for the checkpoint that a model teaches with; None if there is no entry."""
     return read_weights().get(model)
 
 
 def claims_taught(weights: Weights) -> list[str]:
-    """Ids of the claims on distilled students whose teacher it is."""
+    """Ids of the reproduced claims on distilled students whose teacher it is."""
     return [
         claim.id
         for paper in load_papers().values()

@@ -1,7 +1,7 @@
 """Reports: claimed against reproduced numbers, from records, as Markdown, CSV and HTML.
 
-All of them come from one frame (`suite.evidence.frame`) and one wording of it (`suite.report.page`). The same
-records give the same bytes.
+All formats come from the same frame (`suite.evidence.frame`) and the same text (`suite.report.page`). The
+same records give the same bytes.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Report:
         name: stem of its files.
         frame: the rows, columns as in `suite.evidence.frame.COLUMNS`.
         page: the same in words.
-        arms: what was measured of all claims, which it was made from.
-        illustrate: makes the same page with its figures, which takes matplotlib and its time.
+        arms: the measured arms of all claims, from which it was made.
+        illustrate: makes the same page with figures, which needs matplotlib and is slow.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Report:
     def text(self, form: str) -> str:
         """The report in one of `FORMATS`."""
         if form == "csv":
-            # Ten digits keep every measured number and drop the noise of binary fractions.
+            # Ten digits keep every measured number and drop binary rounding noise.
             return _safe(self.frame).to_csv(index=False, lineterminator="\n", float_format="%.10g")
         if form == "html":
             from suite.report.html import to_html
@@ -87,7 +87,7 @@ class Report:
         return to_markdown(self.page)
 
     def write(self, folder: Path, formats: Sequence[str] = DEFAULT_FORMATS) -> list[Path]:
-        """Writes the report; each file appears whole, and a file that would not change is left alone.
+        """Writes the report; each file is replaced atomically, and an unchanged file is left alone.
 
         Returns:
             The paths, in the order of `formats`.
@@ -99,7 +99,7 @@ class Report:
 
 
 def _safe(frame: pd.DataFrame) -> pd.DataFrame:
-    """A frame whose texts no spreadsheet takes for formulas."""
+    """A frame whose texts no spreadsheet interprets as formulas."""
     texts = [name for name, column in COLUMNS.items() if column.dtype == "string"]
     safe: pd.DataFrame = frame.assign(
         **{name: frame[name].map(harmless, na_action="ignore") for name in texts}
@@ -120,11 +120,11 @@ def make_report(
     that a two-iteration smoke run does not replace real results.
 
     Args:
-        paper: the published side.
+        paper: the paper with its claims.
         records: the store.
         profile: which records count.
-        arms: what was measured at that profile, where it is known already: it is the same for all papers.
-        store: where the records lie, for what figures show; that of the results folder unless given.
+        arms: the measured arms at that profile, if known already: they are the same for all papers.
+        store: folder of the records, for figures; by default that in the results folder.
     """
     arms = measured_arms(records, profile) if arms is None else arms
     frame = build_frame([paper], records, profile, arms)
@@ -140,7 +140,7 @@ def make_report(
 
 
 def _beside(store: Path, kind: Companion[_Entry], record: Evidence) -> list[_Entry]:
-    """What lies beside a record; what is missing or altered is told elsewhere, and not drawn."""
+    """The entries of a file beside a record; empty if it is missing or altered, which others report."""
     try:
         return kind.read(store, record)
     except SuiteError:
@@ -148,7 +148,7 @@ def _beside(store: Path, kind: Companion[_Entry], record: Evidence) -> list[_Ent
 
 
 def recorded_profiles(paper: Paper, records: Iterable[Evidence]) -> list[str]:
-    """The profiles with records of a paper, in the order of the alphabet."""
+    """The profiles with records of a paper, in alphabetical order."""
     claims, trainings = {claim.id for claim in paper.claims}, known_trainings()
     return sorted(
         {
@@ -171,8 +171,8 @@ def write_reports(
     Args:
         paper: id of the paper.
         profile: which records count.
-        output_dir: where to; the results folder unless given.
-        records: the store, where the caller has it at hand; read from disk unless given.
+        output_dir: folder to write to; by default the results folder.
+        records: the store, if the caller has read it already.
         formats: keys of `FORMATS`.
 
     Returns:
@@ -180,7 +180,7 @@ def write_reports(
 
     Raises:
         SuiteError: the paper is unknown, or a record cannot be read.
-        OSError: the folder cannot be written to; files that stood there are untouched.
+        OSError: the folder cannot be written to; existing files are untouched.
     """
     store = read_summaries(records_dir()) if records is None else records
     return make_report(find_paper(paper), store, profile).write(output_dir or results_dir(), formats)
@@ -189,9 +189,9 @@ def write_reports(
 def rewrite_reports(
     papers: Iterable[str], profile: str, records: Callable[[], Sequence[Evidence]] | None = None
 ) -> None:
-    """Brings the reports of several papers up to date, as after every finished run.
+    """Updates the reports of several papers, for example after every finished run.
 
-    The store is read once, and what was measured gathered once; files that would not change are left alone.
+    The store is read and gathered only once; unchanged files are left alone.
 
     Args:
         papers: their ids.
@@ -201,7 +201,7 @@ def rewrite_reports(
 
     Raises:
         SuiteError: a paper is unknown, or a record cannot be read.
-        OSError: the folder cannot be written to; files that stood there are untouched.
+        OSError: the folder cannot be written to; existing files are untouched.
     """
     store = records() if records else read_summaries(records_dir())
     arms = measured_arms(store, profile)

@@ -1,7 +1,7 @@
-"""Where the pages of the site lie, relative to its folder.
+"""Addresses of the site's pages, relative to its folder.
 
-Ids of runs are hexadecimal; those of claims and papers are what somebody wrote into a file, and become names
-of files only where they look like one.
+Ids of runs are hexadecimal; those of claims and papers come from files that anybody may write, and become
+file names only if they are safe as such.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PLAIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def file_stem(name: str) -> str:
-    """A name as that of a file: itself where it can be one, else digits of its hash."""
+    """The file stem for a name: the name itself if it is safe, else digits of its hash."""
     if _PLAIN.fullmatch(name):
         return name
     return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
@@ -40,7 +40,7 @@ def claim_page(claim: str) -> str:
 
 
 def runs_of(claim: str, profile: str) -> str:
-    """The runs of a claim at a profile, on its page."""
+    """The address of a claim's runs at a profile, on its page."""
     return f"{claim_page(claim)}#{runs_anchor(profile)}"
 
 
@@ -50,7 +50,7 @@ def runs_anchor(profile: str) -> str:
 
 
 def sources_of(claim: str) -> str:
-    """Where a claim is printed, on its page."""
+    """The address of a claim's sources, on its page."""
     return f"{claim_page(claim)}#{SOURCES}"
 
 

@@ -1,6 +1,6 @@
-"""The answer to what was asked: the judged rows of a selection, short enough for the end of a terminal.
+"""The answer to a command: the judged rows of a selection, short enough for a terminal.
 
-Every number comes from the frame (`suite.evidence.frame`), and every cell is worded as on the pages.
+Every number comes from the frame (`suite.evidence.frame`), and every cell has the same text as on the pages.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LEGEND: Final = (
 )
 
 Asked = Collection[tuple[str, str | None]]
-"""Claims with the overrides that make a variant of them; None for the recipe as it stands."""
+"""Claims with the overrides that make a variant of them; None for the unchanged recipe."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Failure:
         run: the run in words.
         run_id: its id.
         why: one line.
-        log: all that it printed; None where there is no log here.
+        log: the file of its output; None if there is no log here.
     """
 
     run: str
@@ -68,15 +68,15 @@ class AnswerLine:
     """One judged number, or one judged gain.
 
     Attributes:
-        claim: id of the claim; empty where the line before is of the same.
+        claim: id of the claim; empty if the previous line has the same one.
         variant: the overrides that make a variant of it; empty for the claim's own recipe.
         what: the metric, or the gain in it.
         claimed: as printed.
         measured: the mean over the seeds, or why there is none.
-        bounds: its interval; empty where there is none.
-        difference: measured minus claimed; empty where they cannot be compared.
-        verdict: in words, with its tone; empty where nothing is judged.
-        word: the verdict alone, without its strength and what it is marked with.
+        bounds: its interval; empty if there is none.
+        difference: measured minus claimed; empty if they cannot be compared.
+        verdict: in words, with its tone; empty if nothing is judged.
+        word: the verdict alone, without its strength and its mark.
         n: number of seeds.
     """
 
@@ -93,7 +93,7 @@ class AnswerLine:
 
 
 def asked_rows(rows: Sequence[Row], asked: Asked | None) -> list[Row]:
-    """The headline rows that answer a question, in the order of the frame.
+    """The headline rows of what was asked for: first claims, then variants, in the order of the frame.
 
     Args:
         rows: all rows of a paper.
@@ -113,7 +113,7 @@ def _is_asked(row: Row, asked: Asked | None) -> bool:
 
 
 def answer_lines(rows: Sequence[Row]) -> list[AnswerLine]:
-    """The lines of the table: for each row its number, its gain, or both where both can be judged."""
+    """The lines of the table: for each row its number, its gain, or both if both can be judged."""
     lines: list[AnswerLine] = []
     before: tuple[str, str] | None = None
     for row in rows:
@@ -125,7 +125,7 @@ def answer_lines(rows: Sequence[Row]) -> list[AnswerLine]:
 
 
 def _lines_of(row: Row) -> list[AnswerLine]:
-    # What blocks the number blocks the gain, and is told once.
+    # What blocks the number also blocks the gain, and is shown once.
     gains = row["gain"] is not None or row["gain_verdict"] not in (None, row["verdict"])
     comparable = row["verdict"] != NOT_COMPARABLE
     number = [] if gains and not comparable else [_number_line(row)]
@@ -182,11 +182,11 @@ def count_not_run(rows: Sequence[Row]) -> int:
 
 
 def in_one_sentence(rows: Sequence[Row], not_run: int = 0) -> str:
-    """How many claims are answered, what the verdicts on them are, and how many others were not run.
+    """How many claims have an answer, the verdicts on them, and how many others were not run.
 
     Args:
-        rows: as `asked_rows` has them.
-        not_run: claims that are left out of the rows, since they were not run.
+        rows: from `asked_rows`.
+        not_run: how many claims are missing from the rows because they were not run.
     """
     claims = len({(row["claim"], row["variant"]) for row in rows})
     verdicts = Counter(line.word or line.measured for row in rows for line in _lines_of(row))

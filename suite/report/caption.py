@@ -1,4 +1,4 @@
-"""What a report says of all its claims at once: how many ran, and what their gains add up to."""
+"""The caption of a report, on all its claims together: how many ran, and the signs of their gains."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ def signs(test: SignTest) -> str:
 
 
 def is_own_result(row: Row) -> bool:
-    """Whether a row is of a claim that the paper presents as its own result."""
+    """Whether a row belongs to a claim that the paper presents as its own result."""
     return row["origin"] == "claim" and find_role(row["role"]).own
 
 
 def pair_gains(rows: Iterable[Row], role: str | None = None) -> list[float]:
-    """Mean gains of the pairs behind claims, for the sign test.
+    """Mean gains of the pairs, for the sign test.
 
-    A pair is a claim with a measured gain on its main metric, whatever its task; claims that one series of
-    runs serves are one pair.
+    A pair is a claim with a measured gain on its main metric, whatever its task; claims that are served by
+    the same series of runs count as one pair.
 
     Args:
         rows: of the frame.
-        role: whose claims; the papers' own results without it.
+        role: the role of the claims; by default the papers' own results.
 
     Returns:
         Percent points, in the order of the claims.
@@ -65,11 +65,11 @@ def pair_gains(rows: Iterable[Row], role: str | None = None) -> list[float]:
 
 
 def teacher_leads(rows: Iterable[Row]) -> dict[tuple[str, str, str], float]:
-    """How far teachers are above the students that the paper's own methods train.
+    """How much better teachers are than the students alone, for the paper's own methods.
 
     Returns:
         (teacher, student, main metric) -> how much better the teacher is than the student alone, in points
-        of the metric, where both were measured; several methods on one teacher and student are one entry.
+        of the metric, if both were measured; several methods on one teacher and student are one entry.
     """
     return {
         (row["teacher"], row["student"], row["metric"]): find_metric(row["metric"]).gain(
@@ -84,7 +84,7 @@ def teacher_leads(rows: Iterable[Row]) -> dict[tuple[str, str, str], float]:
 
 
 def _counts(rows: Sequence[Row], profile: str) -> str:
-    """How many claims are where."""
+    """How many claims have each status."""
     status = {row["claim"]: row["status"] for row in rows if row["origin"] == "claim"}
     counted = Counter(status.values())
     judged = len(status) - counted["quoted"]
@@ -109,8 +109,8 @@ def _sign_sentence(test: SignTest) -> str:
 
 
 def _other_sentences(rows: Sequence[Row]) -> Iterator[str]:
-    """The gains of each role that is not the paper's own result."""
-    # Ablations, say, share teacher, student and most of a method: they are no independent signs to be tested.
+    """A sentence on the gains of each role other than the paper's own results."""
+    # Ablations, for example, share teacher, student and most of a method: their signs are not independent.
     for name, role in load_roles().items():
         gains = [] if role.own else pair_gains(rows, name)
         if gains:

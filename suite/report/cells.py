@@ -1,4 +1,4 @@
-"""How numbers and rows of the frame are worded in the cells of a report's tables."""
+"""Turns numbers and rows of the frame into the texts of table cells."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ ARM_WORDS: Final[dict[Arm, str]] = {
     "student": "student alone",
     "distilled": "distilled",
 }
-"""The arms that a claim's results are shown of, in their order, as they are called."""
+"""The arms that are shown for a claim, in order -> their names."""
 
 _OTHER_ARMS: Final[dict[Arm, str]] = {"backbone": "pretrained backbone", "released": "released"}
 
 
 def arm_in_words(arm: Arm) -> str:
-    """What an arm is called, whether or not it has a place beside a claim's results."""
+    """The name of any arm, including those that are not shown for a claim."""
     return ARM_WORDS.get(arm) or _OTHER_ARMS[arm]
 
 
@@ -64,17 +64,17 @@ _TONES: Final[dict[str, Tone]] = {
 
 
 def tone_of(verdict: str | None) -> Tone | None:
-    """What a verdict says of its claim; None where there is no verdict, or no number to judge."""
+    """What a verdict says about its claim; None if there is no verdict, or no number to judge."""
     return _TONES.get(verdict or "")
 
 
 def claim_cell(claim: str) -> Cell:
-    """A claim by its id, which leads to its page."""
+    """A claim's id, linked to its page."""
     return Cell(claim, link=claim_page(claim))
 
 
 def measured_cell(row: Row, text: str) -> Cell:
-    """A number that was measured, which leads to the runs of its row."""
+    """A measured number, linked to the runs of its row."""
     return Cell(text, link="" if text == NOTHING else runs_of(row["claim"], row["profile"]))
 
 
@@ -96,12 +96,12 @@ def interval(lower: float | None, upper: float | None, sign: str = "") -> str:
 
 
 def spread(mean: float | None, sd: float | None) -> str:
-    """A mean with its sample sd, where there is one."""
+    """A mean with its sample sd, if there is one."""
     return percent(mean) if sd is None else f"{percent(mean)} ± {sd:.2f}"
 
 
 def p_value(value: float) -> str:
-    """A probability with three decimals, or as a power of ten where they would all be zero."""
+    """A probability with three decimals, or in scientific notation below 0.001."""
     return f"{value:.3f}" if value >= 0.001 else f"{value:.0e}"
 
 
@@ -111,12 +111,12 @@ def yes_no(value: bool | None) -> str:
 
 
 def many(count: int, noun: str) -> str:
-    """A count with its noun, in the plural unless it is one."""
+    """A count with its noun, in the plural unless the count is 1."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def entries(cell: str | None) -> list[str]:
-    """The entries of a cell of the frame that holds several."""
+    """The entries of a frame cell that holds several."""
     return cell.split(SEPARATOR) if cell else []
 
 
@@ -126,7 +126,7 @@ def task_cell(task: str) -> str:
 
 
 def pair_cell(row: Row) -> str:
-    """Teacher and student of a row, or the one there is."""
+    """Teacher and student of a row, or whichever it has."""
     if row["teacher"] and row["student"]:
         return f"{row['teacher']} → {row['student']}"
     return row["student"] or row["teacher"] or NOTHING
@@ -138,7 +138,7 @@ def claimed_cell(row: Row) -> str:
 
 
 def reproduced_cell(row: Row) -> str:
-    """Mean, sd and number of our runs, or why there is none; beside it what a released checkpoint scores."""
+    """Mean, sd and number of our runs, or why there are none; then the score of a released checkpoint."""
     if row["reproduced"] is None:
         worded = row["status"] if row["status"] != "finished" else NOTHING
     else:
@@ -147,7 +147,7 @@ def reproduced_cell(row: Row) -> str:
 
 
 def runs_cell(row: Row) -> str:
-    """How many runs a row rests on, and what became of others that were tried."""
+    """How many runs a row is based on, and its status if it is not finished."""
     if row["n"] is None:
         return row["status"] if row["status"] != "finished" else NOTHING
     return f"n = {row['n']}" + ("" if row["status"] == "finished" else f", {row['status']}")
@@ -183,7 +183,7 @@ def gain_verdict_cell(row: Row) -> Cell:
 
 
 def best_of_k_cell(row: Row) -> str:
-    """For a number that is too low: the best of how many runs would explain the claim."""
+    """For a number that is too low: the k for which the best of k runs would explain the claim."""
     if row["verdict"] != DEVIATES_LOW:
         return NOTHING
     return f"more than {LARGEST_K}" if row["best_of_k"] is None else str(row["best_of_k"])
@@ -197,12 +197,12 @@ def runs_needed_cell(row: Row) -> str:
 
 
 def main_rows(rows: Iterable[Row]) -> list[Row]:
-    """The rows that speak for the claims of a paper: of each the main metric."""
+    """The main row of each claim of a paper: that of its main metric."""
     return [row for row in rows if row["origin"] == "claim" and row["main"]]
 
 
 def measured_values(rows: Iterable[Row]) -> dict[str, float]:
-    """Claim -> mean over the seeds, of the rows that were measured and not blocked."""
+    """Claim -> mean over the seeds, for the rows that were measured and not blocked."""
     return {
         row["claim"]: row["reproduced"]
         for row in rows
@@ -214,9 +214,9 @@ def agreement_sentence(agreement: RankAgreement, of: int, what: str) -> str:
     """A tau in words, with its p value and the number of rows, or why there is none.
 
     Args:
-        agreement: of the claimed and the measured order.
+        agreement: between the claimed and the measured order.
         of: how many rows were claimed.
-        what: what the rows are, in the plural.
+        what: noun for the rows, in the plural.
     """
     if agreement.tau is None or agreement.p_value is None:
         equal = ", all tied in claim or result" if agreement.n > 1 else ""

@@ -1,4 +1,4 @@
-"""How far embedded data can be trusted: the spread of students, what rows decide, and the control."""
+"""What embedded data can tell: the spread of students, how many rows are decided, and the A/A control."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ _REMARK: Final = (
 
 
 def study_of_all(papers: Iterable[Paper], records: Sequence[Evidence], profile: str) -> Section | None:
-    """The same of all papers together.
+    """The section for all papers together; see `study_sections`.
 
     Args:
         papers: all of them.
         records: the store.
-        profile: which of them count.
+        profile: which records count.
 
     Returns:
-        The section; None where no student was trained alone on embedded data.
+        The section; None if no student was trained alone on embedded data.
     """
     papers = list(papers)
     claims = [claim for paper in papers for claim in paper.claims]
@@ -65,10 +65,10 @@ def study_sections(
     """The section on the power of the embedded study and on its control; none without a student alone.
 
     Args:
-        students: that were trained alone, of all papers.
+        students: trained alone, of all papers.
         rows: of the frame.
         planted: effects whose sign is known, of all papers.
-        whose: the papers that the rows are of, in words.
+        whose: the papers that the rows belong to, in words.
     """
     if not students:
         return
@@ -148,7 +148,7 @@ def _seeds(seeds: Iterable[int]) -> str:
 
 
 def _judged(judged: PooledGain) -> tuple[str, Cell]:
-    """A gain with its interval, and the verdict on it."""
+    """The cells of a gain: with its interval, and the verdict on it."""
     gain = f"{signed(judged.gain)} ({interval(judged.lower, judged.upper, sign='+')})"
     return gain, Cell(judged.verdict, tone_of(judged.verdict))
 

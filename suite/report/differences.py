@@ -1,4 +1,4 @@
-"""How differences between two sets of records are worded: Markdown, CSV, and the cells of a table."""
+"""Formats differences between two sets of records: Markdown, CSV, and the cells of a table."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def summary(rows: Sequence[Difference]) -> str:
 
 
 def in_markdown(rows: Sequence[Difference], closing: str) -> str:
-    """The rows as a table of Markdown, and a last sentence."""
+    """The rows as a Markdown table, followed by a sentence."""
     lines = tuple(Line(cells(row)) for row in rows)
     return (table(Grid(HEADINGS, lines)) + "\n\n" if lines else "") + f"{closing}\n"
 
 
 def in_csv(rows: Sequence[Difference]) -> str:
-    """The rows as CSV, a column for each attribute of a `Difference`."""
+    """The rows as CSV, with a column for each attribute of a `Difference` and `moved`."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([*(field.name for field in fields(Difference)), "moved"])

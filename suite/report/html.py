@@ -1,4 +1,4 @@
-"""How reports are set as HTML: the templates, and one page that needs nothing else, not even a script.
+"""Renders reports as HTML: the templates, and a self-contained page without scripts.
 
 The site (`suite.report.site`) has the same style and the same tables.
 """
@@ -18,13 +18,13 @@ from suite.report.cells import NOTHING
 from suite.report.layout import NOTES, Grid, Page, plain
 
 GENERATOR: Final = "distillation-reproducibility"
-"""What pages of the site say they were made by."""
+"""Name of the generator in pages of the site."""
 
 _HERE: Final = Path(__file__).parent
 _SITE: Final = _HERE / "site"
 _NUMBER: Final = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]\d+)?%?")
 _SHORT: Final = 34
-"""Characters of a cell that is set in one line."""
+"""Most characters of a cell that is kept on one line."""
 _EMPTY: Final = frozenset({"", NOTHING})
 
 _ADDRESS: Final = re.compile(
@@ -35,14 +35,14 @@ _ADDRESS: Final = re.compile(
 
 
 def to_html(page: Page) -> str:
-    """Sets a page as HTML that stands alone; every string of the page is escaped."""
+    """Renders a page as self-contained HTML; every string of the page is escaped."""
     style = (_SITE / "site.css").read_text(encoding="utf-8")
     return environment().get_template("page.html.j2").render(page=page, notes=NOTES, style=style)
 
 
 @functools.lru_cache(maxsize=1)
 def environment() -> jinja2.Environment:
-    """The templates; what they print is escaped and free of control characters."""
+    """The template environment; its output is escaped and free of control characters."""
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader([_HERE, _SITE / "templates"]),
         autoescape=True,
@@ -55,17 +55,17 @@ def environment() -> jinja2.Environment:
 
 
 def _without_controls(value: object) -> object:
-    # What a macro of the template has made is markup, and escaped already.
+    # The output of a template macro is markup, and already escaped.
     return plain(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def _href(link: str, root: str) -> str:
-    """A link of a cell from a page: an address as it is, a page of the site by the way to its folder."""
+    """The href of a cell's link: an address unchanged, a page of the site relative to `root`."""
     return link if link.startswith(("https://", "http://")) else f"{root}{link}"
 
 
 def column_classes(grid: Grid) -> list[str]:
-    """How each column of a table is set: ``n``, numbers, flush right; ``w``, longer texts."""
+    """The CSS class of each column: ``n`` for numbers, aligned right; ``w`` for longer texts; else empty."""
     columns = range(len(grid.headings))
     return [
         _class_of([line.cells[column] for line in grid.lines if column < len(line.cells)])
@@ -81,10 +81,10 @@ def _class_of(cells: list[str]) -> str:
 
 
 def address_in(text: str) -> str:
-    """The address of the document that a text names: its own, on arXiv, or a thread of GitHub.
+    """The address of the document that a text names: a URL, an arXiv paper, or a thread on GitHub.
 
     Returns:
-        The first; empty where it names none.
+        The first one; empty if it names none.
     """
     found = _ADDRESS.search(text)
     return _target(found) if found else ""
@@ -99,7 +99,7 @@ def _target(found: re.Match[str]) -> str:
 
 
 def linked(text: str) -> Markup:
-    """A text as HTML in which addresses, arXiv numbers and threads of GitHub are links."""
+    """A text as HTML in which URLs, arXiv numbers and GitHub threads are links."""
     text = plain(text)
     parts: list[str] = []
     end = 0
@@ -111,7 +111,7 @@ def linked(text: str) -> Markup:
 
 
 def prose(text: str) -> Markup:
-    """A sentence as HTML: words between backticks are code, addresses are links."""
+    """A sentence as HTML: words in backticks become code, addresses become links."""
     parts = plain(text).split("`")
     if len(parts) % 2 == 0:
         return linked(text)

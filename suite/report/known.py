@@ -1,7 +1,7 @@
-"""What is known of a paper: what is published, what others measured, what our runs show.
+"""What is known about a paper: what is published, what others measured, what our runs show.
 
 Pure functions of the published data and of judged rows (`suite.evidence.frame.rows_of`). README, page and
-terminal set what they return.
+terminal show what they return.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _NUMBER_WORDS: Final = {
     INCONCLUSIVE: "undecided",
     BLOCKED: "blocked",
 }
-"""Verdict on a number, in words; in the order in which they are counted."""
+"""Verdict on a number -> in words; in the order in which counts are listed."""
 
 _GAIN_WORDS: Final = {
     GAIN_REPRODUCED: ("gain of the claimed size", "gains of the claimed size"),
@@ -67,20 +67,20 @@ _GAIN_WORDS: Final = {
     GAIN_UNCLEAR: ("undecided", "undecided"),
     BLOCKED: ("blocked", "blocked"),
 }
-"""Verdict on a gain, in words, for one and for several; in the order in which they are counted."""
+"""Verdict on a gain -> in words, singular and plural; in the order in which counts are listed."""
 
 _ALWAYS_COUNTED: Final = frozenset({GAIN, LOSS, GAIN_UNCLEAR})
-"""Verdicts on embedded data that are told even where there are none of them."""
+"""Verdicts on embedded data that are listed even with a count of 0."""
 
 
 @dataclass(frozen=True)
 class Fact:
-    """One thing that is known of a paper.
+    """One thing that is known about a paper.
 
     Attributes:
         topic: what it is about.
         sentence: what is known.
-        grid: what the sentence counts, one line each; None where there is nothing to list.
+        grid: the items that the sentence counts, one per line; None if there is nothing to list.
     """
 
     topic: str
@@ -93,11 +93,11 @@ def answer(
     embedded: Iterable[Row] | None = None,
     published: Iterable[Row] | None = None,
 ) -> str:
-    """Whether a paper can be reproduced, as far as anybody knows, in a few sentences.
+    """Says in a few sentences whether a paper can be reproduced, as far as anybody knows.
 
     Args:
-        others: what others measured of it.
-        embedded: its rows on embedded data; nothing is said of them without.
+        others: re-runs of it by others.
+        embedded: its rows on embedded data; if None, they are not mentioned.
         published: its rows under the published protocol, likewise.
     """
     sentences = [_others_answer(others)]
@@ -109,7 +109,7 @@ def answer(
 
 
 def facts(paper: Paper, literature: Literature) -> tuple[Fact, ...]:
-    """What the published data tell of a paper, from what it prints to what is missing."""
+    """What the published data say about a paper, from what it prints to what is missing."""
     return (
         _printed(paper),
         _contradictions(paper),
@@ -120,12 +120,12 @@ def facts(paper: Paper, literature: Literature) -> tuple[Fact, ...]:
 
 
 def trained(rows: Iterable[Row], *, embedded: bool, whose: str = "Our runs") -> Fact:
-    """What records say of a paper.
+    """What the records say about a paper.
 
     Args:
         rows: those of the paper at one profile.
         embedded: whether that profile trains on embedded data.
-        whose: which runs the records are of, in words.
+        whose: which runs the records come from, in words.
     """
     judged = [row for row in main_rows(rows) if row["status"] != "quoted"]
     done = [row for row in judged if row["reproduced"] is not None]
@@ -149,7 +149,7 @@ def section(answered: str, known: Iterable[Fact]) -> Section:
     """What is known as a section of the paper's page."""
     known = list(known)
     summary = Grid(HEADINGS, tuple(Line((fact.topic, fact.sentence)) for fact in known))
-    # What no release states has a chapter of its own further down.
+    # Unreleased settings have a chapter of their own further down.
     folded = (fact.grid for fact in known if fact.grid and fact.grid.headings != UNRELEASED_HEADINGS)
     return Section(TITLE, (summary, *folded), answered)
 
@@ -157,10 +157,10 @@ def section(answered: str, known: Iterable[Fact]) -> Section:
 def in_brief(
     paper: Paper, literature: Literature, embedded: Iterable[Row], published: Iterable[Row]
 ) -> dict[str, str]:
-    """The answer and what it rests on in a few words each, by what they are about.
+    """The answer and its evidence in a few words each, by topic.
 
     Args:
-        paper: the published side.
+        paper: the paper with its claims.
         literature: what else is published.
         embedded: its rows on embedded data.
         published: its rows under the published protocol.
@@ -182,14 +182,14 @@ def in_brief(
 
 
 def unreleased_lines(claims: Iterable[Claim]) -> Iterator[Line]:
-    """One line for each claim whose recipe takes settings that no release states."""
+    """One line for each claim whose recipe has to choose settings that no release states."""
     for claim in claims:
         if claim.unreleased:
             yield Line((claim_cell(claim.id), claim.method or NOTHING, _pair(claim), claim.unreleased))
 
 
 def _own(rows: Iterable[Row]) -> list[Row]:
-    """The rows of results that the paper presents as its own, each by its main metric."""
+    """The main rows of the results that the paper presents as its own."""
     return [row for row in main_rows(rows) if is_own_result(row)]
 
 
@@ -204,7 +204,7 @@ def _published_answer(own: Sequence[Row]) -> str:
 
 
 def _reached(own: Iterable[Row]) -> str:
-    """How many of the decided numbers of own results were reproduced; or that it is open."""
+    """How many of the decided numbers were reproduced, or `open` if none is decided."""
     decided = [row for row in own if row["verdict"] in _DECIDED]
     reached = sum(row["verdict"] == REPRODUCED for row in decided)
     return f"{reached} of {many(len(decided), 'decided number')} reproduced" if decided else "open"
@@ -347,7 +347,7 @@ def _numbers(rows: Iterable[Row]) -> str:
 
 
 def _gains(verdicts: Iterable[str], embedded: bool) -> str:
-    """Verdicts on gains, counted; on embedded data the usual ones even where there are none."""
+    """Counts of the verdicts on gains; on embedded data, the usual ones even with a count of 0."""
     counts = Counter(verdicts)
     always = _ALWAYS_COUNTED if embedded else frozenset()
     return ", ".join(
@@ -358,7 +358,7 @@ def _gains(verdicts: Iterable[str], embedded: bool) -> str:
 
 
 def _seeds(rows: Iterable[Row]) -> str:
-    """Over how many seeds rows were measured: ``1 to 3 seeds each``."""
+    """The number of seeds per row: ``1 to 3 seeds each``."""
     counts = {row["n"] or 0 for row in rows}
     low, high = min(counts), max(counts)
     return f"{many(high, 'seed') if low == high else f'{low} to {high} seeds'} each"

@@ -1,4 +1,4 @@
-"""The parts of a report: what `suite.report.page` words and Markdown and HTML set."""
+"""The parts of a report, which `suite.report.page` fills with text, and Markdown and HTML render."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import Final, Literal
 from suite.errors import printable
 
 NOTES: Final = "notes"
-"""Heading of a last column that holds the footnotes of the lines."""
+"""Heading of a last column with the footnotes of the lines."""
 
 _LONGEST: Final = 10_000
-"""Characters of a text of a report; no published discrepancy takes as many."""
+"""Most characters of a text in a report; every published discrepancy is shorter."""
 
 
 def plain(text: str) -> str:
-    """A text without control characters, each of its lines by itself."""
+    """A text without control characters except line breaks."""
     return "\n".join(printable(line, _LONGEST) for line in text.split("\n"))
 
 
 Tone = Literal["good", "bad", "open"]
-"""What a verdict says of its claim: it holds, it does not, or that is not decided."""
+"""What a verdict says about its claim: it holds, it does not, or it is undecided."""
 
 
 class Cell(str):
-    """A text that carries what it means and where it leads; as a text it is the words alone.
+    """A text with a tone and a link; used as a string, it is only the text.
 
     Attributes:
-        tone: of a verdict; None where there is nothing to say.
-        link: a page of the site, relative to its folder, or an address; empty where it leads nowhere.
+        tone: of a verdict; None for other cells.
+        link: a page of the site, relative to its folder, or an address; empty if there is none.
     """
 
     __slots__ = ("link", "tone")
@@ -48,8 +48,8 @@ class Cell(str):
 class Line:
     """One row of a table: its cells, and the numbers of its footnotes (from 1).
 
-    A cell that has a tone or leads somewhere is a `Cell`. Footnotes are shown where the last heading of the
-    table is `NOTES`.
+    A cell that has a tone or a link is a `Cell`. Footnotes are shown if the last heading of the table is
+    `NOTES`.
     """
 
     cells: tuple[str, ...]
@@ -63,7 +63,7 @@ class Grid:
     Attributes:
         headings: of its columns.
         lines: its rows.
-        title: one line above it; what is seen of it while it is folded.
+        title: one line above it; while folded, only this is visible.
         folded: whether a reader has to open it.
         note: one line below it.
     """
@@ -80,11 +80,11 @@ class Figure:
     """A figure with the numbers that it draws.
 
     Attributes:
-        name: what its file and its anchor are called: small letters and hyphens.
+        name: name of its file and its anchor: lower-case letters, digits and hyphens.
         title: one line above it.
-        description: what it shows, in a sentence, for who does not see it.
-        svg: one ``<svg role="img">`` element with a title and a description of its own, inked in the colour
-            of the text around it; it needs nothing else.
+        description: what it shows, in a sentence, for readers who cannot see it.
+        svg: one self-contained ``<svg role="img">`` element with its own title and description, drawn in the
+            colour of the text around it.
         table: the numbers.
     """
 
@@ -104,8 +104,8 @@ class Section:
         grids: its tables.
         remark: a sentence below the heading.
         figures: before its tables.
-        published: whether it shows a published table, or claims that only others print; its rows are those
-            that the site lays out in tables of its own.
+        published: whether it shows a published table, or claims that only others print; the site shows its
+            rows in tables of its own.
     """
 
     title: str
@@ -121,15 +121,15 @@ class Page:
 
     Attributes:
         title: heading.
-        paragraphs: how to read it; on embedded data the first sentence says that they are.
-        caption: what was run, the sign test over pairs, and how far the teachers are ahead.
-        sections: what is known; one for each published table with claims, and one for claims of others
-            alone; then own results beside their rivals, noise and power of embedded rows, settings that no
-            release states, what stands beside deviations, results by class, numbers of others, and what the
-            runs were made with.
+        paragraphs: how to read it; for embedded data, the first sentence says so.
+        caption: what was run, the sign test over pairs, and how far ahead the teachers are.
+        sections: what is known; one for each published table with claims, and one for claims that only others
+            print; then own results beside their rivals, noise and power of embedded rows, settings that no
+            release states, details of deviations, results by class, numbers by others, and the environment
+            of the runs.
         shared_departures: departures that every finished row has.
         footnotes: texts; footnote n is entry n - 1.
-        commands: what makes these numbers.
+        commands: commands that reproduce these numbers.
     """
 
     title: str

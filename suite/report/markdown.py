@@ -1,4 +1,4 @@
-"""A report as Markdown (GitHub's dialect: tables and footnotes)."""
+"""Renders reports as Markdown (GitHub's dialect: tables and footnotes)."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Final
 from suite.report.layout import NOTES, Grid, Page, plain
 
 _MARKUP: Final = re.compile(r"[\\`|\[\]]")
-"""What ends a table cell, or begins code, a link, an image or a footnote."""
+"""Characters that end a table cell, or begin code, a link, an image or a footnote."""
 
 
 def to_markdown(page: Page) -> str:
-    """Sets a page as Markdown; ends with one newline."""
+    """Renders a page as Markdown, ending with one newline."""
     return "\n".join(_blocks(page)).rstrip("\n") + "\n"
 
 
 def table(grid: Grid) -> str:
-    """The table of a grid alone, without its title or a line break at its end."""
+    """Only the table of a grid, without its title or a final line break."""
     return "\n".join(_table(grid)).rstrip("\n")
 
 
@@ -50,7 +50,7 @@ def _open(grid: Grid) -> Iterator[str]:
 
 
 def _folded(grid: Grid) -> Iterator[str]:
-    # The empty line that ends the summary lets the table inside be read as Markdown.
+    # The empty line after the summary makes the table inside Markdown.
     yield f"<details><summary>{_text(grid.title)}</summary>\n"
     yield from _table_and_note(grid)
     yield "</details>\n"
@@ -74,5 +74,5 @@ def _table(grid: Grid) -> Iterator[str]:
 
 
 def _text(text: str) -> str:
-    """Text that can stand in a table cell: one line, nothing that Markdown or HTML would take for its own."""
+    """Text that is safe in a table cell: one line, with Markdown and HTML syntax escaped."""
     return _MARKUP.sub(r"\\\g<0>", plain(" ".join(text.split()))).replace("<", "&lt;")

@@ -1,4 +1,4 @@
-"""What a night is reported as: a page, a summary, an Atom feed, and the flags that somebody is told of."""
+"""Reports on a night: a page, a summary, an Atom feed, and the flags that people are notified of."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STEM: Final = "nightly"
 """Name of the files, without their suffixes."""
 
 MOST_FIGURES: Final = 20
-"""Histories on one page, of the first rows that are to be looked at."""
+"""Most histories on one page, for the first rows that need attention."""
 
 HEADINGS: Final = ("row", "metric", "label", "last", "expected", "points", "since", "last night", "change")
 
@@ -38,17 +38,17 @@ _ATOM: Final = "http://www.w3.org/2005/Atom"
 
 @dataclass(frozen=True)
 class Night:
-    """What came of one night.
+    """The outcome of one night.
 
     Attributes:
         date: of its evening.
-        tiers: what was asked for.
+        tiers: the requested tiers.
         statuses: every row's metrics, labelled (`suite.evidence.labels.judge`).
         fresh: how many points are new.
         failed: run in words -> why it did not finish.
         faults: why a tier could not run.
         notes: what else a reader must know, one sentence each.
-        history: the points that the statuses were made of.
+        history: the points that the statuses are based on.
     """
 
     date: datetime.date
@@ -62,11 +62,11 @@ class Night:
 
     @property
     def flags(self) -> list[str]:
-        """What somebody is told of, one line each; free of dates and numbers, so that it changes rarely."""
+        """What people are notified of, one line each; without dates and numbers, so it rarely changes."""
         found = dict.fromkeys(f"did not run: {fault}" for fault in self.faults)
         for status in self.statuses:
             for label in status.alerts:
-                # A run that did not come lacks all of its metrics.
+                # A run that is missing lacks all of its metrics.
                 about = "" if label == STALE else f", {status.metric}"
                 found[f"{label}: {status.row.title}{about}"] = None
         return [plain(flag) for flag in found]
@@ -82,7 +82,7 @@ class Night:
         return self._page(())
 
     def illustrate(self) -> Page:
-        """The page with the histories of what is to be looked at, which takes matplotlib and its time."""
+        """The page with the histories of rows that need attention; needs matplotlib, and is slow."""
         drawn = (history_figure(self.history, status) for status in self.statuses if _is_open(status))
         return self._page(tuple(itertools.islice((figure for figure in drawn if figure), MOST_FIGURES)))
 
@@ -112,7 +112,7 @@ class Night:
         )
 
     def publish(self, folder: Path) -> list[Path]:
-        """Writes the page as Markdown and HTML, and the feed beside it; each file appears whole.
+        """Writes the page as Markdown and HTML, and the feed; each file is replaced atomically.
 
         Raises:
             OSError: the folder cannot be written to.
@@ -165,7 +165,7 @@ def _expected(status: Status) -> str:
 
 
 def to_feed(night: Night) -> str:
-    """An Atom feed of what is open: an entry keeps its id as long as it is, so that it is told once."""
+    """An Atom feed of open rows; an entry keeps its id while its row is open, so it is announced once."""
     feed = ET.Element("feed", xmlns=_ATOM)
     _add(feed, "id", f"{_TAG}:nightly")
     _add(feed, "title", "Nightly: rows that have changed")
@@ -199,5 +199,5 @@ def _add(parent: ET.Element, name: str, text: str) -> None:
 
 
 def _noon(date: datetime.date) -> str:
-    """When a night begins, as Atom writes times."""
+    """The start of a night as an Atom timestamp."""
     return f"{date.isoformat()}T12:00:00Z"

@@ -1,4 +1,4 @@
-"""What a report says, worded once: Markdown and HTML only set these strings.
+"""Composes the text of a report, once for all formats: Markdown and HTML only render these strings.
 
 Nothing here depends on the time or the machine of the report: the same records give the same page.
 """
@@ -93,7 +93,7 @@ _UNRELEASED_REMARK: Final = (
 )
 
 BY_CLASS: Final = "IoU"
-"""What is shown class by class, as `suite.store.records.Record.per_class` names it."""
+"""The metric that is shown per class, by its name in `suite.store.records.Record.per_class`."""
 
 _FACTS: Final = {
     "python": "Python",
@@ -110,7 +110,7 @@ _FACTS: Final = {
     "os": "operating system",
     "commit": "commit",
 }
-"""Key in the environment of a record -> the fact as printed."""
+"""Key in the environment of a record -> its printed name."""
 
 
 def build_page(
@@ -122,17 +122,17 @@ def build_page(
     samples_of: SamplesOf | None = None,
     arms: Arms | None = None,
 ) -> Page:
-    """Words the report of one paper.
+    """Composes the report of one paper.
 
     Args:
-        paper: the published side.
+        paper: the paper with its claims.
         frame: its rows, from `suite.evidence.frame.build_frame`.
         records: the store that the frame was built from; the environment is that of the records it used.
         profile: the profile of the frame.
-        scalars: the series that a run has left. Where it is given the page has figures, which takes
-            matplotlib and its time; the words are the same.
-        samples_of: the sample predictions that a run has kept; where it is given they are shown.
-        arms: what was measured at that profile, where it is known already.
+        scalars: returns the series that a run has left. If given, the page has figures, which needs
+            matplotlib and is slow; the text is the same.
+        samples_of: returns the sample predictions that a run has kept. If given, they are shown.
+        arms: the measured arms at that profile, if known already.
     """
     rows = rows_of(frame)
     arms = measured_arms(records, profile) if arms is None else arms
@@ -159,7 +159,7 @@ def build_page(
 
 
 def _known(paper: Paper, rows: Sequence[Row], embedded: bool) -> Section:
-    """What is known of the paper, and what the records of this profile say of it."""
+    """The section on what is known about the paper, including the records of this profile."""
     literature = load_literature()
     others = reruns(paper, literature)
     answered = answer(others, embedded=rows) if embedded else answer(others, published=rows)
@@ -169,7 +169,7 @@ def _known(paper: Paper, rows: Sequence[Row], embedded: bool) -> Section:
 def _chapters(
     paper: Paper, rows: Sequence[Row], arms: Arms, used: Sequence[Evidence], profile: str
 ) -> Iterator[Section]:
-    """What follows the published tables; a chapter with nothing in it is left out."""
+    """The sections after the published tables; empty ones are left out."""
     yield from rival_sections(rows)
     published = claims_by_id().values()
     yield from noise_sections(paper.claims, embedded_noise(published, arms))
@@ -212,7 +212,7 @@ def _inert(claims: Iterable[Claim], arms: Arms) -> Iterator[Line]:
 
 
 def _class_grids(claims: Iterable[Claim], arms: Arms) -> Iterator[Grid]:
-    """One folded table for each claim whose runs say how they do on each class."""
+    """One folded table for each claim whose runs have results per class."""
     for claim in claims:
         columns = _class_columns(claim, arms)
         if columns:
@@ -229,7 +229,7 @@ def _class_grids(claims: Iterable[Claim], arms: Arms) -> Iterator[Grid]:
 
 
 def _class_columns(claim: Claim, arms: Arms) -> dict[Arm, dict[str, list[float]]]:
-    """Arm -> class -> results; a distilled student stands beside its teacher and the student alone."""
+    """Arm -> class -> results; for a distilled student also those of its teacher and the student alone."""
     if not claim.judged:
         return {}
     own: Arm = claim.kind.arm
@@ -245,7 +245,7 @@ def _class_cell(values: list[float]) -> str:
 
 
 def environment(records: Iterable[Evidence]) -> Iterator[tuple[str, str]]:
-    """What the records were made with: each fact with its distinct values, the most frequent first.
+    """The environment of the records: each fact with its distinct values, the most frequent first.
 
     Args:
         records: in any order; facts that no record has are left out.
@@ -260,15 +260,15 @@ def environment(records: Iterable[Evidence]) -> Iterator[tuple[str, str]]:
 
 
 def _used(paper: Paper, arms: Arms) -> list[Evidence]:
-    """The finished records that the frame of a paper rests on, each once."""
+    """The finished records that the frame of a paper is based on, each once."""
     claims = {claim.id for claim in paper.claims}
     return [run for run in counted_runs(arms, claims) if run.status == "finished"]
 
 
 def _commands(paper: str, profile: str, rows: Sequence[Row]) -> tuple[str, ...]:
-    """The command that makes these numbers, with as many seeds as the best row has."""
+    """The commands that reproduce these numbers, with as many seeds as the row with the most."""
     seeds = seeds_of(rows)
-    # A paper from outside of the checkout has to be named with its folder.
+    # A paper from outside the checkout has to be named with its folder.
     folders = [folder for folder in current().outside if folder.name == paper]
     outside = "".join(f" --papers {shlex.quote(printable(folder))}" for folder in folders)
     arguments = f" ARGS={shlex.quote(outside.strip())}" if outside else ""
@@ -279,13 +279,13 @@ def _commands(paper: str, profile: str, rows: Sequence[Row]) -> tuple[str, ...]:
 
 
 def seeds_of(rows: Iterable[Row]) -> int:
-    """The number of seeds that makes the numbers of rows again: as many as the best of them has."""
+    """The number of seeds that reproduces rows: that of the row with the most seeds."""
     counts = [row["n"] or 0 for row in rows if row["origin"] == "claim"]
     return max(counts, default=0) or STANDARD_RUNS
 
 
 def _detail(row: Row) -> Line:
-    """What stands beside a deviation, and what an undecided row would need."""
+    """The details of a deviation, and what an undecided row would need."""
     deviates = row["verdict"] in DEVIATIONS
     return Line(
         (

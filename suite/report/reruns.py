@@ -1,4 +1,4 @@
-"""What others measured of a paper's rows, held against its claims."""
+"""Re-runs of a paper's rows by others, compared with its claims."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Rerun:
         metric: its name.
         printed: the number.
         source: the document.
-        note: what a reader must know of it.
+        note: what a reader must know about it.
     """
 
     claim: Claim
@@ -44,7 +44,7 @@ class Rerun:
 
     @property
     def standing(self) -> Standing:
-        """Where it stands: within the practical margin of the claim, above it or below."""
+        """Whether it is within the practical margin of the claim, above it or below."""
         difference = float(self.difference)
         if abs(difference) <= practical_margin(self.claim.dataset, self.metric):
             return "within"
@@ -52,9 +52,9 @@ class Rerun:
 
 
 def reruns(paper: Paper, literature: Literature) -> tuple[Rerun, ...]:
-    """What others measured of a paper's rows: re-runs that its folder quotes, and those of the literature.
+    """Re-runs of a paper's rows by others: those that its folder quotes, and those in the literature.
 
-    Of several metrics the one that speaks for the claim counts, or else the first that both print.
+    Of several metrics, the main metric of the claim counts, or else the first that both print.
     """
     quoted = (_quoted_rerun(paper, row) for row in _reproductions(paper))
     own = {_subject(claim): claim for claim in paper.claims if claim.kind.own}
@@ -73,7 +73,7 @@ def silent_reports(paper: Paper) -> list[Quoted]:
 
 
 def elsewhere(paper: Paper, literature: Literature) -> list[Row]:
-    """The re-runs of its own methods in the literature that are of no pair of its own results."""
+    """The re-runs of its own methods in the literature on pairs other than those of its own results."""
     own = [claim for claim in paper.claims if claim.kind.own]
     subjects, methods = set(map(_subject, own)), {claim.method for claim in own}
     return [
@@ -88,7 +88,7 @@ def _reproductions(paper: Paper) -> list[Quoted]:
 
 
 def _quoted_rerun(paper: Paper, row: Quoted) -> Rerun | None:
-    """A reproduction beside the claim that it is about; None without such a claim or without its number."""
+    """A reproduction with the claim that it is about; None if it has no claim or none of its metrics."""
     claim = next((claim for claim in paper.claims if claim.id == row.about), None)
     metric = _held(claim, row.metrics) if claim else None
     if claim is None or metric is None:
@@ -97,14 +97,14 @@ def _quoted_rerun(paper: Paper, row: Quoted) -> Rerun | None:
 
 
 def _subject(claim: Claim) -> tuple[str | None, Pair]:
-    """What another number must be of to be held against a claim: its method on its pair."""
+    """What another number must be about to be compared with a claim: its method on its pair."""
     return claim.method, pair_of(claim)
 
 
 def _rerun_rows(
     literature: Literature,
 ) -> Iterator[tuple[tuple[str | None, Pair], str, Row]]:
-    """The numbers that somebody measured again: what each is of, the document, and its row."""
+    """The re-runs in the literature: the subject of each, the document, and the row."""
     for key, block, row in literature.rows():
         document = literature.documents[key]
         if document.whose(row) == "re-run":
@@ -113,6 +113,6 @@ def _rerun_rows(
 
 
 def _held(claim: Claim, printed: Iterable[MetricName]) -> MetricName | None:
-    """The metric by which a printed row is held against a claim."""
+    """The metric by which a printed row is compared with a claim; None if they share none."""
     printed = set(printed)
     return next((name for name in (main_metric(claim), *claim.metrics) if name in printed), None)

@@ -40,7 +40,7 @@ HEADINGS: Final = (
     "claim",
 )
 REFERENCE: Final = "reference"
-"""Role of the lines of the teacher and of the student alone, which have no rank."""
+"""Role of the lines for the teacher and the student alone, which have no rank."""
 
 _REMARK: Final = (
     "The paper's own methods and its rivals on one teacher and student, in the order of their claims. "
@@ -52,16 +52,16 @@ _REMARK: Final = (
 _FURTHER: Final = "further metrics"
 
 Pair = tuple[str | None, str, str]
-"""Teacher, student and data set; methods without a teacher are a pair of their own."""
+"""Teacher, student and data set; methods without a teacher form a pair of their own."""
 
 
 @dataclass(frozen=True)
 class Contest:
-    """The methods of a paper on one pair, by one metric.
+    """The methods of a paper on one pair, ranked by one metric.
 
     Attributes:
         metric: name of the metric.
-        rows: a row of the frame for each method, the best claim first; equal ones in the order of the file.
+        rows: a row of the frame for each method, the best claim first; ties in the order of the file.
     """
 
     metric: str
@@ -74,12 +74,12 @@ class Contest:
 
     @property
     def measured(self) -> dict[str, float]:
-        """Claim -> mean over the seeds, of the methods that were measured and not blocked."""
+        """Claim -> mean over the seeds, for the methods that were measured and not blocked."""
         return measured_values(self.rows)
 
     @property
     def headline(self) -> bool:
-        """Whether the metric carries its table: it has a noise prior, or speaks for one of the claims."""
+        """Whether the metric is shown first: it has a noise prior, or is the main metric of a claim."""
         return any(row["main"] or find_prior(row["dataset"], self.metric) for row in self.rows)
 
 
@@ -95,13 +95,13 @@ def rival_sections(rows: Iterable[Row]) -> Iterator[Section]:
 
 
 def contests(rows: Iterable[Row]) -> dict[Pair, list[Contest]]:
-    """Finds the pairs with an own result and a rival of it.
+    """Finds the pairs with both an own result and a rival.
 
     Args:
         rows: of the frame, in its order.
 
     Returns:
-        Pair -> one contest for each metric that claims of both kinds print, in the order of the frame.
+        Pair -> one contest for each metric that claims of both kinds have, in the order of the frame.
     """
     found: dict[Pair, dict[str, list[Row]]] = {}
     for row in rows:
@@ -125,7 +125,7 @@ def _contest(metric: str, rows: Sequence[Row]) -> Contest:
 
 
 def _grids(found: Sequence[Contest]) -> Iterator[Grid]:
-    """The table of the metrics that speak for the claims of a pair, and a folded one of the others."""
+    """A table with the headline metrics of a pair, and a folded one with the others."""
     pair = pair_cell(found[0].rows[0])
     for headline in (True, False):
         shown = [contest for contest in found if contest.headline == headline]
@@ -140,7 +140,7 @@ def _grids(found: Sequence[Contest]) -> Iterator[Grid]:
 
 
 def _outcomes(shown: Iterable[Contest]) -> str:
-    """What is said below a table: each outcome once, with the metrics that have it."""
+    """The note below a table: each outcome once, with the metrics that have it."""
     metrics: dict[str, list[str]] = {}
     for contest in shown:
         metrics.setdefault(_outcome(contest), []).append(contest.metric)
@@ -148,7 +148,7 @@ def _outcomes(shown: Iterable[Contest]) -> str:
 
 
 def _outcome(contest: Contest) -> str:
-    """What comes of one metric: the tau, and whether it speaks of rivals at all."""
+    """The outcome for one metric: the tau, and a remark if no rival was measured."""
     measured = contest.measured
     said = agreement_sentence(rank_agreement(contest.claimed, measured), len(contest.rows), "methods")
     ours = [find_role(row["role"]).own for row in contest.rows if row["claim"] in measured]
@@ -161,7 +161,7 @@ def _lines(contest: Contest) -> Iterator[Line]:
     """The teacher, the methods from the best claim on, and the student alone."""
     higher = find_metric(contest.metric).better == "higher"
     claimed = ranks(contest.claimed, higher)
-    # A single measured method has nobody to be ranked against.
+    # A single measured method cannot be ranked.
     measured = ranks(contest.measured, higher) if len(contest.measured) > 1 else {}
     yield from _reference(contest, "teacher", "teacher_measured")
     for row in contest.rows:
@@ -189,7 +189,7 @@ def _rank(claim: str, ranked: Mapping[str, int]) -> str:
 
 
 def _reference(contest: Contest, part: str, measured: str, count: str | None = None) -> Iterator[Line]:
-    """The teacher or the student alone; several values where the methods have different ones beside them."""
+    """The line of the teacher or the student alone; with several values if they differ between methods."""
     rows = [row for row in contest.rows if row[measured] is not None]
     published = _distinct(
         f"{row[f'{part}_claimed']:.{row['decimals']}f}"

@@ -1,4 +1,4 @@
-"""What a page of embedded data says of its noise: the spread that the rows of a task share."""
+"""The section on the noise of embedded data: the spread that the rows of a task share."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _REMARK: Final = (
 
 
 def noise_sections(claims: Iterable[Claim], noise: Mapping[Kind, KindNoise]) -> Iterator[Section]:
-    """The section of the noise that a paper's rows were judged with; none on published data.
+    """The section on the noise with which a paper's rows were judged; none on published data.
 
     Args:
         claims: of the paper.
-        noise: of every task and metric, of all papers.
+        noise: for every task and metric, from all papers.
     """
     kinds = dict.fromkeys((claim.task, name) for claim in claims for name in claim.metrics)
     lines = tuple(_line(kind, noise[kind]) for kind in kinds if kind in noise and find_margin(kind[1]))

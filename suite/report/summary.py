@@ -1,6 +1,6 @@
-"""What is committed of our own results: tables and a figure of the reference records, and pages on them.
+"""The committed files about our own results: tables and a figure of the reference records, and pages on them.
 
-``python -m suite.report.summary`` writes them anew, for every paper that the records serve; a test fails when
+``python -m suite.report.summary`` regenerates them, for every paper that the records serve; a test fails if
 one is stale.
 """
 
@@ -28,17 +28,17 @@ from suite.store.summaries import read_summaries
 from suite.verdicts import sign_test
 
 README = "README.md"
-"""Name of the front page, and of the page beside the tables of the reference records."""
+"""File name of the front page, and of the page beside the tables of the reference records."""
 
 KNOWN = "what is known"
 TABLE = "reference table"
-"""What is written into the two: names of the marks that it stands between."""
+"""Names of the marks between which the generated blocks are written, in the front page and that page."""
 
 FIGURE = "gains.svg"
-"""Name of the figure of all gains, beside the tables."""
+"""File name of the figure of all gains, beside the tables."""
 
 PUBLISHED_PROFILE = "paper"
-"""The profile of the published protocol; the answers tell embedded runs of the profile of `make_report`."""
+"""The profile of the published protocol; embedded runs are those of the default profile of `make_report`."""
 
 _HEADINGS = (
     "method",
@@ -65,9 +65,9 @@ def reference_reports() -> list[Report]:
 
 
 def reference_rows(profile: str = DEFAULT_PROFILE) -> list[Row]:
-    """Rows of the methods' own claims that the reference records measured, by their main metrics.
+    """Main rows of the papers' own results whose gain the reference records measured.
 
-    What was not run yet is missing here; the tables of the papers show it.
+    Claims that were not run yet are missing here; the tables of the papers show them.
     """
     records = read_summaries(REFERENCE / "records")
     rows = rows_of(build_frame(read_papers(BASELINES).values(), records, profile))
@@ -75,7 +75,7 @@ def reference_rows(profile: str = DEFAULT_PROFILE) -> list[Row]:
 
 
 def known_papers() -> str:
-    """Whether each paper can be reproduced, as far as anybody knows: a column each, as Markdown."""
+    """A Markdown table of whether each paper can be reproduced, as far as known: one column per paper."""
     records = read_summaries(REFERENCE / "records")
     literature = read_literature(BASELINES)
     columns: dict[str, dict[str, str]] = {}
@@ -98,13 +98,13 @@ def _links(paper: Paper) -> str:
 
 
 def _page(paper: Paper, rows: Iterable[Row]) -> str:
-    """A link to the page of the paper, where records serve it."""
+    """A link to the page of the paper, if records serve it."""
     name = f"{paper.id}.md"
     return f"[{name}](results/reference/{name})" if any(row["n"] for row in rows) else NOTHING
 
 
 def gains_of_all() -> str:
-    """The gains of `reference_rows` as an SVG that stands by itself, for the front page."""
+    """The gains of `reference_rows` as a self-contained SVG, for the front page."""
     arms = measured_arms(read_summaries(REFERENCE / "records"), DEFAULT_PROFILE)
     figure = gains_figure(reference_rows(), arms)
     assert figure is not None, "the reference records have gains"
@@ -136,7 +136,7 @@ def _seeds(rows: Iterable[Row]) -> str:
 
 
 def _sign_tests(rows: Iterable[Row]) -> Iterator[str]:
-    """One test a paper: papers share students, so that their pairs are not independent of each other."""
+    """One test per paper: papers share students, so their pairs are not independent of each other."""
     by_paper: dict[str, list[Row]] = {}
     for row in rows:
         by_paper.setdefault(row["paper"], []).append(row)
@@ -146,7 +146,7 @@ def _sign_tests(rows: Iterable[Row]) -> Iterator[str]:
 
 
 def main(front: Path = ROOT / README) -> None:
-    """Writes reference tables and figure anew, and what the front page and the page beside them say."""
+    """Regenerates reference tables and figure, and the blocks in the front page and the page beside them."""
     for report in reference_reports():
         report.write(REFERENCE)
     write(REFERENCE / FIGURE, gains_of_all().encode("utf-8"))

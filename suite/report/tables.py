@@ -1,4 +1,4 @@
-"""The published tables with our numbers beside theirs, and the verdicts on them."""
+"""The published tables, with our numbers beside theirs and the verdicts on them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ _ELSEWHERE_REMARK: Final = (
 )
 
 Printed = dict[str, dict[MetricName, str | None]]
-"""Claim -> metric -> the number as one table prints it, None where it prints the gain alone."""
+"""Claim -> metric -> the number as one table prints it; None if it prints only the gain."""
 
 
 class PublishedTables:
@@ -83,10 +83,10 @@ class PublishedTables:
         self.shared_departures = tuple(sorted(set.intersection(*finished))) if finished else ()
 
     def sections(self, illustrated: bool = False) -> Iterator[Section]:
-        """One section for each published table that prints a claim, then one for claims of others alone.
+        """One section per published table that prints a claim, then one for claims that only others print.
 
         Args:
-            illustrated: whether they have figures of their sweeps.
+            illustrated: whether to include figures of the sweeps.
         """
         for table in self._paper.tables:
             printed = printed_in(self._paper.claims, table)
@@ -106,7 +106,7 @@ class PublishedTables:
             yield Section(ELSEWHERE, grids, _ELSEWHERE_REMARK, published=True)
 
     def footnotes(self) -> tuple[str, ...]:
-        """The texts that the lines refer to; ask after the sections."""
+        """The texts that the lines refer to; complete only after the sections have been made."""
         return tuple(self._numbers)
 
     def _grids(self, rows: Sequence[Row], printed: Printed) -> Iterator[Grid]:
@@ -146,7 +146,7 @@ class PublishedTables:
         return tuple(self._numbers.setdefault(text, len(self._numbers) + 1) for text in self._notes(row))
 
     def _notes(self, row: Row) -> Iterator[str]:
-        # Reasons that hold for a whole report are said once at its top.
+        # Reasons that hold for a whole report are given once at its top.
         if row["reason"] and row["verdict"] != NOT_COMPARABLE:
             yield _sentence(row["reason"])
         if row["gain_reason"] and row["gain_reason"] != row["reason"]:
@@ -190,7 +190,7 @@ def printed_elsewhere(paper: Paper) -> Printed:
 
 
 def _as_printed(rows: Sequence[Row], printed: Printed) -> Grid:
-    """A published table as it was laid out: a line a claim, a column a metric."""
+    """A published table in its original layout: one line per claim, one column per metric."""
     columns = [name for name in load_metrics() if any(name in numbers for numbers in printed.values())]
     by_claim: dict[str, dict[str, Row]] = {}
     for row in rows:
@@ -220,7 +220,7 @@ def _side_by_side(printed: str | None, row: Row) -> str:
 
 
 def headline_rows(rows: Sequence[Row]) -> list[Row]:
-    """The rows that carry a table: metrics with a noise prior, or else the first metric of a claim."""
+    """The headline rows of a table: the first metric of each claim, and metrics with a noise prior."""
     first: dict[str, str] = {}
     for row in rows:
         first.setdefault(row["claim"], row["metric"])
@@ -232,7 +232,7 @@ def headline_rows(rows: Sequence[Row]) -> list[Row]:
 
 
 def table_title(table: Table) -> str:
-    """A published table by its number and its title."""
+    """The heading of a published table: its number and its title."""
     if table.number is None:
         return table.title
     where = f"Table {table.number}" if table.number.isdigit() else table.number.capitalize()

@@ -1,4 +1,4 @@
-"""Variants in a report: claims tried with other settings, beside the claim and never in its place."""
+"""Variants in a report: claims run with other settings, shown beside the claim and never in its place."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Executes a plan: the scheduler, the worker of one run, and how far they are."""
+"""Executes a plan: the scheduler, the launchers, the worker of a run, and progress reports."""

@@ -1,4 +1,4 @@
-"""The agent of torchrun in this process: starts the processes of a run, and tells which failed first."""
+"""Runs torchrun's agent in this process: starts the processes of a run, and reports which failed first."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from typing import Any, Protocol
 from suite.errors import LONGEST, one_line
 from suite.paths import records_dir, work_dir
 from suite.running.launchers.local import name_of_signal
-from suite.running.order import Order
 from suite.running.recording import record_of
+from suite.running.request import RunRequest
 from suite.store.records import read_for_run, write_record
 from suite.store.run_folders import RunFolder
 
 
 class _Failure(Protocol):
-    """How a process ended, as torchrun tells (`ProcessFailure`)."""
+    """How a process ended, as torchrun reports it (`ProcessFailure`)."""
 
     pid: int
     exitcode: int
     error_file_data: dict[str, Any]
 
 
-def execute_together(order: Order, processes: int, stops: Callable[[], bool]) -> int:
+def execute_together(request: RunRequest, processes: int, stops: Callable[[], bool]) -> int:
     """Executes a run in several processes of this machine, each by ``work``.
 
-    SIGUSR2 tells all of them to leave a resume point and stop. Where one is gone before the others and
-    nothing is recorded of that, a record is written that says which.
+    SIGUSR2 tells all of them to leave a resume point and stop. If one dies before the others without
+    recording its failure, a record is written that says which.
 
     Args:
-        order: lies in the folder of its run.
+        request: the run; the request must be in the run's folder.
         processes: how many.
-        stops: whether SIGUSR2 has come already.
+        stops: whether SIGUSR2 has arrived already.
 
     Returns:
-        As ``work``: 0, 1, 2, or 75 where they were stopped; 128 and the signal that has ended this process.
+        As ``work``: 0, 1, 2, or 75 if they were stopped; 128 plus its number if a signal ended this process.
     """
     # Imported here: the command line imports no PyTorch.
     from torch.distributed.elastic.multiprocessing.api import SignalException
@@ -52,10 +52,10 @@ def execute_together(order: Order, processes: int, stops: Callable[[], bool]) ->
     _hand_on(signal.SIGUSR2, stops)
     if stops():
         return os.EX_TEMPFAIL
-    tried_before = len(read_for_run(records_dir(), order.run_id))
+    tried_before = len(read_for_run(records_dir(), request.run_id))
     # As `torchrun --standalone` does.
-    where = ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", f"--rdzv-id={order.run_id}"]
-    what = ["-m", "suite", "work", order.run_id]
+    where = ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", f"--rdzv-id={request.run_id}"]
+    what = ["-m", "suite", "work", request.run_id]
     config, program, words = config_from_args(parse_args([f"--nproc-per-node={processes}", *where, *what]))
     try:
         elastic_launch(config, program)(*words)
@@ -64,11 +64,11 @@ def execute_together(order: Order, processes: int, stops: Callable[[], bool]) ->
         statuses = {failure.exitcode for failure in failures.values()}
         if os.EX_TEMPFAIL in statuses:
             return os.EX_TEMPFAIL
-        if len(read_for_run(records_dir(), order.run_id)) == tried_before:
+        if len(read_for_run(records_dir(), request.run_id)) == tried_before:
             if 2 in statuses:
                 return 2
             rank, first = error.get_first_failure()
-            _note(order, f"process {rank} of {processes} {_end_of(first)}")
+            _note(request, f"process {rank} of {processes} {_end_of(first)}")
         return 1
     except SignalException as error:
         return 128 + int(error.sigval)
@@ -76,15 +76,15 @@ def execute_together(order: Order, processes: int, stops: Callable[[], bool]) ->
 
 
 def _hand_on(number: signal.Signals, has_come: Callable[[], bool]) -> None:
-    """Hands a signal on to the processes, which torchrun starts in sessions of their own.
+    """Forwards a signal to the processes, which torchrun starts in sessions of their own.
 
-    It is held back in this process, and in each that is started until that one is ready for it: the default
-    action would end them. From when it comes they are told every second, for one may not have been started.
+    The signal is blocked in this process, and in each new one until that is ready for it: the default action
+    would end them. Once it has arrived, it is sent on every second, since some may not have started yet.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, {number})
 
     def hand_on() -> None:
-        # Threads of libraries may not hold it back: then this process has taken it as any other does.
+        # A library's thread may not block it: then this process's ordinary handler has taken it.
         while signal.sigtimedwait({number}, 1) is None and not has_come():
             pass
         while True:
@@ -103,7 +103,7 @@ def _tell_children(number: signal.Signals) -> None:
 
 
 def _end_of(failure: _Failure) -> str:
-    """How a process ended, in words; a verb begins them."""
+    """How a process ended, in words that begin with a verb."""
     if failure.exitcode < 0:
         return f"was killed by {name_of_signal(-failure.exitcode)}; the same command resumes the run"
     said: Any = failure.error_file_data.get("message")
@@ -113,9 +113,9 @@ def _end_of(failure: _Failure) -> str:
     return f"(number {failure.pid} of this machine) ended with status {failure.exitcode} and no record"
 
 
-def _note(order: Order, error: str) -> None:
-    """Tells how a run failed, and records it, unless another command trains it by now."""
-    print(f"suite: {order.run.label}: {error}", file=sys.stderr)
-    if RunFolder(work_dir(), order.run_id).owner() is None:
-        record = record_of(order.run, "failed", order.provenance_here, error=error)
+def _note(request: RunRequest, error: str) -> None:
+    """Reports how a run failed, and records it unless another command trains it by now."""
+    print(f"suite: {request.run.label}: {error}", file=sys.stderr)
+    if RunFolder(work_dir(), request.run_id).owner() is None:
+        record = record_of(request.run, "failed", request.provenance_here, error=error)
         write_record(records_dir(), record)

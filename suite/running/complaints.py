@@ -1,4 +1,4 @@
-"""What went wrong with a run, in one line: what, where, and what to do."""
+"""Describes what went wrong with a run in one line: what, where, and what to do."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _REMEDIES = {
     errno.EMFILE: "raise the limit of open files (ulimit -n), or use fewer --jobs",
     errno.EIO: "the disk is failing: name a folder on another one in SUITE_WORK",
 }
-"""Error of the system -> what to do about it, before the same command is run again."""
+"""Error number of the system -> what to do about it before running the same command again."""
 
 
 def one_line(error: BaseException) -> str:
-    """The words of an error without its line breaks, or its kind where it has none."""
+    """The message of an error without line breaks, or its type if it has no message."""
     return errors.one_line(error) or type(error).__name__
 
 
 def describe(error: BaseException, place: Path) -> str:
-    """An unexpected error in one line of bearable length; the log has all of it.
+    """Describes an unexpected error in one line of limited length; the log has all of it.
 
     Args:
         error: what stopped a run.
-        place: the folder that the run writes to, where the system names no file.
+        place: the folder that the run writes to; named if the system names no file.
     """
     if isinstance(error, SuiteError):
         return one_line(error)
@@ -45,16 +45,16 @@ def describe(error: BaseException, place: Path) -> str:
 
 
 def _refused_by_system(error: BaseException) -> OSError | None:
-    """The refusal of the system with a remedy that stopped a run, unless somebody has put it into words."""
+    """The system error behind an exception, if it has a remedy and no message of our own replaces it."""
     if isinstance(error, OSError):
         return error if error.errno in _REMEDIES else None
-    # Libraries raise errors of their own from it.
+    # Libraries wrap it in errors of their own.
     inner = error.__cause__ or error.__context__
     return _refused_by_system(inner) if inner is not None else None
 
 
 def last_line(log: Path) -> str:
-    """The name of a log and the last line in it, or its name alone."""
+    """The name of a log and its last line, or the name alone if it has none."""
     try:
         lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     except OSError:

@@ -1,4 +1,4 @@
-"""Executes a plan: what may start is started, listened to and recorded, wherever its launcher has it."""
+"""Executes a plan: starts each run that may start, follows it and records failures, with any launcher."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from suite.planning.plan import Plan, Run
 from suite.running.complaints import describe
 from suite.running.events import Died, Ended, News, RunEvent, Waiting
 from suite.running.launchers import Handle, Launcher, LaunchError
-from suite.running.order import Order, write_order
 from suite.running.progress import Progress
 from suite.running.recording import blocked_by, record_of
+from suite.running.request import RunRequest, write_request
 from suite.running.scheduler import Scheduler
 from suite.store.records import (
     Provenance,
@@ -30,7 +30,7 @@ from suite.store.summaries import read_summaries
 
 
 class StoreError(SuiteError):
-    """The outcome of a run could not be recorded: the run has failed, and so would every other."""
+    """The outcome of a run could not be recorded: the run has failed, and every other one would too."""
 
     exit_status = 1
 
@@ -40,7 +40,7 @@ class Outcome:
     """How a plan ended.
 
     Attributes:
-        trained: runs that were executed now and finished.
+        trained: runs that this command executed and that finished.
         skipped: runs that had finished before.
         failed: run id -> why a run failed or is blocked.
     """
@@ -57,7 +57,7 @@ class _Started:
     run: Run
     handle: Handle
     waits: bool = False
-    """Whether another command trains the run, by what was told last."""
+    """Whether another command trains the run, according to its latest event."""
 
 
 class Engine:
@@ -73,16 +73,16 @@ class Engine:
         log_to: str | None = None,
         samples: int = 0,
     ) -> None:
-        """Prepares; nothing is started yet.
+        """Prepares; starts nothing yet.
 
         Args:
             plan: the runs.
             command: the command that asked for them, for records and logs.
             launcher: what starts them.
-            progress: shows how far things are.
+            progress: shows how far the runs are.
             on_record: called after every run that was recorded.
             log_to: where else the runs are logged (`suite.running.loggers`).
-            samples: of how many test images each run keeps its predictions.
+            samples: for how many test images each run keeps its predictions.
         """
         self.plan = plan
         self.launcher = launcher
@@ -104,16 +104,16 @@ class Engine:
         self._started_again: set[str] = set()
 
     def execute(self, waits: bool = True) -> Outcome:
-        """Executes what is not finished yet.
+        """Executes the runs that are not finished yet.
 
         Args:
-            waits: whether to wait for the end of runs that go on without this command.
+            waits: whether to wait for the end of runs that continue without this command.
 
         Raises:
-            SuiteError: a record cannot be read, the store cannot be written to, or the launcher has not what
+            SuiteError: a record cannot be read, the store cannot be written to, or the launcher lacks what
                 was asked for.
             StoreError: the store could no longer be written to when a run ended.
-            KeyboardInterrupt: passed on after the runs were ended, or left to the queue that they are in.
+            KeyboardInterrupt: passed on after the runs were ended, or left in the queue that they are in.
         """
         open_runs = self._to_do()
         if open_runs:
@@ -144,11 +144,11 @@ class Engine:
         return self.outcome
 
     def _to_do(self) -> list[Run]:
-        """The runs without a finished record, and finished ones whose weights are needed and gone."""
+        """The runs without a finished record, and finished ones whose weights are needed but gone."""
         recorded = standing_by_run(read_summaries(records_dir()))
         finished = {run_id for run_id, record in recorded.items() if record.status == "finished"}
         open_runs = {run_id for run_id in self.plan.runs if run_id not in finished}
-        # Backwards: what is trained again for its weights needs weights itself.
+        # In reverse: a run that is trained again for its weights needs the weights of others itself.
         for run in reversed(self.plan.runs.values()):
             if run.run_id in open_runs:
                 open_runs.update(one for one in run.needs if not self._folder(one).weights.exists())
@@ -160,16 +160,18 @@ class Engine:
         return RunFolder(work_dir(), run_id)
 
     def _launch(self, run: Run) -> None:
-        """Orders and starts a run, or takes over one that was; records that it could not be started."""
+        """Requests and starts a run, or adopts one already started; records one that could not be started."""
         if (adopted := self.launcher.adopt(run.run_id)) is not None:
             self._took(run, adopted)
             return
         folder = self._folder(run.run_id)
         launcher = self.launcher
-        order = Order.of(run, launcher.device, launcher.beside, self._provenance, self.log_to, self.samples)
+        request = RunRequest.of(
+            run, launcher.device, launcher.beside, self._provenance, self.log_to, self.samples
+        )
         try:
-            write_order(folder, order)
-            handle = self.launcher.start(order)
+            write_request(folder, request)
+            handle = self.launcher.start(request)
         except LaunchError as problem:
             self._note(run, "failed", str(problem))
         except OSError as problem:
@@ -182,7 +184,7 @@ class Engine:
         self.progress.started(run)
 
     def _listen(self) -> None:
-        """Waits for news of the runs and takes it in."""
+        """Waits for events of the runs and handles them."""
         self.launcher.wait(self.launcher.listening)
         for started in list(self._started):
             for event in self.launcher.poll(started.handle):
@@ -199,7 +201,7 @@ class Engine:
         self.progress.update(started.run, event)
 
     def _ended(self, started: _Started, event: Ended | Died) -> None:
-        """Takes in that a run has ended, with a word or without."""
+        """Handles the end of a run, whether or not it reported how it ended."""
         run = started.run
         ending = event if isinstance(event, Ended) else self._found_in_store(run)
         if ending is None:
@@ -217,9 +219,10 @@ class Engine:
             self._settle(run, error)
 
     def _died_waiting(self, run: Run, death: Died) -> None:
-        """Takes in that a run died before its turn. It has tried nothing, so there is nothing to record.
+        """Handles the death of a process that waited for another command: restarts it once, never records it.
 
-        A record would tell all others who wait that the run has failed, while somebody trains it.
+        It has not tried to train, and a record would tell all others who wait that the run has failed, while
+        that command still trains it.
         """
         if run.run_id not in self._started_again:
             self._started_again.add(run.run_id)
@@ -230,14 +233,14 @@ class Engine:
         self._settle(run, error)
 
     def _found_in_store(self, run: Run) -> Ended | None:
-        """The outcome of a worker that was killed after it had recorded its run, but before it said so."""
+        """The outcome of a run whose worker was killed after recording it, but before reporting it."""
         record = standing_by_run(read_for_run(records_dir(), run.run_id)).get(run.run_id)
         if record is None or record.status != "finished" or not self._folder(run.run_id).weights.exists():
             return None
         return Ended("finished", record.metrics)
 
     def _settle(self, run: Run, error: str | None) -> None:
-        """Takes in how a run has ended, and records those that it blocks."""
+        """Notes how a run has ended, and records the runs that it blocks."""
         if error is None:
             self.outcome.trained.append(run.run_id)
             self._scheduler.finished(run.run_id)
@@ -268,6 +271,6 @@ class Engine:
 
 
 def selected_papers(claims: Iterable[str], papers: Iterable[Any]) -> list[str]:
-    """Ids of the papers that any of the claims belongs to, in their order."""
+    """Ids of the papers that any of the claims belongs to, in the order of `papers`."""
     wanted = set(claims)
     return [paper.id for paper in papers if any(claim.id in wanted for claim in paper.claims)]

@@ -1,4 +1,4 @@
-"""What becomes known of a run while it is executed."""
+"""The events that report how a run is going while it is executed."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class Waiting:
     """Another command trains the run; this one waits for it.
 
     Attributes:
-        holder: the process that trains it, where that is known.
-        host: the machine that it runs on, where that is another one.
+        holder: the process that trains it, if known.
+        host: the machine that process runs on, if it is another one.
     """
 
     holder: int | None = None
@@ -23,7 +23,7 @@ class Waiting:
 
 @dataclass(frozen=True)
 class News:
-    """Something about the run that the user has to see.
+    """A message about the run that the user has to see.
 
     Attributes:
         text: one line.
@@ -45,13 +45,13 @@ class Training:
 
 @dataclass(frozen=True)
 class Ended:
-    """The run has come to its end.
+    """The run has ended, and reported how.
 
     Attributes:
         status: how it ended.
         metrics: of a finished run.
         error: why it failed or is blocked.
-        recorded: whether the store has it.
+        recorded: whether the store has a record of it.
     """
 
     status: Status
@@ -62,7 +62,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Died:
-    """Whatever executed the run is gone without a word; its launcher says so.
+    """The process or job that executed the run is gone and did not report how it ended; sent by its launcher.
 
     Attributes:
         cause: one line.

@@ -1,8 +1,8 @@
-"""Trains the first steps of distilled runs alone, each under a teacher that is not trained at all.
+"""Trains only the first steps of distilled runs, each with an untrained teacher.
 
 The teacher has the weights that its own training starts from: drawn from its seed, they are the same every
-night, and no teacher has to be trained before a loss can be looked at. The same goes for the backbones that
-either starts from.
+night, and no teacher has to be trained before a loss can be checked. The same goes for the backbones that
+teacher and student start from.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from suite.running.complaints import describe
 from suite.store.plain_files import append_to
 
 Losses = Sequence[dict[str, float]]
-"""Of each step, its losses by name."""
+"""The losses of each step, by name."""
 
 
 @dataclass(frozen=True)
 class FirstSteps:
-    """A distilled run, and how much of it is asked for.
+    """A distilled run, and how many of its steps to train.
 
     Attributes:
         run: the run.
-        needed: run id -> run, of those that would train its teacher and the backbones that both start from.
+        needed: run id -> run, for those that would train its teacher and the backbones that both start from.
         steps: how many steps.
         data: folder under which the embedded data are built.
         device: `cpu` or `cuda`.
-        threads: cores; the order in which threads add up shows in the last digits of a loss.
+        threads: cores; the order in which threads sum shows in the last digits of a loss.
     """
 
     run: Run
@@ -52,8 +52,8 @@ def losses_of(request: FirstSteps) -> Losses:
     """Trains the first steps in this process.
 
     Raises:
-        BlockedError: the data are not the published ones, or the task does not tell the losses of steps.
-        Exception: of whatever kind, where the training breaks.
+        BlockedError: the data are not the published ones, or the task does not report losses per step.
+        Exception: of any kind, if the training breaks.
     """
     import torch
 
@@ -63,11 +63,11 @@ def losses_of(request: FirstSteps) -> Losses:
 
 
 def needed_by(run: Run, runs: Mapping[str, Run]) -> dict[str, Run]:
-    """The runs that a run needs, and those that these need, by id.
+    """The runs that a run needs, directly or not, by id.
 
     Args:
         run: the run.
-        runs: those of its plan.
+        runs: the runs of its plan, by id.
     """
     found: dict[str, Run] = {}
     for run_id in run.needs:
@@ -76,7 +76,7 @@ def needed_by(run: Run, runs: Mapping[str, Run]) -> dict[str, Run]:
 
 
 def _built(request: FirstSteps, run: Run, folder: Path) -> Adapter:
-    """An adapter before its first step."""
+    """The adapter of a run, built and ready for its first step."""
     weights = {run_id: _untrained(request, request.needed[run_id], folder) for run_id in run.needs}
     own = folder / run.run_id
     own.mkdir()
@@ -96,7 +96,7 @@ def _built(request: FirstSteps, run: Run, folder: Path) -> Adapter:
 
 
 def _untrained(request: FirstSteps, run: Run, folder: Path) -> Path:
-    """The weights that a run starts from, as a file; made once."""
+    """The file with the weights that a run starts from; written once."""
     file = folder / f"{run.run_id}.pth"
     if not file.exists():
         _built(request, run, folder).save(file)
@@ -106,22 +106,22 @@ def _untrained(request: FirstSteps, run: Run, folder: Path) -> Path:
 def train_first_steps(
     requests: Iterable[FirstSteps], jobs: int, log: Path
 ) -> Iterator[tuple[FirstSteps, Losses | str]]:
-    """Trains the first steps of several runs, side by side.
+    """Trains the first steps of several runs in parallel.
 
-    Ended before it is through, it begins nothing more; what is being trained comes to its end.
+    If the caller stops iterating early, no further run starts; those being trained are completed.
 
     Args:
         requests: the runs.
-        jobs: how many side by side.
-        log: takes what the processes print.
+        jobs: how many in parallel.
+        log: file that takes what the processes print.
 
     Yields:
-        As they are through, each request with its losses, or with why there are none.
+        Each request as it completes, with its losses or with the reason why there are none.
 
     Raises:
         SuiteError: one of the processes was killed.
     """
-    # CUDA cannot be used after a fork, and what has many threads is not forked well.
+    # CUDA cannot be used after a fork, and forking a process with many threads is unsafe.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(log,)) as pool:
         asked = {pool.submit(_outcome, request): request for request in requests}
@@ -145,7 +145,7 @@ def _outcome(request: FirstSteps) -> Losses | str:
 
 
 def _begin(log: Path) -> None:
-    """Sends what this process prints, C code included, to a log, and ends it when its parent is gone."""
+    """Redirects what this process prints, C code included, to a log, and ends it when its parent is gone."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     file = append_to(log)
     for number in (1, 2):
@@ -153,7 +153,7 @@ def _begin(log: Path) -> None:
 
 
 def _end_with_parent() -> None:
-    # Killed, it closes no queue that its children wait for.
+    # A parent that was killed does not close the queue that its children wait on.
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -1,7 +1,7 @@
-"""How far a run is, in a file of its folder that any machine can read: state, epoch, loss, host, slot.
+"""Heartbeats of a run, in a file of its folder that any machine can read: state, epoch, loss, host, slot.
 
-The file tells, and decides nothing: who executes a run is decided by `suite.store.ownership`, and how it
-ended stands in its record.
+The file only informs: who executes a run is decided by `suite.store.ownership`, and how it ended is in its
+record.
 """
 
 from __future__ import annotations
@@ -25,30 +25,31 @@ from suite.store.plain_files import append_to, fault_of
 from suite.strict import Line, Strict
 
 LARGEST = 64 * 1024
-"""Bytes of the file; when it is larger, its older half goes."""
+"""Size limit of the file in bytes; beyond it, the older half is dropped."""
 
 _TAIL = 4096
-"""Bytes that hold the last line."""
+"""Bytes at the end of the file that are sure to hold the last line."""
 
 State = Literal["waiting", "running", "stopped", "ended"]
 
 
 class Beat(Strict):
-    """A sign of life.
+    """A heartbeat.
 
     Attributes:
         at: when, by the clock of the machine, in ISO 8601.
         host: name of the machine.
-        pid: number of the process.
-        slot: the place that the run has there, where a launcher gave it one.
+        pid: id of the process.
+        slot: the slot that the run has there, if a launcher gave it one.
         state: `waiting` for another process that executes the run, `running`, `stopped` before its
-            end and ready to go on, or `ended`.
-        epoch: the epoch that it is in, from 1.
+            end and ready to resume, or `ended`.
+        epoch: the current epoch, from 1.
         epochs: how many there are.
-        iteration: how many have been made.
+        iteration: how many have been completed.
         done: share of all iterations, from 0 to 1.
-        loss: of the latest iteration; None where there is none, or it is no number.
-        since: when the process took the run up, as `at`; None where it has not, or an older suite wrote it.
+        loss: of the latest iteration; None if there is none, or it is not finite.
+        since: when the process started to execute the run, as `at`; None if it has not, or if an older
+            version wrote the heartbeat.
     """
 
     at: Line
@@ -64,7 +65,7 @@ class Beat(Strict):
     since: Line | None = None
 
     def is_of(self, owner: Owner) -> bool:
-        """Whether a process gave it."""
+        """Whether the process `owner` wrote it."""
         return (self.host, self.pid) == (owner.host, owner.pid)
 
     @property
@@ -77,7 +78,7 @@ class Beat(Strict):
 
     @property
     def event(self) -> Waiting | Training | None:
-        """What it tells of the run; None where nothing is known that changes."""
+        """The event that it reports; None if there is nothing new to show."""
         if self.state == "waiting":
             return Waiting()
         if self.state != "running" or self.epoch is None:
@@ -88,9 +89,9 @@ class Beat(Strict):
 
 
 class Journal:
-    """Writes the signs of life of one process; may be used from several threads.
+    """Writes the heartbeats of one process; may be used from several threads.
 
-    A training is worth more than its journal: what cannot be written is left out.
+    A training is worth more than its journal: what cannot be written is dropped.
     """
 
     def __init__(self, path: Path, slot: str | None) -> None:
@@ -98,7 +99,7 @@ class Journal:
 
         Args:
             path: the file.
-            slot: the place that the run has on this machine.
+            slot: the slot that the run has on this machine.
         """
         self._path = path
         self._slot = slot
@@ -109,18 +110,18 @@ class Journal:
         self._writing = threading.Lock()
 
     def state(self, state: State) -> None:
-        """Takes in a new state and writes it."""
+        """Sets a new state and writes it."""
         if state == "running" and self._state != "running":
             self._since = _now()
         self._state = state
         self.beat()
 
     def step(self, step: Step) -> None:
-        """Takes in how far the training is; the next `beat` writes it."""
+        """Notes how far the training is; the next `beat` writes it."""
         self._step = step
 
     def beat(self) -> None:
-        """Writes how things stand."""
+        """Writes a heartbeat."""
         with self._writing, contextlib.suppress(OSError, SuiteError):
             with append_to(self._path) as file:
                 file.write(self._now().model_dump_json(exclude_none=True).encode() + b"\n")
@@ -158,9 +159,9 @@ def _halve(path: Path) -> None:
 
 
 def last_beat(path: Path) -> Beat | None:
-    """The latest sign of life that can be read; None where there is none.
+    """The latest heartbeat that can be read; None if there is none.
 
-    A line may be cut short by a kill, or by two machines that write at one time.
+    A line may be cut short by a kill, or by two machines that write at the same time.
     """
     try:
         if fault_of(path) is not None:

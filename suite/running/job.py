@@ -1,4 +1,4 @@
-"""What a run does as the job of a cluster: starts again after a stop, and tells those that wait for it."""
+"""A run as a job on a cluster: requeues itself after a stop, and records the runs that its failure blocks."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 
 from suite.errors import SuiteError
 from suite.paths import records_dir, work_dir
-from suite.running.order import read_order
 from suite.running.recording import blocked_by, record_of
+from suite.running.request import read_request
 from suite.running.slurm_queue import requeue
 from suite.running.submissions import Submission, all_submissions, read_submission
 from suite.store.records import read_for_run, write_record
@@ -15,7 +15,7 @@ from suite.store.run_folders import RunFolder
 
 
 def own_submission(folder: RunFolder) -> Submission | None:
-    """The submission that this process was started for; None outside of the job of its run."""
+    """The submission that this process was started for; None outside the run's own job."""
     task = os.environ.get("SLURM_ARRAY_TASK_ID")
     job = os.environ.get("SLURM_JOB_ID") if task is None else os.environ.get("SLURM_ARRAY_JOB_ID")
     submission = read_submission(folder)
@@ -24,16 +24,16 @@ def own_submission(folder: RunFolder) -> Submission | None:
 
 
 def start_again(folder: RunFolder) -> str | None:
-    """Puts the job of a run that was stopped back into the queue, once.
+    """Requeues the job of a run that was stopped.
 
     Returns:
-        What became of that, in words; None where the run is not executed by its job.
+        The outcome in words; None if this process is not the run's job.
     """
     submission = own_submission(folder)
     if submission is None:
         return None
     try:
-        # Not SLURM_JOB_ID: one task of each array has the array's own, which stands for all of them.
+        # Not SLURM_JOB_ID: for one task of each array it is the id of the array, which means all its tasks.
         requeue(submission.key)
     except SuiteError as error:
         return f"job {submission.key} could not be put back into the queue: {error}"
@@ -41,9 +41,9 @@ def start_again(folder: RunFolder) -> str | None:
 
 
 def block_waiting(folder: RunFolder) -> None:
-    """Records the runs that wait in the queue for a run that has failed.
+    """Records runs as blocked whose jobs wait in the queue for a run that has failed.
 
-    Slurm ends their jobs without a word, and the command that submitted them may be gone by now.
+    Slurm ends those jobs silently, and the command that submitted them may be gone by now.
     """
     if (submission := own_submission(folder)) is not None:
         _block_those_behind(submission)
@@ -56,7 +56,7 @@ def _block_those_behind(failed: Submission) -> None:
         records = read_for_run(records_dir(), waiting.run_id)
         if len(records) > waiting.attempts or any(record.status == "finished" for record in records):
             continue
-        order = read_order(RunFolder(work_dir(), waiting.run_id))
-        reason = blocked_by(order.run, failed.run_id)
-        write_record(records_dir(), record_of(order.run, "blocked", order.provenance, error=reason))
+        request = read_request(RunFolder(work_dir(), waiting.run_id))
+        reason = blocked_by(request.run, failed.run_id)
+        write_record(records_dir(), record_of(request.run, "blocked", request.provenance, error=reason))
         _block_those_behind(waiting)

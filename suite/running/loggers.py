@@ -1,4 +1,4 @@
-"""Where a training can be logged to beside its own log and scalars: backends of mmengine."""
+"""Logging backends of mmengine that a training can use besides its own log and scalars."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Final
 from suite.errors import SuiteError, did_you_mean
 
 PACKAGES: Final = {"tensorboard": "tensorboard", "mlflow": "mlflow", "wandb": "wandb"}
-"""Name of a backend -> the package that it needs, which is no part of the suite."""
+"""Name of a backend -> the package that it needs, which the suite does not install."""
 
 
 def check_logger(name: str | None) -> None:
-    """Makes sure that a backend is there before anything is trained.
+    """Checks that a backend is available before anything is trained.
 
     Raises:
-        SuiteError: there is none of that name, or its package is not installed.
+        SuiteError: there is no backend of that name, or its package is not installed.
     """
     if name is None:
         return

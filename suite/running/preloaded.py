@@ -1,7 +1,7 @@
-"""Imported last by the server that workers are forked from: what is there by then is no garbage of theirs.
+"""Imported last by the server that workers are forked from: exempts its objects from garbage collection.
 
-mmengine collects garbage for every data set that it builds. With all that a training imports, that takes a
-third of a second each time, and whatever the collector touches is copied from the server's memory.
+mmengine collects garbage for every data set that it builds. With everything that a training imports, that
+takes a third of a second each time, and every page that the collector touches is copied from the server.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Progress on standard error: live lines on a terminal, one line an event elsewhere."""
+"""Progress on standard error: live bars on a terminal, one line per event elsewhere."""
 
 from __future__ import annotations
 
@@ -23,9 +23,8 @@ class Progress:
         """Shows nothing yet.
 
         Args:
-            stream: where lines go; None: to standard error, as it is by then.
-            verbosity: below 0 only what goes wrong is shown, above 0 also what begins, with its log, and
-                every epoch.
+            stream: where lines go; None for what `sys.stderr` is when they are printed.
+            verbosity: below 0 only problems are shown; above 0 also each start, with its log, and each epoch.
         """
         self._stream = stream
         self._verbosity = verbosity
@@ -40,7 +39,7 @@ class Progress:
         self._seconds: list[float] = []
 
     def begin(self, total: int, skipped: int, jobs: int | None) -> None:
-        """Says how much there is to do, and how many of it go side by side (None: all that may)."""
+        """Says how many runs there are to execute, and how many run in parallel (None: no limit)."""
         left = total - skipped
         self._total, self._done, self._jobs = total, skipped, jobs or max(1, left)
         text = f"{total} runs: {skipped} recorded already, {left} to execute"
@@ -75,7 +74,7 @@ class Progress:
             self._live = None
 
     def started(self, run: Run) -> None:
-        """A run was started, or started again."""
+        """Shows that a run was started, or restarted."""
         self._started_at[run.run_id] = time.monotonic()
         self._detail(f"{run.label}: starts; log {RunFolder(work_dir(), run.run_id).log}")
         if self._live is not None:
@@ -84,7 +83,7 @@ class Progress:
             self._tasks[run.run_id] = self._live.add_task(run.label, total=1.0, text="starting")
 
     def update(self, run: Run, event: RunEvent) -> None:
-        """A run reported how far it is, or what has to be known of it; how it ended is for `ended`."""
+        """Shows an event of a run; its end is reported by `ended`."""
         if isinstance(event, News):
             self._say(f"suite: {run.label}: {event.text}")
         elif isinstance(event, Waiting):
@@ -104,7 +103,7 @@ class Progress:
                 self._detail(f"{run.label}: {text}")
 
     def ended(self, run: Run, status: str, metrics: dict[str, float], error: str | None) -> None:
-        """A run ended, well or not."""
+        """Shows that a run has ended: its metrics, or the error."""
         self._done += 1
         seconds = time.monotonic() - self._started_at.pop(run.run_id, time.monotonic())
         if status == "finished":
@@ -123,7 +122,7 @@ class Progress:
             )
 
     def _left(self) -> str:
-        """The time left, from what the runs so far took."""
+        """The time left, estimated from the runs that finished so far; empty if it is not known."""
         left = self._total - self._done
         if not self._seconds or not left:
             return ""
@@ -131,18 +130,18 @@ class Progress:
         return f", about {max(1, round(minutes))} min left"
 
     def _note(self, text: str) -> None:
-        """Says what is as it should be."""
+        """Prints a message that is no problem."""
         if self._verbosity >= 0:
             self._say(text)
 
     def _detail(self, text: str) -> None:
-        """Says what most do not need to know."""
+        """Prints a message for verbose output only."""
         if self._verbosity > 0:
             self._say(text)
 
     def _say(self, text: str) -> None:
         if self._live is not None:
-            # An error may hold what looks like markup, and stays on one line however long it is.
+            # An error may contain what looks like markup, and stays on one line however long it is.
             self._live.console.print(text, highlight=False, markup=False, soft_wrap=True)
         else:
             print(text, file=self._stream or sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Processes that execute one run together: the first decides and records, the others follow."""
+"""The processes that execute one run together: rank 0 decides and records, the others follow."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from datetime import timedelta
 from typing import Any
 
 _MARK = "TORCHELASTIC_RUN_ID"
-"""What torchrun sets in the environment of every process that it starts, beside the numbers below."""
+"""Environment variable that torchrun sets in every process that it starts, besides the ranks below."""
 
 _FOREVER = timedelta(days=365)
-"""Others follow as long as the first waits for another command; when it dies, torchrun ends them."""
+"""The others wait for as long as rank 0 waits for another command; when it dies, torchrun ends them."""
 
 SECONDS_FOR_OTHERS = 5.0
-"""How long the first waits with an error before it records it. It may come from the end of another process:
-then torchrun ends this one meanwhile, and says which process was the first to go."""
+"""How long rank 0 waits after an error before it records it. The death of another process may be the cause:
+then torchrun ends this one in the meantime, and says which process failed first."""
 
 SECONDS_FOR_FIRST = 30.0
-"""How long another process waits with an error before it ends. The first has met the same one, mostly, and is
-to record it; where it has not, torchrun tells this one's."""
+"""How long another process waits after an error before it ends. Usually rank 0 has the same error and should
+record it; if it has not, torchrun reports this one's."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Rank:
     """Which of the processes of a run this is.
 
     Attributes:
-        number: from 0; the first owns the run's folder, and alone writes journal, resume points and record.
+        number: from 0; rank 0 owns the run's folder, and alone writes journal, resume points and record.
         size: how many there are.
-        local: its number on its machine, which is that of its GPU.
+        local: its rank on its machine, which is also the index of its GPU.
     """
 
     number: int = 0
@@ -38,7 +38,7 @@ class Rank:
 
     @property
     def follows(self) -> bool:
-        """Whether another one decides."""
+        """Whether another process decides."""
         return self.number > 0
 
 
@@ -47,7 +47,7 @@ ALONE = Rank()
 
 
 def started_by_torchrun() -> bool:
-    """Whether torchrun has started this process, or one that has started it."""
+    """Whether torchrun has started this process or one of its ancestors."""
     return _MARK in os.environ
 
 
@@ -66,14 +66,14 @@ def tell_torchrun(error: Exception) -> None:
 
 
 class Group:
-    """The processes of a run, from one of them; a process alone is a group too."""
+    """The processes of a run, as seen by one of them; a single process is a group too."""
 
     def __init__(self, rank: Rank, device: str) -> None:
-        """Waits until all are there.
+        """Waits until all processes have joined.
 
         Args:
             rank: which one this is.
-            device: `auto`, `cpu` or `cuda`; on GPUs each process has the one of its number.
+            device: `auto`, `cpu` or `cuda`; on GPUs each process uses the one with its local rank.
         """
         self.rank = rank
         self._control: Any = None
@@ -90,11 +90,11 @@ class Group:
         self._control = distributed.new_group(backend="gloo", timeout=_FOREVER)
 
     def decide(self, executes: bool) -> None:
-        """Tells the others whether the run is executed now; called by the first."""
+        """Tells the others whether the run is executed now; called by rank 0."""
         self._broadcast(executes)
 
     def follow(self) -> bool:
-        """Waits for the decision of the first, and returns it; called by the others."""
+        """Waits for the decision of rank 0, and returns it; called by the others."""
         return self._broadcast(False)
 
     def _broadcast(self, executes: bool) -> bool:

@@ -1,4 +1,4 @@
-"""The record of an attempt at a run."""
+"""Makes the record of an attempt at a run."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from suite.store.records import Provenance, Record, Status
 
 
 def record_of(run: Run, status: Status, provenance: Provenance, **measured: Any) -> Record:
-    """The record of an attempt at a run that ends now.
+    """The record of an attempt at a run, with the current time as its end.
 
     Args:
         run: the run.
         status: how it ended.
-        provenance: with what it was executed.
-        measured: what else is known: `metrics`, `protocol`, `timings`, `error`.
+        provenance: the code, packages and machine that executed it.
+        measured: further fields of the record, such as `metrics`, `protocol`, `timings` or `error`.
     """
     return Record(
         run_id=run.run_id,
@@ -39,7 +39,7 @@ def record_of(run: Run, status: Status, provenance: Provenance, **measured: Any)
 
 
 def blocked_by(run: Run, needed: str) -> str:
-    """Why a run is blocked that needs another one, which failed.
+    """Why a run is blocked when one that it needs did not finish.
 
     Args:
         run: the run.

@@ -1,4 +1,4 @@
-"""The log of a run: text that may get lost, and takes nothing with it."""
+"""The log of a run: a stream whose write errors do not stop the run."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import BinaryIO
 
 
 class RunLog(io.TextIOBase):
-    """A text stream into a file that a full disk cuts short; whoever prints never hears of it.
+    """A text stream into a file that never raises when the file cannot be written, as on a full disk.
 
-    A training is worth more than its log. What cannot be written is left out, and said once.
+    A training is worth more than its log. What cannot be written is dropped, and reported once.
     """
 
     encoding = "utf-8"
@@ -20,16 +20,16 @@ class RunLog(io.TextIOBase):
         """Takes over the file.
 
         Args:
-            path: what it is called.
-            file: opened to append to, unbuffered.
-            complain: called with one line at the first text that cannot be written.
+            path: of the file, for messages.
+            file: opened for appending, unbuffered.
+            complain: called with one line when text cannot be written for the first time.
         """
         self._path = path
         self._file = file
         self._complain: Callable[[str], None] | None = complain
 
     def write(self, text: str) -> int:
-        """Writes what the disk takes."""
+        """Writes the text, or drops it if the file cannot be written."""
         try:
             self._file.write(text.encode("utf-8", "backslashreplace"))
         except OSError as error:
@@ -41,9 +41,9 @@ class RunLog(io.TextIOBase):
         return len(text)
 
     def writable(self) -> bool:
-        """Always."""
+        """True."""
         return True
 
     def fileno(self) -> int:
-        """The file's own number, which child processes and C code write to."""
+        """The file's descriptor, which child processes and C code write to."""
         return self._file.fileno()

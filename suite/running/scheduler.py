@@ -1,6 +1,6 @@
-"""What may start, in which order, who waits for whom, and what a failure blocks.
+"""Decides which runs may start, in which order, which wait for which, and what a failure blocks.
 
-Nothing here starts anything: whoever does tells how a run has ended, and is told what that changes.
+Nothing here starts anything: the caller does, reports how each run has ended, and learns what that changes.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from collections.abc import Collection, Mapping
 
 
 class Scheduler:
-    """The runs of a plan that are still open, from the first that starts to the last that ends.
+    """Schedules the runs of a plan that are still open.
 
     A run waits for those that it needs (its teacher, and the run whose backbone it starts from) while they
-    are open; what is not among the open runs is there already.
+    are open; a run that is not among the open ones has finished already.
     """
 
     def __init__(
@@ -21,13 +21,13 @@ class Scheduler:
         """Takes the open runs; none has started.
 
         Args:
-            needs: open run -> the runs that must have finished before it; in the order in which they start. A
-                run stands behind those that it needs.
-            places: how many go at one time; None: as many as may.
-            queued: whether whoever starts a run lets it wait for what it needs, so that it may start before.
+            needs: open run -> the runs that must finish before it starts; in the order in which they start,
+                each run after those that it needs.
+            places: how many run at the same time; None for no limit.
+            queued: whether runs wait for what they need in a queue, so that they may be submitted before.
 
         Raises:
-            ValueError: there is not a single place, or a run stands behind one that needs it.
+            ValueError: `places` is less than 1, or a run comes before one that it needs.
         """
         if places is not None and places < 1:
             raise ValueError(f"there must be a place for at least one run, got {places}")
@@ -49,13 +49,13 @@ class Scheduler:
 
     @property
     def waits_for(self) -> dict[str, list[str]]:
-        """Run that waits -> the open runs that have to finish before it starts."""
+        """Waiting run -> the open runs that have to finish before it starts."""
         open_runs = self._running.union(self._waiting)
         found = {run_id: [one for one in self._needs[run_id] if one in open_runs] for run_id in self._waiting}
         return {run_id: needed for run_id, needed in found.items() if needed}
 
     def next(self) -> str | None:
-        """The run that starts now, taken out of those that wait; None where none may, or no place is free."""
+        """Takes the next run that may start from those waiting; None if none may, or no place is free."""
         if self._places is not None and len(self._running) >= self._places:
             return None
         waits_for = {} if self._queued else self.waits_for
@@ -66,19 +66,20 @@ class Scheduler:
         return run_id
 
     def finished(self, run_id: str) -> None:
-        """Takes in that a run is through; nothing waits for it any longer."""
+        """Notes that a run has finished; nothing waits for it any longer."""
         self._running.remove(run_id)
 
     def failed(self, run_id: str) -> dict[str, str]:
-        """Takes in that a run failed, or is blocked.
+        """Notes that a run failed, or is blocked.
 
         Returns:
-            Run that can never start -> the run that it needs and that did not finish; what needs such runs is
-            among them. A run that was started before those that it needs had finished ends by itself.
+            Run that can never start -> the run that it needs and that did not finish; runs that need such a
+            run are included. A run that is in a queue already, where it waits for what it needs, is not: it
+            ends by itself.
         """
         self._running.remove(run_id)
         lost, blocked = {run_id}, {}
-        # In the order of the plan, a run is met behind those that it needs.
+        # In the order of the plan, each run comes after those that it needs.
         for waiting in list(self._waiting):
             missing = next((needed for needed in self._needs[waiting] if needed in lost), None)
             if missing is not None:

@@ -1,7 +1,7 @@
-"""What Slurm is asked and told: how jobs stand, what its nodes have, end these jobs, start this one again.
+"""Talks to Slurm: states of jobs, resources of nodes, cancelling and requeueing.
 
 Everything goes through Slurm's own commands. `squeue` knows what is queued and what has ended in the last
-minutes; `sacct` knows more where a cluster keeps accounts, and nothing here needs it.
+minutes; `sacct` knows more if the cluster keeps accounts, and nothing here requires it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from suite.errors import SuiteError, one_line, printable
 from suite.running.submissions import Submission
 
 _SECONDS = 60
-"""How long a command of Slurm may take."""
+"""Timeout of a Slurm command."""
 
 _COLUMNS = ("JobArrayID", "Name", "State", "Reason", "exit_code", "NodeList")
 
@@ -34,7 +34,7 @@ _ENDED = {
     "DEADLINE": "was ended by its deadline",
     "REVOKED": "was revoked",
 }
-"""State of a job that is over -> what happened to it."""
+"""State of a job that has ended -> what happened to it."""
 
 _WAITING = {
     "Dependency": "waits for another run",
@@ -51,18 +51,18 @@ _WAITING = {
 NEVER = "DependencyNeverSatisfied"
 
 _DEFAULT_ARRAY = 1001
-"""Slurm's own `MaxArraySize`, where none can be asked."""
+"""Slurm's default `MaxArraySize`, for when Slurm cannot be asked."""
 
 
 @dataclass(frozen=True)
 class JobState:
-    """How a job stands.
+    """The state of a job.
 
     Attributes:
         name: of the job.
-        state: in Slurm's word, such as `PENDING`.
-        reason: why it is pending, or has ended, in Slurm's word.
-        exit_status: of the script, as `wait` gives it; None where that is not known.
+        state: Slurm's name for it, such as `PENDING`.
+        reason: Slurm's name for why it is pending, or has ended.
+        exit_status: of the script, as `wait` returns it; None if not known.
         nodes: where it runs, or ran last.
     """
 
@@ -74,17 +74,17 @@ class JobState:
 
     @property
     def is_over(self) -> bool:
-        """Whether it has ended for good; a job that is queued again has not."""
+        """Whether it has ended for good; a requeued job has not."""
         return self.state in _ENDED
 
     @property
     def never_starts(self) -> bool:
-        """Whether it was not to start, since the job that it waits for did not succeed."""
+        """Whether it can never start, because a job that it waits for did not succeed."""
         return self.reason == NEVER
 
     @property
     def words(self) -> str:
-        """How it stands, in words that go on from "its job"."""
+        """Its state in words that continue "its job"."""
         if self.never_starts:
             return _WAITING[NEVER]
         if self.state == "PENDING":
@@ -98,17 +98,17 @@ class JobState:
         if self.state != "FAILED" or not self.exit_status:
             return ""
         status = os.waitstatus_to_exitcode(self.exit_status)
-        # A shell and srun tell of a signal by a number above 128.
+        # A shell and srun report a signal as an exit status above 128.
         number = -status if status < 0 else status - 128
         known = {entry.value: entry.name for entry in signal.Signals}
         return f" (killed by {known[number]})" if number in known else f" (exit status {status})"
 
 
 def _ask(*words: str) -> str:
-    """What a command of Slurm prints.
+    """Runs a Slurm command, and returns what it prints.
 
     Raises:
-        SuiteError: it is not here, or fails.
+        SuiteError: it is not installed, fails, or does not answer in time.
     """
     try:
         answer = subprocess.run(
@@ -127,13 +127,13 @@ def _ask(*words: str) -> str:
 
 
 def states_of(submissions: Iterable[Submission]) -> dict[str, JobState]:
-    """How the jobs of submissions stand; those that Slurm no longer knows are left out.
+    """The states of the jobs of submissions; those that Slurm no longer knows are left out.
 
     Returns:
         `Submission.key` -> state.
 
     Raises:
-        SuiteError: `squeue` is not here, or fails.
+        SuiteError: `squeue` is not installed, or fails.
     """
     asked = {submission.key: submission for submission in submissions}
     if not asked:
@@ -150,16 +150,16 @@ def states_of(submissions: Iterable[Submission]) -> dict[str, JobState]:
 
 
 def _of(asked: Mapping[str, Submission], known: Mapping[str, JobState]) -> dict[str, JobState]:
-    """The jobs that were asked for; a namesake of another cluster, or of an earlier one, is none of them."""
+    """The jobs that were asked for; one with the same id on another, or an earlier, cluster is left out."""
     return {key: state for key, state in known.items() if key in asked and state.name == asked[key].name}
 
 
 def read_squeue(text: str) -> dict[str, JobState]:
-    """Job -> state, from what `squeue` prints: the columns, with a bar behind each."""
+    """Job -> state, from what `squeue` prints: the columns, each followed by a bar."""
     found = {}
     for line in text.splitlines():
         fields = line.rstrip("\n").split("|")
-        # The name of somebody's job may have a bar.
+        # The name of another user's job may contain a bar.
         if len(fields) == len(_COLUMNS) + 1:
             key, name, state, reason, status, nodes, _ = (field.strip() for field in fields)
             found[key] = JobState(name, state, reason, int(status) if status.isdecimal() else None, nodes)
@@ -167,7 +167,7 @@ def read_squeue(text: str) -> dict[str, JobState]:
 
 
 def _accounts(submissions: Sequence[Submission]) -> dict[str, JobState]:
-    """What the accounts of the cluster say of jobs; nothing where it keeps none."""
+    """The states of jobs according to the cluster's accounting; empty if it has none."""
     if shutil.which("sacct") is None:
         return {}
     jobs = ",".join(sorted({submission.job for submission in submissions}))
@@ -205,17 +205,17 @@ def read_sacct(text: str) -> dict[str, JobState]:
 
 
 def gpus_of_a_node(partition: str | None) -> int:
-    """The most GPUs that a node of a partition has; None: of the cluster.
+    """The largest number of GPUs of any node of a partition; None for the whole cluster.
 
     Raises:
-        SuiteError: `sinfo` is not here, or fails.
+        SuiteError: `sinfo` is not installed, or fails.
     """
     where = [f"--partition={partition}"] if partition else []
     return read_gres(_ask("sinfo", "--noheader", "--format=%G", *where))
 
 
 def read_gres(text: str) -> int:
-    """The most GPUs of a node, from lines such as ``gpu:a100:8(S:0-1),nvme:1``."""
+    """The largest number of GPUs of a node, from lines such as ``gpu:a100:8(S:0-1),nvme:1``."""
     most = 0
     for line in text.splitlines():
         counts = re.findall(r"(?:^|,)gpu(?::[^:,()]+)?:(\d+)", line)
@@ -224,7 +224,7 @@ def read_gres(text: str) -> int:
 
 
 def largest_array() -> int:
-    """How many tasks an array may have; Slurm's own default where none can be asked."""
+    """How many tasks an array may have; Slurm's own default if Slurm cannot be asked."""
     try:
         found = re.search(r"MaxArraySize\s*=\s*(\d+)", _ask("scontrol", "show", "config"))
     except SuiteError:
@@ -233,17 +233,17 @@ def largest_array() -> int:
 
 
 def cancel(submissions: Iterable[Submission]) -> None:
-    """Ends jobs, queued or running.
+    """Cancels jobs, queued or running.
 
     Raises:
-        SuiteError: `scancel` is not here, or fails.
+        SuiteError: `scancel` is not installed, or fails.
     """
     if keys := [submission.key for submission in submissions]:
         _ask("scancel", *keys)
 
 
 def requeue(job: str) -> None:
-    """Puts a job that runs back into the queue; what is left of it is ended.
+    """Puts a running job back into the queue; Slurm ends its remaining processes.
 
     Raises:
         SuiteError: Slurm refuses.

@@ -1,7 +1,7 @@
-"""What was handed to a queue: which job executes a run, behind which other, by which script.
+"""What was submitted to a queue: which job executes a run, after which others, with which script.
 
-It lies in the run's folder, so that any later command can tell, follow and end what an earlier one queued.
-It decides nothing: who executes a run is decided by `suite.store.ownership`, and how it ended stands in its
+It lies in the run's folder, so that any later command can report, follow and cancel what an earlier one
+queued. It only informs: who executes a run is decided by `suite.store.ownership`, and how it ended is in its
 record.
 """
 
@@ -22,7 +22,7 @@ _LARGEST = 64 * 1024
 
 JobId = Annotated[str, Field(pattern=r"^\d{1,18}$")]
 JobKey = Annotated[str, Field(pattern=r"^\d{1,18}(_\d{1,9})?$")]
-"""A job as Slurm names it: its id or, of a task of an array, ``<id>_<index>``."""
+"""A job as Slurm names it: its id or, for a task of an array, ``<id>_<index>``."""
 
 
 class Submission(Strict):
@@ -33,16 +33,16 @@ class Submission(Strict):
         run_id: the run.
         series: of the run.
         seed: of the run.
-        label: the run for people.
+        label: human-readable name of the run.
         job: id of the job.
-        index: its index, where it is a task of an array.
-        name: of the job; ids are given anew when a cluster is set up again.
+        index: its index, if it is a task of an array.
+        name: of the job; it tells jobs apart when a cluster that was set up again reuses ids.
         user: whose job it is.
         after: the runs whose jobs have to succeed first -> these jobs.
         script: file of the script that was submitted.
         log: file of what the job itself prints; the run has a log of its own.
         submitted_at: when, in ISO 8601.
-        attempts: records of the run that were there before.
+        attempts: how many records of the run there were before.
     """
 
     schema_version: Literal[2] = 2
@@ -63,9 +63,9 @@ class Submission(Strict):
     @model_validator(mode="before")
     @classmethod
     def _upgrade(cls, content: Any) -> Any:
-        """Reads the layout of version 1, in which a job waited for that of a teacher alone.
+        """Reads the layout of version 1, in which a job waited only for the job of a teacher.
 
-        Jobs of an earlier release may be in the queue still, and nobody is to submit them twice.
+        Jobs of an earlier release may still be in the queue, and must not be submitted twice.
         """
         if not isinstance(content, dict) or content.get("schema_version") != 1:
             return content
@@ -80,7 +80,7 @@ class Submission(Strict):
 
 
 def write_submission(folder: RunFolder, submission: Submission) -> None:
-    """Puts a submission into the folder of its run, in place of an earlier one.
+    """Writes a submission into the folder of its run, in place of an earlier one.
 
     Raises:
         OSError: the file system refuses.
@@ -89,9 +89,9 @@ def write_submission(folder: RunFolder, submission: Submission) -> None:
 
 
 def read_submission(folder: RunFolder) -> Submission | None:
-    """The latest submission of a run; None where there is none, or none that can be read.
+    """The latest submission of a run; None if there is none, or none that can be read.
 
-    A run without one is submitted anew, and its owner is one process all the same.
+    A run without one is submitted again; even then only one process at a time can own it.
     """
     try:
         found = Submission.model_validate_json(content_of(folder.submission, _LARGEST))

@@ -1,4 +1,4 @@
-"""Executes one run in a process of its own, and leaves its record."""
+"""Executes one run in a process of its own, and records it."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ from suite.published.weights import find_weights, how_to_get
 from suite.running.complaints import describe, one_line
 from suite.running.events import Ended, News, RunEvent, Training, Waiting
 from suite.running.heartbeats import Journal
-from suite.running.order import Order
 from suite.running.ranks import ALONE, SECONDS_FOR_OTHERS, Group, Rank
 from suite.running.recording import record_of
+from suite.running.request import RunRequest
 from suite.running.run_log import RunLog
 from suite.store.downloads import cached
 from suite.store.files import sha256_of
@@ -56,12 +56,12 @@ from suite.store.scalars import shares_of, write_scalars
 from suite.verdicts import teacher_reason
 
 Tell = Callable[[RunEvent], None]
-"""Takes what becomes known of a run to whoever wants to know."""
+"""Called with each event of a run."""
 
 
 @dataclass(frozen=True)
-class RunRequest:
-    """A run, and with what it is to be executed here.
+class Execution:
+    """A run as this process executes it.
 
     Attributes:
         run: what to train.
@@ -71,11 +71,11 @@ class RunRequest:
         threads: cores that this run may use.
         provenance: what is known of code, packages and host.
         title: one line for the log: what is run, and by which command.
-        slot: the place that it has on this machine, where a launcher gave it one.
+        slot: the slot that it has on this machine, if a launcher gave it one.
         stops: asked at every step whether the run is to leave a resume point and stop.
         rank: which of the processes that execute the run together this is.
         log_to: where else the training is logged.
-        samples: of how many test images predictions are kept.
+        samples: for how many test images predictions are kept.
     """
 
     run: Run
@@ -94,39 +94,40 @@ class RunRequest:
     @classmethod
     def of(
         cls,
-        order: Order,
+        request: RunRequest,
         records: Path,
         work: Path,
         slot: str | None = None,
         stops: Callable[[], bool] = never,
         rank: Rank = ALONE,
-    ) -> RunRequest:
-        """An order as it is executed in this process: cores, memory and packages are those that are here."""
+    ) -> Execution:
+        """The execution of a request in this process, with the cores, host and packages of this machine."""
         return cls(
-            run=order.run,
+            run=request.run,
             records=records,
             work=work,
-            device=order.device,
-            threads=threads_for(order.recipe, order.beside * rank.size),
-            provenance=order.provenance_here,
-            title=order.title,
+            device=request.device,
+            threads=threads_for(request.recipe, request.beside * rank.size),
+            provenance=request.provenance_here,
+            title=request.title,
             slot=slot,
             stops=stops,
             rank=rank,
-            log_to=order.log_to,
-            samples=order.samples,
+            log_to=request.log_to,
+            samples=request.samples,
         )
 
 
 def threads_for(recipe: ComposedRecipe, beside: int) -> int:
-    """Cores for a run. The order in which threads add up shows in the last digits of a number.
+    """The number of cores for a run.
 
-    So a run on embedded data always gets one, whatever runs beside it: resumed with other `--jobs`, or
-    repeated on a larger machine of the same kind, it ends with the same number.
+    The order in which threads sum shows in the last digits of a result. So a run on embedded data always gets
+    one core, whatever runs beside it: resumed with other `--jobs`, or repeated on a larger machine of the
+    same kind, it has the same result.
 
     Args:
         recipe: of the run.
-        beside: how many processes that train share the cores of this machine.
+        beside: how many training processes share the cores of this machine.
     """
     if recipe.scale == "embedded":
         return 1
@@ -134,59 +135,59 @@ def threads_for(recipe: ComposedRecipe, beside: int) -> int:
 
 
 def execute(
-    order: Order, records: Path, work: Path, slot: str, channel: Connection, lifeline: Connection
+    request: RunRequest, records: Path, work: Path, slot: str, channel: Connection, lifeline: Connection
 ) -> None:
     """Entry point of the worker process.
 
     Sends events (`suite.running.events`) through `channel`. Ends at once when the other end of `lifeline`
-    closes, for a run whose engine is gone has nobody to report to; its checkpoint stays.
+    closes, since a run whose engine is gone has nobody to report to; its resume point is kept.
     """
     threading.Thread(target=_die_with_engine, args=(lifeline,), daemon=True).start()
-    channel.send(execute_here(RunRequest.of(order, records, work, slot), channel.send))
+    channel.send(execute_here(Execution.of(request, records, work, slot), channel.send))
 
 
-def execute_here(request: RunRequest, tell: Tell) -> Ended:
-    """Executes a run in this process, which then prints to the log of the run.
+def execute_here(execution: Execution, tell: Tell) -> Ended:
+    """Executes a run in this process, whose output then goes to the log of the run.
 
     Args:
-        request: the run.
-        tell: called with everything that becomes known of it but its end.
+        execution: the run.
+        tell: called with every event of the run except its end.
 
     Returns:
-        How it ended; not recorded where there is no folder to train in, or no store that takes the record.
+        How it ended; not recorded if its folder or the record store cannot be written.
 
     Raises:
         StoppedError: it was asked to stop, and did; there is nothing to record yet.
     """
     try:
-        return _execute(request, tell)
+        return _execute(execution, tell)
     except StoppedError:
         raise
     except Exception as error:
-        return Ended("failed", error=describe(error, request.work), recorded=False)
+        return Ended("failed", error=describe(error, execution.work), recorded=False)
 
 
-def follow(request: RunRequest) -> None:
-    """Executes a run with the process that owns it, if that one decides to; prints to a log of its own.
+def follow(execution: Execution) -> None:
+    """Executes a run together with the process that owns it, if the owner decides to; has its own log.
 
     Raises:
-        StoppedError: all were asked to stop, and did.
-        Exception: whatever has stopped it; the owner has met the same, or is ended by torchrun.
+        StoppedError: all processes were asked to stop, and did.
+        Exception: whatever stopped this one; the owner has the same error, or is ended by torchrun.
     """
-    folder = RunFolder(request.work, request.run.run_id)
+    folder = RunFolder(execution.work, execution.run.run_id)
     folder.path.mkdir(parents=True, exist_ok=True)
-    _log_to(folder.log_of(request.rank.number), request.title, lambda text: None)
-    if Group(request.rank, request.device).follow():
-        _train_and_score(request, folder, lambda event: None, _Outcome())
+    _log_to(folder.log_of(execution.rank.number), execution.title, lambda text: None)
+    if Group(execution.rank, execution.device).follow():
+        _train_and_score(execution, folder, lambda event: None, _Outcome())
 
 
-def _execute(request: RunRequest, tell: Tell) -> Ended:
-    folder = RunFolder(request.work, request.run.run_id)
+def _execute(execution: Execution, tell: Tell) -> Ended:
+    folder = RunFolder(execution.work, execution.run.run_id)
     folder.path.mkdir(parents=True, exist_ok=True)
-    _log_to(folder.log, request.title, lambda text: tell(News(text)))
-    group = Group(request.rank, request.device)
-    journal = Journal(folder.events, request.slot)
-    tried_before = len(read_for_run(request.records, request.run.run_id))
+    _log_to(folder.log, execution.title, lambda text: tell(News(text)))
+    group = Group(execution.rank, execution.device)
+    journal = Journal(folder.events, execution.slot)
+    tried_before = len(read_for_run(execution.records, execution.run.run_id))
     refuse_link(folder.ownership)
 
     def wait_for(owner: Owner | None) -> None:
@@ -196,16 +197,16 @@ def _execute(request: RunRequest, tell: Tell) -> Ended:
     while True:
         with owned(folder.ownership, on_wait=wait_for, on_beat=journal.beat) as ownership:
             try:
-                return _execute_owned(request, folder, tell, tried_before, ownership, journal, group)
+                return _execute_owned(execution, folder, tell, tried_before, ownership, journal, group)
             except StoppedError:
                 journal.state("stopped")
                 raise
             except TakenOverError as error:
-                # Whoever has it records it: this one waits for that, as for any other command.
+                # The new owner records the run: this process waits for that, as for any other command.
                 tell(News(str(error)))
                 journal.state("waiting")
-                if request.rank.size > 1:
-                    # The others are in the middle of a step, and have to begin anew with this one.
+                if execution.rank.size > 1:
+                    # The others are in the middle of a step, and have to restart together with this one.
                     raise StoppedError(str(error)) from None
 
 
@@ -216,7 +217,7 @@ def _waiting_for(owner: Owner | None) -> Waiting:
 
 
 def _execute_owned(
-    request: RunRequest,
+    execution: Execution,
     folder: RunFolder,
     tell: Tell,
     tried_before: int,
@@ -224,16 +225,16 @@ def _execute_owned(
     journal: Journal,
     group: Group,
 ) -> Ended:
-    """Executes a run that nobody else executes.
+    """Executes a run that this process owns, unless its outcome is known already.
 
     Raises:
-        TakenOverError: another one does by now; nothing was recorded here.
+        TakenOverError: another process owns it by now; nothing was recorded here.
     """
-    records = read_for_run(request.records, request.run.run_id)
+    records = read_for_run(execution.records, execution.run.run_id)
     finished = next((record for record in records if record.status == "finished"), None)
     known = finished if finished and folder.weights.exists() else None
     if not finished and len(records) > tried_before:
-        # Another command tried it while this one waited, and it would fail here again.
+        # Another command tried it while this one waited, and it would fail again here.
         known = records[-1]
     group.decide(known is None)
     if known is not None:
@@ -247,22 +248,22 @@ def _execute_owned(
         tell(event)
 
     journal.state("running")
-    outcome = _train(request, folder, tell_step, ownership)
-    record = outcome.record(request)
-    # A finished run is trained again for its lost weights only. On another machine they may come out as
-    # others: then a record of their own tells what those are worth that teach from now on.
+    outcome = _train(execution, folder, tell_step, ownership)
+    record = outcome.record(execution)
+    # A finished run is trained again only for its lost weights. On another machine they may come out
+    # different: then a record of their own says what the weights score that teach from now on.
     again = finished and record.status == "finished" and _weights_of(record) == _weights_of(finished)
     ownership.check()
-    ending = _ending(record if again else _keep(request, record, outcome, tell))
+    ending = _ending(record if again else _keep(execution, record, outcome, tell))
     journal.state("ended")
     return ending
 
 
-def _keep(request: RunRequest, record: Record, outcome: _Outcome, tell: Tell) -> Record:
-    """Records a run with its scalars and samples; a full disk may have no room for these alone."""
+def _keep(execution: Execution, record: Record, outcome: _Outcome, tell: Tell) -> Record:
+    """Records a run with its scalars and samples; if these cannot be written, records it without them."""
     refused: dict[str, OSError] = {}
     digests: dict[str, str] = {}
-    folder, run_id = request.records, record.run_id
+    folder, run_id = execution.records, record.run_id
     if scalars := outcome.scalars:
         with _noting(refused, "scalars"):
             digests["scalars_sha256"] = write_scalars(folder, run_id, scalars)
@@ -270,7 +271,7 @@ def _keep(request: RunRequest, record: Record, outcome: _Outcome, tell: Tell) ->
         with _noting(refused, "samples"):
             digests["samples_sha256"] = write_samples(folder, run_id, outcome.samples)
     written = write_record(folder, record.model_copy(update=digests))
-    # Where there was no room for the record either, that is all that counts.
+    # Reported last: if there was no room for the record either, only that error matters.
     for what, error in refused.items():
         _tell(f"its {what} are not kept ({one_line(error)})", tell)
     return written
@@ -278,7 +279,7 @@ def _keep(request: RunRequest, record: Record, outcome: _Outcome, tell: Tell) ->
 
 @contextlib.contextmanager
 def _noting(refused: dict[str, OSError], what: str) -> Iterator[None]:
-    """Notes that the file system refused something, and goes on."""
+    """Notes an error of the file system under `what`, and continues."""
     try:
         yield
     except OSError as error:
@@ -293,8 +294,8 @@ def _ending(record: Record) -> Ended:
     return Ended(record.status, record.metrics, record.error)
 
 
-def _train(request: RunRequest, folder: RunFolder, tell: Tell, ownership: Ownership) -> _Outcome:
-    """Trains and scores; whatever goes wrong becomes an outcome that says so.
+def _train(execution: Execution, folder: RunFolder, tell: Tell, ownership: Ownership) -> _Outcome:
+    """Trains and scores; any other error becomes an outcome with that error.
 
     Raises:
         TakenOverError: another process executes the run by now.
@@ -303,7 +304,7 @@ def _train(request: RunRequest, folder: RunFolder, tell: Tell, ownership: Owners
     started = time.monotonic()
     outcome = _Outcome()
     try:
-        _measure(request, folder, tell, ownership, outcome)
+        _measure(execution, folder, tell, ownership, outcome)
         outcome.status = "finished"
     except (TakenOverError, StoppedError):
         raise
@@ -312,7 +313,7 @@ def _train(request: RunRequest, folder: RunFolder, tell: Tell, ownership: Owners
     except Exception as error:
         traceback.print_exc()
         outcome.error = describe(error, folder.path)
-    if outcome.error is not None and request.rank.size > 1:
+    if outcome.error is not None and execution.rank.size > 1:
         time.sleep(SECONDS_FOR_OTHERS)
     outcome.timings["wall"] = time.monotonic() - started
     return outcome
@@ -338,15 +339,15 @@ class _Outcome:
 
     @property
     def scalars(self) -> Sequence[Scalars]:
-        """The series as far as the training came."""
+        """The series logged so far."""
         return self.adapter.scalars() if self.adapter else ()
 
-    def record(self, request: RunRequest) -> Record:
-        """The record of the run as it stands."""
+    def record(self, execution: Execution) -> Record:
+        """The record of the run with what is known so far."""
         return record_of(
-            request.run,
+            execution.run,
             self.status,
-            request.provenance.model_copy(update=self.provenance),
+            execution.provenance.model_copy(update=self.provenance),
             metrics=self.metrics if self.status == "finished" else {},
             per_class=self.per_class if self.status == "finished" else {},
             skipped=self.skipped,
@@ -358,29 +359,29 @@ class _Outcome:
 
 
 def _measure(
-    request: RunRequest, folder: RunFolder, tell: Tell, ownership: Ownership, outcome: _Outcome
+    execution: Execution, folder: RunFolder, tell: Tell, ownership: Ownership, outcome: _Outcome
 ) -> None:
-    adapter = _train_and_score(request, folder, tell, outcome)
+    adapter = _train_and_score(execution, folder, tell, outcome)
     outcome.per_class = adapter.per_class()
-    if request.samples:
-        outcome.samples = adapter.samples(request.samples)
-    outcome.distillation = _distillation(request, adapter.method_seen(), outcome)
+    if execution.samples:
+        outcome.samples = adapter.samples(execution.samples)
+    outcome.distillation = _distillation(execution, adapter.method_seen(), outcome)
     if outcome.distillation and (faults := outcome.distillation.faults):
         _tell(f"the method did not act: {'; '.join(faults)}", tell)
     _check_metrics(outcome.metrics)
     ownership.check()
-    if request.run.checkpoint is None:
+    if execution.run.checkpoint is None:
         _save(adapter, folder.weights)
-    elif request.run.checkpoint.kind == "released":
-        _check_accuracy(request.run, outcome.metrics)
-    # Of a file of others what was scored, and not what has become of it since.
+    elif execution.run.checkpoint.kind == "released":
+        _check_accuracy(execution.run, outcome.metrics)
+    # For a file trained elsewhere, the hash of what was scored: the file may have changed since.
     outcome.provenance["weights_sha256"] = outcome.released.get(folder.weights) or sha256_of(folder.weights)
     outcome.timings["peak_memory_mib"] = _peak_memory(str(outcome.provenance["device"]))
 
 
-def _distillation(request: RunRequest, seen: MethodSeen | None, outcome: _Outcome) -> Distillation | None:
-    """What shows that the method of a run acted; None where nothing was seen of one."""
-    method = request.run.recipe.method
+def _distillation(execution: Execution, seen: MethodSeen | None, outcome: _Outcome) -> Distillation | None:
+    """The evidence that the method of a run acted; None if there is no method or nothing was observed."""
+    method = execution.run.recipe.method
     if seen is None or method is None:
         return None
     return Distillation(
@@ -392,46 +393,46 @@ def _distillation(request: RunRequest, seen: MethodSeen | None, outcome: _Outcom
     )
 
 
-def _train_and_score(request: RunRequest, folder: RunFolder, tell: Tell, outcome: _Outcome) -> Adapter:
-    """What every process of a run does, in the same order: they wait for each other in it."""
+def _train_and_score(execution: Execution, folder: RunFolder, tell: Tell, outcome: _Outcome) -> Adapter:
+    """Trains and scores; every process of a run does so in the same order, since they wait for each other."""
     import torch
 
-    torch.set_num_threads(request.threads)
-    device = _device(request.device)
-    outcome.provenance = {"device": device, "threads": request.threads, **_device_facts(device)}
-    taught_by, starts_from = _teacher_weights(request, outcome), _start_weights(request, outcome)
-    outcome.released = {} if request.run.trains else _check_released(request.run, folder)
+    torch.set_num_threads(execution.threads)
+    device = _device(execution.device)
+    outcome.provenance = {"device": device, "threads": execution.threads, **_device_facts(device)}
+    taught_by, starts_from = _teacher_weights(execution, outcome), _start_weights(execution, outcome)
+    outcome.released = {} if execution.run.trains else _check_released(execution.run, folder)
     job = Job(
-        recipe=request.run.recipe,
-        seed=request.run.seed,
+        recipe=execution.run.recipe,
+        seed=execution.run.seed,
         run_dir=folder.path,
-        data_dir=request.work / "data" if request.run.recipe.scale == "embedded" else datasets_dir(),
+        data_dir=execution.work / "data" if execution.run.recipe.scale == "embedded" else datasets_dir(),
         device=device,
         teacher_weights=next(iter(taught_by), None),
         start_weights=next(iter(starts_from), None),
         sha256=taught_by | starts_from | outcome.released,
-        launcher="pytorch" if request.rank.size > 1 else "none",
+        launcher="pytorch" if execution.rank.size > 1 else "none",
         progress=lambda step: tell(Training(step)),
         tell=lambda text: _tell(text, tell),
-        stops=request.stops,
-        log_to=request.log_to,
+        stops=execution.stops,
+        log_to=execution.log_to,
     )
-    adapter: Adapter = load(request.run.recipe.adapter)(job)
+    adapter: Adapter = load(execution.run.recipe.adapter)(job)
     outcome.provenance["data_fingerprint"] = adapter.fingerprint()
-    if not request.run.trains:
-        _take_released(request.run, folder, adapter, outcome)
-        hold_classes(request.run.recipe.data, adapter.classes())
+    if not execution.run.trains:
+        _take_released(execution.run, folder, adapter, outcome)
+        hold_classes(execution.run.recipe.data, adapter.classes())
     else:
         adapter.build()
         outcome.protocol = adapter.describe()
-        _check_devices(request.run, outcome.protocol)
-        _check_protocol(request.run, outcome.protocol)
-        _check_start(request.run, outcome.protocol, starts_from.values())
-        hold_classes(request.run.recipe.data, adapter.classes())
+        _check_devices(execution.run, outcome.protocol)
+        _check_protocol(execution.run, outcome.protocol)
+        _check_start(execution.run, outcome.protocol, starts_from.values())
+        hold_classes(execution.run.recipe.data, adapter.classes())
         outcome.adapter = adapter
         outcome.timings |= adapter.fit()
         outcome.skipped = adapter.skipped()
-        if not request.rank.follows:
+        if not execution.rank.follows:
             _check_same_data(folder, adapter, outcome)
     started = time.monotonic()
     outcome.metrics = adapter.evaluate()
@@ -440,10 +441,10 @@ def _train_and_score(request: RunRequest, folder: RunFolder, tell: Tell, outcome
 
 
 def _check_devices(run: Run, protocol: EffectiveProtocol) -> None:
-    """Makes sure that a run trains on the devices of its recipe, which are a part of what it is.
+    """Checks that a run trains on the number of devices in its recipe, which is part of its identity.
 
     Raises:
-        BlockedError: it was started on another number of them.
+        BlockedError: it was started on a different number.
     """
     ours, wanted = protocol.at("devices"), run.recipe.devices_used
     if ours not in (None, wanted):
@@ -454,7 +455,7 @@ def _check_devices(run: Run, protocol: EffectiveProtocol) -> None:
 
 
 def _check_protocol(run: Run, protocol: EffectiveProtocol) -> None:
-    """Makes sure that a run whose number will be held against the published one is what the paper describes.
+    """Checks that a run whose result will be compared with the published one follows the paper's protocol.
 
     Raises:
         BlockedError: a setting is not the published one, and no listed departure says so.
@@ -474,7 +475,7 @@ def _check_protocol(run: Run, protocol: EffectiveProtocol) -> None:
 
 
 def _check_start(run: Run, protocol: EffectiveProtocol, weights: Iterable[str]) -> None:
-    """Makes sure that a network has the first weights that its record will name.
+    """Checks that a network has the initial weights that its record will name.
 
     Args:
         run: the run.
@@ -493,10 +494,10 @@ def _check_start(run: Run, protocol: EffectiveProtocol, weights: Iterable[str]) 
 
 
 def _check_same_data(folder: RunFolder, adapter: Adapter, outcome: _Outcome) -> None:
-    """Makes sure that the data are still those that the training began with.
+    """Checks that the data are still those that the training began with.
 
     Raises:
-        BlockedError: they are not. What was trained on them is dropped, so that the next attempt starts anew.
+        BlockedError: they are not. The resume points are deleted, so that the next attempt starts anew.
     """
     began = outcome.provenance["data_fingerprint"]
     try:
@@ -513,19 +514,19 @@ def _check_same_data(folder: RunFolder, adapter: Adapter, outcome: _Outcome) -> 
 
 
 def _tell(text: str, tell: Tell) -> None:
-    """Tells the user something about the run, in the log and on the screen."""
+    """Prints a message about the run to its log and shows it to the user."""
     print(text)
     tell(News(text))
 
 
 def _check_released(run: Run, folder: RunFolder) -> dict[Path, str]:
-    """Makes sure that weights that were trained elsewhere are those that were asked for.
+    """Checks that weights that were trained elsewhere are the requested ones.
 
     Returns:
-        The file, and its SHA-256.
+        The file -> its SHA-256.
 
     Raises:
-        BlockedError: the file is not there, is no file, or is another one.
+        BlockedError: the file is missing, not a regular file, or a different one.
     """
     path, wanted = folder.weights, run.checkpoint
     assert wanted is not None
@@ -538,7 +539,7 @@ def _check_released(run: Run, folder: RunFolder) -> dict[Path, str]:
 
 
 def _sha256_of_file(path: Path) -> str | None:
-    """The SHA-256 of a regular file with content; None for everything else, which may have no end."""
+    """The SHA-256 of a regular file; None for anything else, such as a pipe, which may never end."""
     try:
         return sha256_of(path) if fault_of(path) is None else None
     except FileNotFoundError:
@@ -546,15 +547,15 @@ def _sha256_of_file(path: Path) -> str | None:
 
 
 def _take_released(run: Run, folder: RunFolder, adapter: Adapter, outcome: _Outcome) -> None:
-    """Takes weights that were trained elsewhere in place of training any.
+    """Loads weights that were trained elsewhere, instead of training.
 
     Raises:
-        BlockedError: they do not fit, or by their own config belong to another network.
+        BlockedError: they do not fit, or belong to another network according to their own config.
     """
     path, wanted = folder.weights, run.checkpoint
     report = adapter.build_released(path)
     outcome.provenance["checkpoint"] = {"file": path.resolve().name, **report}
-    # A published file is known by its hash, and by what it scores.
+    # A published file is identified by its hash and by what it scores.
     if (found := report.get("contradictions")) and wanted is not None and wanted.weights is None:
         raise BlockedError(
             f"{path.resolve().name} is of a different network than {run.recipe.student.name}, although its "
@@ -577,7 +578,7 @@ def _published(name: str) -> Path:
 
 
 def _check_accuracy(run: Run, metrics: dict[str, float]) -> None:
-    """Makes sure that a released teacher scores what its publisher says, before it costs its students' hours.
+    """Checks that a released teacher scores what its publisher reports, before its students are trained.
 
     Raises:
         BlockedError: it does not; weights, data or evaluation are not the published ones.
@@ -597,10 +598,10 @@ def _check_accuracy(run: Run, metrics: dict[str, float]) -> None:
 
 
 def _check_metrics(metrics: dict[str, float]) -> None:
-    """Makes sure that a run has measured something.
+    """Checks that a run has measured something.
 
     Raises:
-        ValueError: there is no metric, or one is no number.
+        ValueError: there is no metric, or one is not finite.
     """
     wrong = [f"{name} is {value}" for name, value in metrics.items() if not math.isfinite(value)]
     if wrong or not metrics:
@@ -611,7 +612,7 @@ def _save(adapter: Adapter, path: Path) -> None:
     """Writes the weights.
 
     Raises:
-        OSError: they cannot be written. PyTorch's own error then names a line of its source, not the file.
+        OSError: they cannot be written; names the file, where PyTorch's own error names a line of its source.
     """
     try:
         adapter.save(path)
@@ -621,27 +622,27 @@ def _save(adapter: Adapter, path: Path) -> None:
         ) from error
 
 
-def _teacher_weights(request: RunRequest, outcome: _Outcome) -> dict[Path, str]:
-    """The weights that are to teach, as they were scored.
+def _teacher_weights(execution: Execution, outcome: _Outcome) -> dict[Path, str]:
+    """The weights of the teacher, checked against its records.
 
     Returns:
-        The file, and its SHA-256; nothing for a run without a teacher.
+        The file -> its SHA-256; empty for a run without a teacher.
 
     Raises:
-        BlockedError: they are not there, or are not what the records of the teacher have scored.
+        BlockedError: they are missing, or are not the ones that the teacher's records scored.
     """
-    if request.run.teacher is None:
+    if execution.run.teacher is None:
         return {}
-    found, outcome.teacher_scored = _scored_weights(request, request.run.teacher, "teacher")
-    return _noted(found, outcome, "teacher", request.run.teacher)
+    found, outcome.teacher_scored = _scored_weights(execution, execution.run.teacher, "teacher")
+    return _noted(found, outcome, "teacher", execution.run.teacher)
 
 
-def _start_weights(request: RunRequest, outcome: _Outcome) -> dict[Path, str]:
+def _start_weights(execution: Execution, outcome: _Outcome) -> dict[Path, str]:
     """The weights whose backbone the training starts from; as `_teacher_weights`."""
-    if request.run.start is None:
+    if execution.run.start is None:
         return {}
-    found, _ = _scored_weights(request, request.run.start, "backbone")
-    return _noted(found, outcome, "start", request.run.start)
+    found, _ = _scored_weights(execution, execution.run.start, "backbone")
+    return _noted(found, outcome, "start", execution.run.start)
 
 
 def _noted(found: tuple[Path, str], outcome: _Outcome, field: str, run_id: str) -> dict[Path, str]:
@@ -651,29 +652,29 @@ def _noted(found: tuple[Path, str], outcome: _Outcome, field: str, run_id: str) 
 
 
 def _scored_weights(
-    request: RunRequest, run_id: str, whose: str
+    execution: Execution, run_id: str, whose: str
 ) -> tuple[tuple[Path, str], Mapping[str, float]]:
-    """The weights that another run has left, and what they have scored, as its records say.
+    """The weights that another run has trained, and their metrics according to its records.
 
     Args:
-        request: of the run that needs them.
+        execution: of the run that needs them.
         run_id: the run that has trained them.
-        whose: what that run is to this one, in the messages.
+        whose: the role of that run for this one, for messages.
 
     Returns:
         The file with its SHA-256, and the metrics.
 
     Raises:
-        BlockedError: the file is not there, or no finished record of that run knows it.
+        BlockedError: the file is missing, or no finished record of that run has its hash.
     """
-    path = RunFolder(request.work, run_id).weights
+    path = RunFolder(execution.work, run_id).weights
     found = _sha256_of_file(path)
     if found is None:
         raise BlockedError(
             f"{path} of the {whose}'s run {run_id} is missing or not a file of weights; delete what is "
             f"there, and the same command trains the {whose} again"
         )
-    for record in read_for_run(request.records, run_id):
+    for record in read_for_run(execution.records, run_id):
         if record.status == "finished" and _weights_of(record) == found:
             return (path, found), record.metrics
     raise BlockedError(
@@ -702,7 +703,7 @@ def _device_facts(device: str) -> dict[str, Any]:
 
 
 def _peak_memory(device: str) -> float:
-    """Peak memory in MiB: of the GPU where there is one, else of this process."""
+    """Peak memory in MiB: of the GPU if one is used, else of this process."""
     import torch
 
     if device == "cuda":
@@ -718,7 +719,7 @@ def _die_with_engine(lifeline: Connection) -> None:
 
 
 def _log_to(path: Path, title: str, complain: Callable[[str], None]) -> None:
-    """Sends everything this process prints, C code included, to the run's log."""
+    """Redirects everything this process prints, C code included, to the run's log."""
     log = RunLog(path, append_to(path), complain)
     os.dup2(log.fileno(), 1)
     os.dup2(log.fileno(), 2)

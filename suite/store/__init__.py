@@ -1,1 +1,1 @@
-"""What is kept: records, run folders and fetched files, each written whole or not at all."""
+"""What is kept on disk: records, run folders and downloaded files, each written whole or not at all."""

@@ -1,8 +1,8 @@
-"""Files of JSON lines that a run leaves beside its record, which has their digest.
+"""JSON Lines files that a run leaves beside its record, which holds their digests.
 
-Such a file is there before the record that names it, and is called after its own content: killed in between,
-a process leaves a file that nobody asks for, and the next attempt writes another. A file that is missing or
-is not what its record names is told in one line. No number of a record is read from it.
+Such a file is written before the record that names it, and is named after its own content: a process that is
+killed in between leaves a file that nothing refers to, and the next attempt writes another. A file that is
+missing or is not the one that its record names is reported in one line. No number of a record depends on it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from suite.store.plain_files import NotAPlainFileError, content_of
 from suite.strict import Strict
 
 _DIGITS = 12
-"""How many digits of its digest a file's name has."""
+"""How many digits of its digest are in a file's name."""
 
 _Entry = TypeVar("_Entry", bound=Strict)
 
 
 class Recorded(Protocol):
-    """A record, or its summary: it has the digest of each of its files as ``<what>_sha256``."""
+    """A record or its summary, with the digest of each of its files as ``<what>_sha256``."""
 
     @property
     def run_id(self) -> str:
@@ -39,10 +39,10 @@ class Companion(Generic[_Entry]):
     """One kind of such files.
 
     Attributes:
-        what: what a file holds, in the plural; its name ends with it.
-        entry: what a line of it holds.
+        what: what a file holds, in the plural; part of its name.
+        entry: the type of a line.
         largest: bytes that a file may have.
-        lacks: what a run is without when its file is gone.
+        lacks: what a run lacks without its file, for messages.
     """
 
     what: str
@@ -51,17 +51,17 @@ class Companion(Generic[_Entry]):
     lacks: str
 
     def sha256_in(self, record: Recorded) -> str | None:
-        """The digest of the file that a record names; None where it names none."""
+        """The digest of the file that a record names; None if it names none."""
         sha256: str | None = getattr(record, f"{self.what}_sha256")
         return sha256
 
     def file(self, folder: Path, run_id: str, sha256: str) -> Path:
-        """Where the file of a record lies.
+        """The path of the file of a record.
 
         Args:
             folder: of the records.
             run_id: the run.
-            sha256: of the file's content, as the record has it.
+            sha256: of the file's content, from the record.
         """
         return folder / f"{run_id}-{sha256[:_DIGITS]}.{self.what}.jsonl"
 
@@ -71,7 +71,7 @@ class Companion(Generic[_Entry]):
         Args:
             folder: of the records.
             run_id: the run.
-            entries: one a line, in this order.
+            entries: one per line, in this order.
 
         Returns:
             The SHA-256 of the content, for the record.
@@ -87,7 +87,7 @@ class Companion(Generic[_Entry]):
         return sha256
 
     def content(self, folder: Path, record: Recorded) -> bytes:
-        """The content of the file of a record; empty where it names none.
+        """The content of the file of a record; empty if it names none.
 
         Args:
             folder: of the records.
@@ -118,7 +118,7 @@ class Companion(Generic[_Entry]):
         )
 
     def read(self, folder: Path, record: Recorded) -> list[_Entry]:
-        """The entries of the file of a record, in their order; none where it names no file.
+        """The entries of the file of a record, in order; none if it names no file.
 
         Args:
             folder: of the records.
@@ -131,18 +131,18 @@ class Companion(Generic[_Entry]):
         try:
             return [self.entry.model_validate_json(line) for line in content.splitlines()]
         except ValueError as error:
-            # Its digest is right: somebody else has written file and record.
+            # Its digest is right: something else has written both file and record.
             path = self.file(folder, record.run_id, str(self.sha256_in(record)))
             raise SuiteError(f"{printable(path)}: holds no {self.what} ({printable(error, 100)})") from None
 
 
 def faults_of(folder: Path, records: Iterable[Recorded], *kinds: Companion[Any]) -> str | None:
-    """What is wrong with the files beside several records, in one line; None where nothing is.
+    """What is wrong with the files beside several records, in one line; None if nothing is.
 
     Args:
         folder: of the records.
-        records: those that are looked at, or their summaries.
-        kinds: the files that are held against them.
+        records: those to check, or their summaries.
+        kinds: the kinds of files to check.
     """
     faults = []
     for record in records:

@@ -1,4 +1,4 @@
-"""The cache of published checkpoints, and downloads that fill it: resumed, verified, whole or not at all."""
+"""The cache of published checkpoints, and its downloads: resumable, verified, stored whole or not at all."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from suite.store.files import sha256_of, write
 from suite.store.ownership import owned
 
 Report = Callable[[int, int | None], None]
-"""Takes how many bytes of a file are there, and how many it has (None: the server does not say)."""
+"""Called with the bytes received so far and the size of the file (None if the server does not say)."""
 
 Check = Callable[[Path], None]
-"""Looks into a fetched file before it enters the cache, and raises `SuiteError` to keep it out."""
+"""Inspects a downloaded file before it enters the cache, and raises `SuiteError` to keep it out."""
 
 _SECONDS_OF_SILENCE = 30.0
 _BLOCK = 2**20
 _LARGEST = 8 * 2**30
-"""Bytes. The largest zoo checkpoint of the papers has an eighth of it; a server may send without end."""
+"""Bytes. The largest zoo checkpoint of the papers has an eighth of it; a server may never stop sending."""
 
 
 class DownloadError(SuiteError):
-    """A file could not be fetched, or is not what it should be."""
+    """A file could not be downloaded, or is not the right one."""
 
     exit_status = 1
 
@@ -38,8 +38,8 @@ class DownloadError(SuiteError):
 def cached(checkpoint: Checkpoint) -> Path | None:
     """The file in the cache, if it is there and has the right hash.
 
-    A file is hashed once and then known by its size and time of change, so that asking is cheap. One that
-    somebody copied there by hand counts like one that was fetched.
+    A file is hashed once and then recognised by its size and modification time, so that the check is cheap.
+    A file copied there by hand counts like a downloaded one.
     """
     if not checkpoint.published:
         return None
@@ -54,22 +54,22 @@ def cached(checkpoint: Checkpoint) -> Path | None:
             return None
     except OSError:
         return None
-    # A cache that cannot be written to is hashed every time.
+    # In a cache that cannot be written to, the file is hashed every time.
     with contextlib.suppress(OSError):
         write(stamp, state.encode())
     return path
 
 
 def fetch(checkpoint: Checkpoint, check: Check, report: Report) -> Path:
-    """Fetches a checkpoint into the cache, unless it is there.
+    """Downloads a checkpoint into the cache, unless it is there already.
 
-    What an earlier call got before it was interrupted is kept in a ``.part`` file beside, and gone on from.
-    Of two calls at once the second waits for the first. The file appears in the cache whole, with the right
-    hash and after `check`, or not at all.
+    An interrupted download is kept in a ``.part`` file beside it, and the next call resumes it. Of two
+    concurrent calls the second waits for the first. The file appears in the cache whole, with the right hash
+    and after `check`, or not at all.
 
     Args:
-        checkpoint: what to fetch.
-        check: called with the fetched file, before it enters the cache.
+        checkpoint: what to download.
+        check: called with the downloaded file, before it enters the cache.
         report: called as bytes arrive.
 
     Returns:
@@ -94,7 +94,7 @@ def fetch(checkpoint: Checkpoint, check: Check, report: Report) -> Path:
                     _admit(part, file, check)
                 part.replace(path)
             finally:
-                # Only what has bytes in it is worth going on from.
+                # An empty file is not worth resuming from.
                 if part.exists() and part.stat().st_size == 0:
                     part.unlink()
     if found is None and (found := cached(checkpoint)) is None:
@@ -103,14 +103,14 @@ def fetch(checkpoint: Checkpoint, check: Check, report: Report) -> Path:
 
 
 def _download(checkpoint: Checkpoint, part: Path, file: BinaryIO, report: Report) -> None:
-    """Completes a partial file; one that turns out wrong is emptied."""
+    """Completes a partial file; if it turns out to be wrong, empties it."""
     assert checkpoint.address is not None
     resumed = _append(checkpoint.address, file, report)
     if _is_what_its_name_says(part, checkpoint.file_name):
         return
     file.truncate(0)
     if resumed:
-        # The two pieces are not of one file: it has changed in between, or the first was damaged.
+        # The two pieces are not from one file: it has changed in between, or the first piece was damaged.
         _append(checkpoint.address, file, report)
         if _is_what_its_name_says(part, checkpoint.file_name):
             return
@@ -122,10 +122,10 @@ def _download(checkpoint: Checkpoint, part: Path, file: BinaryIO, report: Report
 
 
 def _append(address: str, file: BinaryIO, report: Report) -> bool:
-    """Fetches what a file lacks.
+    """Downloads the rest of a partial file.
 
     Returns:
-        Whether bytes were kept that had been there before.
+        Whether bytes that were there before were kept.
 
     Raises:
         DownloadError: the server refuses, or the connection ended early; what arrived is kept.
@@ -137,7 +137,7 @@ def _append(address: str, file: BinaryIO, report: Report) -> bool:
             urllib.request.Request(address, headers=headers), timeout=_SECONDS_OF_SILENCE
         ) as response:
             if start and not str(response.headers.get("Content-Range")).startswith(f"bytes {start}-"):
-                # The server sends all of it, or another piece than was asked for.
+                # The server sends the whole file, or another range than the requested one.
                 file.truncate(0)
                 if response.status != http.client.OK:
                     return _append(address, file, report)
@@ -145,7 +145,7 @@ def _append(address: str, file: BinaryIO, report: Report) -> bool:
             _receive(response, file, start, report)
     except urllib.error.HTTPError as error:
         if start and error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
-            # Nothing is lacking; or the file has become shorter, and its hash will tell.
+            # Nothing is missing, or the file on the server has become shorter, which its hash will show.
             return True
         raise DownloadError(
             f"{address}: the server answers {error.code} {error.reason}; try again later"
@@ -165,7 +165,7 @@ def _receive(response: Any, file: BinaryIO, start: int, report: Report) -> None:
     """Writes the body of a response.
 
     Raises:
-        DownloadError: far too much arrived; nothing is kept.
+        DownloadError: more than `_LARGEST` arrived; nothing is kept.
         OSError: the connection ended before all had arrived.
     """
     length = response.headers.get("Content-Length", "")
@@ -182,13 +182,13 @@ def _receive(response: Any, file: BinaryIO, start: int, report: Report) -> None:
         file.write(block)
         report(size, total)
     file.flush()
-    # A body that ends early is no error to the standard library.
+    # The standard library does not treat a body that ends early as an error.
     if total is not None and size < total:
         raise OSError(f"the connection ended after {_megabytes(size)} of {_megabytes(total)}")
 
 
 def _admit(part: Path, file: BinaryIO, check: Check) -> None:
-    """Lets `check` look into a complete file; one that it refuses is deleted."""
+    """Runs `check` on a complete file; empties it if it is refused."""
     os.fsync(file.fileno())
     try:
         check(part)
@@ -198,7 +198,7 @@ def _admit(part: Path, file: BinaryIO, check: Check) -> None:
 
 
 def _is_what_its_name_says(path: Path, name: str) -> bool:
-    """Whether the SHA-256 of a file begins as a checkpoint's name ends."""
+    """Whether the SHA-256 of a file begins with the digits at the end of a checkpoint's name."""
     prefix = hash_in_name(name)
     return prefix is not None and sha256_of(path).startswith(prefix)
 

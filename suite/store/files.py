@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and the hash of a file.
+"""Writes files so that they appear whole or not at all, and hashes files.
 
 Everything that the suite keeps on disk is written and hashed by these functions. An `OSError` that
 they raise names the file.
@@ -21,20 +21,19 @@ _ASIDE = ".*.tmp"
 """Pattern of the folders in which files are written before they appear."""
 
 _NEW = ".new"
-"""What the name of a file ends with there."""
+"""Suffix of a file's name there."""
 
 
 @contextlib.contextmanager
 def replacing(path: Path, synced: bool = True) -> Iterator[Path]:
-    """Gives a file new content in one step: written and synced beside it, then renamed over it.
+    """Replaces a file atomically: the content is written and synced beside it, then renamed over it.
 
     Args:
-        path: the file; its folder is made where it is missing.
-        synced: whether it must outlive a power cut; what can be made again need not wait for the disk.
+        path: the file; its folder is created if missing.
+        synced: whether it must survive a power cut; what can be made again need not wait for the disk.
 
     Yields:
-        An empty file beside it, to write to. When the block fails, what stood at `path` is untouched and
-        nothing else is left.
+        An empty file beside it, to write to. If the block fails, `path` is untouched, and the file deleted.
 
     Raises:
         OSError: the file system refuses, for example because it is full.
@@ -47,7 +46,7 @@ def replacing(path: Path, synced: bool = True) -> Iterator[Path]:
 
 
 def write(path: Path, content: bytes, synced: bool = True) -> None:
-    """Gives a file new content in one step; a file that has it already is left alone.
+    """Writes a file atomically; a file that has this content already is left alone.
 
     Args:
         path: the file.
@@ -64,14 +63,14 @@ def write(path: Path, content: bytes, synced: bool = True) -> None:
 
 
 def create(path: Path, content: bytes) -> bool:
-    """Creates a file with all its content in one step, and never replaces one.
+    """Creates a file with all its content in one step, and never replaces an existing one.
 
-    Where the file system has hard links, the name appears together with the content. Where it has none, the
-    name is taken first, by an empty file, and the content then renamed over it. A process that is killed
-    between the two leaves a name that nobody else takes, and `begun` finds what belongs under it.
+    If the file system has hard links, the name appears together with the content. If it has none, the name is
+    taken first, by an empty file, and the content is then renamed over it. A process that is killed between
+    the two leaves a name that no other process takes, and `begun` finds the content that belongs there.
 
     Returns:
-        False when there is a file of that name already; it is untouched.
+        False if a file of that name exists already; it is untouched.
 
     Raises:
         OSError: as `replacing`.
@@ -82,10 +81,10 @@ def create(path: Path, content: bytes) -> bool:
         try:
             os.link(aside, path)
         except FileExistsError:
-            # A server that is asked again, since its answer was lost, says so of the name that it has made.
+            # A file server whose answer was lost is asked again, and reports the name that it has just made.
             return os.path.samestat(os.lstat(aside), os.lstat(path))
         except OSError:
-            # No links here, or none for us. What forbids any writing forbids the other way, too, and says so.
+            # Hard links are missing or forbidden. If nothing can be written, the other way raises as well.
             return _take(path, aside)
         return True
 
@@ -99,7 +98,7 @@ def _take(path: Path, aside: Path) -> bool:
     try:
         os.replace(aside, path)
     except OSError:
-        # Unless the answer alone was lost, the name is given back.
+        # Unless only the answer was lost and the rename succeeded, the name is released.
         if path.stat().st_size == 0:
             path.unlink()
             raise
@@ -107,7 +106,7 @@ def _take(path: Path, aside: Path) -> bool:
 
 
 def begun(path: Path, largest: int) -> bytes | None:
-    """The content that an interrupted `create` had for a file that is still empty; None where there is none.
+    """The content that an interrupted `create` had for a file that is still empty; None if there is none.
 
     Args:
         path: the empty file.
@@ -118,19 +117,19 @@ def begun(path: Path, largest: int) -> bytes | None:
     """
     contents = []
     for folder in sorted(path.parent.glob(_ASIDE)):
-        # What is not there, empty or no file has been cleaned up by its writer, or belongs to another name.
+        # If missing, empty or not a file, its writer has cleaned up, or the folder belongs to another name.
         with contextlib.suppress(FileNotFoundError, NotAPlainFileError):
             contents.append(content_of(folder / f"{path.name}{_NEW}", largest))
-    # Of two that were killed as they wanted the same name, nobody knows which of them had it.
+    # If two processes were killed while they wanted the same name, nobody knows which of them had it.
     return contents[0] if len(contents) == 1 else None
 
 
 @contextlib.contextmanager
 def _beside(path: Path) -> Iterator[Path]:
-    """A new file beside `path`, readable by all; it is gone afterwards unless it was renamed.
+    """Creates a temporary file beside `path`, readable by all; it is deleted afterwards unless renamed.
 
-    It has a folder of its own, and always the same name: PyTorch writes the name of a file into it, and the
-    same weights are to be the same bytes.
+    It has a folder of its own, and always the same name: PyTorch writes a file's name into the file, and the
+    same weights must give the same bytes.
     """
     with _named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -142,7 +141,7 @@ def _beside(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Gives errors of the system the name of a file, where they come without: a full disk says no more."""
+    """Adds the name of a file to system errors that have none, such as that of a full disk."""
     try:
         yield
     except OSError as error:
@@ -152,7 +151,7 @@ def _named(path: Path) -> Iterator[None]:
 
 
 def _sync(path: Path) -> None:
-    # Renamed before it is on the disk, a power cut would leave an empty file under the final name.
+    # If it were renamed before it is on disk, a power cut could leave an empty file under the final name.
     with open(path, "rb") as file:
         os.fsync(file.fileno())
 

@@ -1,19 +1,21 @@
-"""Who works in a folder that several machines see: one process at a time, and anybody can read which.
+"""Exclusive ownership of a folder that several machines share: one process at a time, and all can read which.
 
-Locks of the system end at the machine, or do not exist on a shared file system. Here a folder holds numbered
-files, each created exclusively by the process that it names, and the process of the *highest number* owns:
+The system's locks work only within a machine, or do not exist on a shared file system. Instead, a folder
+holds numbered files, each created exclusively by the process that it names, and the process with the *highest
+number* is the owner:
 
-- To take, a process looks at the highest number, and if its owner has released it, is dead, or has given no
-  sign for `STALE` seconds, creates the next number. The file system lets one process create it, so there is
-  one taker.
-- The owner touches its file every `HEARTBEAT` seconds. How long ago that was is told by the clock of the file
-  system: by a file that is written beside it now. Clocks of machines differ.
-- The highest number is never deleted, releasing it included; lower ones are, by the owner. A process that was
-  stopped between looking and creating may so create a number that was there before. It looks again when it
-  has: there is a higher one, and it owns nothing.
-- An owner that was stopped for longer than `STALE` sees a higher number when it goes on (`Ownership.check`).
+- To take the folder, a process looks at the highest number, and if its owner has released it, is dead, or has
+  sent no heartbeat for `STALE` seconds, creates the next number. The file system lets only one process create
+  it.
+- The owner touches its file every `HEARTBEAT` seconds. How long ago that was is measured by the clock of the
+  file system, with a file that is written beside it for the purpose, since clocks of machines differ.
+- The highest number is never deleted, not even on release; lower ones are, by the owner. A process that was
+  stopped between looking and creating may therefore create a number that existed before. It looks again
+  afterwards: there is a higher one, and it owns nothing.
+- An owner that was stopped for longer than `STALE` sees a higher number when it continues
+  (`Ownership.check`).
 
-On one machine the system knows whether a process lives, and no time is waited or trusted.
+Within one machine the system knows whether a process is alive, so no time is waited for or trusted.
 """
 
 from __future__ import annotations
@@ -36,11 +38,11 @@ from suite.store.plain_files import NotAPlainFileError, content_of
 from suite.strict import Line, Strict
 
 HEARTBEAT = 10.0
-"""Seconds between two signs of life."""
+"""Seconds between two heartbeats."""
 
 STALE = 120.0
-"""Seconds without one after which an owner on another machine counts as gone; network file systems cache the
-times of files for up to a minute."""
+"""Seconds without a heartbeat after which an owner on another machine counts as gone; network file systems
+cache the times of files for up to a minute."""
 
 _LONGEST_POLL = 2.0
 _LARGEST = 64 * 1024
@@ -52,17 +54,17 @@ class TakenOverError(RuntimeError):
 
 
 class Owner(Strict):
-    """A process, as others can tell it from its namesakes.
+    """A process, described so that it cannot be confused with another of the same id.
 
     Attributes:
         host: name of the machine.
-        boot: what tells the machine, its boot and its table of processes apart from others of the same name,
-            such as containers; None where the system does not tell.
-        pid: number of the process.
-        started: when it started, in the system's own unit; None where the system does not tell.
+        boot: distinguishes the machine, its boot and its process table from others of the same name, such as
+            containers; None if the system does not say.
+        pid: id of the process.
+        started: when it started, in the system's own unit; None if the system does not say.
         job: id of the batch job that it belongs to.
         restart: how often that job was started before.
-        released: whether it has let go.
+        released: whether it has released the folder.
     """
 
     host: Line
@@ -74,22 +76,22 @@ class Owner(Strict):
     released: bool = False
 
     def shares_machine_with(self, other: Owner) -> bool:
-        """Whether both are in one table of processes."""
+        """Whether both are in the same process table."""
         return (self.host, self.boot) == (other.host, other.boot)
 
     def lives(self) -> bool:
-        """Whether the process runs, asked on its own machine."""
+        """Whether the process is alive; to be asked on its own machine."""
         try:
             state, started = _state_of(self.pid)
         except OSError:
-            # There is none of that number, or the system shows it to nobody else.
+            # There is no process with that id, or the system hides it from other users.
             return _answers(self.pid)
         return state not in ("Z", "X") and self.started in (None, started)
 
 
 def _state_of(pid: int) -> tuple[str, int]:
-    """State of a process and when it started, as Linux tells (proc(5), fields 3 and 22)."""
-    # The name of the program may hold anything, and ends with the last bracket.
+    """State of a process and when it started, as Linux reports them (proc(5), fields 3 and 22)."""
+    # The name of the program may contain anything, and ends with the last parenthesis.
     fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     return fields[0], int(fields[19])
 
@@ -108,7 +110,7 @@ def this_process(host: str | None = None) -> Owner:
     """This process.
 
     Args:
-        host: the name of the machine; None: the one it has.
+        host: the name of the machine; None for its host name.
     """
     started = None
     with contextlib.suppress(OSError):
@@ -146,7 +148,7 @@ class _Numbers:
         return self.folder / f"{number:06d}.json"
 
     def all(self) -> list[int]:
-        """Every number there is, in order."""
+        """Every number, in ascending order."""
         try:
             names = os.listdir(self.folder)
         except FileNotFoundError:
@@ -154,18 +156,18 @@ class _Numbers:
         return sorted(int(match["number"]) for name in names if (match := _NUMBER.match(name)))
 
     def newest(self) -> int:
-        """The highest number; 0 where there is none."""
+        """The highest number; 0 if there is none."""
         return max(self.all(), default=0)
 
     def owner(self, number: int) -> Owner | None:
-        """The process that a file names; None where it cannot be told.
+        """The process that a file names; None if that cannot be read.
 
         Raises:
-            FileNotFoundError: there is no such file any more.
+            FileNotFoundError: the file no longer exists.
         """
         path = self.path(number)
         try:
-            # Without hard links a name is there before its content (`files.create`).
+            # Without hard links a name exists before its content (`files.create`).
             content = content_of(path, _LARGEST) if path.stat().st_size else begun(path, _LARGEST)
             return Owner.model_validate_json(content or b"")
         except FileNotFoundError:
@@ -176,14 +178,14 @@ class _Numbers:
             return None
 
     def is_free(self, number: int) -> bool:
-        """Whether the owner of a number owns no longer."""
+        """Whether the process that took a number no longer owns the folder."""
         try:
             owner = self.owner(number)
             if owner is not None:
                 if owner.released:
                     return True
                 if owner.job and owner.job == self.me.job and owner.restart < self.me.restart:
-                    # A batch system starts a job again when nothing of it is left.
+                    # A batch system restarts a job only when none of its processes are left.
                     return True
                 if owner.shares_machine_with(self.me):
                     return not owner.lives()
@@ -196,12 +198,12 @@ class _Numbers:
         touched = self.path(number).lstat().st_mtime_ns
         if self._seen[:2] != (number, touched):
             self._seen = (number, touched, time.monotonic())
-        # A clock that was set back since shows too little; nobody is waited for longer than this.
+        # A clock that was set back shows too short a time; then the time observed by this process counts.
         unchanged = time.monotonic() - self._seen[2]
         return max(unchanged, (self._now() - touched) / 1e9) > self._stale
 
     def _now(self) -> int:
-        """The clock of the file system, in nanoseconds; this machine's where nothing can be written."""
+        """The clock of the file system, in nanoseconds; this machine's clock if nothing can be written."""
         try:
             with tempfile.NamedTemporaryFile(dir=self.folder, prefix=".now.") as probe:
                 probe.write(b"now")
@@ -211,7 +213,7 @@ class _Numbers:
             return time.time_ns()
 
     def take(self) -> int | None:
-        """Takes the next number if the highest is free; returns it when it is the highest then."""
+        """Takes the next number if the highest is free; returns it if it is the highest afterwards."""
         newest = self.newest()
         if newest and not self.is_free(newest):
             return None
@@ -228,16 +230,16 @@ class _Numbers:
 
 
 class Ownership:
-    """What an owner has: a number, kept alive by a thread until it is released."""
+    """The ownership of a folder, kept alive by a heartbeat thread until it is released."""
 
     def __init__(self, numbers: _Numbers, number: int, beat: float, on_beat: Callable[[], None]) -> None:
-        """Starts to give signs of life.
+        """Starts the heartbeat thread.
 
         Args:
-            numbers: the folder.
-            number: what was taken.
-            beat: seconds between two signs.
-            on_beat: called with each, in the thread of the signs.
+            numbers: the numbered files of the folder.
+            number: the number that was taken.
+            beat: seconds between two heartbeats.
+            on_beat: called at each heartbeat, in its thread.
         """
         self._numbers = numbers
         self._number = number
@@ -245,13 +247,13 @@ class Ownership:
         self._on_beat = on_beat
         self._over = threading.Event()
         self.lost = False
-        """Whether somebody else owns the folder, by the last sign of life."""
+        """Whether another process was found to own the folder."""
         self._thread = threading.Thread(target=self._live, daemon=True)
         self._thread.start()
 
     def _live(self) -> None:
         while not self._over.wait(self._beat):
-            # What refuses now may not the next time; who owns is asked again before anything counts.
+            # An error may be temporary; ownership is checked again before anything that matters.
             with contextlib.suppress(OSError):
                 if self._numbers.newest() != self._number:
                     self.lost = True
@@ -260,11 +262,11 @@ class Ownership:
             self._on_beat()
 
     def check(self) -> None:
-        """Makes sure that this process still owns the folder.
+        """Checks that this process still owns the folder.
 
         Raises:
             TakenOverError: it does not.
-            OSError: that cannot be found out.
+            OSError: the folder cannot be read.
         """
         newest = self._numbers.newest()
         if newest == self._number and not self.lost:
@@ -279,11 +281,11 @@ class Ownership:
         )
 
     def release(self) -> None:
-        """Lets go; what was taken over is left to its owner."""
+        """Releases the folder; one that was taken over is left to its new owner."""
         self._over.set()
         self._thread.join()
         numbers = self._numbers
-        # Where this is refused, others see that the process has ended, or has gone quiet.
+        # If this fails, others see that the process has ended, or that its heartbeat has stopped.
         with contextlib.suppress(OSError):
             if numbers.newest() == self._number:
                 released = numbers.me.model_copy(update={"released": True})
@@ -300,15 +302,15 @@ def owned(
     beat: float = HEARTBEAT,
     stale: float = STALE,
 ) -> Iterator[Ownership]:
-    """Owns a folder for a while, as no other process does on any machine.
+    """Owns a folder for the duration of the block, exclusively among all processes on all machines.
 
     Args:
-        folder: holds who owns; made where it is missing.
-        on_wait: called once, with the owner as far as that is known, when somebody else owns it.
+        folder: the folder of the numbered files; created if missing.
+        on_wait: called once if another process owns it, with that process if known.
         on_beat: called about every `beat` seconds while it is owned, in another thread.
         me: this process.
-        beat: seconds between two signs of life.
-        stale: seconds without one after which an owner on another machine is gone.
+        beat: seconds between two heartbeats.
+        stale: seconds without a heartbeat after which an owner on another machine counts as gone.
 
     Raises:
         SuiteError: the file system refuses.
@@ -343,7 +345,7 @@ def _wait_for(numbers: _Numbers, on_wait: Callable[[Owner | None], None]) -> int
 
 
 def owner_of(folder: Path, me: Owner | None = None, stale: float = STALE) -> Owner | None:
-    """The process that owns a folder now; None where none does, or nobody can tell which."""
+    """The process that owns a folder now; None if none does, or if that cannot be read."""
     numbers = _Numbers(folder, me or this_process(), stale)
     with contextlib.suppress(OSError):
         newest = numbers.newest()

@@ -1,4 +1,4 @@
-"""Files that are what they seem: read when they are regular files, written to when they are no links."""
+"""Reads only regular files, and writes through no symbolic links."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _KINDS = (
 
 
 class NotAPlainFileError(ValueError):
-    """What stands there is no regular file, is empty, or is too large; says so in words."""
+    """A path is not a regular file, or the file is empty or too large; the message says which."""
 
 
 def content_of(path: Path, largest: int) -> bytes:
-    """The whole content of a regular file, links followed; neither a pipe nor a device is waited for.
+    """The whole content of a regular file; follows links, and never blocks on a pipe or a device.
 
     Args:
         path: the file.
@@ -35,7 +35,7 @@ def content_of(path: Path, largest: int) -> bytes:
     """
     if reason := fault_of(path):
         raise NotAPlainFileError(reason)
-    # Should it have become a pipe since, this does not wait for somebody to write to it.
+    # If it has become a pipe since, this does not block until something writes to it.
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size > largest:
@@ -44,10 +44,10 @@ def content_of(path: Path, largest: int) -> bytes:
 
 
 def fault_of(path: Path) -> str | None:
-    """What is wrong with a file that should have content, in words; None where nothing is.
+    """What is wrong with a file that should have content, in words; None if nothing is.
 
     Raises:
-        OSError: it is not there, or cannot be looked at.
+        OSError: it is missing, or cannot be accessed.
     """
     found = os.stat(path)
     for is_kind, words in _KINDS:
@@ -57,10 +57,10 @@ def fault_of(path: Path) -> str | None:
 
 
 def refuse_link(path: Path) -> None:
-    """Makes sure that what is written to a path reaches the file of that name and no other.
+    """Checks that a path is no symbolic link, so that writing to it cannot change another file.
 
     Raises:
-        SuiteError: a symbolic link stands there.
+        SuiteError: it is one.
     """
     if path.is_symlink():
         raise SuiteError(
@@ -70,10 +70,10 @@ def refuse_link(path: Path) -> None:
 
 
 def append_to(path: Path) -> BinaryIO:
-    """Opens a file to append to, unbuffered; made where it is missing, and never one behind a link.
+    """Opens a file for appending, unbuffered; creates it if missing, and follows no link.
 
     Raises:
-        SuiteError: a symbolic link stands there.
+        SuiteError: it is a symbolic link.
         OSError: it cannot be opened.
     """
     refuse_link(path)

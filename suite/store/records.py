@@ -1,4 +1,4 @@
-"""The append-only store of what runs leave behind: one JSON file an attempt, never overwritten."""
+"""The append-only store of run records: one JSON file per attempt, never overwritten."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ SCHEMA_VERSION = 3
 """Version of a record's layout; older files are upgraded as they are read (`suite.store.upgrades`)."""
 
 _ADDED = ("scalars_sha256", "samples_sha256", "distillation")
-"""Fields that records of this schema have not always had: one that lacks them is written without; so is
-`Provenance.start`."""
+"""Fields that were added to this schema later: a record without a value for one is written without the field;
+the same goes for `Provenance.start`."""
 
 Status = Literal["finished", "failed", "blocked"]
 
 _ROOM_FOR_A_RECORD = 64 * 1024
-"""Bytes; a record takes about a sixth of it."""
+"""Bytes that must be free; a record takes about a sixth of that."""
 
 _LARGEST = 16 * 2**20
-"""Bytes; what is larger is no record, however many classes its data have."""
+"""Bytes; a larger file cannot be a record, however many classes its data have."""
 
 _HEAD = 64
-"""Bytes; every written record begins with its schema."""
+"""Bytes that are enough to read the schema, with which every written record begins."""
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What a system says that has no room, or has no more of it for this user."""
+"""Error numbers of a full disk, and of a used-up quota or size limit."""
 
 _REMEDY = "restore it from a copy or move it out of the folder; nothing was changed"
 
@@ -69,14 +69,14 @@ class TaughtBy(Strict):
 
 
 class Provenance(Strict):
-    """With what a run was executed.
+    """The code, packages, machine and inputs that a run was executed with.
 
     Attributes:
-        commit: of the code; None outside of a repository.
+        commit: of the code; None outside a repository.
         dirty: whether the code differed from it.
         command: the command line that asked for the run.
         packages: import name -> version.
-        lock_sha256: of ``requirements.lock``; None where the suite was installed without one.
+        lock_sha256: of ``requirements.lock``; None if the suite was installed without one.
         host: the machine (`suite.environment.host_facts`).
         device: `cpu` or `cuda`.
         threads: cores that the run could use.
@@ -84,9 +84,9 @@ class Provenance(Strict):
         cuda: version of CUDA.
         teacher: the checkpoint that taught.
         start: the checkpoint whose backbone the training started from.
-        checkpoint: of a scored checkpoint, its file and what became of its keys.
+        checkpoint: for a scored checkpoint, its file and how its keys were loaded.
         data_fingerprint: of the data.
-        weights_sha256: of the weights that the run left.
+        weights_sha256: of the weights that the run trained or scored.
     """
 
     commit: Name | None = None
@@ -107,16 +107,16 @@ class Provenance(Strict):
 
 
 class Distillation(Strict):
-    """What shows that a method acted on the training of a student.
+    """The evidence that a method acted on the training of a student.
 
     Attributes:
         steps: iterations of the training.
-        fired: tap -> how often the modules that it listens to ran in them.
+        fired: tap -> how often the modules that it taps ran in them.
         shares: loss of the method -> its share of the total loss over the first, the middle and the last
             tenth of the training (`suite.store.scalars.shares_of`).
         gradients: at a few fixed iterations and every tap of the student, the norm of the method's gradient
             and that of the task's.
-        teacher: what the checkpoint that taught had scored itself; nothing where nobody knows.
+        teacher: metrics of the teacher's checkpoint; empty if unknown.
     """
 
     steps: NonNegativeInt
@@ -127,7 +127,7 @@ class Distillation(Strict):
 
     @property
     def faults(self) -> list[str]:
-        """Where the method did not act, in words; empty where it did."""
+        """The signs that the method did not act, in words; empty if it did."""
         silent = [tap for tap, times in self.fired.items() if not times]
         idle = [name for name, shares in self.shares.items() if not any(shares)]
         found = [f"tap {tap} never fired" for tap in silent]
@@ -138,13 +138,13 @@ class Distillation(Strict):
 
 
 class Choices(NamedTuple):
-    """What a run was made of, by name; None where a record does not say.
+    """The task, networks and method of a run, by name; None if a record does not say.
 
     Attributes:
         task: id of the task.
         student: the network that was trained.
         teacher: the network that it was distilled from.
-        method: how.
+        method: the distillation method.
         teacher_seed: the seed of the one teacher that all students learn from.
     """
 
@@ -159,13 +159,13 @@ _NO_CHOICES = Choices()
 
 
 class _Part(BaseModel):
-    """As much of a network or a method in a recipe as is read from records."""
+    """The part of a network or a method in a recipe that is read from records."""
 
     name: Name
 
 
 class _Recipe(BaseModel):
-    """As much of a recipe as is read from every record; the rest is kept as it is."""
+    """The part of a recipe that is read from every record; the rest is kept unchecked."""
 
     task: Name | None = None
     student: _Part | None = None
@@ -175,40 +175,40 @@ class _Recipe(BaseModel):
 
 
 class Record(BaseModel):
-    """What one attempt at a run leaves behind.
+    """The record of one attempt at a run.
 
     Attributes:
         schema_version: version of this layout; a record of a newer one is refused.
         run_id: hash of `identity` (see `suite.planning.identity`).
-        series: the same hash without seed and repetition: records of one series differ by these only.
+        series: the same hash without seed and repetition: records of one series differ only in these.
         attempt: 1 for the first try; a run that failed or was blocked may be tried again.
-        former_ids: ids that the run had under older ways to identify it.
+        former_ids: ids that the run had under older identity schemes.
         claims: the claims served when the run was planned, each with the arm it fills.
         task: id of the task.
         arm: the arm the run was first planned as.
         profile: `smoke`, `mini` or `paper`.
-        seed: seed of the run; 0 where nothing was trained.
-        repetition: how often the same had been measured before (``--again``).
+        seed: seed of the run; 0 if nothing was trained.
+        repetition: how often the same run had been measured before (``--again``).
         status: `finished`, `failed` or `blocked`; only a finished record has metrics.
         metrics: by metric name (`top1`, `box_AP`, ...), in the unit of ``metrics.yaml``.
-        per_class: percent of each class, by what was measured (`IoU`, ...) and name of the class.
-        skipped: how many of what the loading of the data left out, by what it was, in words of the plural
-            (`annotations without area`, `images that cannot be decoded`, ...).
+        per_class: metric (`IoU`, ...) -> name of the class -> percent.
+        skipped: what the data loader left out (`annotations without area`, `images that cannot be decoded`,
+            ...) -> how many.
         comparable: whether the data are the published ones, so that a claimed number may be judged.
-        identity: what defines the number, item by item.
+        identity: what determines the result, item by item.
         recipe: the composed recipe as it was run (`suite.contract.ComposedRecipe`).
         protocol: the effective protocol, read back from the built objects.
         departures: known differences from the published protocol.
         provenance: code, packages, host, device, data, teacher.
         timings: seconds (`wall`, `train`, `evaluation`, `seconds_per_step`) and `peak_memory_mib`.
-        scalars_sha256: of the file of its scalars (`suite.store.scalars`); None where it left none.
+        scalars_sha256: of the file of its scalars (`suite.store.scalars`); None if it left none.
         samples_sha256: of the file of its sample predictions (`suite.store.samples`), likewise.
-        distillation: what shows that the method acted; None where nothing was distilled, or nobody looked.
+        distillation: the evidence that the method acted; None if nothing was distilled or observed.
         error: why it failed or is blocked; one line.
         finished_at: UTC time in ISO 8601.
     """
 
-    # JSON knows no NaN: as a string it is read back as the number it was, as null it would not.
+    # JSON has no NaN: as a string it is read back as the same number, as null it would not be.
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
     schema_version: int = Field(default=SCHEMA_VERSION, le=SCHEMA_VERSION)
@@ -258,22 +258,22 @@ class Record(BaseModel):
 
     @property
     def inert(self) -> list[str]:
-        """Where its method did not act, in words; see `Distillation.faults`."""
+        """The signs that its method did not act, in words; see `Distillation.faults`."""
         return self.distillation.faults if self.distillation else []
 
     @property
     def weights_sha256(self) -> str | None:
-        """The weights that the run left."""
+        """The SHA-256 of the weights that the run trained or scored."""
         return self.provenance.weights_sha256
 
     @property
     def taught_by(self) -> str | None:
-        """The weights that it learned from."""
+        """The SHA-256 of the weights that it learned from."""
         return self.provenance.teacher.weights_sha256 if self.provenance.teacher else None
 
     @property
     def started_from(self) -> str | None:
-        """The weights that its backbone started from."""
+        """The SHA-256 of the weights that its backbone started from."""
         return self.provenance.start.weights_sha256 if self.provenance.start else None
 
     @property
@@ -285,11 +285,11 @@ class Record(BaseModel):
 
 
 def read_record(path: Path) -> Record:
-    """Reads one record; one of an older schema is upgraded with what else lies in its folder.
+    """Reads one record; upgrades one of an older schema together with the others in its folder.
 
     Raises:
         SuiteError: the file cannot be read, is truncated, is no record, was written by a newer suite, or
-            is named like another record, as a copy would be that counts a run twice.
+            has the name of another record, like a copy, which would count a run twice.
     """
     content = _content(path)
     if _is_older(content):
@@ -306,8 +306,8 @@ def _content(path: Path) -> bytes:
     with _read(path):
         if not path.is_file() or path.stat().st_size:
             return content_of(path, _LARGEST)
-        # Where there are no hard links, the name of a record is there before its content (`files.create`). If
-        # its writer was killed in between, that lies beside; a living one has just put it in its place.
+        # Without hard links, the name of a record exists before its content (`files.create`). If its writer
+        # was killed in between, the content lies beside it; otherwise it has been put in place by now.
         return begun(path, _LARGEST) or content_of(path, _LARGEST)
 
 
@@ -324,7 +324,7 @@ def _read(path: Path) -> Iterator[None]:
 def _validated(path: Path, content: bytes) -> Record:
     try:
         record = Record.model_validate_json(content)
-        # What is written as the suite writes it has every key once.
+        # A record that is formatted exactly as the suite writes it has no repeated keys.
         if content != _as_bytes(record):
             json.loads(content, object_pairs_hook=refuse_repeated)
     except (ValueError, RecursionError) as error:
@@ -335,9 +335,9 @@ def _validated(path: Path, content: bytes) -> Record:
 
 
 def _without_result(record: Record) -> Record:
-    """A record as it counts: a run that ended with a metric that is no number has failed.
+    """The record with status `failed` if it is finished with a metric that is not finite.
 
-    Suites before this one have recorded some as finished. The file keeps what it says.
+    Earlier versions recorded some such runs as finished. The file is not changed.
     """
     if record.status != "finished":
         return record
@@ -365,17 +365,17 @@ def _older_files(folder: Path) -> Iterator[tuple[Path, bytes]]:
 
 
 def _head(path: Path) -> bytes:
-    """As much of a file as tells its schema."""
+    """The beginning of a file, which names its schema."""
     with _read(path):
         if not path.stat().st_size:
-            # Nor has a pipe a size. Either is looked at when it is read.
+            # Empty, or a pipe, which has no size either. Both are dealt with when the file is read.
             return b""
         with open(path, "rb") as file:
             return file.read(_HEAD)
 
 
 def _read_older(files: Mapping[Path, bytes]) -> list[tuple[Record, tuple[str, int]]]:
-    """Upgraded records, each with the id and the attempt that its file is named after."""
+    """Upgrades records, and returns each with the id and the attempt that its file is named after."""
     documents = []
     for path, content in files.items():
         try:
@@ -397,7 +397,7 @@ def _shortly(error: Exception) -> str:
 
 
 def _first_fault(files: Mapping[Path, bytes]) -> Path:
-    """Which of several files cannot be upgraded, each taken by itself."""
+    """The first of several files that cannot be upgraded by itself."""
     for path, content in files.items():
         try:
             for document, _ in upgraded([document_of(path, content)]):
@@ -440,15 +440,15 @@ def read_all(folder: Path) -> list[Record]:
 def read_documents(
     folder: Path, wanted: Iterable[tuple[str, int]]
 ) -> dict[tuple[str, int], Mapping[str, Any]]:
-    """Records as they are stored, every field of them; those of older schemas as they are upgraded.
+    """Reads records as plain data with all their fields; upgrades those of older schemas.
 
     Args:
         folder: of the records.
         wanted: run id and attempt of each.
 
     Returns:
-        Run id and attempt -> the record as plain data, in the order in which they were asked for; one that is
-        gone from the folder is left out.
+        Run id and attempt -> the record as plain data, in the order of `wanted`; one that is no longer in the
+        folder is left out.
 
     Raises:
         SuiteError: for the first record that cannot be read.
@@ -468,7 +468,7 @@ def read_documents(
 
 
 def _document(path: Path, content: bytes) -> Mapping[str, Any]:
-    # It was validated when its summary was made; what has changed since is looked at again.
+    # The record was validated when its summary was made, so that JSON alone is checked here.
     try:
         document = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -481,15 +481,15 @@ def _document(path: Path, content: bytes) -> Mapping[str, Any]:
 def read_files(
     paths: Iterable[Path], rewritten: Iterable[tuple[str, str]] = ()
 ) -> Iterator[tuple[Path | None, Record]]:
-    """The records in files of one folder, one after the other; those of older schemas are upgraded, and last.
+    """Reads the records in files of one folder; those of older schemas are upgraded, and come last.
 
     Args:
-        paths: the files, all of older schemas among them: upgrading one of these needs the others.
-        rewritten: former id and time of records of the folder that are known already; the file that one of
-            them was upgraded from does not count beside it.
+        paths: the files, including all of older schemas, since upgrading one of these needs the others.
+        rewritten: former id and time of records of the folder that are known already; a file that one of them
+            was upgraded from is left out.
 
     Yields:
-        A record with its file, which alone says what the record is; None for one of an older schema.
+        A record with its file; None as the file of an upgraded record, which depends on others, too.
 
     Raises:
         SuiteError: for the first record that cannot be read.
@@ -510,16 +510,16 @@ def read_files(
 
 
 def rewrite_older(folder: Path) -> list[Record]:
-    """Writes the records of older schemas in the layout of today; nothing is lost.
+    """Rewrites the records of older schemas in the current layout, and keeps the old files.
 
     Each file appears under its new name before the old one is moved to ``former/`` beside it, so that the
-    call may be interrupted anywhere and made again.
+    call may be interrupted anywhere and repeated.
 
     Returns:
-        What was written, in the order of the new ids.
+        The records written, in the order of their new ids.
 
     Raises:
-        SuiteError: a record cannot be read, or a file of its new name holds something else.
+        SuiteError: a record cannot be read, or a file with its new name holds something else.
         OSError: the folder cannot be written to.
     """
     files = dict(_older_files(folder))
@@ -529,7 +529,7 @@ def rewrite_older(folder: Path) -> list[Record]:
     for record, (former, attempt) in found:
         path, old = folder / file_name(record), folder / f"{former}-{attempt:02d}.json"
         if path == old:
-            # It says too little of its run for another id.
+            # It says too little about its run to get a new id.
             _create_the_same(folder / "former" / old.name, files[old], former)
             write(path, _as_bytes(record))
             continue
@@ -540,7 +540,7 @@ def rewrite_older(folder: Path) -> list[Record]:
 
 
 def _create_the_same(path: Path, content: bytes, former: str) -> None:
-    """Creates a file, or leaves the one that an interrupted upgrade has made of the same content."""
+    """Creates a file, or keeps the one with the same content that an interrupted upgrade has made."""
     if not create(path, content) and path.read_bytes() != content:
         raise SuiteError(f"{printable(path)}: is in the way of the upgraded record of {former}; {_REMEDY}")
 
@@ -554,10 +554,10 @@ def _as_bytes(record: Record) -> bytes:
 
 @contextlib.contextmanager
 def without_collector() -> Iterator[None]:
-    """Turns the cyclic garbage collector off for a while.
+    """Turns the cyclic garbage collector off for the duration of the block.
 
     Ten thousand records are millions of objects, none of them garbage: the collector would walk them again
-    and again, and doubles the time of reading them.
+    and again, and double the time it takes to read them.
     """
     collecting = gc.isenabled()
     gc.disable()
@@ -571,7 +571,7 @@ def without_collector() -> Iterator[None]:
 def read_for_run(folder: Path, run_id: str) -> list[Record]:
     """The records of one run, oldest attempt first; see `read_record`."""
     found = [read_record(path) for path in sorted(folder.glob(f"{run_id}-*.json"))]
-    # One that was written before ids were what they are now lies under its older name.
+    # A record from before the current identity scheme lies under its former id.
     if any(_older_files(folder)):
         found += [record for record in read_all(folder) if record.run_id == run_id and record.former_ids]
         found = list({(record.attempt, record.finished_at): record for record in found}.values())
@@ -579,7 +579,7 @@ def read_for_run(folder: Path, run_id: str) -> list[Record]:
 
 
 class _Attempt(Protocol):
-    """As much of a record, or of its summary, as tells which one stands for its run."""
+    """The fields of a record or a summary that decide which one counts for its run."""
 
     @property
     def run_id(self) -> str: ...
@@ -593,10 +593,10 @@ Attempt = TypeVar("Attempt", bound=_Attempt)
 
 
 def standing_by_run(records: Iterable[Attempt]) -> dict[str, Attempt]:
-    """Run id -> its first finished record, or its latest attempt when none finished.
+    """Run id -> its first finished record, or its latest attempt if none has finished.
 
-    The first one stands: a run whose weights were lost is trained again, on another machine perhaps, and what
-    has been reported of it does not change with that.
+    The first one counts: a run whose weights were lost is trained again, perhaps on another machine, and that
+    must not change what has been reported for it.
     """
 
     def rank(record: Attempt) -> tuple[bool, int]:
@@ -638,12 +638,12 @@ def write_record(folder: Path, record: Record) -> Record:
 
 
 def check_writable(folder: Path) -> None:
-    """Makes sure that records can be added to a store, before anything is trained for it.
+    """Checks that records can be added to a store, before anything is trained for it.
 
-    A probe is added in the very way of a record, and taken away again.
+    Adds a probe in the same way as a record, and removes it again.
 
     Raises:
-        SuiteError: the folder cannot be made or written to, or its disk is full.
+        SuiteError: the folder cannot be created or written to, or its disk is full.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

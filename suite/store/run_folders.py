@@ -1,4 +1,4 @@
-"""What lies in the work folder: one folder a run, with order, checkpoints, weights, log and owner."""
+"""The run folders in the work folder: one per run, with request, checkpoints, weights, log and owner."""
 
 from __future__ import annotations
 
@@ -34,42 +34,45 @@ class RunFolder:
     def weights(self) -> Path:
         """The trained student's weights, under the keys of the plain zoo model.
 
-        For a checkpoint that was trained elsewhere, a link to it as it is.
+        For a checkpoint that was trained elsewhere, a link to the unchanged file.
         """
         return self.path / WEIGHTS_FILE
 
     @property
     def resume(self) -> Path:
-        """The newest resume point: model, optimiser and schedule as they were when it was left."""
+        """The newest resume point: the state of model, optimiser and schedule."""
         return self.path / RESUME_FILE
 
     @property
     def resume_before(self) -> Path:
-        """The resume point before it, which is taken where the newest is no good."""
+        """The resume point before it, which is used if the newest is unusable."""
         return self.path / RESUME_BEFORE_FILE
 
     def drop_resume_points(self) -> None:
-        """Forgets how far the training is: the next attempt starts anew."""
+        """Deletes the resume points: the next attempt starts anew."""
         self.resume.unlink(missing_ok=True)
         self.resume_before.unlink(missing_ok=True)
 
     @property
-    def order(self) -> Path:
-        """What was ordered last: the run, and with what it is to be executed."""
+    def request(self) -> Path:
+        """The latest request for the run: what to execute, and how (`suite.running.request`).
+
+        The file keeps its first name, so that runs interrupted under earlier versions resume.
+        """
         return self.path / "order.json"
 
     @property
     def submission(self) -> Path:
-        """Which job of a cluster was to execute the run last (`suite.running.submissions`)."""
+        """The cluster job that the run was last submitted as (`suite.running.submissions`)."""
         return self.path / "submission.json"
 
     @property
     def log(self) -> Path:
-        """All that the run printed."""
+        """The file of everything that the run printed."""
         return self.path / "log.txt"
 
     def log_of(self, rank: int) -> Path:
-        """All that one of several processes printed that execute the run together."""
+        """The log of one of several processes that execute the run together."""
         return self.path / f"log-{rank}.txt" if rank else self.log
 
     @property
@@ -83,12 +86,12 @@ class RunFolder:
         return self.path / "owner"
 
     def owner(self) -> Owner | None:
-        """The process that executes the run right now, on any machine; None where none does."""
+        """The process that executes the run right now, on any machine; None if none does."""
         return owner_of(self.ownership)
 
 
 def lead_to(folder: RunFolder, checkpoint: Path) -> None:
-    """Leads a run to weights of others: a link in its folder, where trained ones would lie."""
+    """Links a run to weights that were trained elsewhere, in place of its own."""
     folder.path.mkdir(parents=True, exist_ok=True)
     aside = folder.weights.with_name(f"{folder.weights.name}.{os.getpid()}")
     aside.symlink_to(checkpoint.resolve())

@@ -1,4 +1,4 @@
-"""What the scored network of a run predicts for a few test images, kept on request (``--samples``)."""
+"""Predictions of a run's scored network for a few test images, kept on request (``--samples``)."""
 
 from __future__ import annotations
 

@@ -10,35 +10,39 @@ from suite.contract import Scalars
 from suite.store.companions import Companion
 
 SCALARS: Final = Companion("scalars", Scalars, 4 * 2**20, "curves")
-"""A file takes about a hundredth of what it may."""
+"""A file takes about a hundredth of the allowed size."""
 
 scalars_file = SCALARS.file
 write_scalars = SCALARS.write
 read_scalars = SCALARS.read
 
 _TENTHS = (0.05, 0.5, 0.95)
-"""Where the first, the middle and the last tenth of a training have their middles."""
+"""The midpoints of the first, the middle and the last tenth of a training, as fractions of it."""
 
 Shares = tuple[float, float, float]
 """Over the first, the middle and the last tenth of a training."""
 
 
 def shares_of(lines: Sequence[Scalars], losses: Collection[str]) -> dict[str, Shares]:
-    """What share of the total loss some of its terms have as a training goes on.
+    """The share of the total loss that some of its terms have early, midway and late in a training.
 
-    A share is the term over the total, both summed over the iterations of a tenth; zero where the total is.
-    A line counts where its own middle lies; where none lies in a tenth, the one nearest to it counts.
+    A share is the term over the total, both summed over the iterations of a tenth; 0 if the total is 0. A
+    line belongs to the tenth that contains the midpoint of its own iterations; if none belongs to a tenth,
+    the nearest line is used.
 
     Args:
-        lines: the series of the training.
-        losses: the terms.
+        lines: the logged series of the training.
+        losses: names of the terms.
+
+    Returns:
+        Term -> its shares; empty if nothing was logged.
     """
     tenths = [_around(lines, middle) for middle in _TENTHS] if lines else []
     return {name: _shares(name, tenths) for name in losses} if tenths else {}
 
 
 def _around(lines: Sequence[Scalars], middle: float) -> list[tuple[Scalars, int]]:
-    """The lines that have their middle in a tenth, each with how many iterations it stands for."""
+    """The lines with their midpoint in the tenth around `middle`, each with how many iterations it covers."""
     ends = [0, *(line.iteration for line in lines)]
     length = ends[-1]
     spans = [(line, start, end) for line, start, end in zip(lines, ends[:-1], ends[1:], strict=True)]

@@ -1,8 +1,7 @@
-"""Sealed files: the last line says whose a file is, and holds the SHA-256 of all that stands before it.
+"""Sealed files: the last line names the owner of a file, and holds the SHA-256 of everything before it.
 
-Content and digest are one file, renamed into place as one: there is no moment at which only one of them is
-new. A seal finds damage, and files in a place that is not theirs. It stops nobody who means harm, so that
-what is behind a seal is still read as data.
+Content and digest are one file, renamed into place together: at no moment is only one of them new. A seal
+detects damage, and files in the wrong place. It stops no attacker, so sealed content is still read as data.
 """
 
 from __future__ import annotations
@@ -15,15 +14,15 @@ _LONGEST_SEAL = 512
 
 
 class BrokenSealError(ValueError):
-    """A file is not what its owner has sealed; says in words how that shows."""
+    """A file is not what its owner has sealed; the message says what is wrong."""
 
 
 def seal_of(content: bytes | memoryview, owner: str) -> bytes:
-    """What a sealed file ends with.
+    """The last line of a sealed file.
 
     Args:
-        content: all that comes before it.
-        owner: whose it is; printable ASCII without spaces.
+        content: everything before it.
+        owner: of the file; printable ASCII without spaces.
     """
     line = f"\nsealed for {owner} by SHA-256 ".encode("ascii")
     digest = hashlib.sha256(content)
@@ -32,14 +31,14 @@ def seal_of(content: bytes | memoryview, owner: str) -> bytes:
 
 
 def check_seal(content: bytes, owner: str) -> None:
-    """Makes sure that a file is whole, and its owner's.
+    """Checks that a file is complete, unchanged and of the expected owner.
 
     Args:
         content: the whole file.
-        owner: whose it has to be.
+        owner: the expected owner.
 
     Raises:
-        BrokenSealError: it has no seal, is somebody else's, or has changed since it was sealed.
+        BrokenSealError: it has no seal, has another owner, or has changed since it was sealed.
     """
     end = content[-_LONGEST_SEAL:]
     found = _SEAL.search(end)

@@ -1,10 +1,10 @@
-"""What reports need of every record, and an index that spares reading thousands of records for it.
+"""Summaries of records, and an index of them that saves reading thousands of records.
 
-A summary is what lists and tables show of a record: all of it but the recipe, the protocol and the identity,
-which are nine tenths. The index is one file in the folder of the records with their summaries. It is never
-trusted over them: a summary counts as long as the file that it was made from is untouched, by size, times and
-number, and everything else is read from the record. Whatever is wrong with the index, it is as if there were
-none, and it is written anew once that is worth it. Results are the same with it and without.
+A summary is what lists and tables show of a record: everything but the recipe, the protocol and the identity,
+which make up nine tenths. The index is one file in the folder of the records, with their summaries. It is
+never trusted over them: a summary is used only while its record's file is unchanged in size, times and inode;
+otherwise the record is read. A damaged index is treated as missing, and rewritten once that is worthwhile.
+Results are the same with and without it.
 """
 
 from __future__ import annotations
@@ -38,27 +38,28 @@ INDEX: Final = ".summaries"
 """Name of the index in the folder of the records."""
 
 WORTH_AN_INDEX: Final = 1000
-"""Records that are read for want of a summary before the index is written anew: a quarter of a second."""
+"""The index is rewritten once this many records have to be read for lack of a summary, which takes a quarter
+of a second."""
 
 _FORMAT: Final = [4, SCHEMA_VERSION, __version__]
-"""What an index begins with; raise the first number when a summary changes, or how it is made."""
+"""First fields of an index; raise the first number when a summary changes, or how it is made."""
 
 _SETTLED_NS: Final = 2 * 10**9
-"""Age of a file before its summary is kept: two changes within one tick of a clock leave the same times."""
+"""Minimum age of a file whose summary is kept: two changes within one clock tick leave the same times."""
 
 _LARGEST: Final = 2**31
-"""Bytes; no index is larger."""
+"""Bytes; a larger file is not read as an index."""
 
 _CLAIMS: Final = TypeAdapter(list[ServedClaim])
 _DEPARTURES: Final = TypeAdapter(list[Departure])
 
 State: TypeAlias = tuple[int, int, int, int]
-"""Size, times of change of content and of the file, and number of a file."""
+"""Size, mtime and ctime (nanoseconds) and inode number of a file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What reports need of a record; attributes as those of `suite.store.records.Record`."""
+    """What reports need of a record; the attributes are those of `suite.store.records.Record`."""
 
     run_id: str
     series: str
@@ -88,14 +89,14 @@ class Summary:
 
 
 Evidence: TypeAlias = Record | Summary
-"""What reports are made of."""
+"""What reports are based on: records or their summaries."""
 
 
 class _Shared:
-    """Parts that many records have in common: each is kept once, in the index and in memory.
+    """Parts that many records share: each is kept once, in the index and in memory.
 
     Attributes:
-        texts: the parts as JSON, by their numbers.
+        texts: the parts as JSON; their positions are their numbers.
     """
 
     _READERS = (
@@ -128,7 +129,7 @@ class _Shared:
         return number
 
     def parts(self, numbers: Iterable[int]) -> Iterator[Any]:
-        """The parts of these numbers."""
+        """The parts with these numbers, in the order of the last fields of `Summary`."""
         for position, number in enumerate(numbers):
             if (position, number) not in self._read:
                 self._read[position, number] = self._READERS[position](self.texts[number])
@@ -136,7 +137,7 @@ class _Shared:
 
 
 Row: TypeAlias = list[Any]
-"""The fields of a summary in their order, with numbers in place of the shared parts."""
+"""The fields of a summary, in order, with numbers in place of the shared parts."""
 
 _OWN = len(Summary.__dataclass_fields__) - len(_Shared._READERS)
 
@@ -160,7 +161,7 @@ def read_summaries(folder: Path) -> list[Summary]:
 
 
 class SummaryReader:
-    """Reads a folder of records again and again, and each time only the files that have changed since."""
+    """Reads a folder of records repeatedly, each time only the files that have changed since the last."""
 
     def __init__(self, folder: Path) -> None:
         """Reads nothing yet.
@@ -201,7 +202,7 @@ class SummaryReader:
             row = _row(record, shared)
             summary = _summary(row, shared)
             summaries.append(summary)
-            # No single file tells whether a record is as it was that is upgraded together with others.
+            # A record that was upgraded together with others depends on more than one file: it is not kept.
             if path is not None and max(states[path.name][1:3]) < settled:
                 fresh[path.name] = row
                 self._kept[path.name] = (states[path.name], summary)
@@ -215,7 +216,7 @@ class SummaryReader:
 
 
 def _states(folder: Path) -> dict[str, State]:
-    """The files of records in a folder."""
+    """The names and states of the record files in a folder."""
     found = {}
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -228,13 +229,13 @@ def _state(file: os.DirEntry[str]) -> State:
     try:
         now = file.stat()
     except OSError:
-        # A link to nowhere, say: whoever reads it is told.
+        # For example a broken link: reading it reports the error.
         return (0, 0, 0, 0)
     return (now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino)
 
 
 def _load(index: Path, states: Mapping[str, State]) -> tuple[dict[str, Row], _Shared]:
-    """The rows of an index whose files are as they were; none of an index that is not whole, or not ours."""
+    """The rows of an index whose files are unchanged; none if the index is damaged or of another version."""
     with contextlib.suppress(OSError, NotAPlainFileError, ValueError):
         head, _, body = content_of(index, _LARGEST).partition(b"\n")
         if head == _head(body):
@@ -249,12 +250,12 @@ def _load(index: Path, states: Mapping[str, State]) -> tuple[dict[str, Row], _Sh
 
 
 def _save(index: Path, rows: Mapping[str, tuple[State, Row]], shared: _Shared) -> None:
-    """Writes an index; where that cannot be done, the store is read without one."""
+    """Writes an index; if that fails, the store is read without one."""
     body = json.dumps({"texts": shared.texts, "records": rows}).encode()
     with contextlib.suppress(OSError), replacing(index) as aside:
         aside.write_bytes(_head(body) + b"\n" + body)
 
 
 def _head(body: bytes) -> bytes:
-    """The first line of an index: by whom it was written, and that the rest of it is whole."""
+    """The first line of an index: its version, and the SHA-256 of the rest."""
     return json.dumps([*_FORMAT, hashlib.sha256(body).hexdigest()]).encode()

@@ -1,8 +1,8 @@
-"""Records of older layouts: upgraded as they are read, and on request written anew.
+"""Upgrades records of older layouts when they are read; on request they are also rewritten.
 
 Schema 1 had neither `per_class` nor `skipped`. Schema 2 identified a run by a hash of nearly everything,
-import paths and titles included, and told departures and overrides in prose. Schema 3 identifies it by
-`suite.planning.identity`; the older id stays in `Record.former_ids`, as a fact.
+import paths and titles included, and described departures and overrides in prose. Schema 3 identifies it by
+`suite.planning.identity`; the older id is kept in `Record.former_ids`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _PACKAGES = {
     "instance_segmentation": ("mmdet",),
     "semantic_segmentation": ("mmseg",),
 }
-"""Task -> packages that computed its numbers, beside torch, mmengine and mmcv, when schema 2 was written."""
+"""Task -> packages that computed its results, besides torch, mmengine and mmcv, when schema 2 was in use."""
 
 _SCALED = "loss weights multiplied for smaller feature maps"
 _PROFILES = {
@@ -42,28 +42,28 @@ _PROFILES = {
     "shortened schedule": ("schedule", None, "shortened schedule"),
     "two iterations of training": ("schedule", None, "two iterations of training"),
 }
-"""Sentence of schema 2 -> setting, what was published, what is done instead."""
+"""Sentence of schema 2 -> setting, published value, value used instead."""
 
 _OVERRIDE = "override "
 _OURS = re.compile(r"tasks(\.\w+)+:[A-Za-z]\w*")
-"""``package.module:name`` of the suite's own tasks."""
+"""``package.module:name`` in the suite's own tasks."""
 
 NOT_UPGRADED = (LookupError, TypeError, AttributeError, ValueError, RecursionError, SuiteError)
-"""What a document that is no record of an older schema is met with, whatever is wrong in it."""
+"""Errors that upgrading a document raises if it is not a record of an older schema."""
 
 Former = tuple[str, int]
-"""Id and attempt that a record's file was named after."""
+"""Id and attempt that a record's file is named after."""
 
 
 def upgraded(documents: Iterable[dict[str, Any]]) -> list[tuple[dict[str, Any], Former]]:
-    """Documents of older schemas in the layout of today, in the order of their new ids.
+    """Upgrades documents of older schemas to the current layout, sorted by their new ids.
 
-    A student's new id has its teacher's new id in it, so teachers are upgraded first; a student whose teacher
-    is not among the documents keeps the old id of that teacher. Where the newer identity no longer tells two
-    runs apart, they are attempts at the same run, in the order in which they ended.
+    A student's new id depends on its teacher's new id, so teachers are upgraded first; a student whose
+    teacher is not among the documents keeps the old id of that teacher. Runs that the newer identity no
+    longer distinguishes become attempts at the same run, in the order in which they ended.
 
     Args:
-        documents: records of schema 1 or 2 as their files hold them.
+        documents: records of schema 1 or 2 as stored in their files.
 
     Returns:
         Each document with what its file is named after.
@@ -79,7 +79,7 @@ def upgraded(documents: Iterable[dict[str, Any]]) -> list[tuple[dict[str, Any], 
 
 
 def _numbered(attempts: list[tuple[dict[str, Any], Former]]) -> Iterator[tuple[dict[str, Any], Former]]:
-    """Attempts at one run, numbered as they were where that still tells them apart."""
+    """Attempts at one run, with their old numbers if those are distinct, else numbered by time."""
     if len({former[1] for _, former in attempts}) == len(attempts):
         yield from sorted(attempts, key=lambda entry: entry[1][1])
         return
@@ -94,11 +94,11 @@ def _upgraded(document: Mapping[str, Any], teachers: Mapping[str, Checkpoint]) -
     overrides = [_renamed(text.removeprefix(_OVERRIDE)) for text in sentences if text.startswith(_OVERRIDE)]
     composed = _recipe(recipe, sentences, overrides) if recipe else None
     identity = _identity(document, composed, teachers)
-    # The layout of today is what a record has that names none.
+    # A record without a schema version gets the current one by default.
     kept = {key: value for key, value in document.items() if key != "schema_version"}
     return {
         **kept,
-        # A record that says too little of its run keeps its ids.
+        # A record that says too little about its run keeps its ids.
         "run_id": identity.run_id if identity else document["run_id"],
         "series": identity.series if identity else document["series"],
         "former_ids": [document["run_id"]],
@@ -119,7 +119,7 @@ def _renamed(override: str) -> str:
 
 
 def _provenance(provenance: Mapping[str, Any], teachers: Mapping[str, Checkpoint]) -> dict[str, Any]:
-    """The same, with the teacher under its new id."""
+    """The provenance with the teacher's new id."""
     teacher = provenance.get("teacher")
     if not teacher:
         return dict(provenance)
@@ -129,7 +129,7 @@ def _provenance(provenance: Mapping[str, Any], teachers: Mapping[str, Checkpoint
 
 
 def _as_teacher(old: Mapping[str, Any], new: Mapping[str, Any]) -> Checkpoint:
-    """What a student of a run learned from: a released file, or what the run had trained."""
+    """The checkpoint that a student of a run learned from: a released file, or what the run had trained."""
     released = (old.get("recipe") or {}).get("checkpoint", {}).get("file")
     sha256 = hash_in_name(released) if released else None
     if sha256:
@@ -140,7 +140,7 @@ def _as_teacher(old: Mapping[str, Any], new: Mapping[str, Any]) -> Checkpoint:
 def _identity(
     document: Mapping[str, Any], recipe: ComposedRecipe | None, teachers: Mapping[str, Checkpoint]
 ) -> Identity | None:
-    """What defined the number; None where the record does not say."""
+    """The identity of a run; None if its record says too little."""
     installed = document["provenance"].get("packages", {})
     if recipe is None or document["task"] not in _PACKAGES:
         return None
@@ -175,7 +175,7 @@ def _checkpoint(scored: Mapping[str, Any] | None) -> Checkpoint | None:
 
 
 def _recipe(recipe: Mapping[str, Any], sentences: list[str], overrides: list[str]) -> ComposedRecipe | None:
-    """The composed recipe in the types of today; None where it is not one."""
+    """The composed recipe in the current types; None if it is not one."""
     recipe = _registered(recipe)
     own = {
         "devices": recipe.get("devices") if "published_devices" in recipe else None,
@@ -207,7 +207,7 @@ def _recipe(recipe: Mapping[str, Any], sentences: list[str], overrides: list[str
 
 
 def _registered(value: Any) -> Any:
-    """Settings in which classes of ours have the names that they are registered under, without modules."""
+    """Settings with the suite's own classes by the names that they are registered under, without modules."""
     if isinstance(value, Mapping):
         return {
             key: item.rpartition(".")[2]
@@ -219,15 +219,15 @@ def _registered(value: Any) -> Any:
 
 
 def _ours(python: str) -> str:
-    """Python that an older record names, where it is of ours; nobody else's is kept.
+    """The Python that an older record names if it is in the suite's own tasks, else a placeholder.
 
-    It is no part of what a run is, and nothing is ever imported for a record.
+    It is not part of a run's identity, and is never imported for a record.
     """
     return python if _OURS.fullmatch(python) else "tasks.elsewhere:unknown"
 
 
 def _model(model: Mapping[str, Any]) -> dict[str, Any]:
-    """A model with what was called the form of a tap under its name of today."""
+    """A model whose taps have a `pooling`, which was called `form` before."""
     taps = {
         name: {"pooling" if key == "form" else key: value for key, value in tap.items()}
         for name, tap in model["taps"].items()
@@ -256,16 +256,16 @@ def _departure(kind: str, setting: str, published: Any, ours: Any, by: str) -> d
 
 
 def schema_of(content: bytes) -> int | None:
-    """The schema of a record file, where it says so at its beginning as every written one does."""
+    """The schema of a record file; None if it does not begin with it, as every written one does."""
     match = re.match(rb'\s*\{\s*"schema_version":\s*(\d+)', content)
     return int(match[1]) if match else None
 
 
 def refuse_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of a JSON file; for `json.loads`, which would take the last of several values in silence.
+    """Refuses repeated keys in a JSON object; for `json.loads`, which would silently take the last value.
 
     Raises:
-        ValueError: a key stands in it twice.
+        ValueError: a key appears twice.
     """
     found = dict(pairs)
     if len(found) < len(pairs):
@@ -276,7 +276,7 @@ def refuse_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class _Named(BaseModel, strict=True):
-    """As much of an older record as its file is named after."""
+    """The fields of an older record that its file is named after."""
 
     run_id: RunId
     attempt: PositiveInt = 1
@@ -286,7 +286,7 @@ def document_of(path: Path, content: bytes) -> dict[str, Any]:
     """The document in a file of an older schema.
 
     Raises:
-        ValueError: it is no JSON object, or is named like another record.
+        ValueError: it is no JSON object, or has the name of another record.
         RecursionError: it is nested deeper than any record.
     """
     document = json.loads(content, object_pairs_hook=refuse_repeated)

@@ -1,9 +1,9 @@
 """When a published number counts as reproduced: pure functions from numbers to verdicts.
 
 A published number is one draw of a random process, and so is each of our runs. Two or three runs say
-little about their own spread, so the sample variance is shrunk towards a published prior
-(`suite.published.priors`) that weighs as much as `NU0` degrees of freedom, and the published number is held
-against a prediction interval for one more run of ours, not against a confidence interval of our mean.
+little about their own spread, so the sample variance is shrunk towards a prior from published evidence
+(`suite.published.priors`) with the weight of `NU0` degrees of freedom, and the published number is compared
+with a prediction interval for one more run of ours, not with a confidence interval of our mean.
 
 Notation, for ``n`` runs with mean ``m`` and sample sd ``s``::
 

@@ -1,4 +1,4 @@
-"""The published number itself against our runs, behind the gates that come before any number."""
+"""Judges the published number itself against our runs, after the gates that come before any number."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ NOT_COMPARABLE: Final = "NOT_COMPARABLE"
 DEVIATIONS: Final = frozenset({DEVIATES_LOW, DEVIATES_HIGH})
 """The verdicts that ``--strict`` turns into exit status 3."""
 WIDER_PRIOR: Final = 1.5
-"""Factor on sigma0 for the question whether a flag survives a prior that was too narrow."""
+"""Factor on sigma0 for checking whether a deviation survives a wider prior."""
 STANDARD_RUNS: Final = 3
-"""Fewer runs only screen; a paired gain on the embedded data needs as many seeds."""
+"""Fewer runs are only a screen; a paired gain on the embedded data needs this many seeds."""
 MOST_RUNS: Final = 100
-"""`AbsoluteVerdict.runs_needed` looks no further."""
+"""Upper limit of the search for `AbsoluteVerdict.runs_needed`."""
 TEACHER_TOLERANCE: Final = 0.1
-"""A teacher measured further than this from its published accuracy, percent points, is another teacher."""
+"""A teacher further than this from its published accuracy, percent points, counts as a different teacher."""
 LARGEST_K: Final = 100
-"""`AbsoluteVerdict.best_of_k` looks no further."""
+"""Upper limit of the search for `AbsoluteVerdict.best_of_k`."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,11 @@ class AbsoluteVerdict:
         strength: `screen` for one or two runs, `standard` from three on.
         equivalent: the 90 % interval of the mean lies inside ``claim +- delta`` (two one-sided tests).
         p_value: two-sided p value of ``e / (s_p * sqrt(1 + 1/n))`` under t with ``nu`` degrees of freedom.
-        survives_wider_prior: whether a deviation stays one with 1.5 sigma0; None for other verdicts.
+        survives_wider_prior: whether a deviation remains one with 1.5 sigma0; None for other verdicts.
         best_of_k: for `DEVIATES_LOW` the smallest k up to `LARGEST_K` such that the expected best of k
-            runs reaches the claim; None when there is none, and for other verdicts.
-        runs_needed: for `INCONCLUSIVE` the smallest number of runs in total that would decide; see
-            `judge_absolute`. None when no number up to `MOST_RUNS` would, and for other verdicts.
+            runs reaches the claim; None if there is none, and for other verdicts.
+        runs_needed: for `INCONCLUSIVE` the smallest total number of runs that would decide; see
+            `judge_absolute`. None if no number up to `MOST_RUNS` would, and for other verdicts.
     """
 
     verdict: AbsoluteName
@@ -100,9 +100,9 @@ class Judgement:
 
     Attributes:
         verdict: any `AbsoluteName`.
-        reason: why there is no number verdict, else None.
-        marked: the runs had listed departures; the printed verdict carries an asterisk.
-        numbers: the number verdict; None behind a closed gate.
+        reason: why the number was not judged, else None.
+        marked: whether the runs had listed departures; the printed verdict then has an asterisk.
+        numbers: the verdict on the number; None if a gate is closed.
     """
 
     verdict: AbsoluteName
@@ -121,24 +121,24 @@ def judge_absolute(
 ) -> AbsoluteVerdict:
     """Judges a claimed number against our runs.
 
-    `REPRODUCED` when ``e <= delta``; a deviation when ``e > delta`` and ``e > H``; else `INCONCLUSIVE`:
-    more than the margin, yet within the noise.
+    `REPRODUCED` if ``e <= delta``; a deviation if ``e > delta`` and ``e > H``; else `INCONCLUSIVE`: more
+    than the margin, yet within the noise.
 
-    `runs_needed` answers for `INCONCLUSIVE`: were there ``n' > n`` runs in all, with the same mean and the
-    same sample sd (one run has none: sigma0 stands in for it), which is the smallest ``n' <= MOST_RUNS``
-    with ``e > H(n')``? The margin does not depend on n, so a deviation is what would be decided.
+    `runs_needed`, for `INCONCLUSIVE`, is the smallest ``n' <= MOST_RUNS`` with ``e > H(n')``, if there were
+    ``n' > n`` runs in total with the same mean and the same sample sd (one run has none: sigma0 is used
+    instead). The margin does not depend on n, so the decision would be a deviation.
 
-    `best_of_k` asks of `DEVIATES_LOW` whether selection explains it: ``claim <= m + E[max of k] * s_p``
+    `best_of_k`, for `DEVIATES_LOW`, tells whether selection explains it: ``claim <= m + E[max of k] * s_p``
     with the mean of the largest of k standard normal draws. ``e > H`` puts the claim more than 1.96 s_p
-    above the mean, so no k below 25 ever does.
+    above the mean, so no k below 25 ever suffices.
 
     Args:
         claim: the published number, percent.
         decimals: how many decimals it was printed with.
-        runs: our numbers, percent, one a seed; at least one (two when `nu0` is 0).
+        runs: our numbers, percent, one per seed; at least one (two if `nu0` is 0).
         sigma0: prior sd of one run, percent points.
         delta: practical margin, percent points.
-        nu0: degrees of freedom that the prior weighs; 0 ignores it.
+        nu0: weight of the prior in degrees of freedom; 0 ignores it.
 
     Returns:
         The verdict with the numbers behind it.
@@ -161,15 +161,15 @@ def judge_absolute(
 
 
 def gate(reasons: Sequence[str] = (), comparable: bool = True) -> Judgement | None:
-    """The gates before any number.
+    """Checks the gates before any number.
 
     Args:
-        reasons: what stands against judging (unlisted difference from the protocol, wrong teacher,
-            checkpoint keys, data fingerprint, failed run), one sentence each.
-        comparable: the runs used the published data.
+        reasons: reasons not to judge (unlisted difference from the protocol, wrong teacher, checkpoint
+            keys, data fingerprint, failed run), one sentence each.
+        comparable: whether the runs used the published data.
 
     Returns:
-        `BLOCKED` with the reasons, `NOT_COMPARABLE` for embedded data, or None when the gate is open.
+        `BLOCKED` with the reasons, `NOT_COMPARABLE` for embedded data, or None if the gates are open.
         `BLOCKED` comes first: a run that is not what it claims to be says nothing on any data.
     """
     if reasons:
@@ -191,21 +191,21 @@ def judge_claim(
     departures: Sequence[str] = (),
     nu0: float = NU0,
 ) -> Judgement:
-    """Judges a claimed number behind its gates; see `gate` and `judge_absolute` for the arguments.
+    """Judges a claimed number if its gates are open; see `gate` and `judge_absolute`.
 
     Args:
         claim: the published number, percent.
         decimals: how many decimals it was printed with.
-        runs: our numbers, percent; not looked at when a gate is closed.
+        runs: our numbers, percent; ignored if a gate is closed.
         sigma0: prior sd of one run, percent points.
         delta: practical margin, percent points.
-        reasons: what stands against judging.
-        comparable: the runs used the published data.
-        departures: listed differences from the published protocol: judged, and marked.
-        nu0: degrees of freedom that the prior weighs.
+        reasons: reasons not to judge.
+        comparable: whether the runs used the published data.
+        departures: listed differences from the published protocol; such runs are judged, and marked.
+        nu0: weight of the prior in degrees of freedom.
 
     Raises:
-        ValueError: as `judge_absolute`, when the gates are open.
+        ValueError: as `judge_absolute`, if the gates are open.
     """
     closed = gate(reasons, comparable)
     if closed is not None:
@@ -217,13 +217,13 @@ def judge_claim(
 def prediction_half_width(
     runs: Sequence[float], sigma0: float = 0.0, nu0: float = NU0, level: float = 0.95
 ) -> float:
-    """Half width of the prediction interval for one more run: ``H`` of the formulas above, at any level.
+    """Half width of the prediction interval for one more run: ``H`` in `suite.verdicts`, at any level.
 
     Args:
-        runs: our numbers, percent; at least one (two when `nu0` is 0).
-        sigma0: prior sd of one run, percent points; not looked at when `nu0` is 0.
-        nu0: degrees of freedom that the prior weighs; 0 ignores it.
-        level: in how many of all cases one more run falls inside, in (0, 1).
+        runs: our numbers, percent; at least one (two if `nu0` is 0).
+        sigma0: prior sd of one run, percent points; ignored if `nu0` is 0.
+        nu0: weight of the prior in degrees of freedom; 0 ignores it.
+        level: probability that one more run falls inside, in (0, 1).
 
     Raises:
         ValueError: an input is missing, not finite or out of range; the message names it.
@@ -241,11 +241,11 @@ def mean_interval(runs: Sequence[float], sigma0: float | None = None) -> tuple[f
 
     Args:
         runs: our numbers, percent.
-        sigma0: prior sd of one run, percent points; None where there is none, as on embedded data, and only
-            the runs count.
+        sigma0: prior sd of one run, percent points; None if there is none, as on embedded data: then only the
+            runs count.
 
     Returns:
-        Both ends; None without a run, and without a prior below three runs.
+        Both ends; None without a run, or for fewer than three runs without a prior.
 
     Raises:
         ValueError: a run or sigma0 is not finite or out of range.
@@ -261,12 +261,12 @@ def mean_interval(runs: Sequence[float], sigma0: float | None = None) -> tuple[f
 
 
 def teacher_reason(metric: str, claimed: float, measured: float) -> str | None:
-    """What stands against judging a student of this teacher; None when nothing does.
+    """The reason not to judge students of this teacher; None if there is none.
 
     Args:
         metric: name of the metric, for the sentence.
-        claimed: accuracy of the teacher as published, percent.
-        measured: the same as measured by us, percent.
+        claimed: published accuracy of the teacher, percent.
+        measured: its accuracy as measured by us, percent.
     """
     if not exceeds(abs(measured - claimed), TEACHER_TOLERANCE):
         return None
@@ -279,7 +279,7 @@ def expected_best(largest: int) -> npt.NDArray[np.float64]:
     ``E = int_0^inf (1 - Phi(x)^k) dx - int_-inf^0 Phi(x)^k dx``, by the midpoint rule, accurate to 1e-6.
 
     Returns:
-        Array of shape ``(largest,)``; entry ``k - 1`` belongs to k.
+        Array of shape ``(largest,)``; entry ``k - 1`` is the mean for k.
     """
     step = 0.005
     positive = np.arange(step / 2, 10, step)
@@ -292,7 +292,7 @@ def expected_best(largest: int) -> npt.NDArray[np.float64]:
 def _decide(
     claim: float, decimals: int, runs: Sequence[float], sigma0: float, delta: float, nu0: float
 ) -> AbsoluteVerdict:
-    """The verdict alone, without the questions that are asked of one verdict only."""
+    """The verdict, without the attributes that only one verdict has."""
     n = len(runs)
     nu, pooled = pool(sigma0, nu0, runs)
     mean = mean_of(runs)
@@ -317,7 +317,7 @@ def _decide(
 
 
 def _runs_needed(excess: float, runs: Sequence[float], sigma0: float, nu0: float) -> int | None:
-    """Smallest number of runs whose prediction interval would leave the excess outside."""
+    """Smallest number of runs whose prediction interval would exclude the excess."""
     n = len(runs)
     variance = sum_of_squares(runs) / (n - 1) if n > 1 else sigma0**2
     for more in range(n + 1, MOST_RUNS + 1):
@@ -329,7 +329,7 @@ def _runs_needed(excess: float, runs: Sequence[float], sigma0: float, nu0: float
 
 
 def _best_of_k(shortfall: float, pooled: float) -> int | None:
-    """Smallest k whose expected best run makes up for the shortfall."""
+    """Smallest k whose expected best run covers the shortfall."""
     reached = np.flatnonzero(_expected_best_table() * pooled >= shortfall)
     return int(reached[0]) + 1 if reached.size else None
 

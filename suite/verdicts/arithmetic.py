@@ -1,4 +1,4 @@
-"""What the verdicts have in common: pooled variances, intervals, and rounding."""
+"""The arithmetic that all verdicts share: pooled variances, intervals, and rounding."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Final
 from scipy.special import stdtr, stdtrit
 
 ROUNDING_NOISE: Final = 1e-9
-"""Anything this small is binary rounding: metrics are printed decimals of two digits at most.
+"""Anything this small is binary rounding, since metrics are printed with at most two decimals.
 
-A difference that is exactly the margin on paper must not fall on the wrong side of it because of that.
+A difference that on paper equals the margin must not fall on the wrong side because of it.
 """
 NU0: Final = 8
 """Weight of the prior sd, in degrees of freedom."""
@@ -26,7 +26,7 @@ def pool(sigma0: float, nu0: float, *arms: Sequence[float]) -> tuple[float, floa
 
 
 def prediction_reach(n: int, nu: float, pooled: float, level: float = 0.95) -> float:
-    """Half width of the interval in which one more run falls, beside n runs."""
+    """Half width of the prediction interval for one more run, given n runs."""
     return t_quantile((1 + level) / 2, nu) * pooled * math.sqrt(1 + 1 / n)
 
 
@@ -43,7 +43,7 @@ def two_sided_p(excess: float, nu: float, scale: float) -> float:
 
 
 def mean_of(values: Collection[float]) -> float:
-    """The mean, rounded once, so that the order in which records were read cannot change a digit."""
+    """The mean, rounded only once, so that the order in which records were read cannot change a digit."""
     return math.fsum(values) / len(values)
 
 
@@ -54,7 +54,7 @@ def sum_of_squares(values: Collection[float]) -> float:
 
 
 def t_quantile(probability: float, nu: float) -> float:
-    """Quantile of Student's t, to ten digits: SciPy's releases, and so Pythons, differ in the twelfth.
+    """Quantile of Student's t, rounded to ten digits, since releases of SciPy differ in the twelfth.
 
     `scipy.special` imports several times faster than `scipy.stats`.
     """
@@ -86,7 +86,7 @@ def check_runs(name: str, runs: Sequence[float]) -> None:
 
 
 def check_noise(decimals: int, sigma0: float, delta: float, nu0: float) -> None:
-    """Raises ValueError, which names the argument, for noise that cannot be."""
+    """Raises ValueError, which names the argument, for impossible decimals, sd, margin or weight."""
     if decimals < 0:
         raise ValueError(f"decimals: must be 0 or more, got {decimals!r}")
     if not (math.isfinite(sigma0) and sigma0 > 0):

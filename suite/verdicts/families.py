@@ -1,4 +1,4 @@
-"""What many rows say together: false discoveries among them, and a test of their signs."""
+"""Tests of many rows together: control of false discoveries, and a sign test."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class SignTest:
 
 
 def benjamini_hochberg(p_values: Sequence[float], q: float = 0.10) -> list[bool]:
-    """Which hypotheses are rejected when the false discovery rate is held at q.
+    """Which hypotheses are rejected at false discovery rate q.
 
     The step-up rule of Benjamini and Hochberg (1995): with the p values in ascending order, everything
     up to the largest i with ``p_(i) <= i/m * q`` is rejected.
@@ -49,7 +49,7 @@ def benjamini_hochberg(p_values: Sequence[float], q: float = 0.10) -> list[bool]
             raise ValueError(f"a p value must lie in [0, 1], got {value!r}")
     ordered = sorted(p_values)
     passing = [p for i, p in enumerate(ordered, start=1) if not exceeds(p, i / len(ordered) * q)]
-    # In ascending order the last one that passes is the largest: it is the cut.
+    # In ascending order, the last one that passes is the largest: the threshold.
     return [bool(passing) and value <= passing[-1] for value in p_values]
 
 
@@ -57,7 +57,7 @@ def sign_test(differences: Iterable[float]) -> SignTest:
     """Exact two-sided sign test over pairs (differences of zero are left out).
 
     Args:
-        differences: one number a pair, for example the mean gain of each teacher-student pair.
+        differences: one number per pair, for example the mean gain of each teacher-student pair.
 
     Returns:
         The counts and ``min(1, 2 * P(X >= max(positive, negative)))`` for X binomial with p = 1/2.

@@ -1,4 +1,4 @@
-"""A gain over our own re-trained student: its size on published data, its sign by seed."""
+"""Judges a gain over our own re-trained student: its size on published data, its sign on embedded data."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class PairedGain:
         gain: mean of the differences; None without a common seed.
         lower: lower end of its 90 % interval; None below three common seeds.
         upper: upper end of its 90 % interval; None below three common seeds.
-        n: how many seeds both arms have.
+        n: how many seeds both arms have in common.
         reason: why there is no interval, else None.
     """
 
@@ -97,19 +97,19 @@ def judge_gain(
         H_g = t(0.975, nu) * s_p * sqrt(1/n_d + 1/n_b + 2)
         e_g = max(0, |g_c - g| - 2r)      the claimed gain is a difference of two rounded numbers
 
-    `LOSS` when U < 0, `GAIN_UNCLEAR` when the interval holds 0; above it `GAIN_REPRODUCED` when
-    ``e_g <= delta``, `GAIN_SMALLER` or `GAIN_LARGER` when ``e_g > delta`` and ``e_g > H_g``, else `GAIN`:
-    real, its size undecided.
+    `LOSS` if U < 0, `GAIN_UNCLEAR` if the interval contains 0; if it lies above 0: `GAIN_REPRODUCED` if
+    ``e_g <= delta``, `GAIN_SMALLER` or `GAIN_LARGER` if ``e_g > delta`` and ``e_g > H_g``, else `GAIN`: the
+    gain is real, but its size undecided.
 
     Args:
-        claimed_gain: the published gain, percent points; None when none was published, which leaves
-            `LOSS`, `GAIN_UNCLEAR` and `GAIN`.
+        claimed_gain: the published gain, percent points; None if none was published, which leaves `LOSS`,
+            `GAIN_UNCLEAR` and `GAIN`.
         decimals: how many decimals the published numbers have.
         distilled: our distilled runs, percent.
         student: our runs of the student trained alone, percent.
         sigma0: prior sd of one run, percent points.
         delta: practical margin, percent points.
-        nu0: degrees of freedom that the prior weighs; 0 ignores it.
+        nu0: weight of the prior in degrees of freedom; 0 ignores it.
 
     Raises:
         ValueError: an input is missing, not finite or out of range; the message names it.
@@ -142,8 +142,8 @@ def judge_gain_sign(
 ) -> PairedGain:
     """Judges the sign of a gain on the embedded data, where no published number applies.
 
-    Runs of one seed are a pair. Without any prior, the 90 % t interval of the mean difference decides:
-    `GAIN` when it lies above 0, `LOSS` when below, else `GAIN_UNCLEAR`.
+    Runs with the same seed are a pair. Without any prior, the 90 % t interval of the mean difference
+    decides: `GAIN` if it lies above 0, `LOSS` if below, else `GAIN_UNCLEAR`.
 
     Args:
         distilled_by_seed: seed -> metric of the distilled run, percent.
@@ -168,7 +168,7 @@ def judge_gain_sign(
 def _size_verdict(
     gain: float, claimed_gain: float, decimals: int, delta: float, half_width: float
 ) -> GainName:
-    """What a gain that is certainly there says about the size that was claimed."""
+    """The verdict on the claimed size of a gain whose interval lies above zero."""
     excess = max(0.0, abs(claimed_gain - gain) - 2 * half_digit(decimals))
     if not exceeds(excess, delta):
         return GAIN_REPRODUCED

@@ -1,4 +1,4 @@
-"""Orders: the ranks of methods or settings, and how far a claimed and a measured order agree."""
+"""Ranks of methods or settings, and how far a claimed and a measured order agree."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy.typing as npt
 from suite.verdicts.arithmetic import check_finite
 
 MOST_PERMUTED: Final = 8
-"""Up to so many names the p value of a tau with equal values is counted over all orders (8! = 40,320)."""
+"""For up to this many names, the p value of a tau with ties is computed over all orders (8! = 40,320)."""
 _DIGITS: Final = 9
-"""Values that agree in so many decimals are equal: the same noise, where values are put in order."""
+"""Values that agree to this many decimals are tied: the rest is rounding noise."""
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,13 @@ class RankAgreement:
     """How far two orders of the same names agree.
 
     Attributes:
-        n: how many names have a value on both sides; no other counts.
-        tau: Kendall's tau-b: 1 for the same order, -1 for the reverse. Without equal values it is the plain
-            tau. None where there is no order to compare: fewer than two names, or one side all equal.
-        p_value: two-sided, for a tau of zero: how often a random order agrees, or disagrees, as well. None
-            without a tau.
-        ties: whether a side has equal values.
-        exact: whether the p value is counted over all orders, and not the normal approximation.
+        n: how many names have a value on both sides; others are ignored.
+        tau: Kendall's tau-b: 1 for the same order, -1 for the reverse. Without ties it is the plain tau. None
+            if there is no order to compare: fewer than two names, or all tied on one side.
+        p_value: two-sided, for a tau of zero: the probability that a random order agrees, or disagrees, at
+            least as much. None without a tau.
+        ties: whether a side has ties.
+        exact: whether the p value is computed over all orders, not by the normal approximation.
     """
 
     n: int
@@ -39,7 +39,7 @@ class RankAgreement:
 
 
 def ranks(values: Mapping[str, float], higher_is_better: bool = True) -> dict[str, int]:
-    """The rank of each name, from 1 for the best; equal values share the better one: 1, 2, 2, 4.
+    """The rank of each name, from 1 for the best; ties share the better rank: 1, 2, 2, 4.
 
     Args:
         values: name -> value.
@@ -58,14 +58,14 @@ def rank_agreement(claimed: Mapping[str, float], measured: Mapping[str, float]) 
     """Kendall's tau between a claimed and a measured order, over the names that have both values.
 
     With ``C`` pairs of names that both sides put in the same order, ``D`` in opposite orders, and ``T_c``,
-    ``T_m`` pairs that are equal on the one or the other side, of ``P = n (n - 1) / 2`` pairs in all::
+    ``T_m`` pairs that are tied on the one or the other side, of ``P = n (n - 1) / 2`` pairs in total::
 
-        tau = (C - D) / sqrt((P - T_c) * (P - T_m))        tau-b; (C - D) / P without equal values
+        tau = (C - D) / sqrt((P - T_c) * (P - T_m))        tau-b; (C - D) / P without ties
 
-    The p value is twice the smaller of the two chances that a random order of the measured values has a tau
-    at least as high, or at least as low. It is exact without equal values, and with them up to
-    `MOST_PERMUTED` names; beyond, it is the normal approximation with the variance that equal values leave.
-    The smallest that n names can have is ``2 / n!``: 0.083 for four, 0.017 for five.
+    The p value is twice the smaller of two probabilities: that a random order of the measured values has a
+    tau at least as high, or at least as low. It is exact without ties, and with ties for up to
+    `MOST_PERMUTED` names; beyond that, it is the normal approximation with the variance corrected for ties.
+    The smallest possible value for n names is ``2 / n!``: 0.083 for four, 0.017 for five.
 
     Source: Kendall, Rank Correlation Methods; `scipy.stats.kendalltau`.
 
@@ -84,7 +84,7 @@ def rank_agreement(claimed: Mapping[str, float], measured: Mapping[str, float]) 
     n, ties = len(names), min(distinct) < len(names)
     if min(distinct) < 2:
         return RankAgreement(n, ties=ties)
-    # Late, for what it takes to import: see `t_quantile`.
+    # Imported here because it is slow to import: see `t_quantile`.
     from scipy.stats import kendalltau
 
     found = kendalltau(*sides, method="asymptotic" if ties else "exact")
@@ -94,13 +94,13 @@ def rank_agreement(claimed: Mapping[str, float], measured: Mapping[str, float]) 
 
 
 def _p_over_all_orders(claimed: npt.NDArray[np.float64], measured: npt.NDArray[np.float64]) -> float:
-    """Two-sided p value of tau, counted over all orders of the measured values."""
+    """Two-sided p value of tau over all orders of the measured values."""
     from scipy.stats import permutation_test
 
     one, other = np.triu_indices(len(claimed), 1)
     signs = np.sign(claimed[one] - claimed[other])
 
-    # C - D: what tau is divided by is the same in every order.
+    # C - D alone: the denominator of tau is the same for every order.
     def concordance(order: npt.NDArray[np.float64], axis: int = -1) -> npt.NDArray[np.float64]:
         agreeing: npt.NDArray[np.float64] = (signs * np.sign(order[..., one] - order[..., other])).sum(axis)
         return agreeing

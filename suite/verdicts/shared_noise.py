@@ -1,23 +1,24 @@
-"""Gains judged together: rows of one task scatter alike, so each row borrows from the spread of all.
+"""Judges gains together: rows of one task scatter alike, so each row borrows strength from all.
 
-Three seeds leave a t interval two degrees of freedom. Where many rows were measured in the same way, their
-variances differ by chance and by little else, and tell what a row of this kind scatters like. For row ``i``
-with ``n_i`` differences, ``d_i = n_i - 1`` and sample variance ``s_i^2``, the variances are taken to be draws
-around a common ``s0^2`` that is known as well as from ``d0`` further differences::
+Three seeds leave a t interval two degrees of freedom. If many rows were measured in the same way, their
+variances differ by little more than chance, and show how much a row of this kind scatters. For row ``i`` with
+``n_i`` differences, ``d_i = n_i - 1`` and sample variance ``s_i^2``, the variances are modelled as draws
+around a common ``s0^2`` that is known as well as if from ``d0`` further degrees of freedom::
 
     e_i   = log s_i^2 - digamma(d_i/2) + log(d_i/2)
     v     = var(e, ddof=1) - mean(trigamma(d_i/2))      spread of the variances beyond chance
     d0    = 2 * trigamma^-1(v)
     s0^2  = exp(mean(e) + digamma(d0/2) - log(d0/2))
 
-Without such a spread (``v <= 0``), and below three rows, ``d0`` is infinite and ``s0^2`` the pooled variance
-``sum(d_i s_i^2) / sum(d_i)``. Each row is judged with what is its own and what it borrows::
+Without such a spread (``v <= 0``), and for fewer than three rows, ``d0`` is infinite and ``s0^2`` the pooled
+variance ``sum(d_i s_i^2) / sum(d_i)``. Each row is judged with its own variance shrunk towards the common
+one::
 
     s~_i^2     = (d0 s0^2 + d_i s_i^2) / (d0 + d_i)
     df_i       = min(d0 + d_i, sum(d))                  no more than all rows together have
     half width = t((1 + level)/2, df_i) * s~_i / sqrt(n_i)
 
-Variances below 1e-5 of their median count as that, since a logarithm knows no zero.
+Variances below 1e-5 of their median are raised to that value, since zero has no logarithm.
 
 Worked example, three rows in percent points, margin 1::
 
@@ -30,8 +31,9 @@ Worked example, three rows in percent points, margin 1::
     half width   1.2445             0.6797              3.9849
     verdict      GAIN               NO_CHANGE           GAIN
 
-Simulated with three differences a row, 90 of 100 intervals hold the true gain where there are thirty rows or
-more, or one or two. With three to twelve rows it is 86 to 89: so few say little about how variances differ.
+In simulations with three differences per row, 90 of 100 intervals contain the true gain for thirty rows or
+more, and for one or two. For three to twelve rows it is 86 to 89: so few rows say little about how much the
+variances differ.
 
 Source: Smyth 2004, Linear models and empirical Bayes methods for assessing differential expression in
 microarray experiments, section 6.
@@ -51,23 +53,23 @@ from suite.verdicts.arithmetic import check_finite, exceeds, mean_of, sum_of_squ
 from suite.verdicts.gains import GAIN_UNCLEAR, NO_CHANGE, GainName, sign_verdict
 
 LEVEL: Final = 0.90
-"""Share of the intervals that hold the true gain."""
+"""Share of the intervals that contain the true gain."""
 LEAST_ROWS: Final = 3
-"""Below so many rows nothing says how much their variances differ."""
+"""With fewer rows, it cannot be estimated how much their variances differ."""
 LEAST_VARIANCE: Final = 1e-5
-"""A variance below this share of the median counts as so much."""
+"""Variances below this fraction of the median are raised to it."""
 
 
 @dataclass(frozen=True)
 class SharedNoise:
-    """How the rows of one kind scatter.
+    """The noise that the rows of one kind share.
 
     Attributes:
         prior_sd: ``s0``, sd of one difference, percent points.
-        prior_df: ``d0``, the degrees of freedom that it weighs; infinite where the rows differ no more than
-            chance lets them.
-        total_df: ``sum(d_i)``; no interval has more.
-        least_variance: what a smaller variance counts as.
+        prior_df: ``d0``, its weight in degrees of freedom; infinite if the variances of the rows differ no
+            more than by chance.
+        total_df: ``sum(d_i)``; no interval has more degrees of freedom.
+        least_variance: the value to which smaller variances are raised.
         rows: how many rows it was estimated from.
     """
 
@@ -83,15 +85,16 @@ class PooledGain:
     """A gain, judged with the noise that rows of its kind share.
 
     Attributes:
-        verdict: `NO_CHANGE` when the interval lies within the margin around zero; else `GAIN` above zero,
-            `LOSS` below, `GAIN_UNCLEAR` around it.
-        gain: mean of the differences, percent points; None without one.
+        verdict: `NO_CHANGE` if the interval lies within the margin around zero; else `GAIN` if it lies above
+            zero, `LOSS` if below, and `GAIN_UNCLEAR` if it contains zero.
+        gain: mean of the differences, percent points; None without any.
         lower: lower end of its interval; None with fewer than two differences.
         upper: upper end of its interval; None with fewer than two differences.
-        sd: ``s~_i``, sd of one difference, the row's own shrunken towards that of all; None as above.
-        prior_sd: ``s0`` of `SharedNoise`; None where no row has two differences.
-        prior_df: ``d0`` of `SharedNoise`; None where no row has two differences.
-        df: degrees of freedom of the interval; None as `sd`.
+        sd: ``s~_i``, sd of one difference, the row's own shrunk towards the common one; None with fewer than
+            two differences.
+        prior_sd: ``s0`` of `SharedNoise`; None if no row has two differences.
+        prior_df: ``d0`` of `SharedNoise`; None if no row has two differences.
+        df: degrees of freedom of the interval; None with fewer than two differences.
         n: how many differences there are.
     """
 
@@ -109,12 +112,12 @@ class PooledGain:
 def judge_gains_together(
     rows: Mapping[str, Sequence[float]], margin: float, level: float = LEVEL
 ) -> dict[str, PooledGain]:
-    """Judges the gains of rows that share their noise, as the rows of one task and metric do.
+    """Judges the gains of rows that share their noise, such as those of one task and metric.
 
     Args:
-        rows: name -> differences, distilled minus student alone, one a seed, percent points.
-        margin: a gain that is certainly smaller than this either way is no change, percent points.
-        level: share of the intervals that hold the true gain, in (0, 1).
+        rows: name -> differences, distilled minus student alone, one per seed, percent points.
+        margin: a gain that is certainly smaller than this in either direction is no change, percent points.
+        level: share of the intervals that contain the true gain, in (0, 1).
 
     Returns:
         Name -> verdict with the numbers behind it, in the order given. A row with fewer than two differences
@@ -129,7 +132,7 @@ def judge_gains_together(
 
 
 def shared_noise(rows: Mapping[str, Sequence[float]]) -> SharedNoise | None:
-    """How the rows scatter; None where no row has two differences.
+    """Estimates the noise that rows share; None if no row has two differences.
 
     Args:
         rows: name -> differences, percent points.
@@ -153,7 +156,7 @@ def shared_noise(rows: Mapping[str, Sequence[float]]) -> SharedNoise | None:
 def judge_with(
     noise: SharedNoise | None, differences: Sequence[float], margin: float, level: float = LEVEL
 ) -> PooledGain:
-    """Judges one row with the noise of others, of which it may be one; see `judge_gains_together`."""
+    """Judges one row with noise estimated from several, with or without it; see `judge_gains_together`."""
     check_finite("differences", differences)
     if not (math.isfinite(margin) and margin >= 0):
         raise ValueError(f"margin: must be a finite number of 0 or more, got {margin!r}")
@@ -174,17 +177,17 @@ def judge_with(
 
 
 def pairing_correlation(rows: Mapping[str, Collection[tuple[float, float]]]) -> float | None:
-    """How far two arms of one seed move together: the correlation within rows, pooled over them.
+    """The correlation between two arms at the same seed, within rows and pooled over them.
 
     ``sum (x - x_row)(y - y_row) / sqrt(sum (x - x_row)^2 * sum (y - y_row)^2)`` over all pairs of all rows.
     With a correlation of ``r`` and equal spread of both arms, the variance of a difference is ``1 - r`` times
-    that of arms with nothing in common.
+    that of independent arms.
 
     Args:
         rows: name -> (one arm, the other arm) of each seed, on any scale.
 
     Returns:
-        -1 to 1; None where an arm does not scatter at all, or no row has two seeds.
+        -1 to 1; None if an arm does not scatter at all, or if no row has two seeds.
     """
     products, first, second = [], [], []
     for pairs in rows.values():
@@ -215,8 +218,8 @@ def _prior(variances: Sequence[float], degrees: Sequence[int]) -> tuple[float, f
 
 
 def _inverse_trigamma(value: float) -> float:
-    """Where trigamma has a value above zero; 1/y < trigamma(y) < 1/y + 1/y^2 says between which two."""
-    # Late, for what it takes to import.
+    """The y > 0 with trigamma(y) = value, for a value > 0; bracketed by 1/y < trigamma(y) < 1/y + 1/y^2."""
+    # Imported here because it is slow to import.
     from scipy.optimize import brentq
 
     upper = (1 + math.sqrt(1 + 4 * value)) / (2 * value)

@@ -27,7 +27,7 @@ from suite.doctor import Finding
 from suite.planning.plan import Plan, Run, make_plan, plan_released
 from suite.published.finding import find_claim
 from suite.running.heartbeats import Beat
-from suite.running.order import Order, write_order
+from suite.running.request import RunRequest, write_request
 from suite.store.files import sha256_of
 from suite.store.ownership import owned, this_process
 from suite.store.records import Provenance, Record, write_record
@@ -161,7 +161,7 @@ def at_work(patch: pytest.MonkeyPatch) -> Iterator[None]:
     for run, beat in zip((running, interrupted), beats, strict=True):
         folder = RunFolder(Path("work"), run.run_id)
         command = f"python -m suite reproduce --claim {' '.join(CLAIMS)} --profile mini --seeds 1"
-        write_order(folder, Order.of(run, "cpu", 1, Provenance(command=command)))
+        write_request(folder, RunRequest.of(run, "cpu", 1, Provenance(command=command)))
         folder.events.write_text(beat.model_dump_json(exclude_none=True) + "\n", encoding="utf-8")
         folder.log.write_text("epoch\n", encoding="utf-8")
     with owned(RunFolder(Path("work"), running.run_id).ownership):
@@ -195,10 +195,10 @@ def one_run() -> Run:
 
 @laid_out
 def done_before(patch: pytest.MonkeyPatch) -> None:
-    """A run that was ordered, and has finished."""
+    """A run that was requested, and has finished."""
     run = one_run()
     folder = RunFolder(Path("work"), run.run_id)
-    write_order(folder, Order.of(run, "cpu", 1, Provenance(command="python -m suite reproduce")))
+    write_request(folder, RunRequest.of(run, "cpu", 1, Provenance(command="python -m suite reproduce")))
     folder.weights.write_bytes(b"weights")
     record_all(Path("results/records"), [run])
 

@@ -19,7 +19,7 @@ from suite.paths import ROOT
 from suite.planning.plan import make_plan
 from suite.published.finding import find_claim
 from suite.running.heartbeats import Journal
-from suite.running.order import Order, write_order
+from suite.running.request import RunRequest, write_request
 from suite.store.ownership import owned, this_process
 from suite.store.records import Provenance, Record, write_record
 from suite.store.run_folders import RunFolder
@@ -228,12 +228,14 @@ def test_status_counts_by_paper_and_prints_errors_in_one_line(folders, capsys):
     assert "nkd-resnet50-teacher" in lines[at + 1]
 
 
-def ordered(folders, claim: str) -> RunFolder:
-    """The folder of a run that was ordered, with a log."""
+def requested(folders, claim: str) -> RunFolder:
+    """The folder of a run that was requested, with a log."""
     plan = make_plan([find_claim(claim)[1]], "smoke", 1)
     run = list(plan.runs.values())[-1]
     folder = RunFolder(folders / "work", run.run_id)
-    write_order(folder, Order.of(run, "cpu", 1, Provenance(command=f"python -m suite reproduce {claim}")))
+    write_request(
+        folder, RunRequest.of(run, "cpu", 1, Provenance(command=f"python -m suite reproduce {claim}"))
+    )
     folder.log.write_text("loss\n", encoding="utf-8")
     return folder
 
@@ -245,13 +247,13 @@ def status_as_data(capsys) -> dict[str, Any]:
 
 
 def test_status_names_the_runs_that_are_being_trained_with_how_far_they_are_and_where(folders, capsys):
-    here, away = ordered(folders, "nkd-resnet18-nkd"), RunFolder(folders / "work", "0123456789abcdef")
+    here, away = requested(folders, "nkd-resnet18-nkd"), RunFolder(folders / "work", "0123456789abcdef")
     away.path.mkdir(parents=True)
     there = this_process().model_copy(update={"host": "node7", "boot": "another"})
     with owned(here.ownership), owned(away.ownership, me=there):
         assert main(["status"]) == 0
         lines = capsys.readouterr().out.splitlines()
-        # Without an order nobody knows what it trains.
+        # Without a request nobody knows what it trains.
         assert "  0123456789abcdef: running, on node7" in lines
         assert "  resnet18 NKD from resnet34, seed 0: running" in lines
         journal = Journal(here.events, "cpu:0")
@@ -272,7 +274,7 @@ def test_status_names_the_runs_that_are_being_trained_with_how_far_they_are_and_
 
 
 def test_status_names_the_runs_that_were_interrupted_until_a_record_tells_their_end(folders, capsys):
-    folder = ordered(folders, "nkd-resnet18-student")
+    folder = requested(folders, "nkd-resnet18-student")
     then = datetime.now(timezone.utc) - timedelta(hours=3, minutes=4, seconds=5)
 
     def beat(state: str) -> None:

@@ -1,4 +1,4 @@
-"""``work``: one run that was ordered, executed as often as anybody asks, and recorded once."""
+"""``work``: one run that was requested, executed as often as anybody asks, and recorded once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def run_id_of(arm: str) -> str:
 
 @pytest.mark.train
 @pytest.mark.slow
-def test_a_run_that_was_ordered_is_executed_by_its_id_and_once(suite):
+def test_a_run_that_was_requested_is_executed_by_its_id_and_once(suite):
     done = suite(*SMOKE)
     assert done.returncode == 0, done.stderr
     ours = run_id_of("distilled")
@@ -35,7 +35,7 @@ def test_a_run_that_was_ordered_is_executed_by_its_id_and_once(suite):
     assert lines[-1].startswith("[1/1] ")
     assert ": finished in " in lines[-1]
     assert suite.records.keys() == before.keys()
-    # Numbers, teacher and who asked are those of the order; when is not.
+    # Numbers, teacher and who asked are those of the request; when is not.
     made, first = suite.records[f"{ours}-01"], before[f"{ours}-01"]
     assert made.metrics == first.metrics
     assert made.provenance.weights_sha256 == first.provenance.weights_sha256
@@ -68,7 +68,7 @@ def test_a_run_that_was_ordered_is_executed_by_its_id_and_once(suite):
         ("\x1b[31m", "is not the id of a run"),
     ],
 )
-def test_what_was_never_ordered_is_refused_in_one_line(tmp_path, monkeypatch, capsys, word, says):
+def test_what_was_never_requested_is_refused_in_one_line(tmp_path, monkeypatch, capsys, word, says):
     monkeypatch.setenv("SUITE_WORK", str(tmp_path))
     assert main(["work", word]) == 2
     (line,) = capsys.readouterr().err.splitlines()

@@ -18,7 +18,7 @@ from suite.paths import ROOT
 from suite.planning.plan import make_plan
 from suite.published.finding import find_claim
 from suite.running.events import Ended
-from suite.running.order import Order
+from suite.running.request import RunRequest
 from suite.running.worker import execute
 from suite.store.ownership import owned
 from suite.store.records import Provenance
@@ -385,12 +385,12 @@ def test_a_run_writes_through_no_link(tmp_path, name):
     precious = tmp_path / "thesis.tex"
     precious.write_text("precious", encoding="utf-8")
     (folder.path / name).symlink_to(precious)
-    order = Order.of(run, "cpu", 1, Provenance(command="a test"))
+    request = RunRequest.of(run, "cpu", 1, Provenance(command="a test"))
     context = multiprocessing.get_context("spawn")
     receiving, sending = context.Pipe(duplex=False)
     held, lifeline = context.Pipe(duplex=False)
     process = context.Process(
-        target=execute, args=(order, tmp_path / "records", tmp_path, "cpu:0", sending, held)
+        target=execute, args=(request, tmp_path / "records", tmp_path, "cpu:0", sending, held)
     )
     process.start()
     sending.close()

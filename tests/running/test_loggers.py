@@ -9,8 +9,8 @@ import pytest
 from suite.planning.plan import make_plan
 from suite.published.finding import find_claim
 from suite.running import loggers
-from suite.running.order import Order, read_order, write_order
-from suite.running.worker import RunRequest
+from suite.running.request import RunRequest, read_request, write_request
+from suite.running.worker import Execution
 from suite.store.records import Provenance
 from suite.store.run_folders import RunFolder
 from tests.cli.refusals import refusal_of
@@ -43,11 +43,11 @@ def test_a_backend_that_is_none_is_told_with_those_that_are(folders):
     )
 
 
-def test_the_order_hands_it_on_and_the_run_stays_the_same(tmp_path):
+def test_the_request_hands_it_on_and_the_run_stays_the_same(tmp_path):
     (run,) = make_plan([find_claim("nkd-resnet18-student")[1]], "smoke", 1).runs.values()
     folder = RunFolder(tmp_path, run.run_id)
     for name in (None, "wandb"):
-        write_order(folder, Order.of(run, "cpu", 1, Provenance(command="a test"), log_to=name))
-        found = read_order(folder)
+        write_request(folder, RunRequest.of(run, "cpu", 1, Provenance(command="a test"), log_to=name))
+        found = read_request(folder)
         assert (found.log_to, found.run.run_id, found.run.identity) == (name, run.run_id, run.identity)
-        assert RunRequest.of(found, tmp_path / "records", tmp_path).log_to == name
+        assert Execution.of(found, tmp_path / "records", tmp_path).log_to == name

@@ -14,7 +14,7 @@ from suite.published.finding import find_claim
 from suite.published.weights import find_weights
 from suite.running.recording import record_of
 from suite.running.worker import (
-    RunRequest,
+    Execution,
     _check_accuracy,
     _check_protocol,
     _check_released,
@@ -85,30 +85,30 @@ def test_a_run_that_is_not_what_its_claim_says_is_blocked_before_its_first_step(
     _check_protocol(dataclasses.replace(run, recipe=embedded), protocol)
 
 
-def leave_scored_weights(request: RunRequest, run: Run) -> None:
+def leave_scored_weights(execution: Execution, run: Run) -> None:
     """Leaves what a finished run that another one needs leaves: weights, and a record that scored them."""
-    weights = RunFolder(request.work, run.run_id).weights
+    weights = RunFolder(execution.work, run.run_id).weights
     weights.parent.mkdir(parents=True)
     weights.write_bytes(bytes(range(256)))
     scored = Provenance(weights_sha256=sha256_of(weights))
-    write_record(request.records, record_of(run, "finished", scored, metrics={"top1": 16.0}))
+    write_record(execution.records, record_of(run, "finished", scored, metrics={"top1": 16.0}))
 
 
 @pytest.fixture
-def distilled(tmp_path: Path) -> RunRequest:
+def distilled(tmp_path: Path) -> Execution:
     """A run whose teacher has been trained and scored."""
     plan = make_plan([find_claim("mgd-resnet18")[1]], "mini", 1)
     run = next(run for run in plan.runs.values() if run.arm == "distilled")
-    request = RunRequest(run, tmp_path / "records", tmp_path / "work", "cpu", 1, Provenance(), "a test")
-    leave_scored_weights(request, plan.runs[str(run.teacher)])
-    return request
+    execution = Execution(run, tmp_path / "records", tmp_path / "work", "cpu", 1, Provenance(), "a test")
+    leave_scored_weights(execution, plan.runs[str(run.teacher)])
+    return execution
 
 
-def teacher_of(request: RunRequest) -> Path:
-    return RunFolder(request.work, str(request.run.teacher)).weights
+def teacher_of(execution: Execution) -> Path:
+    return RunFolder(execution.work, str(execution.run.teacher)).weights
 
 
-def test_weights_that_were_scored_teach_and_are_told_by_their_hash(distilled: RunRequest):
+def test_weights_that_were_scored_teach_and_are_told_by_their_hash(distilled: Execution):
     outcome = _Outcome()
     weights = teacher_of(distilled)
     assert _teacher_weights(distilled, outcome) == {weights: sha256_of(weights)}
@@ -121,7 +121,7 @@ def test_weights_that_were_scored_teach_and_are_told_by_their_hash(distilled: Ru
     [bytes(256), bytes([1]) + bytes(range(1, 256)), bytes(range(256)) + b"\n", bytes(range(255))],
     ids=["times zero", "bit flipped", "longer", "shorter"],
 )
-def test_weights_that_nobody_has_scored_are_refused_by_name_with_what_to_do(distilled: RunRequest, content):
+def test_weights_that_nobody_has_scored_are_refused_by_name_with_what_to_do(distilled: Execution, content):
     teacher_of(distilled).write_bytes(content)
     with pytest.raises(
         BlockedError,
@@ -134,7 +134,7 @@ def test_weights_that_nobody_has_scored_are_refused_by_name_with_what_to_do(dist
 @pytest.mark.parametrize(
     "make", [Path.mkdir, os.mkfifo, Path.touch, lambda path: path.symlink_to("gone"), lambda path: None]
 )
-def test_a_teacher_without_weights_is_not_waited_for(distilled: RunRequest, make):
+def test_a_teacher_without_weights_is_not_waited_for(distilled: Execution, make):
     teacher_of(distilled).unlink()
     make(teacher_of(distilled))
     with pytest.raises(
@@ -144,17 +144,17 @@ def test_a_teacher_without_weights_is_not_waited_for(distilled: RunRequest, make
 
 
 @pytest.fixture
-def pretrained(tmp_path: Path) -> RunRequest:
+def pretrained(tmp_path: Path) -> Execution:
     """A run that starts from a backbone which has been trained and scored."""
     overrides = ["student.embedded.pretrained=classification/resnet50"]
     plan = make_plan([find_claim("fgd-retinanet-r50-student")[1]], "smoke", 1, overrides)
     backbone, run = plan.runs.values()
-    request = RunRequest(run, tmp_path / "records", tmp_path / "work", "cpu", 1, Provenance(), "a test")
-    leave_scored_weights(request, backbone)
-    return request
+    execution = Execution(run, tmp_path / "records", tmp_path / "work", "cpu", 1, Provenance(), "a test")
+    leave_scored_weights(execution, backbone)
+    return execution
 
 
-def test_a_run_starts_from_weights_that_were_scored_and_its_record_tells_which(pretrained: RunRequest):
+def test_a_run_starts_from_weights_that_were_scored_and_its_record_tells_which(pretrained: Execution):
     outcome = _Outcome()
     run_id = str(pretrained.run.start)
     weights = RunFolder(pretrained.work, run_id).weights
@@ -166,7 +166,7 @@ def test_a_run_starts_from_weights_that_were_scored_and_its_record_tells_which(p
     assert record.taught_by is None
 
 
-def test_a_run_does_not_start_from_weights_that_are_gone_or_that_nobody_has_scored(pretrained: RunRequest):
+def test_a_run_does_not_start_from_weights_that_are_gone_or_that_nobody_has_scored(pretrained: Execution):
     run_id = str(pretrained.run.start)
     weights = RunFolder(pretrained.work, run_id).weights
     weights.write_bytes(b"others")
@@ -185,7 +185,7 @@ def test_a_run_does_not_start_from_weights_that_are_gone_or_that_nobody_has_scor
         _start_weights(pretrained, _Outcome())
 
 
-def test_a_network_that_does_not_say_that_it_started_from_its_backbone_is_blocked(pretrained: RunRequest):
+def test_a_network_that_does_not_say_that_it_started_from_its_backbone_is_blocked(pretrained: Execution):
     sha256 = "a" * 64
     told = EffectiveProtocol({"initial_weights": {"backbone": {"from": "x", "sha256": sha256}}})
     _check_start(pretrained.run, told, [sha256])

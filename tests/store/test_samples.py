@@ -12,8 +12,8 @@ from suite.contract import Found, Sample
 from suite.errors import SuiteError
 from suite.planning.plan import make_plan
 from suite.published.finding import find_claim
-from suite.running.order import Order, read_order, write_order
-from suite.running.worker import RunRequest
+from suite.running.request import RunRequest, read_request, write_request
+from suite.running.worker import Execution
 from suite.store.records import Provenance, read_all, write_record
 from suite.store.run_folders import RunFolder
 from suite.store.samples import read_samples, write_samples
@@ -66,14 +66,14 @@ def test_the_check_of_a_store_counts_them_and_tells_altered_ones_in_one_line(tmp
     assert said.endswith(f"without it run {RUN} has no sample predictions, but its numbers stay valid")
 
 
-def test_the_order_hands_the_number_on_and_the_run_stays_the_same(tmp_path):
+def test_the_request_hands_the_number_on_and_the_run_stays_the_same(tmp_path):
     (run,) = make_plan([find_claim("nkd-resnet18-student")[1]], "smoke", 1).runs.values()
     folder = RunFolder(tmp_path, run.run_id)
     for count in (0, 4):
-        write_order(folder, Order.of(run, "cpu", 1, Provenance(command="a test"), samples=count))
-        found = read_order(folder)
+        write_request(folder, RunRequest.of(run, "cpu", 1, Provenance(command="a test"), samples=count))
+        found = read_request(folder)
         assert (found.samples, found.run.run_id, found.run.identity) == (count, run.run_id, run.identity)
-        assert RunRequest.of(found, tmp_path / "records", tmp_path).samples == count
+        assert Execution.of(found, tmp_path / "records", tmp_path).samples == count
 
 
 @pytest.mark.parametrize("count", ["-1", "101", "2.5", "many"])

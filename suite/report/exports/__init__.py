@@ -1,7 +1,7 @@
-"""Reports in the forms of others: tables of a paper, data frames, model hubs, benchmark databases, archives.
+"""Exports reports to other formats: LaTeX tables, data frames, model hubs, benchmark databases, archives.
 
-A module a form, with a pure function `files` from a `Material` to what is written. The same material gives
-the same bytes. `suite.report.exports.run_crate` is about a whole store and stands by itself.
+One module per format, with a pure function `files` from a `Material` to the files to write. The same material
+gives the same bytes. `suite.report.exports.run_crate` exports a whole store and is separate.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ EXPORTS: Final = {
     "hugging-face": "suite.report.exports.hugging_face",
     "pytorch": "suite.report.exports.pytorch_benchmark",
 }
-"""Format -> the module that makes its files; imported when it is asked for."""
+"""Format -> the module that makes its files; imported when needed."""
 
 Files: TypeAlias = Mapping[str, bytes]
 """Path below the folder of the results -> content."""
@@ -35,10 +35,10 @@ Files: TypeAlias = Mapping[str, bytes]
 
 @dataclass(frozen=True)
 class Material:
-    """What an export is made of.
+    """The input of an export.
 
     Attributes:
-        paper: what was published.
+        paper: the paper with its claims.
         profile: which records count.
         report: the judged frame and the page.
         records: the store.
@@ -56,17 +56,17 @@ class Material:
 
 
 def export(form: str, material: Material) -> Files:
-    """The files of one of `EXPORTS`; none where nothing of the material belongs into it.
+    """The files of one of `EXPORTS`; none if nothing in the material belongs in it.
 
     Raises:
-        SuiteError: a package is missing that the form needs.
+        SuiteError: a package that the format needs is missing.
     """
     files: Files = importlib.import_module(EXPORTS[form]).files(material)
     return files
 
 
 def write_export(form: str, material: Material, folder: Path) -> list[Path]:
-    """Writes the files of one of `EXPORTS`; each appears whole, and what would not change is left alone.
+    """Writes the files of one of `EXPORTS`; each is replaced atomically, and an unchanged one is left alone.
 
     Returns:
         The paths written.

@@ -1,9 +1,9 @@
-"""Measured numbers in the form in which model repositories on the Hugging Face Hub hold evaluation results.
+"""Exports measured numbers in the format of evaluation results on the Hugging Face Hub.
 
-A run on published data has a folder, to be copied into the repository of its weights: the Hub reads
-``.eval_results/*.yaml`` there (https://huggingface.co/docs/hub/eval-results). Runs on embedded data have
-none: their numbers are of no data set that the Hub knows. Nor have those of a data set without a name on the
-Hub (``hub`` in ``baselines/datasets.yaml``).
+A run on published data gets a folder, to be copied into the repository of its weights: the Hub reads
+``.eval_results/*.yaml`` there (https://huggingface.co/docs/hub/eval-results). Runs on embedded data get none,
+since the Hub does not know their data sets; nor do runs on a data set without an id on the Hub (``hub`` in
+``baselines/datasets.yaml``).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FOLDER = "hugging-face"
 
 
 def files(material: Material) -> Files:
-    """``hugging-face/<claim>-seed-<n>/.eval_results/<report>.yaml``: what counts, on published data."""
+    """``hugging-face/<claim>-seed-<n>/.eval_results/<report>.yaml`` for runs that count on published data."""
     claims = {claim.id: claim for claim in material.paper.claims}
     runs: dict[tuple[str, str | None, int], list[dict[str, Any]]] = {}
     for row in rows_of(material.observations):

@@ -1,7 +1,7 @@
-r"""Every table of a page for a paper of one's own: a file a table, to be read with ``\input``.
+r"""Exports every table of a page for use in a paper: one file per table, to be included with ``\input``.
 
-The tables need the package booktabs and nothing else. Text is escaped letter by letter, so that no command,
-no comment and no end of a cell can come from a record or a claim.
+The tables need only the package booktabs. Text is escaped character by character, so that no command, comment
+or cell separator can come from a record or a claim.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from suite.report.layout import NOTES, Grid, Line, Page, plain
 _ESCAPED: Final = str.maketrans(
     {
         **{letter: f"\\{letter}" for letter in "{}$&#_%"},
-        # Braces keep it from being read as an argument or as the star of a command before it.
+        # Braces keep it from being read as an argument or as the star of a preceding command.
         **{letter: f"{{{letter}}}" for letter in "[]*"},
         "\\": r"\textbackslash{}",
         "~": r"\textasciitilde{}",
@@ -35,20 +35,20 @@ _ESCAPED: Final = str.maketrans(
         "\u2264": r"$\leq$",
     }
 )
-"""Letter -> what stands for it; every other letter is one that LaTeX sets as it is."""
+"""Character -> its replacement; LaTeX prints every other character unchanged."""
 
 _JOINED: Final = re.compile(r"(?<=[-'`,])(?=[-'`,])")
-"""Between letters that many fonts would join into one."""
+"""Between characters that many fonts would join into a ligature."""
 
 _MINUS: Final = re.compile(r"(?<!\S)-(?=\d)|(?<=\()-(?=\d)")
-"""The sign of a number, which is set as a minus and not as a hyphen."""
+"""The sign of a number, which is printed as a minus and not as a hyphen."""
 
 _NUMERIC: Final = re.compile(r"[\s\d.,%+()\u00b1\u2014/-]*|.*\(n = \d+\)")
-"""Cells of a column that is set flush right."""
+"""Cells of a column that is aligned right."""
 
 
 def files(material: Material) -> Files:
-    """A file for each table of the page, below ``<report>-latex/``, named after the section it stands in."""
+    """One file per table of the page, in ``<report>-latex/``, named after its section or figure."""
     name = Unique()
     return {
         f"{material.report.name}-latex/{name(title)}.tex": tabular(title, grid, page.footnotes).encode()
@@ -78,7 +78,7 @@ def tabular(title: str, grid: Grid, footnotes: Sequence[str] = ()) -> str:
 
 def _comments(title: str, grid: Grid) -> Iterator[str]:
     yield r"% \usepackage{booktabs}"
-    # A comment ends with its line, and `escaped` leaves no line break.
+    # A comment ends at the end of its line, and `escaped` leaves no line break.
     yield from (f"% {escaped(text)}" for text in (title, grid.title) if text)
 
 
@@ -95,7 +95,7 @@ def _table(grid: Grid) -> Iterator[str]:
 
 
 def _alignment(grid: Grid) -> str:
-    """A letter a column: flush right where all cells are numbers, flush left elsewhere."""
+    """One letter per column: aligned right if all its cells are numbers, else left."""
     columns = [
         [line.cells[number] for line in grid.lines if number < len(line.cells)]
         for number in range(len(grid.headings))
@@ -121,6 +121,6 @@ def _notes(grid: Grid, footnotes: Sequence[str]) -> Iterator[str]:
 
 
 def escaped(text: str) -> str:
-    """Text that LaTeX sets as it stands: one line, without a command, a comment or a separator."""
+    """Text that LaTeX prints literally: one line, without a command, a comment or a separator."""
     line = plain(" ".join(text.split()))
     return r"$-$".join(_JOINED.sub("{}", part.translate(_ESCAPED)) for part in _MINUS.split(line))

@@ -1,4 +1,4 @@
-"""Names of files made of what papers and records say."""
+"""Makes file names from texts of papers and records."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from suite.report.slugs import LONGEST, slugged
 
 
 def slug(text: str) -> str:
-    """A text as a part of a file's name."""
+    """A text as part of a file name."""
     return slugged(text, "unnamed", LONGEST)
 
 
 class Unique:
-    """Gives each name once: the second one of the same words is ``words-2``."""
+    """Gives out each name once: the second one for the same text is ``text-2``."""
 
     def __init__(self) -> None:
         self._given: set[str] = set()
 
     def __call__(self, text: str) -> str:
-        """The slug of a text, with a number behind it where it has been given before."""
+        """The slug of a text, followed by a number if it was given out before."""
         name = base = slug(text)
         number = 1
         while name in self._given:

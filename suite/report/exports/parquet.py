@@ -1,7 +1,7 @@
-"""Both frames as parquet, each column with its description.
+"""Exports both frames as Parquet, each column with its description.
 
-A file has no trace of pandas or of the time: with the same release of pyarrow, the same records give the same
-bytes. ``pandas.read_parquet(path, dtype_backend="numpy_nullable")`` reads whole numbers with gaps as such.
+A file has no pandas metadata and no timestamp: with the same release of pyarrow, the same records give the
+same bytes. ``pandas.read_parquet(path, dtype_backend="numpy_nullable")`` keeps integers with missing values.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def as_parquet(table: pd.DataFrame, columns: Columns) -> bytes:
 
     Args:
         table: the frame.
-        columns: of it; their descriptions are in the metadata of the fields, under ``description``.
+        columns: its columns; their descriptions go into the metadata of the fields, under ``description``.
 
     Raises:
         SuiteError: pyarrow is not installed.
@@ -58,7 +58,7 @@ def as_parquet(table: pd.DataFrame, columns: Columns) -> bytes:
 
 
 def _arrow_type(dtype: str) -> Any:
-    """What pyarrow has for a pandas dtype of a column."""
+    """The pyarrow type for the pandas dtype of a column."""
     import pyarrow as pa
 
     times = {"datetime64[us, UTC]": pa.timestamp("us", tz="UTC")}

@@ -1,8 +1,8 @@
-"""Measured numbers as records of PyTorch's benchmark database (``oss_ci_benchmark_v3``), which its HUD shows.
+"""Exports measured numbers as records of PyTorch's benchmark database (``oss_ci_benchmark_v3``, see its HUD).
 
 The columns are those of ``clickhouse_db_schema/oss_ci_benchmark_v3/schema.sql`` in pytorch/test-infra; what
-the upload adds (time, repository, job) is left out. The target of a metric is the claimed number, where the
-data are the published ones: nothing else is measured against it.
+the upload adds (time, repository, job) is left out. The target of a metric is the claimed number, but only on
+the published data, since no other result is comparable with it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from suite.store.summaries import Evidence
 
 
 def files(material: Material) -> Files:
-    """``<report>-pytorch.json``: a record for each metric of each claim that was measured; else nothing."""
+    """``<report>-pytorch.json`` with a record per metric of each measured claim; nothing if there is none."""
     found = list(_benchmarks(material))
     content = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
     return {f"{material.report.name}-pytorch.json": content.encode()} if found else {}
@@ -41,7 +41,7 @@ def _benchmarks(material: Material) -> Iterator[dict[str, Any]]:
 def _benchmark(
     judged: dict[str, Any], measured: list[dict[str, Any]], task: str, runs: Mapping[str, Evidence]
 ) -> dict[str, Any]:
-    """One record; `extra_info` maps text to text, as the database has it."""
+    """One record; `extra_info` maps strings to strings, as in the database."""
     metric: dict[str, Any] = {
         "name": judged["metric"],
         "benchmark_values": [row["value"] for row in measured],
@@ -82,7 +82,7 @@ def _runners(measured: list[dict[str, Any]]) -> list[dict[str, str]]:
 
 
 def _dependencies(runs: list[Evidence]) -> dict[str, dict[str, str]]:
-    """The packages that a number depends on, and the suite; several versions are told one after the other."""
+    """The packages that a number depends on, and the suite; several versions are joined by commas."""
     found: dict[str, dict[str, str]] = {}
     commits = dict.fromkeys(run.environment["commit"] for run in runs if "commit" in run.environment)
     if commits:

@@ -1,10 +1,9 @@
-"""A record store as a Process Run Crate 0.5: an archive that describes itself, for a data repository.
+"""Exports a record store as a Process Run Crate 0.5: a self-describing archive for a data repository.
 
 Every record is a ``CreateAction`` (https://w3id.org/ro/wfrun/process/0.5) of the suite at its commit, which
-made the record, its scalars and its samples from the recipe as composed and the runs of its teacher and its
-backbone. Nothing
-depends on when or where a crate is written: the same store gives the same bytes. Nobody is named as the agent
-of an action, and no license is given: who publishes a crate adds both.
+made the record, its scalars and its samples from the composed recipe and the runs of its teacher and its
+backbone. Nothing depends on when or where a crate is written: the same store gives the same bytes. A crate
+names no agent of its actions and no license: whoever publishes it adds both.
 """
 
 from __future__ import annotations
@@ -49,12 +48,12 @@ _MEDIA: Final = {
 
 @dataclass(frozen=True)
 class Archived:
-    """What a crate holds.
+    """The contents of a crate.
 
     Attributes:
-        records: how many.
-        reports: how many files of reports.
-        left_out: what is wrong with scalars and samples that are left out, one line each.
+        records: how many records.
+        reports: how many report files.
+        left_out: what is wrong with the scalars and samples that are left out, one line each.
     """
 
     records: int
@@ -63,15 +62,15 @@ class Archived:
 
 
 def write_crate(records: Path, crate: Path) -> Archived:
-    """Writes a store as a folder that is a run crate; it appears whole or not at all.
+    """Writes a store as a run crate; the folder appears whole or not at all.
 
     Args:
         records: the store.
-        crate: the folder, which must not be there yet.
+        crate: the folder, which must not exist yet.
 
     Raises:
-        SuiteError: rocrate is not installed, the folder is there already or cannot be written, there are no
-            records, or one cannot be read or is of an older layout.
+        SuiteError: rocrate is not installed, the folder exists already or cannot be written, there are no
+            records, or one cannot be read or has an older layout.
     """
     if crate.exists():
         raise SuiteError(f"{printable(crate)} already exists; name another folder with --output")
@@ -90,10 +89,10 @@ def write_crate(records: Path, crate: Path) -> Archived:
 
 
 def _read(folder: Path) -> list[tuple[Path, Record]]:
-    """The records with their files, in the order of their names.
+    """The records with their files, sorted by file name.
 
     Raises:
-        SuiteError: there are none, or one cannot be read or is of an older layout.
+        SuiteError: there are none, or one cannot be read or has an older layout.
     """
     found = []
     for path, record in read_files(sorted(folder.glob("*.json"))):
@@ -112,7 +111,7 @@ class _Building:
     """A crate that is being filled.
 
     Attributes:
-        crate: what rocrate knows of it.
+        crate: the crate as rocrate holds it.
     """
 
     def __init__(self, folder: Path, found: Sequence[tuple[Path, Record]]) -> None:
@@ -130,7 +129,7 @@ class _Building:
         self._reports = 0
 
     def archived(self) -> Archived:
-        """What was filled in."""
+        """What the crate contains."""
         return Archived(len(self._records), self._reports, tuple(self._left_out))
 
     def fill(self) -> None:
@@ -167,7 +166,7 @@ class _Building:
             f"{len(self._records)} records of training and evaluation runs by {DISTRIBUTION}, with the "
             "scalars of the training runs, the composed recipes, and the reports made from the records."
         )
-        # The day of the last run, and not that of the archive, which would change its bytes.
+        # The day of the last run, not that of the archive, which would change its bytes.
         root["datePublished"] = max(record.finished_at for record in self._records)[:10]
         root["conformsTo"] = self._add_context(
             PROFILE,
@@ -182,7 +181,7 @@ class _Building:
         )
 
     def _add(self, source: Path | bytes, name: str, words: str) -> Any:
-        """A file of the crate."""
+        """Adds a file to the crate."""
         content = io.BytesIO(source) if isinstance(source, bytes) else source
         size = len(source) if isinstance(source, bytes) else source.stat().st_size
         properties = {
@@ -193,7 +192,7 @@ class _Building:
         return self.crate.add_file(content, name, properties=properties)
 
     def _companions(self, record: Record) -> Iterable[Any]:
-        """The files of a record's scalars and samples, where it has such and they are unaltered."""
+        """Adds the files of a record's scalars and samples, if it has any and they are unaltered."""
         for kind in (SCALARS, SAMPLES):
             sha256 = kind.sha256_in(record)
             if sha256 is None:
@@ -233,7 +232,7 @@ class _Building:
         return self._add_context(f"#run-{record.run_id}-{record.attempt:02d}", told)
 
     def _instrument(self, record: Record) -> Any:
-        """The suite at the commit of a run."""
+        """Adds the suite at the commit of a run."""
         commit = record.provenance.commit or "unknown"
         version = f"{commit}-dirty" if record.provenance.dirty else commit
         return self._add_context(
@@ -262,7 +261,7 @@ class _Building:
 
 
 def _papers_of(records: Sequence[Record]) -> set[str]:
-    """The papers with claims that records list."""
+    """Ids of the papers with claims that records list."""
     listed = {entry.claim for record in records for entry in record.claims}
     return {paper.id for paper in load_papers().values() if any(claim.id in listed for claim in paper.claims)}
 
@@ -273,13 +272,13 @@ def _in_words(record: Record) -> str:
 
 
 def _times(record: Record) -> dict[str, str]:
-    """When a run began, where it says how long it took, and when it ended."""
+    """When a run began, if it recorded how long it took, and when it ended."""
     try:
-        # Python 3.10 does not read the Z.
+        # Python 3.10 does not parse the Z.
         end = datetime.fromisoformat(record.finished_at.replace("Z", "+00:00"))
         start = end - timedelta(seconds=record.timings["wall"]) if "wall" in record.timings else None
     except (ValueError, OverflowError):
-        # Digits that are no date, or a time that is no number.
+        # The digits are no date, or the duration is not finite.
         return {}
     begun = {} if start is None else {"startTime": start.isoformat(timespec="seconds")}
     return begun | {"endTime": record.finished_at}

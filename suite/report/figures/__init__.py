@@ -1,1 +1,1 @@
-"""Figures of the report: pure functions from judged rows, published data and series of scalars to SVG."""
+"""Figures of reports: pure functions from judged rows, published data and scalar series to SVG."""

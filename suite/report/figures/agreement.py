@@ -1,4 +1,4 @@
-"""Claimed against measured numbers, with the diagonal on which both are the same."""
+"""Plots measured against claimed numbers, with the diagonal on which both are equal."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ _Numbered = tuple[int, Row]
 
 
 def agreement_figure(rows: Iterable[Row], name: str = "claimed-against-measured") -> Figure | None:
-    """Draws the numbers of runs on published data against the claims, a panel for each metric.
+    """Draws the results of runs on published data against the claims, one panel per metric.
 
     Args:
-        rows: of the frame; claims that may be compared are drawn, by their main metrics.
+        rows: of the frame; comparable claims are drawn, by their main metrics.
         name: of the figure.
 
     Returns:
-        The figure; None where no number may be compared, as on embedded data.
+        The figure; None if no number is comparable, as on embedded data.
     """
     drawn = [row for row in main_rows(rows) if row["difference"] is not None]
     if not drawn:
@@ -94,7 +94,7 @@ def agreement_figure(rows: Iterable[Row], name: str = "claimed-against-measured"
 
 
 def _lines_of(panels: dict[str, list[_Numbered]]) -> list[list[str]]:
-    """The metrics, two a line."""
+    """The metrics, two per line."""
     metrics = list(panels)
     return [metrics[start : start + 2] for start in range(0, len(metrics), 2)]
 
@@ -176,7 +176,7 @@ def _paint_rows(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def _number(sheet: Sheet, axes: Axes, corner: tuple[float, float], drawn: Sequence[_Numbered]) -> None:
-    """Writes the numbers of deviating rows beside their marks, none of them over another."""
+    """Writes the numbers of deviating rows beside their marks, without overlaps."""
     low, high = axes.get_xlim()
     scale = _SIDE / (high - low)
     deviating = [(number, row) for number, row in drawn if row["verdict"] in (DEVIATES_LOW, DEVIATES_HIGH)]

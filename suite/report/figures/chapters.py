@@ -1,4 +1,4 @@
-"""The chapters of a paper's page that are made of figures; one with nothing to draw is left out."""
+"""The chapters of figures on a paper's page; one with nothing to draw is left out."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from suite.report.layout import Figure, Section
 from suite.store.summaries import Evidence
 
 CURVES: Final = "Training curves"
-"""Heading of the chapter with a figure for every claim whose distilled students have left series."""
+"""Heading of the chapter with a figure for every claim whose distilled students have logged scalars."""
 
 SAMPLES: Final = "Sample predictions"
 """Heading of the chapter with a figure for every claim whose runs have kept predictions."""
 
 ScalarsOf = Callable[[Evidence], Sequence[Scalars]]
-"""From a run to the series that its training has left; empty where it has left none."""
+"""Returns the scalar series of a run's training; empty if it has none."""
 
 SamplesOf = Callable[[Evidence], Sequence[Sample]]
-"""From a run to the sample predictions that it has kept; empty where it has kept none."""
+"""Returns the sample predictions that a run has kept; empty if it has none."""
 
 
 def overview(rows: Sequence[Row], arms: Arms) -> Iterator[Section]:
-    """All gains at once, and what the published data allow to be compared with the claims."""
+    """All gains together, and the comparisons with the claims that published data allow."""
     found = (gains_figure(rows, arms), agreement_figure(rows), retained_figure(rows))
     yield from _section("At a glance", found)
 
@@ -53,7 +53,7 @@ def literature(claims: Iterable[Claim], rows: Sequence[Row]) -> Iterator[Section
 
 
 def curves(claims: Iterable[Claim], arms: Arms, scalars: ScalarsOf) -> Iterator[Section]:
-    """How the trainings of the claims went."""
+    """The training curves of the claims."""
     judged = [claim for claim in claims if claim.judged and claim.kind.distilled]
     found = (
         curves_figure(claim.id, f"{claim.label}, {claim.id}", _series(claim.id, arms, scalars))
@@ -63,14 +63,14 @@ def curves(claims: Iterable[Claim], arms: Arms, scalars: ScalarsOf) -> Iterator[
 
 
 def samples(claims: Iterable[Claim], arms: Arms, samples_of: SamplesOf) -> Iterator[Section]:
-    """What the networks of the claims predict for the same images, where that was kept."""
+    """The predictions of the claims' networks for the same images, if they were kept."""
     judged = [claim.id for claim in claims if claim.judged and claim.kind.distilled]
     found = (samples_figure(claim, _sampled(claim, arms, samples_of)) for claim in judged)
     yield from _section(SAMPLES, found)
 
 
 def _sampled(claim: str, arms: Arms, samples_of: SamplesOf) -> dict[Arm, Sequence[Sample]]:
-    """Of each network the samples of its first run that has any."""
+    """For each network, the samples of its first run that has any."""
     found = {arm: arms[claim, arm, ()] for arm in ARM_WORDS if (claim, arm, ()) in arms}
     gathered = {arm: (*measured.finished, *measured.repeated) for arm, measured in found.items()}
     return {arm: next(filter(None, map(samples_of, runs)), ()) for arm, runs in gathered.items()}

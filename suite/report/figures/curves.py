@@ -1,4 +1,4 @@
-"""Curves of trainings: the loss of the task with and without a method, and what share the method has."""
+"""Plots training curves: the task loss with and without a method, and the method's share of the loss."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 POINTS: Final = 40
-"""Points of a curve, at most: the mean over each fortieth of a training."""
+"""Most points of a curve: the mean over each fortieth of a training."""
 
 Series = Mapping[Arm, Sequence[Sequence[Scalars]]]
-"""Arm -> for each seed the series of its training."""
+"""Arm -> the series of the training with each seed."""
 
 _LOOKS: Final[dict[Arm, tuple[str, str]]] = {
     "teacher": (TEACHER, "--"),
@@ -58,11 +58,11 @@ class _Curve:
 
     Attributes:
         name: in words.
-        look: colour, and style of the line.
+        look: colour and line style.
         iterations: of its points.
         means: over the seeds.
-        lows: the least of the seeds.
-        highs: the greatest.
+        lows: minimum over the seeds.
+        highs: maximum over the seeds.
         seeds: how many there are.
     """
 
@@ -76,18 +76,18 @@ class _Curve:
 
 
 def curves_figure(claim: str, title: str, series: Series) -> Figure | None:
-    """Draws the loss of the task and the share of the method in it, as the trainings of a claim go on.
+    """Draws the task loss and the method's share of the total loss over the trainings of a claim.
 
-    The loss of the task is the sum of the terms that all arms have; the terms that the distilled student has
-    alone are the method's.
+    The task loss is the sum of the terms that all arms have; the terms that only the distilled student has
+    are the method's.
 
     Args:
         claim: id of the claim.
         title: the claim in words.
-        series: what its trainings have left.
+        series: of its trainings.
 
     Returns:
-        The figure; None where the distilled student has left no series.
+        The figure; None if the distilled student has no series.
     """
     series = {arm: kept for arm, runs in series.items() if (kept := [run for run in runs if run])}
     if "distilled" not in series:
@@ -133,7 +133,7 @@ def _curve(
     terms: Sequence[str],
     share: bool = False,
 ) -> _Curve:
-    """Sums some terms, of each seed, over equal parts of the training; without terms the whole loss."""
+    """A sum of loss terms (without terms, the total loss) in equal parts of the training, over all seeds."""
     last = max(run[-1].iteration for run in runs)
     thinned = [_thinned(run, last, terms, share) for run in runs]
     parts = sorted(set.intersection(*(set(points) for points in thinned)))
@@ -150,7 +150,7 @@ def _curve(
 
 
 def _thinned(run: Sequence[Scalars], last: int, terms: Sequence[str], share: bool) -> dict[int, float]:
-    """Part of the training -> mean over its iterations, of a sum of terms, or of their share of the loss."""
+    """Part of the training -> mean over its iterations of a sum of terms, or of their share of the loss."""
     sums: dict[int, list[float]] = {}
     before = 0
     for line in run:
@@ -195,7 +195,7 @@ def _paint_panel(sheet: Sheet, left: float, title: str, curves: Sequence[_Curve]
 
 
 def _explain(sheet: Sheet, left: float, curves: Sequence[_Curve]) -> None:
-    """A legend in as many lines as it takes."""
+    """Writes a legend, in several lines if necessary."""
     x, y = left, _TOP - 26
     for curve in curves:
         width = 41 + width_of(curve.name, SMALL)

@@ -1,4 +1,4 @@
-"""A forest of gains: what was claimed over the student alone, and what our runs show."""
+"""A forest plot of gains over the student alone: what was claimed, and what our runs show."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ HEADINGS: Final = (
 )
 
 _OPEN: Final = frozenset({GAIN_UNCLEAR, INCONCLUSIVE, None})
-"""Verdicts that leave the gain undecided: its mark is an outline."""
+"""Verdicts that leave the gain undecided: it gets a hollow mark."""
 
 _TOP: Final = 52
 _ROW: Final = 16
@@ -68,11 +68,11 @@ _CLAIM_ENDS: Final = 760.0
 
 @dataclass(frozen=True)
 class _Gain:
-    """One line of the forest; all in points of its metric.
+    """One line of the forest plot; all values in points of its metric.
 
     Attributes:
         row: of the frame.
-        seeds: gains seed by seed.
+        seeds: gains per seed.
     """
 
     row: Row
@@ -80,19 +80,19 @@ class _Gain:
 
     @property
     def undecided(self) -> bool:
-        """Whether the interval leaves the sign open."""
+        """Whether the interval leaves the sign undecided."""
         return self.row["gain_verdict"] in _OPEN
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Ends of the 90 % interval; the gain itself where there is none."""
+        """Ends of the 90 % interval; the gain itself if there is none."""
         gain: float = self.row["gain"]
         lower, upper = self.row["gain_lower"], self.row["gain_upper"]
         return (gain, gain) if lower is None or upper is None else (lower, upper)
 
     @property
     def extent(self) -> Iterator[float]:
-        """Everything that is drawn of it."""
+        """All its values that are drawn."""
         yield from self.interval
         yield from self.seeds
         if self.row["claimed_gain"] is not None:
@@ -101,11 +101,11 @@ class _Gain:
 
 @dataclass(frozen=True)
 class _Group:
-    """Lines of one task, metric and kind.
+    """The lines for one task, metric and role.
 
     Attributes:
         title: above them.
-        margin: below which a gain is no change in practice, points of the metric; 0 for none.
+        margin: practical margin, in points of the metric; 0 for none.
         gains: from top to bottom.
     """
 
@@ -119,16 +119,16 @@ class _Group:
 
 
 def gains_figure(rows: Iterable[Row], arms: Arms, name: str = "gains") -> Figure | None:
-    """Draws the measured gains of claims, by task, beside what was claimed.
+    """Draws the measured gains of claims, by task, with the claimed ones.
 
     Args:
         rows: of the frame, in the order in which they are shown; claims with a measured gain are drawn, each
             by its main metric.
-        arms: what was measured, for the gains seed by seed.
+        arms: the measured arms, for the gains per seed.
         name: of the figure.
 
     Returns:
-        The figure; None where no gain was measured.
+        The figure; None if no gain was measured.
     """
     shown = [row for row in main_rows(rows) if row["gain"] is not None]
     if not shown:
@@ -150,14 +150,14 @@ def gains_figure(rows: Iterable[Row], arms: Arms, name: str = "gains") -> Figure
 
 
 def _groups(gains: Sequence[_Gain]) -> list[_Group]:
-    """By task and metric, the papers' own results before the others; in each the order of the rows."""
+    """Groups gains by task, metric and role: own results first, otherwise in the order of the rows."""
 
     def kind(gain: _Gain) -> tuple[str, str, str]:
         role = find_role(gain.row["role"])
         return _task(gain.row), gain.row["metric"], "" if role.own else role.plural
 
     order = list(dict.fromkeys(map(kind, gains)))
-    # Stable: tasks stay in the order of the rows, and what is not a paper's own result comes last.
+    # Stable: tasks keep the order of the rows, and what is not a paper's own result comes last.
     order.sort(key=lambda key: key[2] != "")
     return [
         _Group(
@@ -203,7 +203,7 @@ def _line(gain: _Gain) -> tuple[str, ...]:
 
 
 def _columns(groups: Sequence[_Group]) -> tuple[float, float]:
-    """Where the second column of text begins, and where the plot does: names take the room that they need."""
+    """Where the second column of text and the plot begin: names take as much room as they need."""
     rows = [gain.row for group in groups for gain in group.gains]
     method = max(width_of(row["method"] or NOTHING, SMALL) for row in rows)
     pair = max(width_of(pair_cell(row), SMALL) for row in rows)
@@ -260,7 +260,7 @@ def _write_lines(sheet: Sheet, group: _Group, first: float, columns: tuple[float
 
 
 def _paint_marks(axes: Axes, group: _Group, first: float) -> None:
-    """All marks of one kind are one path, or one marker that is used again."""
+    """Draws the marks of a group; all of one kind are one path, or one marker that is reused."""
     drawn = [(gain, first + _ROW * (index + 0.5)) for index, gain in enumerate(group.gains)]
     if group.margin:
         band = [-group.margin, group.margin]
@@ -280,7 +280,7 @@ def _printed(value: float | None, decimals: int) -> str:
 
 
 def _in_short(gain: _Gain) -> str:
-    """The gain with its interval, one decimal: the table below has them all."""
+    """The gain with its interval, with one decimal: the table below has more."""
     mean = _printed(gain.row["gain"], 1)
     if gain.row["gain_lower"] is None:
         return mean

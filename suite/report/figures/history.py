@@ -1,4 +1,4 @@
-"""The history of a row, night by night, with where each point was expected and those that were not there."""
+"""Plots the history of a row, night by night, with the interval expected for each point and the outliers."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ if TYPE_CHECKING:
 HEADINGS: Final = ("night", "value", "expected", "")
 
 LEAST: Final = 2
-"""Points of a history; one alone has none."""
+"""Fewest points of a history; a single one is none."""
 
 LATEST: Final = 90
-"""Points that are drawn, at most."""
+"""Most points that are drawn, the latest ones."""
 
 _LEFT: Final = 64.0
 _TOP: Final = 40.0
@@ -60,7 +60,7 @@ _RIGHT: Final = WIDTH - 16.0
 
 @dataclass(frozen=True)
 class _Night:
-    """One point of the history, and what those before it said of it."""
+    """One point of the history, compared with those before it."""
 
     point: Point
     value: float
@@ -72,14 +72,14 @@ class _Night:
 
 
 def history_figure(points: Iterable[Point], status: Status) -> Figure | None:
-    """Draws a metric of a row as it was measured night by night, up to the night that it was judged in.
+    """Draws a metric of a row as measured night by night, up to the night for which it was judged.
 
     Args:
         points: the history, in any order.
-        status: what was said of the row and the metric (`suite.evidence.labels.judge`).
+        status: the status of the row and the metric (`suite.evidence.labels.judge`).
 
     Returns:
-        The figure; None where there are fewer than two points.
+        The figure; None if there are fewer than two points.
     """
     row, metric = status.row, status.metric
     of_row = [point for point in points if point.row == row]
@@ -87,7 +87,7 @@ def history_figure(points: Iterable[Point], status: Status) -> Figure | None:
     if len(own) < LEAST:
         return None
     expectation = by_share if metric in PERFORMANCE else expectation_of(row, metric, own[-1])
-    # What is counted since a known change is compared with nothing before it.
+    # Points since a known change are not compared with those before it.
     split = len(own) - status.n
     nights = [night for part in (own[:split], own[split:]) for night in _read(part, metric, expectation)]
     shown = nights[-LATEST:]
@@ -105,7 +105,7 @@ def history_figure(points: Iterable[Point], status: Status) -> Figure | None:
 
 
 def _read(points: Sequence[Point], metric: str, expectation: Expectation) -> list[_Night]:
-    """Each point with what those before it said."""
+    """Compares each point with those before it."""
     values = [float(getattr(point, metric if metric in PERFORMANCE else "value")) for point in points]
     found = readings(values, expectation)
     return [_Night(*night) for night in zip(points, values, found, strict=True)]
@@ -169,6 +169,6 @@ def _paint_expected(
 
 
 def _days(first: float, last: float) -> list[int]:
-    """A few days, each as many apart."""
+    """A few days at equal distances."""
     step = max(1, math.ceil((last - first) / 7))
     return list(range(math.ceil(first), math.floor(last) + 1, step))

@@ -1,4 +1,4 @@
-"""One pair across the literature: every published number of a teacher and a student, and ours beside them."""
+"""Plots one pair across the literature: every published number of a teacher and a student, and ours."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from suite.report.layout import Figure
 HEADINGS: Final = ("method", "value", "whose run", "source")
 
 LEAST: Final = 2
-"""Methods of a pair; one alone is compared with nothing."""
+"""Fewest methods on a pair; a single one has no comparison."""
 
 _MARKS: Final[dict[Provenance, tuple[str, str, bool]]] = {
     "own": ("D", CLAIMED, False),
@@ -60,7 +60,7 @@ class _Method:
 
     Attributes:
         name: of the method.
-        values: that were published of it, with their numbers.
+        values: its published values, each with its number.
         ours: rows of the frame that measured it on the published data.
     """
 
@@ -70,7 +70,7 @@ class _Method:
 
     @property
     def place(self) -> tuple[bool, bool, float, str]:
-        """Student alone, methods by their medians, teacher alone."""
+        """Sort key: student alone first, then methods by their medians, then teacher alone."""
         median = statistics.median(number for number, _ in self.values)
         return self.name == TEACHER_ALONE, self.name != STUDENT_ALONE, median, self.name
 
@@ -91,12 +91,12 @@ def pair_figure(pair: Pair, metric: str, values: Iterable[Value], rows: Iterable
 
     Args:
         pair: the pair.
-        metric: the only one that is drawn.
-        values: `suite.published.pairs.values_of` the pair.
-        rows: of the frame; claims of the pair that were measured on the published data are drawn.
+        metric: the metric to draw.
+        values: from `suite.published.pairs.values_of`.
+        rows: of the frame; claims on the pair that were measured on the published data are drawn.
 
     Returns:
-        The figure; None where numbers of fewer than `LEAST` methods were published.
+        The figure; None if numbers of fewer than `LEAST` methods were published.
     """
     methods = _methods(metric, values, rows)
     if sum(method.name not in (STUDENT_ALONE, TEACHER_ALONE) for method in methods) < LEAST:

@@ -1,4 +1,4 @@
-"""The share of a claimed gain that is left when the method is trained again on the published data."""
+"""Plots the share of each claimed gain that is retained when the method is re-trained on published data."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ _BOTTOM: Final = 44.0
 
 
 def retained_figure(rows: Iterable[Row], name: str = "gain-kept") -> Figure | None:
-    """Draws what share of each claimed gain our runs keep.
+    """Draws the share of each claimed gain that our runs retain.
 
     Args:
-        rows: of the frame; claims whose gain may be compared are drawn, by their main metrics.
+        rows: of the frame; claims with a comparable gain are drawn, by their main metrics.
         name: of the figure.
 
     Returns:
-        The figure; None where no gain may be compared, as on embedded data.
+        The figure; None if no gain is comparable, as on embedded data.
     """
     shown = [row for row in main_rows(rows) if row["retained"] is not None]
     if not shown:
@@ -63,7 +63,7 @@ def retained_figure(rows: Iterable[Row], name: str = "gain-kept") -> Figure | No
 
 
 def _ends(row: Row) -> tuple[float, float]:
-    """The interval in percent of the claimed gain; the share itself where there is none."""
+    """The interval in percent of the claimed gain; the share itself if there is none."""
     ends = [row["retained"] if row[end] is None else row[end] for end in ("retained_lower", "retained_upper")]
     return 100 * ends[0], 100 * ends[1]
 

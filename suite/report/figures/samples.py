@@ -1,4 +1,4 @@
-"""Figure 8: what teacher, student alone and distilled student predict for the same test images."""
+"""Draws what teacher, student alone and distilled student predict for the same test images."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from suite.report.layout import Figure
 HEADINGS: Final = ("image", "network", "predicted")
 
 _WIDTH: Final = 220
-"""Pixels of a column, and the most that an image is high."""
+"""Width of a column, and largest height of an image, in pixels."""
 _CLASSES: Final = 84
-"""Pixels that the five classes of a classifier take; its images are no higher."""
+"""Height of the five classes of a classifier, and largest height of its images, in pixels."""
 _BAR: Final = 70
-"""Pixels of a bar of 100 %."""
+"""Length of a bar of 100 %, in pixels."""
 _KEY: Final = 110
-"""Pixels of an entry of the legend."""
+"""Width of an entry of the legend, in pixels."""
 _GAP: Final = 12
 _HEAD: Final = 22
 _LINE: Final = 14
@@ -33,21 +33,21 @@ _COLOURS: Final = (
     *(CLAIMED, MEASURED, TEACHER, "#CC79A7", "#E69F00", "#56B4E9", "#F0E442"),
     *("#999999", "#882255", "#117733", "#332288", "#AA4499", "#44AA99"),
 )
-"""Of the classes of a figure in the order of their names: Okabe and Ito's colours, then some of Tol's."""
+"""Colours for the classes of a figure, sorted by name: those of Okabe and Ito, then some of Tol's."""
 
 Colours = Mapping[str, str]
 """Name of a class -> its colour."""
 
 
 def samples_figure(claim: str, networks: Mapping[Arm, Sequence[Sample]]) -> Figure | None:
-    """A row for each image: the image, and what every network predicts for it.
+    """Draws a row for each image: the image, and what every network predicts for it.
 
     Args:
-        claim: what the networks are of.
-        networks: the samples of one run of each.
+        claim: id of the claim.
+        networks: arm -> the samples of one run of it.
 
     Returns:
-        The figure; None where there is no image that all of them have.
+        The figure; None if there is no image that all networks have in common.
     """
     arms = [arm for arm in ARM_WORDS if networks.get(arm)]
     by_file = {arm: {sample.file: sample for sample in networks[arm]} for arm in arms}
@@ -71,7 +71,7 @@ def samples_figure(claim: str, networks: Mapping[Arm, Sequence[Sample]]) -> Figu
 
 
 def predicted_words(sample: Sample) -> str:
-    """A prediction in a line: the likeliest classes, the objects, or the share of each class."""
+    """A prediction in one line: the most likely classes, the objects, or the share of each class."""
     if sample.classes is not None:
         return ", ".join(f"{name} {score:.1f} %" for name, score in sample.classes)
     if sample.objects is not None:
@@ -85,7 +85,7 @@ def predicted_words(sample: Sample) -> str:
 def _drawn(
     name: str, titles: Sequence[str], rows: Sequence[Sequence[Sample]]
 ) -> tuple[tuple[int, int], ET.Element]:
-    """Width and height of the figure in pixels, and what is in it."""
+    """Width and height of the figure in pixels, and its content."""
     colours = _colours(rows)
     heights = [_height(row[0]) + _LINE + _GAP for row in rows]
     width, bottom = (len(titles) + 1) * (_WIDTH + _GAP) - _GAP, _HEAD + sum(heights)
@@ -124,7 +124,7 @@ def _size(sample: Sample) -> tuple[int, int]:
 
 
 def _height(sample: Sample) -> int:
-    """Pixels of what stands beside an image, above its caption."""
+    """Height of a row in pixels, without the caption."""
     return max(_size(sample)[1], _CLASSES if sample.classes is not None else 0)
 
 
@@ -139,7 +139,7 @@ def _colours(rows: Sequence[Sequence[Sample]]) -> Colours:
 
 
 def _legend(colours: Colours, width: int, top: int) -> Iterator[str]:
-    """An entry a class, in lines below the images."""
+    """One entry per class, in lines below the images."""
     beside = width // _KEY
     for number, (name, colour) in enumerate(colours.items()):
         line, place = divmod(number, beside)
@@ -150,7 +150,7 @@ def _legend(colours: Colours, width: int, top: int) -> Iterator[str]:
 
 
 def _image(sample: Sample, name: str) -> str:
-    """The image, or where it may not be passed on a frame of its size."""
+    """The image, or an empty frame of its size if it may not be redistributed."""
     width, height = _size(sample)
     if sample.png is None:
         frame = 'fill="none" stroke="currentColor" stroke-opacity="0.4"'
@@ -162,7 +162,7 @@ def _image(sample: Sample, name: str) -> str:
 
 
 def _faded(image: str, opacity: float) -> str:
-    """The image once more, as the ground of a prediction."""
+    """The image again, as the background of a prediction."""
     return f'<use href="#{image}" opacity="{opacity:g}"/>'
 
 
@@ -173,7 +173,7 @@ def _caption(sample: Sample) -> str:
 
 
 def _panel(sample: Sample, image: str, colours: Colours) -> str:
-    """A prediction: classes as bars, objects and label maps over the image."""
+    """A prediction: classes as bars, or objects or label maps over the image."""
     if sample.classes is not None:
         return "".join(_bars(sample.classes))
     if sample.objects is not None:
@@ -221,7 +221,7 @@ def _area(sample: Sample, lengths: Sequence[int], colour: str, opacity: float, n
 
 
 def _stretches(lengths: Sequence[int], columns: int) -> Iterator[tuple[int, int, int]]:
-    """What run lengths cover, row by row: the row, the first column and the one behind the last."""
+    """The cells that run lengths cover, row by row: row, first column, and the column after the last."""
     ends = list(accumulate(lengths))
     for start, end in zip(ends[::2], ends[1::2], strict=False):
         for row in range(start // columns, -(-end // columns)):

@@ -1,11 +1,11 @@
-"""How every figure looks: the same numbers give the same bytes, on every machine.
+"""The common style of all figures: the same numbers give the same bytes, on every machine.
 
 A figure is laid out in pixels, from the top left corner, and its text is measured in the DejaVu Sans that
 comes with matplotlib, so that neither the fonts of a machine nor its ``matplotlibrc`` change anything. What
-is drawn in `INK` takes the colour of the text around the figure, and `CLAIMED`, `MEASURED` and `TEACHER` are
-legible on white and on near-black. `suite.report.figures.svg` makes the SVG of it.
+is drawn in `INK` takes the colour of the text around the figure; `CLAIMED`, `MEASURED` and `TEACHER` are
+legible on white and on near-black. `suite.report.figures.svg` produces the SVG.
 
-matplotlib is imported when a figure is drawn, and not before.
+matplotlib is imported only when a figure is drawn.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.font_manager import FontProperties
 
 WIDTH: Final = 920
-"""Pixels of a figure as wide as a page."""
+"""Width in pixels of a figure that is as wide as a page."""
 
 INK: Final = "#000000"
 """Becomes ``currentColor``."""
@@ -38,8 +38,8 @@ INK: Final = "#000000"
 CLAIMED: Final = "#D55E00"
 MEASURED: Final = "#0072B2"
 TEACHER: Final = "#009E73"
-"""The palette: three of the eight colours of Okabe and Ito (2008), which the usual colour blindnesses keep
-apart, chosen by their contrast: at least 3 against white and against near-black. Each goes with a shape."""
+"""The palette: three of the eight colours of Okabe and Ito (2008), which remain distinct under common colour
+blindness, chosen for a contrast of at least 3 against white and near-black. Each goes with a shape."""
 
 FAINT: Final = 0.08
 """Opacity of bands."""
@@ -54,17 +54,17 @@ SMALL: Final = 10.0
 """Font sizes, pixels."""
 
 _RING: Final = 3.4
-"""Pixels from the middle of an outlined mark to where a line may begin."""
+"""Pixels from the middle of a hollow mark to where a line may begin."""
 
 _PER_INCH: Final = 72
 _X_HEIGHT: Final = 0.36
-"""From the baseline to the middle of a line of text, in font sizes."""
+"""Distance from the baseline to the middle of a line of text, in units of the font size."""
 
 Anchor = Literal["left", "center", "right"]
 
 
 def slug(*parts: str) -> str:
-    """A name for files and anchors: small letters, digits and hyphens."""
+    """A name for files and anchors: lower-case letters, digits and hyphens."""
     return slugged(" ".join(parts), "figure")
 
 
@@ -80,7 +80,7 @@ class Sheet:
     Attributes:
         width: pixels.
         height: pixels.
-        canvas: matplotlib's figure, one pixel a point.
+        canvas: matplotlib's figure, one pixel per point.
     """
 
     width: float
@@ -135,12 +135,12 @@ class Sheet:
         Args:
             x: of its anchor, pixels.
             y: of the middle of its letters, pixels.
-            text: whatever it is, it is shown and nothing else.
+            text: shown literally, without markup.
             anchor: which end of it is at `x`.
             size: pixels.
             colour: see `INK`.
-            bold: whether it is set in bold.
-            within: pixels; what is longer is cut off with an ellipsis.
+            bold: whether it is bold.
+            within: largest width in pixels; a longer text is cut off with an ellipsis.
         """
         line = plain_line(text)
         self.canvas.text(
@@ -160,9 +160,9 @@ class Sheet:
 
         Args:
             axes: the panel.
-            ticks: where.
-            sign: of the labels, as in a format; ``+`` for differences.
-            labels: of the ticks; their numbers unless given.
+            ticks: their values.
+            sign: of the labels, as in a format specification; ``+`` for differences.
+            labels: of the ticks; by default their values.
         """
         box, (low, high) = axes.get_position(), axes.get_xlim()
         for tick, label in zip(ticks, labels or labels_of(ticks, sign), strict=True):
@@ -171,7 +171,7 @@ class Sheet:
             self.text(x * self.width, (1 - box.y0) * self.height + 11, label, "center", SMALL)
 
     def rows(self, axes: Axes, ticks: Sequence[float], sign: str = "") -> None:
-        """Labels the vertical axis of a panel, at its left, and draws a line for each tick; see `columns`."""
+        """Labels the vertical axis of a panel, on its left, and draws a line for each tick; see `columns`."""
         box, (low, high) = axes.get_position(), axes.get_ylim()
         for tick, label in zip(ticks, labels_of(ticks, sign), strict=True):
             axes.axhline(tick, color=INK, alpha=0.12, linewidth=0.8, zorder=0)
@@ -179,7 +179,7 @@ class Sheet:
             self.text(box.x0 * self.width - 6, (1 - y) * self.height, label, "right", SMALL)
 
     def legend(self, x: float, y: float, entries: Sequence[Key]) -> None:
-        """Explains marks in one line, each with its word.
+        """Draws a legend in one line.
 
         Args:
             x: where it begins, pixels.
@@ -208,9 +208,9 @@ class Key:
     Attributes:
         words: what the mark stands for.
         colour: of the mark.
-        marker: matplotlib's, or none.
-        hollow: whether the marker is an outline.
-        line: matplotlib's style of a line, or none.
+        marker: of matplotlib; empty for none.
+        hollow: whether the marker is hollow.
+        line: line style of matplotlib; empty for none.
         band: whether it is a band.
     """
 
@@ -223,7 +223,7 @@ class Key:
 
 
 def mark(shape: str, colour: str, hollow: bool = False, size: float = 6.0) -> dict[str, Any]:
-    """Arguments of `Axes.plot` for a marker: filled, or an outline that is as large."""
+    """Arguments of `Axes.plot` for a marker: filled, or hollow and as large."""
     return {
         "marker": shape,
         "markersize": size if not hollow else size - 0.6,
@@ -254,9 +254,9 @@ def intervals(
 
     Args:
         axes: the panel.
-        ends: lower end, upper end and height of each.
+        ends: lower end, upper end and vertical position of each.
         colour: of the lines.
-        rings: where on each an outline lies, which the line does not cross; None for a filled mark.
+        rings: position of the hollow mark on each, which the line does not cross; None for a filled mark.
     """
     (low, high), box = axes.get_xlim(), axes.get_window_extent()
     radius = _RING * (high - low) / box.width
@@ -279,7 +279,7 @@ def draw(
     """Draws a figure.
 
     Args:
-        name: as `suite.report.layout.Figure`; ids within the SVG begin with it.
+        name: as in `suite.report.layout.Figure`; ids within the SVG begin with it.
         title: likewise.
         description: likewise.
         size: width and height, pixels.
@@ -300,7 +300,7 @@ def plain_line(text: str) -> str:
 
 
 def ticks_between(low: float, high: float, count: int = 6) -> list[float]:
-    """Round numbers from `low` to `high`, about as many as asked for."""
+    """About `count` round numbers from `low` to `high`."""
     from matplotlib.ticker import MaxNLocator
 
     found = MaxNLocator(count, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
@@ -313,7 +313,7 @@ def labels_of(ticks: Sequence[float], sign: str = "") -> list[str]:
         (n for n in range(6) if all(abs(round(tick, n) - tick) < 1e-9 for tick in ticks)),
         6,
     )
-    # Zero has no sign, and none at all is written as it is.
+    # Zero gets no sign.
     return [
         f"{tick:{sign if abs(tick) > 1e-12 else ''}.{decimals}f}".replace("-", "\N{MINUS SIGN}")
         for tick in ticks
@@ -321,18 +321,18 @@ def labels_of(ticks: Sequence[float], sign: str = "") -> list[str]:
 
 
 def padded(values: Sequence[float], share: float = 0.05, least: float = 0.5) -> tuple[float, float]:
-    """A range that holds all values, with some room at its ends."""
+    """A range that contains all values, with some room at its ends."""
     low, high = min(values), max(values)
     room = max((high - low) * share, least)
     return low - room, high + room
 
 
 def width_of(text: str, size: float = TEXT, bold: bool = False) -> float:
-    """Pixels that a line takes in the font that figures are measured with."""
+    """Width of a line of text in pixels, in the font that figures are measured with."""
     from matplotlib.textpath import text_to_path
 
     with warnings.catch_warnings():
-        # A letter that this font lacks is shown in another one.
+        # A character that this font lacks is shown in another one.
         warnings.simplefilter("ignore")
         width, *_ = text_to_path.get_text_width_height_descent(plain_line(text), _font(size, bold), False)
     return float(width)
@@ -341,14 +341,14 @@ def width_of(text: str, size: float = TEXT, bold: bool = False) -> float:
 def labelled_rows(
     sheet: Sheet, labels: Sequence[tuple[str, ...]], top: float, height: float, widest: float = 520.0
 ) -> float:
-    """Writes the names of lines, in columns that take the room that they need.
+    """Writes the labels of lines, in columns as wide as necessary.
 
     Args:
         sheet: to write on.
-        labels: of each line, one text a column.
+        labels: of each line, one text per column.
         top: of the first line, pixels.
         height: of a line, pixels.
-        widest: pixels of all columns; the first give way.
+        widest: intended width of all columns in pixels; beyond it, the first column shrinks, by half at most.
 
     Returns:
         Where the columns end, pixels.
@@ -390,7 +390,7 @@ def _canvas(width: float, height: float) -> Canvas:
 
 @contextlib.contextmanager
 def _settings() -> Iterator[None]:
-    """Matplotlib as it is delivered, with our settings, whatever its user has set; left as it was."""
+    """Uses matplotlib's defaults with our settings, whatever the user has configured, and restores those."""
     import matplotlib
 
     delivered = {

@@ -1,6 +1,6 @@
-"""The SVG of figures: elements that a page sets into itself, or that stand by themselves as files.
+"""The SVG of figures: elements that are inlined in a page, or self-contained files.
 
-They name generic families of fonts: a page sets their text in its own.
+They name only generic font families, so their text appears in the fonts of the reader's system.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from suite.report.layout import Figure
 
 _FAMILY: Final = "system-ui, sans-serif"
 _GREYS: Final = ("#6e7781", "#7d8590")
-"""Ink of a figure that stands by itself, for a light and for a dark page: a contrast of 4.5 there and of 3.7
-on the other, for a page need not be as its reader's system is."""
+"""Ink of a self-contained figure for a light and for a dark page: a contrast of 4.5 there and of 3.7 on the
+other, since a page need not match the colour scheme of its reader's system."""
 
 _SVG: Final = "{http://www.w3.org/2000/svg}"
 _HREF: Final = "{http://www.w3.org/1999/xlink}href"
 
 
 def standalone(figure: Figure) -> str:
-    """The SVG of a figure as a file that a page shows as an image, which lends it no colour.
+    """The SVG of a figure as a file, for pages that show it as an image and pass it no colour.
 
     The ink is a grey that is legible on white and on near-black, and more so on the preferred one.
     """
@@ -40,15 +40,15 @@ def framed(
     content: Iterable[ET.Element],
     **attributes: str,
 ) -> str:
-    """An ``<svg>`` element to be set into a page: named, described, and inked by the page.
+    """An ``<svg>`` element to be inlined in a page: with title, description, and the page's text colour.
 
     Args:
         name: ids of its title and its description begin with it.
         title: what it is.
-        description: what it shows, for who does not see it.
+        description: what it shows, for readers who cannot see it.
         size: width and height, pixels.
-        content: what is drawn.
-        attributes: further ones of the element.
+        content: its elements.
+        attributes: further attributes of the element.
     """
     width, height = (f"{side:g}" for side in size)
     top = ET.Element(
@@ -72,7 +72,7 @@ def framed(
 
 
 def tidied(svg: str, name: str, title: str, description: str, size: tuple[float, float], ink: str) -> str:
-    """What matplotlib has drawn as `framed` sets it: short, and with ids of its own.
+    """Shortens matplotlib's SVG, makes its ids unique, and frames it with `framed`.
 
     Args:
         svg: as matplotlib writes it.
@@ -95,7 +95,7 @@ def _references(root: ET.Element) -> Iterator[str]:
 
 
 def _tidy(parent: ET.Element, name: str, used: set[str], ink: str) -> None:
-    """Cleans what is below an element, and puts in the place of groups without attributes what is in them."""
+    """Cleans the descendants of an element, and replaces groups without attributes by their content."""
     kept: list[ET.Element] = []
     for child in parent:
         child.tag = child.tag.removeprefix(_SVG)
@@ -127,7 +127,7 @@ def _attributes(element: ET.Element, name: str, used: set[str], ink: str) -> Ite
 
 
 def _declared(value: str, ink: str) -> Iterator[tuple[str, str]]:
-    """Declarations as attributes, which are shorter; what says nothing is left out."""
+    """CSS declarations as attributes, which are shorter; redundant ones are left out."""
     for declaration in value.split(";"):
         key, _, said = (part.strip() for part in declaration.partition(":"))
         if key and key not in ("font-family", "stroke-linejoin") and (key, said) != ("text-anchor", "start"):
@@ -135,7 +135,7 @@ def _declared(value: str, ink: str) -> Iterator[tuple[str, str]]:
 
 
 def _rounded(text: str) -> str:
-    """Numbers with two decimals: a hundredth of a pixel, far from the last bits of a processor."""
+    """Rounds numbers to a hundredth of a pixel, so that rounding differences of processors do not show."""
     return re.sub(
         r"-?\d+\.\d{2,}", lambda number: f"{float(number[0]) + 0:.2f}".rstrip("0").rstrip("."), text
     )

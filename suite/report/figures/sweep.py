@@ -1,4 +1,4 @@
-"""A sweep as a sweep: what was claimed and what was measured of each setting, in the order of the paper."""
+"""Plots a sweep: the claimed and the measured number of each setting, in the order of the paper."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def sweep_figures(rows: Iterable[Row], table: str) -> Iterator[Figure]:
     """Draws the sweeps of a published table that were measured.
 
     Args:
-        rows: of the frame, those of the table that carry it.
+        rows: the headline rows of the table.
         table: its id.
     """
     drawn = (sweep_figure(sweep, table) for sweep in sweeps_of(rows))
@@ -66,7 +66,7 @@ def sweep_figure(sweep: Sequence[Row], table: str) -> Figure | None:
         table: id of the published table, for the name.
 
     Returns:
-        The figure; None unless two settings were measured.
+        The figure; None if fewer than two settings were measured.
     """
     if len(measured_values(sweep)) < LEAST:
         return None

@@ -1,6 +1,6 @@
-"""The site: a folder of pages that need nothing else, of all papers, claims and runs, from the records.
+"""Writes the site: a self-contained folder of pages on all papers, claims and runs, from the records.
 
-It works from a disk and without script. The same records give the same bytes.
+It works from a local disk and without scripts. The same records give the same bytes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from suite.store.summaries import Evidence
 HERE: Final = Path(__file__).parent
 STATIC: Final = ("site.css", "site.js")
 _LOG_BYTES: Final = 16 * 1024
-"""So much of the end of a log is kept; the whole of it may be many megabytes."""
+"""How much of the end of a log is copied; the whole log may be many megabytes."""
 
 
 def write_site(
@@ -38,17 +38,17 @@ def write_site(
     work: Path,
     profiles: Sequence[str] = (),
 ) -> World:
-    """Writes the site; each file appears whole, and one that would not change is left alone.
+    """Writes the site; each file is replaced atomically, and an unchanged one is left alone.
 
-    Pages of an earlier site that nothing leads to any more are taken away.
+    Pages of an earlier site that no longer belong to it are deleted.
 
     Args:
-        folder: where to.
+        folder: folder to write to.
         papers: all of them.
         records: the store, in any order.
-        store: where it lies.
+        store: its folder.
         work: the work folder, where the logs are.
-        profiles: shown of every paper, beside those with records of it.
+        profiles: profiles to show for every paper, besides those that have records of it.
 
     Returns:
         What the site shows.
@@ -61,7 +61,7 @@ def write_site(
     written: set[Path] = set()
     for name, content in _files(world, store, work):
         path = folder / name
-        # A page can be made again at any time, and there are hundreds.
+        # A page can be regenerated at any time, and there are hundreds.
         write(path, content, synced=False)
         written.add(path)
     for kind in (CLAIMS, RUNS, CONFIGS):
@@ -91,7 +91,7 @@ def _sheets(world: World) -> Iterator[Sheet]:
 
 
 def _files_of(run: Evidence, store: Path, work: Path) -> Iterator[tuple[Cell, bytes]]:
-    """The end of the log of a run, and its scalars, where they are there."""
+    """The end of the log of a run, and its scalars, if they exist."""
     stem = f"{RUNS}/{run.run_id}-{run.attempt:02d}"
     log = RunFolder(work, run.run_id).log
     if log.is_file():
@@ -103,18 +103,18 @@ def _files_of(run: Evidence, store: Path, work: Path) -> Iterator[tuple[Cell, by
         try:
             content = SCALARS.content(store, run)
         except SuiteError:
-            # What is missing or altered is told where the report is asked for, and its numbers stand.
+            # A missing or altered file is reported by the command that makes the report.
             return
         yield Cell("scalars, as JSON lines", link=f"{stem}.jsonl"), content
 
 
 def to_html(sheet: Sheet) -> str:
-    """Sets a page; every string of it is escaped."""
+    """Renders a page; every string of it is escaped."""
     return environment().get_template("sheet.html.j2").render(sheet=sheet, notes=NOTES)
 
 
 def _sweep(folder: Path, written: set[Path]) -> None:
-    """Takes pages of an earlier site away, and nothing that somebody else has put there."""
+    """Deletes pages of an earlier site, and no other files."""
     for path in sorted(folder.glob("*.html")):
         if path not in written and path.is_file() and not path.is_symlink():
             with open(path, "rb") as file:

@@ -1,4 +1,4 @@
-"""What a page of the site is made of. Pure functions make these; one template sets them."""
+"""The building blocks of the site's pages. Pure functions make them; one template renders them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from suite.report.slugs import LONGEST, slugged
 
 @dataclass(frozen=True)
 class Listing:
-    """Text that is set as it is: a command, a config, a record.
+    """Preformatted text: a command, a config, a record.
 
     Attributes:
-        title: one line above it; what is seen of it while it is folded.
+        title: one line above it; while folded, only this is visible.
         text: its lines.
         folded: whether a reader has to open it.
     """
@@ -25,17 +25,17 @@ class Listing:
 
 @dataclass(frozen=True)
 class Chapter:
-    """A part of a page with a heading, in the order in which it is set.
+    """A part of a page with a heading; the attributes are in the order in which they are shown.
 
     Attributes:
         title: heading.
-        paragraphs: sentences below it; words between backticks are code.
-        points: a list; entries that lead somewhere are `suite.report.layout.Cell`.
+        paragraphs: sentences below it; words in backticks are code.
+        points: a list; entries with a link are `suite.report.layout.Cell`.
         figures: each with its numbers.
         grids: tables.
-        listings: text as it is.
+        listings: preformatted texts.
         chosen: whether a reader may filter the rows of its tables and choose their columns.
-        anchor: what it is linked by; made of its title where there is none.
+        anchor: its anchor for links; empty to derive it from the title.
     """
 
     title: str
@@ -53,12 +53,12 @@ class Sheet:
     """A page of the site.
 
     Attributes:
-        path: where it lies in the folder.
+        path: relative to the folder of the site.
         title: heading, and title of the window.
         trail: the pages above it, the index first.
-        verdicts: what came out, before anything else.
+        verdicts: shown before anything else.
         lead: sentences below the heading.
-        facts: name -> values, each in a line of its own.
+        facts: pairs of a name and its values, each value on its own line.
         chapters: its parts.
         footnotes: texts; footnote n is entry n - 1.
     """
@@ -74,12 +74,12 @@ class Sheet:
 
     @property
     def root(self) -> str:
-        """The way from the page to the folder of the site."""
+        """The relative path from the page to the folder of the site."""
         return "../" * self.path.count("/")
 
     @property
     def anchored(self) -> list[tuple[str, Chapter]]:
-        """The chapters, each with an anchor that is its own on the page."""
+        """The chapters, each with an anchor that is unique on the page."""
         found: dict[str, Chapter] = {}
         for chapter in self.chapters:
             anchor = chapter.anchor or anchor_of(chapter.title)

@@ -1,4 +1,4 @@
-"""The page of a claim: what was printed, what was measured, and all that leads from one to the other."""
+"""The page of a claim: what was printed, what was measured, and everything that connects the two."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def _of_profile(
 
 
 def _drawn(one: PaperReport, kind: str, claim: Claim) -> Iterator[Figure]:
-    """The figure of a kind that is of a claim, if there is one."""
+    """The figure of a kind for a claim, if there is one."""
     figure = one.of_claims.get(slug(kind, claim.id))
     if figure is not None:
         yield figure
@@ -222,7 +222,7 @@ def _number(value: float | None) -> str:
 
 
 def command(one: PaperReport, claim: Claim) -> str:
-    """The command that makes the runs of a claim."""
+    """The command that executes the runs of a claim."""
     seeds = seeds_of(one.by_claim.get(claim.id, []))
     return (
         f"python -m suite reproduce --claim {shlex.quote(claim.id)} --profile {one.profile} --seeds {seeds}"
@@ -230,7 +230,7 @@ def command(one: PaperReport, claim: Claim) -> str:
 
 
 def _audit(world: World, claim: Claim, arms: Mapping[ClaimArm, Measured], at: str) -> Iterator[Chapter]:
-    """What the record of a run says of the published protocol, setting by setting."""
+    """Compares the record of a run with the published protocol, setting by setting."""
     if not claim.judged:
         return
     own = arms.get((claim.id, claim.kind.arm, ()))
@@ -241,7 +241,7 @@ def _audit(world: World, claim: Claim, arms: Mapping[ClaimArm, Measured], at: st
     try:
         lines = tuple(_settings(claim, world.document(run)))
     except (SuiteError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
-        # Recipe and protocol of a record are what some suite has written: another one may not read them.
+        # Recipe and protocol were written by some version of the suite: this one may be unable to read them.
         lines = ()
     grids = (
         (Grid(_SETTING_HEADINGS, lines, f"Seed {run.seed}, read back from what was built"),) if lines else ()

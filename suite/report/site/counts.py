@@ -1,4 +1,4 @@
-"""How many rows of a paper hold, deviate, are undecided and were never run."""
+"""Counts the claims of a paper that hold, deviate, are undecided or were never run."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from suite.report.site.published import lead_verdict
 
 @dataclass(frozen=True)
 class Counts:
-    """The judged claims of one report, each by what came of its main metric.
+    """The judged claims of one report, counted by the outcome on their main metric.
 
     Attributes:
-        judged: claims that a recipe makes.
-        holds: with a verdict that agrees with the claim, on embedded data a gain.
-        deviates: with a verdict against it.
-        undecided: measured, and not decided.
+        judged: claims with a recipe.
+        holds: with a verdict that agrees with the claim; on embedded data, a gain.
+        deviates: with a verdict against the claim.
+        undecided: measured, but undecided.
         alone: measured without a gain to judge, on data whose numbers are not comparable: teachers and
             students alone.
         stopped: failed or blocked.
@@ -34,7 +34,7 @@ class Counts:
 
 
 def counts_of(rows: Iterable[Row]) -> Counts:
-    """Counts the claims of a report by its rows."""
+    """Counts the claims of a report."""
     judged = [row for row in main_rows(rows) if row["status"] != "quoted"]
     ran = [row for row in judged if row["status"] != "not run"]
     stopped = [row for row in ran if row["status"] in ("failed", "blocked")]

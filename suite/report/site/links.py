@@ -1,4 +1,4 @@
-"""Where what a source says leads to: arXiv, GitHub, or an address that it names itself."""
+"""Links from sources to arXiv, GitHub, or an address that they name themselves."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from suite.report.html import address_in
 from suite.report.layout import Cell
 
 ISSUES: Final = f"{HOMEPAGE}/issues"
-"""Where corrections of what is shown are welcome."""
+"""Where to send corrections."""
 
 
 def source_cell(text: str, *about: str) -> Cell:
-    """A place that prints a number, which leads to the document.
+    """A place that prints a number, linked to the document.
 
     Args:
-        text: the place as it is shown.
-        about: what else tells of the document; the first text that names one decides.
+        text: the place as shown.
+        about: further texts that may name the document; the first text with an address is used.
     """
     return Cell(text, link=next(filter(None, map(address_in, (text, *about))), ""))
 

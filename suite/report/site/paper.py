@@ -35,7 +35,7 @@ _INDEX_LEAD: Final = (
 
 
 def index_sheet(world: World) -> Sheet:
-    """All papers, with what is known of each."""
+    """The index of all papers, with what is known about each."""
     lines = tuple(map(_index_line, world.reports))
     return Sheet(
         path=INDEX,
@@ -81,7 +81,7 @@ def _count(number: int, tone: Tone) -> Cell:
 
 
 def _about(one: PaperReport) -> Chapter:
-    """A paper in a few words, with all that leads to it."""
+    """A paper in a few words, with links to its page and its documents."""
     answers = (section.remark for section in one.page.sections if section.title == KNOWN)
     return Chapter(
         f"{one.paper.id.upper()}: {one.paper.title} ({one.paper.venue})",
@@ -103,7 +103,7 @@ def paper_sheet(one: PaperReport) -> Sheet:
     after = [
         _as_chapter(section)
         for section in page.sections[first:]
-        # What is drawn of a single claim is on its page.
+        # Figures of a single claim are on its own page.
         if not section.published and section.title not in (CURVES, SAMPLES)
     ]
     return Sheet(

@@ -1,4 +1,4 @@
-"""The published tables as the site shows them: each claim once, beside it every table that prints it."""
+"""The published tables as the site shows them: each claim once, with every table that prints it."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ HEADINGS: Final = (
 
 
 def lead_verdict(row: Row) -> Cell:
-    """What is said of a row first: the verdict on its number where that is judged, or else on its gain.
+    """The leading verdict of a row: on its number if that is judged, or else on its gain.
 
-    Where nothing was measured, it is the status.
+    If nothing was measured, it is the status.
     """
     if row["status"] in ("not run", "quoted"):
         return Cell(row["status"])
@@ -71,12 +71,12 @@ def lead_verdict(row: Row) -> Cell:
 def table_chapters(
     paper: Paper, rows: Sequence[Row], sections: Iterable[Section], notes: PublishedTables
 ) -> Iterator[Chapter]:
-    """One chapter for each published table that prints a claim, then one for claims of others alone.
+    """One chapter per published table that prints a claim, then one for claims that only others print.
 
     Args:
         paper: the paper.
         rows: all its rows.
-        sections: of its report; figures, sources and what is said below a table are theirs.
+        sections: of its report; figures, sources and notes below tables are taken from them.
         notes: numbers the footnotes in the order of their first use.
     """
     by_title = {section.title: section for section in sections if section.published}
@@ -142,7 +142,7 @@ def _printed_in(claim: Claim, tables: dict[str, Table]) -> str:
 
 
 def where_short(table: str, tables: dict[str, Table]) -> str:
-    """A table by its number, or else its kind; by its id where it is no table of the paper."""
+    """A short name of a table: its number, `README` or its title; its id if it is no table of the paper."""
     found = tables.get(table)
     if found is None:
         return table
@@ -152,7 +152,7 @@ def where_short(table: str, tables: dict[str, Table]) -> str:
 
 
 def without_empty_columns(grid: Grid) -> Grid:
-    """A table without the columns that say nothing in any row; its first column stays."""
+    """A table without the columns that are empty in every row; the first column is kept."""
     noted = grid.headings[-1:] == (NOTES,)
     headings = grid.headings[:-1] if noted else grid.headings
     kept = [

@@ -1,6 +1,6 @@
-"""What a report on reproducibility says beside its tables: scope, what was easy, what was difficult.
+"""The chapters of a reproducibility report besides its tables: scope, what was easy, what was difficult.
 
-The headings are those of the Machine Learning Reproducibility Challenge; every sentence is made of the
+The headings are those of the Machine Learning Reproducibility Challenge; every sentence is generated from the
 published data and the judged rows.
 """
 
@@ -47,7 +47,7 @@ def _counted(role: str, count: int) -> str:
 
 
 def easy(one: PaperReport) -> Chapter:
-    """What stood in nobody's way."""
+    """What was easy: released settings, agreement between sources, finished claims."""
     return Chapter("What was easy", points=tuple(_easy(one)))
 
 

@@ -1,4 +1,4 @@
-"""The pages of a run and of what it was composed to."""
+"""The pages of a run and of its composed config."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def run_sheet(world: World, run: Evidence, files: Sequence[Cell]) -> Sheet:
     """The page of one attempt at a run.
 
     Args:
-        world: that it stands in.
+        world: what the site shows.
         run: its summary, or its record.
-        files: its log and its scalars, where the site has them.
+        files: its log and its scalars, if the site has them.
     """
     document, config = world.document(run), world.config(run)
     served = world.served_by(run)
@@ -59,7 +59,7 @@ def run_sheet(world: World, run: Evidence, files: Sequence[Cell]) -> Sheet:
 
 
 def _start(world: World, document: Document) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The run whose backbone it started from, with its page where the site has one."""
+    """The run whose backbone it started from, linked to its page if the site has one."""
     if start := (document.get("provenance") or {}).get("start"):
         run_id = str(start["run_id"])
         attempts = [attempt for known, attempt in world.standing if known == run_id]
@@ -87,12 +87,12 @@ def _chapters(run: Evidence, document: Document) -> Iterator[Chapter]:
 
 
 def config_sheet(world: World, config: Config, runs: Sequence[Evidence]) -> Sheet:
-    """The page of what runs were composed to.
+    """The page of a config that runs share.
 
     Args:
-        world: that they stand in.
+        world: what the site shows.
         config: the shared parts of their records.
-        runs: with one config.
+        runs: those with this config.
     """
     first = runs[0]
     served = tuple(dict.fromkeys(claim for run in runs for claim in world.served_by(run)))
@@ -119,33 +119,33 @@ def config_sheet(world: World, config: Config, runs: Sequence[Evidence]) -> Shee
 
 
 def _first_page(claims: Sequence[Cell]) -> list[Cell]:
-    """The first claim that has a page, if one has."""
+    """The first claim with a page, if there is one."""
     return [claim for claim in claims if claim.link][:1]
 
 
 def _label(document: Document, run: Evidence, *number: int) -> str:
-    """A run in words; its series without seed and repetition."""
+    """A run in words; without `number` (seed and repetition), its series."""
     label = stored_label(document.get("recipe") or {}, document.get("identity") or {}, *number)
     return label or ", ".join([f"{run.arm} run", *([seed_in_words(run.seed, 0)] if number else [])])
 
 
 def number(value: float) -> str:
-    """A stored number: what is finite with up to six digits behind the point."""
+    """A stored number, with up to six decimals if it is finite."""
     return f"{value:.6f}".rstrip("0").rstrip(".") if math.isfinite(value) else str(value)
 
 
 def as_json(value: Any) -> str:
-    """Stored data, as records have them."""
+    """Stored data as JSON, as in records."""
     return json.dumps(value, indent=1, ensure_ascii=False)
 
 
 def as_yaml(value: Any) -> str:
-    """Stored data, as configs have them."""
+    """Stored data as YAML, as in configs."""
     text: str = yaml.dump(value, Dumper=_DUMPER, sort_keys=False, allow_unicode=True, width=100)
     return text
 
 
-# The compiled emitter is ten times as fast, and writes the same.
+# The compiled emitter is ten times as fast, and has the same output.
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 

@@ -18,7 +18,7 @@
   const headings = (table) => cells(table.tHead.rows[0]).map((cell) => cell.dataset.heading || textOf(cell));
   const rows = (table) => [...table.tBodies[0].rows];
 
-  // On a narrow screen the index stands above the page, and is opened where it is wanted.
+  // On a narrow screen the index is above the page, and opened on demand.
   const index = document.querySelector(".toc details");
   if (index && matchMedia("(max-width: 62rem)").matches) index.open = false;
 
@@ -26,7 +26,7 @@
     const query = state.toString();
     try {
       history.replaceState(null, "", `${location.pathname}${query ? "?" + query : ""}${location.hash}`);
-    } catch (refused) { /* Some browsers let no page from a disk change its address. */ }
+    } catch (refused) { /* Some browsers do not let a page from a local disk change its address. */ }
   };
 
   // --- sorting ---------------------------------------------------------------------------------------------
@@ -177,7 +177,7 @@
   // --- CSV of what is shown --------------------------------------------------------------------------------
 
   const quoted = (text) => {
-    // A spreadsheet takes for a formula what begins like one, unless it is a number.
+    // A spreadsheet interprets a text that begins like a formula as one, unless it is a number.
     const formula = /^([\s\0]*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n])/.test(text);
     const harmless = formula && !/^[+-]?\d+(\.\d+)?(e[+-]?\d+)?$/i.test(text) ? `'${text}` : text;
     return /[",\n\r]/.test(harmless) ? `"${harmless.replaceAll('"', '""')}"` : harmless;

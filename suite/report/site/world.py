@@ -1,4 +1,4 @@
-"""All that the site shows: the papers, their reports, and the stored records that stand behind them."""
+"""Everything that the site shows: the papers, their reports, and the stored records behind them."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from suite.store.records import read_documents
 from suite.store.summaries import Evidence
 
 Document = Mapping[str, Any]
-"""A record as it is stored."""
+"""A record as stored, as plain data."""
 
 OF_CONFIG: Final = ("recipe", "identity", "protocol")
-"""Fields of a record that runs of one series share, but for what `OF_RUN` names in the identity."""
+"""Fields of a record that runs of one series share, except for the items of the identity in `OF_RUN`."""
 OF_RUN: Final = ("seed", "repetition")
 
 
@@ -49,7 +49,7 @@ class PaperReport:
 
     @cached_property
     def of_claims(self) -> Mapping[str, Figure]:
-        """The figures that are of a single claim, by their names."""
+        """The figures of single claims, by their names."""
         sections = (section for section in self.page.sections if section.title in (CURVES, SAMPLES))
         return {figure.name: figure for section in sections for figure in section.figures}
 
@@ -65,11 +65,11 @@ class PaperReport:
 
 @dataclass(frozen=True)
 class Config:
-    """What runs were composed to, shared by all that differ in seed and repetition only.
+    """The composed config of runs, shared by all that differ only in seed and repetition.
 
     Attributes:
         digest: of its content; names its page.
-        parts: the fields of a record that it is of.
+        parts: the fields of a record that make it up.
     """
 
     digest: str
@@ -77,7 +77,7 @@ class Config:
 
     @property
     def page(self) -> str:
-        """Its page."""
+        """The address of its page."""
         return f"{CONFIGS}/{self.digest}.html"
 
 
@@ -87,21 +87,21 @@ class World:
     Attributes:
         claims: ids of those that have a page.
         reports: one for each paper and profile, in the order of the papers.
-        arms: profile -> what was measured.
-        standing: (run id, attempt) -> the run, of those that stand in a table.
-        documents: the same runs -> the records as they are stored.
+        arms: profile -> the measured arms.
+        standing: (run id, attempt) -> the run, for those that appear in a table.
+        documents: (run id, attempt) -> the stored record, for the same runs.
     """
 
     def __init__(
         self, papers: Sequence[Paper], records: Sequence[Evidence], folder: Path, profiles: Sequence[str]
     ) -> None:
-        """Makes the reports and reads the records of the runs that stand in them.
+        """Makes the reports and reads the records of the runs that appear in them.
 
         Args:
             papers: all of them.
             records: the store.
-            folder: where it lies.
-            profiles: shown of every paper, beside those with records of it.
+            folder: its folder.
+            profiles: profiles to show for every paper, besides those that have records of it.
 
         Raises:
             SuiteError: a record cannot be read.
@@ -130,24 +130,24 @@ class World:
         self.configs = {key: config_of(document) for key, document in self.documents.items()}
 
     def arms_of(self, claim: Claim, profile: str) -> dict[ClaimArm, Measured]:
-        """What was measured of a claim and its variants: teacher, student alone, distilled, released."""
+        """The measured arms of a claim and its variants: teacher, student alone, distilled, released."""
         return self._by_claim.get(profile, {}).get(claim.id, {})
 
     def document(self, run: Evidence) -> Document:
-        """The record of a run that stands, as it is stored; empty where the store has it no more."""
+        """The stored record of a run that is shown; empty if the store no longer has it."""
         return self.documents.get((run.run_id, run.attempt), {})
 
     def served_by(self, run: Evidence) -> tuple[Cell, ...]:
-        """The claims that a run serves; one that no paper has any more leads nowhere."""
+        """The claims that a run serves; one that no paper has any longer is not linked."""
         served = dict.fromkeys(claim for claim, *_ in claims_served(run))
         return tuple(claim_cell(claim) if claim in self.claims else Cell(claim) for claim in served)
 
     def config(self, run: Evidence) -> Config | None:
-        """What a run was composed to; None where its record does not say."""
+        """The composed config of a run; None if its record does not have it."""
         return self.configs.get((run.run_id, run.attempt))
 
     def runs_by_config(self) -> Iterator[tuple[Config, list[Evidence]]]:
-        """Every config, with the runs that were composed to it, by seed and repetition."""
+        """Every config with its runs, sorted by seed."""
         found: dict[str, tuple[Config, list[Evidence]]] = {}
         for key in sorted(self.configs, key=lambda key: (self.standing[key].seed, key)):
             config = self.configs[key]
@@ -157,7 +157,7 @@ class World:
 
 
 def config_of(document: Document) -> Config | None:
-    """What the run of a record was composed to."""
+    """The composed config in a record; None if it has none."""
     parts = {name: document[name] for name in OF_CONFIG if document.get(name)}
     if not parts:
         return None

@@ -1,4 +1,4 @@
-"""What starts runs and knows where they live; the engine knows no more of a run than what is here."""
+"""The interface of launchers, which start runs; the engine handles runs through nothing else."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from collections.abc import Collection, Sequence
 
 from suite.errors import SuiteError
 from suite.running.events import RunEvent
-from suite.running.order import Order
+from suite.running.request import RunRequest
 
 
 class LaunchError(SuiteError):
-    """A run could not be started; says why in one line. The others may go on."""
+    """A run could not be started; the message says why in one line. The other runs may continue."""
 
 
 class Handle:
-    """A run that was started. Every launcher has its own kind, which means nothing to others."""
+    """A run that was started. Each launcher has its own subclass, opaque to everything else."""
 
 
 class Launcher(ABC):
-    """Starts runs, tells how far they are, and ends them.
+    """Starts runs, reports how far they are, and ends them.
 
     Called in this order: `prepare` once; `adopt` or `start` for each run that may start, then `flush`,
-    `wait`, `poll` and `cancel` as often as need be; `close`.
+    `wait`, `poll` and `cancel` as often as necessary; `close`.
 
     Attributes:
-        device: `auto`, `cpu` or `cuda`, for the orders; settled by `prepare` where that can be known.
-        places: how many runs go side by side; None: as many as may.
+        device: `auto`, `cpu` or `cuda`, for the requests; settled by `prepare` if it can be known there.
+        places: how many runs run in parallel; None for no limit.
         beside: how many runs share the cores of one machine.
-        has_queue: whether runs wait for what they need in a queue of its own, and go on there without
-            the command that started them.
-        listening: seconds without news after which the engine looks again.
+        has_queue: whether runs wait for what they need in a queue, and continue there without the command
+            that started them.
+        listening: seconds without an event after which the engine polls again.
     """
 
     device: str = "auto"
@@ -44,47 +44,48 @@ class Launcher(ABC):
         """Gets ready for the first run.
 
         Args:
-            adapters: what the runs will load, as recipes name it.
+            adapters: the adapters that the runs will load, as recipes name them.
 
         Raises:
-            SuiteError: what was asked for is not there, such as a GPU.
+            SuiteError: what was asked for is missing, such as a GPU.
         """
 
     def adopt(self, run_id: str) -> Handle | None:
-        """Takes over a run that an earlier command has started here; None where there is none of that id."""
+        """Takes over a run that an earlier command has started here; None if there is none with that id."""
         return None
 
     @abstractmethod
-    def start(self, order: Order) -> Handle:
-        """Starts a run, whose order lies in its folder already, or takes it for `flush`.
+    def start(self, request: RunRequest) -> Handle:
+        """Starts a run whose request is already in its folder, or queues it for `flush`.
 
         Raises:
             LaunchError: it could not be started.
         """
 
     def flush(self) -> None:
-        """Starts what `start` has taken, where runs are started together.
+        """Starts the runs that `start` has queued, if the launcher starts runs together.
 
         Raises:
-            SuiteError: they cannot be, for a reason that is none of theirs.
+            SuiteError: they cannot be started, for a reason that is not specific to one of them.
         """
         return
 
     @abstractmethod
     def wait(self, seconds: float) -> None:
-        """Returns as soon as `poll` has something to tell of a run, or when the time is over."""
+        """Returns as soon as `poll` has an event of a run, or when the time is over."""
 
     @abstractmethod
     def poll(self, handle: Handle) -> Sequence[RunEvent]:
-        """What has become known of a run since the last call.
+        """The events of a run since the last call.
 
-        The last event of a run is `Ended`, or `Died` where it ended without a word; then its handle is spent.
+        The last event of a run is `Ended`, or `Died` if it did not report how it ended; after that its handle
+        is invalid.
         """
 
     @abstractmethod
     def cancel(self, handle: Handle) -> None:
-        """Asks a run to end, and does not wait for it; what it has trained so far stays."""
+        """Asks a run to end, without waiting for it; its resume point is kept."""
 
     @abstractmethod
     def close(self) -> None:
-        """Gives back what `prepare` and `start` have taken; ends what was cancelled and did not end."""
+        """Releases what `prepare` and `start` acquired; kills cancelled runs that have not ended."""

@@ -1,4 +1,4 @@
-"""Runs on this machine: a process each, in slots of its cores or its GPUs."""
+"""Executes runs on this machine: one process per run, in slots of its cores or its GPUs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from suite.paths import records_dir, work_dir
 from suite.running.complaints import last_line
 from suite.running.events import Died, Ended, RunEvent
 from suite.running.launchers import Handle, Launcher, LaunchError
-from suite.running.order import Order
+from suite.running.request import RunRequest
 from suite.store.plain_files import append_to
 from suite.store.run_folders import RunFolder
 
@@ -34,30 +34,30 @@ _WORKER = "suite.running.worker"
 _PRELOADED = "suite.running.preloaded"
 
 _GIB_A_RUN = 1.5
-"""Memory to leave for a run on a CPU, in GiB: twice what the embedded runs were measured to take."""
+"""Memory to reserve per run on a CPU, in GiB: twice the measured use of the embedded runs."""
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 _NO_GPU = "-1"
 
 _NO_THREADS = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
-"""pandas imports pyarrow where it is installed, and pyarrow's allocator starts a thread, which forking does
-not copy: for the server that workers are forked from, it starts none."""
+"""pandas imports pyarrow if it is installed, and pyarrow's allocator starts a thread, which a fork does not
+copy: this keeps it from starting one in the server that workers are forked from."""
 
 _SECONDS_TO_START = 10
-"""How long a worker that cannot be started is tried again."""
+"""For how long to retry starting a worker."""
 
 _SECONDS_TO_END = 5
-"""How long a worker that was told to end may take."""
+"""How long a worker may take to end after it was told to."""
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A place that takes one run.
+    """A place for one run at a time.
 
     Attributes:
         name: `cpu:0`, `cpu:1`, ... or `cuda:0`, `cuda:1`, ...
-        visible: the value of CUDA_VISIBLE_DEVICES that a worker in it has.
+        visible: the value of CUDA_VISIBLE_DEVICES for its worker.
     """
 
     name: str
@@ -65,16 +65,16 @@ class Slot:
 
 
 def cpu_slots(count: int) -> tuple[Slot, ...]:
-    """Slots on the CPU, from which no GPU is seen."""
+    """Slots on the CPU, whose workers see no GPU."""
     return tuple(Slot(f"cpu:{number}", _NO_GPU) for number in range(count))
 
 
 def gpu_slots(count: int, visible: str | None) -> tuple[Slot, ...]:
-    """One slot a GPU, from which that GPU alone is seen.
+    """One slot per GPU, whose worker sees only that GPU.
 
     Args:
-        count: how many PyTorch sees.
-        visible: CUDA_VISIBLE_DEVICES as this command has it: PyTorch counts the devices that it names.
+        count: how many GPUs PyTorch sees.
+        visible: CUDA_VISIBLE_DEVICES of this command; PyTorch counts the devices that it names.
     """
     names = [name.strip() for name in visible.split(",")] if visible else []
     names = names[:count] if len(names) >= count else [str(number) for number in range(count)]
@@ -98,13 +98,13 @@ class LocalLauncher(Launcher):
     """Executes each run in a process of its own on this machine.
 
     Workers on a CPU are forked from a server process that has imported PyTorch and the mm packages once, so
-    a run costs no import. Workers on a GPU are started afresh: those packages look for GPUs as they are
-    imported, and CUDA cannot be used after a fork. A crash takes down nothing but its run.
+    no run has to import them. Workers on a GPU are spawned: those packages look for GPUs when they are
+    imported, and CUDA cannot be used after a fork. A crash affects only its own run.
 
     Attributes:
         device: `auto` (settled when there is something to train), `cpu` or `cuda`.
-        jobs: how many runs side by side; None: one a core where memory allows, or one a GPU. More than there
-            are GPUs are as many as there are.
+        jobs: how many runs in parallel, on GPUs at most one per GPU; None for one per core if memory allows,
+            or one per GPU.
     """
 
     device: str = "auto"
@@ -115,7 +115,7 @@ class LocalLauncher(Launcher):
     _workers: list[_Worker] = field(default_factory=list)
 
     def prepare(self, adapters: Collection[str]) -> None:
-        """Settles device and slots, and says what the server process imports; see `Launcher.prepare`."""
+        """Settles device and slots, and starts the server process on a CPU; see `Launcher.prepare`."""
         self.device = settled_device(self.device)
         if self.device == "cuda":
             slots = gpu_slots(count_gpus(), os.environ.get(_VISIBLE))[: self.jobs]
@@ -130,18 +130,18 @@ class LocalLauncher(Launcher):
 
     @property
     def _context(self) -> Any:
-        """How workers are started; see the class."""
+        """The start method of workers; see the class."""
         return multiprocessing.get_context("spawn" if self.device == "cuda" else "forkserver")
 
-    def start(self, order: Order) -> Handle:
+    def start(self, request: RunRequest) -> Handle:
         """Starts the worker of a run; see `Launcher.start`."""
-        # Imported here: the module imports no mm package, but only workers have a use for it.
+        # Imported here: the module imports no mm package, but only workers need it.
         from suite.running.worker import execute
 
         slot = self._free.pop(0)
-        call = (order, records_dir(), work_dir(), slot.name)
+        call = (request, records_dir(), work_dir(), slot.name)
         try:
-            worker = self._started(order.run_id, slot, execute, *call)
+            worker = self._started(request.run_id, slot, execute, *call)
         except LaunchError:
             self._free.insert(0, slot)
             raise
@@ -149,17 +149,17 @@ class LocalLauncher(Launcher):
         return worker
 
     def _started(self, name: str, slot: Slot, target: Callable[..., None], *call: Any) -> _Worker:
-        """A process that calls `target` with what is given, the channel to tell, and its lifeline.
+        """Starts a process that calls `target` with the arguments, a channel for events and its lifeline.
 
         Raises:
-            LaunchError: there is no process or no memory left for one.
+            LaunchError: no process could be started, for example for lack of memory.
         """
         deadline = time.monotonic() + _SECONDS_TO_START
         while True:
             try:
                 return self._asked_for(name, slot, target, *call)
             except (OSError, EOFError) as problem:
-                # A server that was killed answers no more while it dies; when it is dead, there is a new one.
+                # A server that was killed no longer answers; once it is dead, the next try starts a new one.
                 if time.monotonic() > deadline:
                     reason = one_line(problem) or "no answer"
                     raise LaunchError(
@@ -170,7 +170,7 @@ class LocalLauncher(Launcher):
     def _asked_for(self, name: str, slot: Slot, target: Callable[..., None], *call: Any) -> _Worker:
         with _inherited(**{_VISIBLE: slot.visible}, **_NO_THREADS):
             if self.device != "cuda":
-                # Starts it again where somebody has killed it.
+                # Restarts the server if it was killed.
                 multiprocessing.forkserver.ensure_running()
             receiving, sending = self._context.Pipe(duplex=False)
             held, lifeline = self._context.Pipe(duplex=False)
@@ -181,11 +181,11 @@ class LocalLauncher(Launcher):
         return _Worker(name, slot, process, receiving, lifeline)
 
     def wait(self, seconds: float) -> None:
-        """Waits for news of a worker; see `Launcher.wait`."""
+        """Waits for an event of a worker; see `Launcher.wait`."""
         wait([worker.channel for worker in self._workers], timeout=seconds)
 
     def poll(self, handle: Handle) -> Sequence[RunEvent]:
-        """What a worker has said since; see `Launcher.poll`. How it ended is told when its slot is free."""
+        """The events of a worker; see `Launcher.poll`. `Ended` is returned only once its slot is free."""
         assert isinstance(handle, _Worker)
         events: list[RunEvent] = []
         try:
@@ -200,7 +200,7 @@ class LocalLauncher(Launcher):
         return events
 
     def _gone(self, worker: _Worker) -> Ended | Died:
-        """Takes in that a worker is gone, with a word or without."""
+        """Frees the slot of a worker that is gone, and says how it ended."""
         worker.process.join()
         worker.lifeline.close()
         worker.channel.close()
@@ -215,7 +215,7 @@ class LocalLauncher(Launcher):
         handle.process.terminate()
 
     def close(self) -> None:
-        """Waits for workers that were told to end, and kills those that do not; see `Launcher.close`."""
+        """Waits for workers to end, and kills those that do not; see `Launcher.close`."""
         deadline = time.monotonic() + _SECONDS_TO_END
         for worker in self._workers:
             worker.process.join(max(0.0, deadline - time.monotonic()))
@@ -224,7 +224,7 @@ class LocalLauncher(Launcher):
 
 
 def common_log() -> Path:
-    """What processes print that execute runs and have not come to the log of a run yet."""
+    """The file for what workers print before they switch to the log of their run."""
     log = work_dir() / "workers.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     return log
@@ -232,10 +232,10 @@ def common_log() -> Path:
 
 @contextlib.contextmanager
 def _inherited(**environment: str) -> Iterator[None]:
-    """What a process has that is started meanwhile: a log, SIGINT ignored, environment variables.
+    """Sets what processes started meanwhile inherit: output to a log, SIGINT ignored, environment variables.
 
-    The mm packages print as they are imported, and standard output is for results. A terminal sends Ctrl-C to
-    all processes of a command: the engine alone answers it, and stops its workers.
+    The mm packages print when they are imported, and standard output is for results. A terminal sends Ctrl-C
+    to all processes of a command: only the engine handles it, and stops its workers.
     """
     file = append_to(common_log())
     before = {name: os.environ.get(name) for name in environment}
@@ -261,24 +261,23 @@ def _inherited(**environment: str) -> Iterator[None]:
 
 
 def cause_of_death(exit_code: int | None, log: Path) -> str:
-    """One line on a worker that ended without a word."""
+    """One line on how a worker died that did not report how it ended."""
     if exit_code is not None and exit_code < 0:
         return f"killed by {name_of_signal(-exit_code)}; the same command resumes it"
     return f"its process ended with status {exit_code} and no record; see {last_line(log)}"
 
 
 def name_of_signal(number: int) -> str:
-    """A signal that has killed a process, in words."""
+    """The name of a signal that has killed a process."""
     known = {known.value: known.name for known in signal.Signals}
     name = known.get(number, f"signal {number}")
     return f"{name} (out of memory?)" if name == "SIGKILL" else name
 
 
 def runs_on_cores() -> int:
-    """Runs side by side on the CPU unless told otherwise: one a core.
+    """The default number of parallel runs on the CPU: one per core, fewer if memory is short.
 
-    The small models of the embedded data gain nothing from a second core; memory sets the limit where
-    there are many.
+    The small models for the embedded data gain nothing from a second core.
     """
     host = host_facts()
     by_memory = int(float(host["memory_gib"]) / _GIB_A_RUN) or 1
@@ -289,7 +288,7 @@ NO_GPU = "--device cuda: PyTorch sees no GPU; use --device cpu, or see 'python -
 
 
 def check_device(device: str) -> None:
-    """Makes sure that a device is known and, where it is a GPU, that there is one.
+    """Checks that a device is known and, for `cuda`, that there is a GPU.
 
     Raises:
         SuiteError: it is unknown, or PyTorch sees no GPU.
@@ -301,7 +300,7 @@ def check_device(device: str) -> None:
 
 
 def settled_device(device: str) -> str:
-    """`cpu` or `cuda`: for `auto`, a GPU where there is one.
+    """`cpu` or `cuda`; `auto` becomes `cuda` if there is a GPU.
 
     Raises:
         SuiteError: as `check_device`.
@@ -312,8 +311,8 @@ def settled_device(device: str) -> str:
 
 @functools.cache
 def count_gpus() -> int:
-    """How many GPUs PyTorch sees here; none where it is not installed."""
-    # Asked in another process, for the engine itself never imports PyTorch.
+    """How many GPUs PyTorch sees here; 0 if it is not installed."""
+    # Asked in another process, since the engine itself never imports PyTorch.
     question = "import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)"
     answer = subprocess.run(
         [sys.executable, "-c", question], capture_output=True, text=True, check=False

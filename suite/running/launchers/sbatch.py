@@ -1,8 +1,8 @@
-"""Scripts for sbatch: written, validated and submitted by submitit, for plain commands.
+"""Writes sbatch scripts for plain commands; submitit validates and submits them.
 
-Submitit's own jobs unpickle a function and start again by its rules. A run is executed by a command that may
-be called as often as one likes (`suite.cli.work_`), so a job is that command and nothing else: the script can
-be read, and submitted by hand.
+Submitit's own jobs unpickle a function and restart by submitit's rules. A run is executed by a command that
+is safe to repeat (`suite.cli.work_`), so a job is that command and nothing else: the script can be read, and
+submitted by hand.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from suite.errors import SuiteError, one_line, printable
 from suite.paths import datasets_dir, results_dir, weights_dir, work_dir
 from suite.planning.clusters import Cluster
 from suite.running.launchers.torchrun import command_for, processes_for
-from suite.running.order import Order
+from suite.running.request import RunRequest
 
 _INDEX = "SLURM_ARRAY_TASK_ID"
 
@@ -34,41 +34,41 @@ class Batch:
     """Runs that are submitted together: one job, or the tasks of one array.
 
     Attributes:
-        orders: the runs, by index.
-        processes: how many devices each of them takes.
+        requests: the runs, by index.
+        processes: how many processes, one per device, each of them takes.
         needs: the runs whose jobs have to succeed first.
     """
 
-    orders: tuple[Order, ...]
+    requests: tuple[RunRequest, ...]
     processes: int
     needs: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """Name of the job."""
-        return f"suite-{self.orders[0].run_id}"
+        return f"suite-{self.requests[0].run_id}"
 
     @property
     def is_array(self) -> bool:
         """Whether it is an array, with an index for each run."""
-        return len(self.orders) > 1
+        return len(self.requests) > 1
 
 
-def batches(orders: Sequence[Order], queued: Collection[str], largest: int) -> list[Batch]:
-    """Puts runs together that wait for the same and take the same, those first that others wait for.
+def batches(requests: Sequence[RunRequest], queued: Collection[str], largest: int) -> list[Batch]:
+    """Groups runs that wait for the same runs and take as many processes; needed runs come first.
 
     Args:
-        orders: the runs; each stands behind those that it needs.
+        requests: the runs, each after those that it needs.
         queued: runs that were submitted before and have not ended.
         largest: how many tasks an array may have.
     """
     depth = dict.fromkeys(queued, 0)
-    groups: dict[tuple[int, tuple[str, ...], int], list[Order]] = {}
-    for order in orders:
-        needs = tuple(needed for needed in order.run.needs if needed in depth)
-        depth[order.run_id] = max((depth[needed] + 1 for needed in needs), default=0)
-        key = (depth[order.run_id], needs, processes_for(order.run))
-        groups.setdefault(key, []).append(order)
+    groups: dict[tuple[int, tuple[str, ...], int], list[RunRequest]] = {}
+    for request in requests:
+        needs = tuple(needed for needed in request.run.needs if needed in depth)
+        depth[request.run_id] = max((depth[needed] + 1 for needed in needs), default=0)
+        key = (depth[request.run_id], needs, processes_for(request.run))
+        groups.setdefault(key, []).append(request)
     return [
         Batch(tuple(group[first : first + largest]), processes, needs)
         for (_, needs, processes), group in sorted(groups.items(), key=lambda item: item[0][0])
@@ -77,17 +77,17 @@ def batches(orders: Sequence[Order], queued: Collection[str], largest: int) -> l
 
 
 class _Executor(SlurmExecutor):
-    """Submitit's executor for a script that runs one command, in which tasks of an array find their run."""
+    """Submitit's executor, for scripts that run one command and may depend on other jobs."""
 
     after: Sequence[str] = ()
 
     @classmethod
     def affinity(cls) -> int:
-        """Writing a script needs no Slurm."""
+        """Declares submitit's executor usable here: writing a script needs no Slurm."""
         return 1
 
     def _make_submission_command(self, submission_file_path: Path) -> list[str]:
-        # Here and not in the script, which then is the same as in a dry run.
+        # Here and not in the script, so that the script is the same as in a dry run.
         after = [f"--dependency=afterok:{':'.join(self.after)}"] if self.after else []
         return ["sbatch", *after, str(submission_file_path)]
 
@@ -96,11 +96,11 @@ class Script:
     """The script of a batch."""
 
     def __init__(self, batch: Batch, cluster: Cluster, on_gpus: bool) -> None:
-        """Composes it.
+        """Composes the script.
 
         Args:
             batch: the runs.
-            cluster: what they ask for.
+            cluster: the resources to ask for.
             on_gpus: whether each process gets a GPU.
 
         Raises:
@@ -115,12 +115,12 @@ class Script:
             raise SuiteError(
                 f"cluster {cluster.name}: {printable(one_line(error), 200)}; correct it"
             ) from None
-        self._executor.parameters["map_count"] = len(batch.orders) if batch.is_array else None
+        self._executor.parameters["map_count"] = len(batch.requests) if batch.is_array else None
 
     @property
     def command(self) -> str:
         """What the script runs on the node."""
-        *words, run_id = command_for(self.batch.orders[0])
+        *words, run_id = command_for(self.batch.requests[0])
         return f"{shlex.join(words)} " + (f'"${{runs[${_INDEX}]}}"' if self.batch.is_array else run_id)
 
     @property
@@ -129,7 +129,7 @@ class Script:
         return str(self._executor._make_submission_file_text(self.command, ""))
 
     def submit(self, after: Sequence[str]) -> str:
-        """Submits it.
+        """Submits the script.
 
         Args:
             after: the jobs that have to succeed first.
@@ -138,13 +138,13 @@ class Script:
             The id of the job.
 
         Raises:
-            SuiteError: sbatch is not here, or refuses it.
+            SuiteError: sbatch is not installed, or refuses it.
             OSError: the script cannot be written.
         """
         self._executor.after = after
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
-            # Submitit prints what sbatch says, which the error has too.
+            # Submitit prints what sbatch says; the error has it too.
             with contextlib.redirect_stderr(io.StringIO()), _outside_of_jobs():
                 return str(self._executor._submit_command(self.command).job_id)
         except FileNotFoundError as error:
@@ -164,13 +164,13 @@ class Script:
         return self.folder / f"{job}_submission.sh"
 
     def log_of(self, key: str) -> Path:
-        """What a job, or a task of an array, prints."""
+        """The file of what a job, or a task of an array, prints."""
         return self.folder / f"{key}_0_log.out"
 
 
 @contextlib.contextmanager
 def _outside_of_jobs() -> Iterator[None]:
-    """Hides from sbatch that this command runs in a job itself, if it does: a job inherits from another."""
+    """Hides from sbatch that this command runs inside a job, if it does: a job inherits settings from it."""
     if "SLURM_JOB_ID" not in os.environ:
         yield
         return
@@ -191,16 +191,16 @@ def _parameters(batch: Batch, cluster: Cluster, on_gpus: bool) -> dict[str, Any]
         "cpus_per_task": cores,
         "gpus_per_node": batch.processes if on_gpus else None,
         "mem_per_gpu" if on_gpus else "mem": cluster.memory,
-        "array_parallelism": cluster.throttle or len(batch.orders),
+        "array_parallelism": cluster.throttle or len(batch.requests),
         "wckey": None,
         "stderr_to_stdout": True,
         "setup": list(_set_up(batch, cluster)),
-        # It takes neither from the job.
+        # srun inherits neither from the job.
         "srun_args": ["--open-mode=append", *([f"--cpus-per-task={cores}"] if cores else [])],
         "additional_parameters": {
             "requeue": True,
             "kill-on-invalid-dep": "yes",
-            # All processes of the step get it; NCCL has a use of its own for SIGUSR1.
+            # All processes of the step get it; NCCL uses SIGUSR1 itself.
             "signal": f"USR2@{cluster.notice}",
             "open-mode": "append",
             "chdir": os.getcwd(),
@@ -211,7 +211,7 @@ def _parameters(batch: Batch, cluster: Cluster, on_gpus: bool) -> dict[str, Any]
 
 
 def _set_up(batch: Batch, cluster: Cluster) -> Iterator[str]:
-    """Lines before the command: where things are, what the cluster needs, and which index is which run."""
+    """Lines before the command: folders, the cluster's own set-up, and the run of each index."""
     folders = {
         "SUITE_RESULTS": results_dir(),
         "SUITE_WORK": work_dir(),
@@ -226,5 +226,5 @@ def _set_up(batch: Batch, cluster: Cluster) -> Iterator[str]:
     yield from cluster.setup
     if batch.is_array:
         yield "runs=("
-        yield from (f"  {order.run_id}  # {order.run.label}" for order in batch.orders)
+        yield from (f"  {request.run_id}  # {request.run.label}" for request in batch.requests)
         yield ")"

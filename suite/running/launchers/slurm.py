@@ -1,4 +1,4 @@
-"""Runs on a cluster: a job each, which Slurm starts when what it needs is there, and again when it has to."""
+"""Executes runs on a cluster: one job per run, which Slurm starts after what it needs, and requeues."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from suite.running.events import Died, Ended, RunEvent
 from suite.running.heartbeats import last_beat
 from suite.running.launchers import Handle, Launcher
 from suite.running.launchers.torchrun import processes_for
-from suite.running.order import Order, ordered
 from suite.running.recording import blocked_by
+from suite.running.request import RunRequest, find_request
 from suite.running.slurm_queue import JobState
 from suite.running.submissions import Submission, all_submissions, write_submission
 from suite.store.ownership import owned
@@ -34,34 +34,34 @@ if TYPE_CHECKING:
 
 _SHORTEST = 1.0
 _LONGEST = 15.0
-"""Seconds between two looks at the queue: the longer nothing happens, the fewer."""
+"""Seconds between two looks at the queue: longer the longer no run ends."""
 
 _GRACE = 30.0
-"""Seconds that a record may take to be seen here, after its job has ended on another machine."""
+"""Seconds that a record may take to become visible here after its job has ended on another machine."""
 
 
 @dataclass(eq=False)
 class _Queued(Handle):
-    """A run that is in the queue, or will be as soon as all are known that go with it."""
+    """A run that is in the queue, or will be submitted by the next `flush`."""
 
     run_id: str
     submission: Submission | None = None
     ended_at: float | None = None
     told_at: float = 0.0
-    """When the sign of life was given that was told last, by the clock of the file system."""
+    """Modification time of the heartbeat file when it was last reported."""
 
 
 @dataclass
 class SlurmLauncher(Launcher):
     """Submits each run as a job, or as a task of an array, and follows them in Slurm's queue.
 
-    A run that an earlier command has submitted is followed and not submitted again. One command at a time
-    submits for a work folder, on whatever machine; the jobs need none of them to live.
+    A run that an earlier command has submitted is followed and not submitted again. Only one command at a
+    time, on any machine, submits for a work folder; the jobs continue without it.
 
     Attributes:
-        cluster: what jobs ask for.
-        device: `auto` (GPUs where the cluster has some; settled by `prepare`), `cpu` or `cuda`.
-        tell: called with a line that the user has to see.
+        cluster: the resources that jobs ask for.
+        device: `auto` (GPUs if the cluster has some; settled by `prepare`), `cpu` or `cuda`.
+        tell: called with each line that the user has to see.
     """
 
     cluster: Cluster
@@ -73,7 +73,7 @@ class SlurmLauncher(Launcher):
     _largest: int = 1
     _live: dict[str, Submission] = field(default_factory=dict)
     _adopted: int = 0
-    _new: list[Order] = field(default_factory=list)
+    _new: list[RunRequest] = field(default_factory=list)
     _handles: dict[str, _Queued] = field(default_factory=dict)
     _states: Mapping[str, JobState] | None = None
     _pause: float = _SHORTEST
@@ -93,13 +93,13 @@ class SlurmLauncher(Launcher):
             self._submitting = stack.pop_all()
 
     def settle(self, guess: bool = False) -> None:
-        """Finds out what the cluster has.
+        """Finds out the resources of the cluster, and settles the device.
 
         Args:
-            guess: where no Slurm can be asked, take one that has what is needed.
+            guess: if Slurm cannot be asked, assume that the cluster has what is needed.
 
         Raises:
-            SuiteError: there is no Slurm here, or it has not what was asked for.
+            SuiteError: there is no Slurm here, or the cluster lacks what was asked for.
         """
         self._gpus = self.cluster.gpus
         if self._gpus is None and self.device != "cpu":
@@ -122,13 +122,13 @@ class SlurmLauncher(Launcher):
         self._handles[run_id] = _Queued(run_id, self._live[run_id])
         return self._handles[run_id]
 
-    def start(self, order: Order) -> Handle:
-        """Takes a run, which `flush` submits; see `Launcher.start`."""
-        self._new.append(order)
-        self._handles[order.run_id] = _Queued(order.run_id)
-        return self._handles[order.run_id]
+    def start(self, request: RunRequest) -> Handle:
+        """Queues a run for `flush`, which submits it; see `Launcher.start`."""
+        self._new.append(request)
+        self._handles[request.run_id] = _Queued(request.run_id)
+        return self._handles[request.run_id]
 
-    def scripts(self, orders: Sequence[Order]) -> list[Script]:
+    def scripts(self, requests: Sequence[RunRequest]) -> list[Script]:
         """The scripts of runs, in the order in which they are submitted.
 
         Raises:
@@ -140,26 +140,26 @@ class SlurmLauncher(Launcher):
             raise SuiteError(
                 f"--launcher slurm needs {error.name}, which is not installed: pip install '.[slurm]'"
             ) from None
-        for order in orders:
-            self._check_size(order)
+        for request in requests:
+            self._check_size(request)
         queued = self._live.keys() & self._handles.keys()
         on_gpus = self.device == "cuda"
-        return [Script(batch, self.cluster, on_gpus) for batch in batches(orders, queued, self._largest)]
+        return [Script(batch, self.cluster, on_gpus) for batch in batches(requests, queued, self._largest)]
 
-    def _check_size(self, order: Order) -> None:
-        processes = processes_for(order.run)
+    def _check_size(self, request: RunRequest) -> None:
+        processes = processes_for(request.run)
         if self.device == "cuda" and self._gpus is not None and processes > self._gpus:
             raise SuiteError(
-                f"{order.run.label} trains on {processes} GPUs, but a node of cluster {self.cluster.name} "
+                f"{request.run.label} trains on {processes} GPUs, but a node of cluster {self.cluster.name} "
                 f"has {self._gpus}: resources.devices={self._gpus} accumulates gradients to its batch"
             )
 
     def flush(self) -> None:
-        """Submits what was taken; see `Launcher.flush`.
+        """Submits the runs that `start` has queued; see `Launcher.flush`.
 
         Raises:
-            SuiteError: sbatch refuses. What was submitted before goes on, and the same command follows it.
-            OSError: what was submitted cannot be written down.
+            SuiteError: sbatch refuses. Jobs submitted before continue, and the same command follows them.
+            OSError: a submission cannot be written to the run's folder.
         """
         if self._adopted:
             self.tell(f"{_count(self._adopted, 'run')} already submitted")
@@ -176,15 +176,15 @@ class SlurmLauncher(Launcher):
         batch = script.batch
         needed = {run_id: self._handles[run_id].submission for run_id in batch.needs}
         after = {run_id: submission.key for run_id, submission in needed.items() if submission}
-        attempts = [len(read_for_run(records_dir(), order.run_id)) for order in batch.orders]
+        attempts = [len(read_for_run(records_dir(), request.run_id)) for request in batch.requests]
         job = script.submit(list(after.values()))
-        for index, order in enumerate(batch.orders):
+        for index, request in enumerate(batch.requests):
             key = f"{job}_{index}" if batch.is_array else job
             submission = Submission(
-                run_id=order.run_id,
-                series=order.series,
-                seed=order.run.seed,
-                label=order.run.label,
+                run_id=request.run_id,
+                series=request.series,
+                seed=request.run.seed,
+                label=request.run.label,
                 job=job,
                 index=index if batch.is_array else None,
                 name=batch.name,
@@ -195,15 +195,15 @@ class SlurmLauncher(Launcher):
                 submitted_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
                 attempts=attempts[index],
             )
-            write_submission(RunFolder(work_dir(), order.run_id), submission)
-            self._handles[order.run_id].submission = submission
+            write_submission(RunFolder(work_dir(), request.run_id), submission)
+            self._handles[request.run_id].submission = submission
 
     def wait(self, seconds: float) -> None:
-        """Sleeps, and looks at the queue; see `Launcher.wait`."""
+        """Sleeps, then looks at the queue; see `Launcher.wait`."""
         time.sleep(min(seconds, self._pause))
         self._pause = min(self._pause * 1.5, _LONGEST)
         followed = [handle.submission for handle in self._handles.values() if handle.submission]
-        # A controller that gives no answer now may do so later, and its jobs go on meanwhile.
+        # A controller that does not answer now may do so later, and its jobs continue meanwhile.
         with contextlib.suppress(SuiteError):
             self._states = slurm_queue.states_of(followed)
 
@@ -224,13 +224,13 @@ class SlurmLauncher(Launcher):
         return [ending]
 
     def cancel(self, handle: Handle) -> None:
-        """Ends a job; see `Launcher.cancel`."""
+        """Cancels a job; see `Launcher.cancel`."""
         assert isinstance(handle, _Queued)
         if handle.submission is not None:
             slurm_queue.cancel([handle.submission])
 
     def close(self) -> None:
-        """Lets other commands submit; the jobs go on. See `Launcher.close`."""
+        """Lets other commands submit; the jobs continue. See `Launcher.close`."""
         self._submitting.close()
 
 
@@ -263,11 +263,11 @@ def _sign_of_life(handle: _Queued) -> list[RunEvent]:
 
 
 def _ending(handle: _Queued, submission: Submission, state: JobState | None) -> Ended | Died | None:
-    """How a run has ended whose job is over; None where its record may only not be seen yet."""
+    """How a run has ended whose job is over; None if its record may just not be visible yet."""
     folder = RunFolder(work_dir(), handle.run_id)
     records = read_for_run(records_dir(), handle.run_id)
     finished = [record for record in records if record.status == "finished"]
-    # Weights that are made again may come out as they were, and then there is nothing to record.
+    # Weights that are trained again may equal the earlier ones, and then there is nothing to record.
     if finished and folder.weights.exists():
         return Ended("finished", finished[0].metrics)
     if new := records[submission.attempts :]:
@@ -282,10 +282,10 @@ def _ending(handle: _Queued, submission: Submission, state: JobState | None) -> 
 
 
 def _blocked(folder: RunFolder, submission: Submission) -> str:
-    """Why a job can never start: the first run that it waits for and that is not finished."""
-    order = ordered(folder)
+    """Why a job can never start: names the first run that it waits for and that did not finish."""
+    request = find_request(folder)
     missing = next(filterfalse(_is_finished, submission.after), next(iter(submission.after)))
-    return blocked_by(order.run, missing) if order else f"run {missing}, which it needs, did not finish"
+    return blocked_by(request.run, missing) if request else f"run {missing}, which it needs, did not finish"
 
 
 def _is_finished(run_id: str) -> bool:
@@ -293,7 +293,7 @@ def _is_finished(run_id: str) -> bool:
 
 
 def what_became_of(submission: Submission, state: JobState | None) -> str:
-    """One line on a job that is over and has left no record."""
+    """One line on a job that has ended and left no record."""
     how = state.words if state is not None else "is no longer known to Slurm"
     log = Path(submission.log)
     told = f", with no record (see {last_line(log)})" if log.exists() else ""

@@ -20,8 +20,8 @@ from suite.published.finding import find_claim, select
 from suite.running import job
 from suite.running.launchers.sbatch import batches
 from suite.running.launchers.slurm import SlurmLauncher
-from suite.running.order import Order, read_order, write_order
 from suite.running.recording import record_of
+from suite.running.request import RunRequest, read_request, write_request
 from suite.running.submissions import Submission, all_submissions, read_submission, write_submission
 from suite.store.records import Provenance, read_for_run, write_record
 from suite.store.run_folders import RunFolder
@@ -50,8 +50,8 @@ def with_backbones() -> Plan:
     return make_plan([find_claim("fgd-retinanet-r50-r101")[1]], "smoke", 2, overrides)
 
 
-def orders_of(plan: Plan, device: str = "cuda") -> list[Order]:
-    return [Order.of(run, device, 1, Provenance()) for run in plan.runs.values()]
+def requests_of(plan: Plan, device: str = "cuda") -> list[RunRequest]:
+    return [RunRequest.of(run, device, 1, Provenance()) for run in plan.runs.values()]
 
 
 @settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -60,24 +60,24 @@ def test_every_run_is_in_one_batch_behind_all_that_it_needs(
     published: Plan, with_backbones: Plan, data: st.DataObject
 ):
     plan = data.draw(st.sampled_from([published, with_backbones]))
-    orders = data.draw(st.lists(st.sampled_from(orders_of(plan)), unique_by=lambda one: one.run_id))
-    orders.sort(key=lambda one: list(plan.runs).index(one.run_id))
-    others = [run_id for run_id in plan.runs if run_id not in {one.run_id for one in orders}]
+    requests = data.draw(st.lists(st.sampled_from(requests_of(plan)), unique_by=lambda one: one.run_id))
+    requests.sort(key=lambda one: list(plan.runs).index(one.run_id))
+    others = [run_id for run_id in plan.runs if run_id not in {one.run_id for one in requests}]
     queued = set(data.draw(st.lists(st.sampled_from(others)))) if others else set()
     largest = data.draw(st.integers(1, 5))
-    found = batches(orders, queued, largest)
-    assert sorted(one.run_id for batch in found for one in batch.orders) == sorted(
-        one.run_id for one in orders
+    found = batches(requests, queued, largest)
+    assert sorted(one.run_id for batch in found for one in batch.requests) == sorted(
+        one.run_id for one in requests
     )
     known = set(queued)
     for batch in found:
-        assert 1 <= len(batch.orders) <= largest
-        for one in batch.orders:
-            there = {*queued, *(order.run_id for order in orders)}
+        assert 1 <= len(batch.requests) <= largest
+        for one in batch.requests:
+            there = {*queued, *(request.run_id for request in requests)}
             assert batch.needs == tuple(needed for needed in one.run.needs if needed in there)
             assert batch.processes == (one.recipe.devices_used if one.run.trains else 1)
         assert known.issuperset(batch.needs)
-        known |= {one.run_id for one in batch.orders}
+        known |= {one.run_id for one in batch.requests}
 
 
 def test_a_script_asks_for_what_cluster_and_recipe_say(published: Plan):
@@ -95,10 +95,10 @@ def test_a_script_asks_for_what_cluster_and_recipe_say(published: Plan):
     )
     launcher = SlurmLauncher(cluster)
     launcher.settle(guess=True)
-    first = launcher.scripts(orders_of(published))[0]
+    first = launcher.scripts(requests_of(published))[0]
     lines = first.text.splitlines()
     asked = {line.removeprefix("#SBATCH --") for line in lines if line.startswith("#SBATCH")}
-    devices, size = first.batch.processes, len(first.batch.orders)
+    devices, size = first.batch.processes, len(first.batch.requests)
     assert {
         *("partition=gpu", "account=vision", "time=1-00:00:00", "exclude=node07", "mem-per-gpu=64G"),
         *(f"gpus-per-node={devices}", f"cpus-per-task={6 * devices}", "nodes=1", "ntasks-per-node=1"),
@@ -114,7 +114,7 @@ def test_a_script_asks_for_what_cluster_and_recipe_say(published: Plan):
     assert "module load cuda/12.8" in lines
     # The task of an array finds its run, and srun asks for its cores by itself.
     listed = [match[1] for line in lines if (match := re.match(r"  ([0-9a-f]{16})  # ", line))]
-    assert listed == [one.run_id for one in first.batch.orders]
+    assert listed == [one.run_id for one in first.batch.requests]
     (command,) = [line for line in lines if line.startswith("srun")]
     assert command.endswith('-m suite work "${runs[$SLURM_ARRAY_TASK_ID]}"')
     assert f"--cpus-per-task={6 * devices}" in command
@@ -126,11 +126,11 @@ def test_more_gpus_than_a_node_has_are_refused_with_what_to_do(published: Plan):
     with pytest.raises(
         SuiteError, match=r"trains on 8 GPUs, but a node of cluster small has 2: resources\.dev"
     ):
-        launcher.scripts(orders_of(published))
+        launcher.scripts(requests_of(published))
     on_cores = SlurmLauncher(Cluster(name="cores", gpus=0))
     on_cores.settle(guess=True)
     assert on_cores.device == "cpu"
-    assert not any("--gpus" in script.text for script in on_cores.scripts(orders_of(published)))
+    assert not any("--gpus" in script.text for script in on_cores.scripts(requests_of(published)))
     with pytest.raises(SuiteError, match="--device cuda: the nodes of cluster cores have no GPU"):
         SlurmLauncher(Cluster(name="cores", gpus=0), "cuda").settle(guess=True)
 
@@ -175,7 +175,7 @@ def queued(tmp_path: Path) -> dict[str, RunFolder]:
     folders = {}
     for index, run in enumerate((teacher, *students)):
         folder = RunFolder(tmp_path / "work", run.run_id)
-        write_order(folder, Order.of(run, "cpu", 1, Provenance(command="a test")))
+        write_request(folder, RunRequest.of(run, "cpu", 1, Provenance(command="a test")))
         is_teacher = run is teacher
         submission = Submission(
             run_id=run.run_id,
@@ -212,7 +212,7 @@ def test_a_failing_job_records_those_behind_it_and_none_that_have_a_record(queue
     job.block_waiting(teacher)
     assert not records.exists()
     as_task(monkeypatch, "7", 1)
-    write_record(records, record_of(read_order(two).run, "failed", Provenance(), error="by itself"))
+    write_record(records, record_of(read_request(two).run, "failed", Provenance(), error="by itself"))
     for _ in range(2):
         job.block_waiting(teacher)
         (blocked,) = read_for_run(records, one.run_id)
@@ -247,7 +247,7 @@ def test_a_run_behind_two_others_is_blocked_by_either_and_told_which(tmp_path, m
     for run_id in (*run.needs, run.run_id):
         folder = RunFolder(tmp_path / "work", run_id)
         one = with_backbones.runs[run_id]
-        write_order(folder, Order.of(one, "cpu", 1, Provenance()))
+        write_request(folder, RunRequest.of(one, "cpu", 1, Provenance()))
         submission = Submission(
             run_id=run_id,
             series=one.series,
@@ -281,8 +281,8 @@ def test_a_script_is_submitted_behind_the_jobs_of_all_that_it_needs(tmp_path, mo
     sbatch.chmod(0o755)
     monkeypatch.setenv("PATH", f"{sbatch.parent}:/usr/bin:/bin")
     launcher = SlurmLauncher(Cluster(name="ours"), "cpu")
-    for order in orders_of(with_backbones, "cpu"):
-        launcher.start(order)
+    for request in requests_of(with_backbones, "cpu"):
+        launcher.start(request)
     launcher.flush()
     submitted = {one.run_id: one for one in all_submissions(tmp_path / "work")}
     assert submitted.keys() == with_backbones.runs.keys()
@@ -350,7 +350,7 @@ def test_status_puts_together_what_was_submitted_recorded_and_is_in_the_queue(
     assert line.endswith("ran out of memory; the same command resumes it")
 
     # What is recorded is told as such.
-    run = read_order(queued["teacher"]).run
+    run = read_request(queued["teacher"]).run
     write_record(tmp_path / "results" / "records", record_of(run, "failed", Provenance(), error="by itself"))
     lines = status(capsys)
     assert "On the cluster: 1 pending, 1 ended without a record." in lines

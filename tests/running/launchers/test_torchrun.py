@@ -17,9 +17,9 @@ from suite.published.finding import find_claim
 from suite.running.events import Died, Ended
 from suite.running.launchers import local, torchrun
 from suite.running.launchers.torchrun import TorchrunLauncher, processes_for
-from suite.running.order import Order, write_order
 from suite.running.ranks import ALONE, Rank, this_rank
 from suite.running.recording import record_of
+from suite.running.request import RunRequest, write_request
 from suite.store.records import Provenance, write_record
 from suite.store.run_folders import RunFolder
 from tests.conftest import SMALL, CommandLine, built_once
@@ -68,7 +68,7 @@ def test_what_trains_and_was_started_by_torchrun_itself_says_so_and_does_nothing
 
 def test_a_run_is_executed_by_as_many_processes_as_it_has_devices(suite: CommandLine):
     run = student()
-    write_order(RunFolder(suite.folder / "work", run.run_id), Order.of(run, "cpu", 1, Provenance()))
+    write_request(RunFolder(suite.folder / "work", run.run_id), RunRequest.of(run, "cpu", 1, Provenance()))
     done = suite("work", run.run_id, env={**suite.environment, **UNDER_TORCHRUN})
     assert done.returncode == 2
     assert "needs 1 processes, one per device, but torchrun started 2" in done.stderr
@@ -97,7 +97,7 @@ def test_jobs_side_by_side_and_devices_that_are_not_there_are_refused(
         (0, ("finished", None), Ended("finished", {"top1": 1.0})),
         (1, ("failed", "process 1 of 2 went"), Ended("failed", {}, "process 1 of 2 went")),
         (75, None, Died("was told to stop and left a resume point; the same command resumes from there")),
-        (2, None, Died("its process ended with status 2 and no record; see workers.log: suite: no order")),
+        (2, None, Died("its process ended with status 2 and no record; see workers.log: suite: no request")),
         (-9, None, Died("killed by SIGKILL (out of memory?); the same command resumes it")),
     ],
 )
@@ -110,14 +110,14 @@ def test_how_a_run_ended_its_record_tells_or_its_command(
     monkeypatch.setattr(
         torchrun,
         "command_for",
-        lambda order: ["python", "-c", f"print('suite: no order', flush=True); {end}"],
+        lambda request: ["python", "-c", f"print('suite: no request', flush=True); {end}"],
     )
     run = student()
     write_record(
         tmp_path / "results" / "records", record_of(run, "failed", Provenance(), error="an older one")
     )
     launcher = TorchrunLauncher("cpu")
-    handle = launcher.start(Order.of(run, "cpu", 1, Provenance()))
+    handle = launcher.start(RunRequest.of(run, "cpu", 1, Provenance()))
     launcher.wait(30)
     if recorded:
         metrics = {"top1": 1.0} if status == 0 else {}

@@ -1,4 +1,4 @@
-"""An order holds all of a run, and nothing that is not one is taken for it."""
+"""A request holds all of a run, and nothing that is not one is taken for it."""
 
 from __future__ import annotations
 
@@ -11,53 +11,53 @@ import pytest
 from suite.errors import SuiteError
 from suite.planning.plan import Run, make_plan, plan_released
 from suite.published.finding import find_claim, select
-from suite.running.order import Order, read_order, write_order
+from suite.running.request import RunRequest, read_request, write_request
 from suite.store.records import Provenance
 from suite.store.run_folders import RunFolder
 
 
-def ordered(work: Path, run: Run) -> RunFolder:
+def requested(work: Path, run: Run) -> RunFolder:
     folder = RunFolder(work, run.run_id)
-    write_order(folder, Order.of(run, "cpu", 2, Provenance(command="a test")))
+    write_request(folder, RunRequest.of(run, "cpu", 2, Provenance(command="a test")))
     return folder
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> RunFolder:
-    """The folder of a distilled run that was ordered."""
+    """The folder of a distilled run that was requested."""
     plan = make_plan([find_claim("mgd-resnet18")[1]], "mini", 1)
-    return ordered(tmp_path, next(run for run in plan.runs.values() if run.arm == "distilled"))
+    return requested(tmp_path, next(run for run in plan.runs.values() if run.arm == "distilled"))
 
 
 @pytest.mark.parametrize("profile", ["mini", "paper"])
-def test_every_run_of_every_paper_comes_out_of_its_order_as_it_went_in(tmp_path: Path, profile: str):
+def test_every_run_of_every_paper_comes_out_of_its_request_as_it_went_in(tmp_path: Path, profile: str):
     runs = list(make_plan([claim for _, claim in select()], profile, 1).runs.values())
     runs += plan_released(find_claim("nkd-resnet18-nkd")[1], profile, "a" * 64).runs.values()
     assert len(runs) > 50
     for run in runs:
-        found = read_order(ordered(tmp_path, run))
+        found = read_request(requested(tmp_path, run))
         assert found.run.as_json() == run.as_json()
         assert found.run.identity == run.identity
         assert found.title == f"{run.label} (a test)"
 
 
 def change(folder: RunFolder, **values: Any) -> None:
-    """Changes an order by hand; a key may be a path in dots."""
-    content = json.loads(folder.order.read_text(encoding="utf-8"))
+    """Changes a request by hand; a key may be a path in dots."""
+    content = json.loads(folder.request.read_text(encoding="utf-8"))
     for path, value in values.items():
         place = content
         *parents, last = path.split("__")
         for parent in parents:
             place = place[parent]
         place[last] = value
-    folder.order.write_text(json.dumps(content), encoding="utf-8")
+    folder.request.write_text(json.dumps(content), encoding="utf-8")
 
 
 def refusal(folder: RunFolder) -> str:
     with pytest.raises(SuiteError) as caught:
-        read_order(folder)
+        read_request(folder)
     message = str(caught.value)
-    assert message.startswith(str(folder.order))
+    assert message.startswith(str(folder.request))
     assert "\n" not in message
     return message
 
@@ -72,8 +72,10 @@ def refusal(folder: RunFolder) -> str:
         (b"[" * 100_000, "damaged request ("),
     ],
 )
-def test_a_damaged_order_is_refused_in_one_line_with_the_remedy(folder: RunFolder, content: bytes, says: str):
-    folder.order.write_bytes(content)
+def test_a_damaged_request_is_refused_in_one_line_with_the_remedy(
+    folder: RunFolder, content: bytes, says: str
+):
+    folder.request.write_bytes(content)
     message = refusal(folder)
     assert says in message
     assert message.endswith("run the command that requested it again, which rewrites it")
@@ -93,15 +95,15 @@ def test_a_damaged_order_is_refused_in_one_line_with_the_remedy(folder: RunFolde
         ("recipe__schedule", {"hooks": ["evil.py"]}, "schedule.hooks.0 names a Python file"),
     ],
 )
-def test_an_order_holds_what_a_recipe_may_hold_and_nothing_else(folder: RunFolder, key, value, says):
+def test_a_request_holds_what_a_recipe_may_hold_and_nothing_else(folder: RunFolder, key, value, says):
     change(folder, **{key: value})
     assert says in refusal(folder)
 
 
-def test_an_order_of_another_run_is_refused(folder: RunFolder, tmp_path: Path):
+def test_a_request_of_another_run_is_refused(folder: RunFolder, tmp_path: Path):
     other = RunFolder(tmp_path, "0123456789abcdef")
     other.path.mkdir()
-    other.order.write_bytes(folder.order.read_bytes())
+    other.request.write_bytes(folder.request.read_bytes())
     assert f"is the request of another run, {folder.run_id}" in refusal(other)
 
 
@@ -113,5 +115,5 @@ def test_a_recipe_that_is_not_what_its_run_id_says_here_is_refused(folder: RunFo
     assert folder.run_id in message
 
 
-def test_a_run_that_was_never_ordered_is_told_so(tmp_path: Path):
+def test_a_run_that_was_never_requested_is_told_so(tmp_path: Path):
     assert "was never requested here" in refusal(RunFolder(tmp_path, "0123456789abcdef"))

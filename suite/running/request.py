@@ -1,4 +1,4 @@
-"""What is handed to whoever executes a run: the run, and with what. It lies in the run's folder as JSON."""
+"""The request to execute a run: the run and its settings, stored as JSON in the run's folder."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ from suite.store.run_folders import RunFolder
 from suite.strict import Line, Name, RunId, Strict, first_fault
 
 _LARGEST = 16 * 2**20
-"""Bytes; an order takes about 10,000."""
+"""Largest file that is read, in bytes; a request takes about 10,000."""
 
 _OF_RUN = tuple(field.name for field in fields(Run))
-"""What an order takes from its run and gives back to it."""
+"""The fields that a request shares with its run."""
 
 _REMEDY = "run the command that requested it again, which rewrites it"
 
 
-class Order(Strict):
+class RunRequest(Strict):
     """A run to execute.
 
-    Where it reads and writes is not in it: as for every command, that is for the environment to say where it
-    is executed.
+    It names no folders: as for every command, those come from the environment of the process that executes
+    it.
 
     Attributes:
         schema_version: of this layout.
         run_id: of the run.
         series: of the run, as are the fields below (`suite.planning.plan.Run`).
-        identity: what defines its number.
+        identity: what determines its numbers.
         arm: the arm it was planned as.
         recipe: the composed recipe.
         teacher: the run that it learns from.
         start: the run whose backbone it starts from.
-        checkpoint: what is scored, where nothing is trained.
+        checkpoint: what is scored, if nothing is trained.
         claims: the claims that it serves.
-        device: `cpu`, `cuda`, or `auto` where that is known only where it is executed.
+        device: `cpu`, `cuda`, or `auto` if only the machine that executes it can tell.
         beside: how many runs share the cores of the machine that executes it.
-        provenance: code and command of whoever ordered it.
+        provenance: code and command of the requester.
         title: one line for the log: what is run, and by which command.
         log_to: where else it is logged (`suite.running.loggers`).
-        samples: of how many test images predictions are kept.
+        samples: for how many test images predictions are kept.
     """
 
     schema_version: Literal[1] = 1
@@ -79,8 +79,8 @@ class Order(Strict):
         provenance: Provenance,
         log_to: str | None = None,
         samples: int = 0,
-    ) -> Order:
-        """The order of a run."""
+    ) -> RunRequest:
+        """The request of a run."""
         return cls(
             **{name: getattr(run, name) for name in _OF_RUN},
             device=device,  # type: ignore[arg-type]  # validated here
@@ -98,44 +98,44 @@ class Order(Strict):
 
     @property
     def provenance_here(self) -> Provenance:
-        """The provenance of what is executed here: the machine and its packages are those of this process."""
+        """The provenance with the machine and packages of this process, for a run that is executed here."""
         return self.provenance.model_copy(update={"host": host_facts(), "packages": installed_versions()})
 
 
-def write_order(folder: RunFolder, order: Order) -> None:
-    """Puts an order into the folder of its run, in place of an earlier one.
+def write_request(folder: RunFolder, request: RunRequest) -> None:
+    """Writes a request into the folder of its run, in place of an earlier one.
 
     Raises:
         OSError: the file system refuses.
     """
-    write(folder.order, (order.model_dump_json(indent=1) + "\n").encode())
+    write(folder.request, (request.model_dump_json(indent=1) + "\n").encode())
 
 
-def ordered(folder: RunFolder) -> Order | None:
-    """The order in the folder of a run, to tell what it is about, whatever code and packages are here.
+def find_request(folder: RunFolder) -> RunRequest | None:
+    """Reads the request of a run without checking it against the installed code and packages.
 
     Returns:
-        None where there is none, or it is damaged or of another run.
+        The request, for messages about the run; None if there is none, or it is damaged or of another run.
     """
     try:
-        order = Order.model_validate_json(content_of(folder.order, _LARGEST))
+        request = RunRequest.model_validate_json(content_of(folder.request, _LARGEST))
     except (OSError, NotAPlainFileError, ValueError, RecursionError):
         return None
-    return order if order.run_id == folder.run_id else None
+    return request if request.run_id == folder.run_id else None
 
 
-def read_order(folder: RunFolder) -> Order:
-    """The order that lies in the folder of a run.
+def read_request(folder: RunFolder) -> RunRequest:
+    """Reads and checks the request in the folder of a run.
 
     Raises:
-        SuiteError: there is none, it is damaged, it is of another run or of other code than is here, or it
-            names Python that no recipe may name.
+        SuiteError: there is none, it is damaged, it belongs to another run or to other code than is installed
+            here, or it names Python that no recipe may name.
     """
-    place = printable(folder.order)
+    place = printable(folder.request)
     try:
-        order = Order.model_validate_json(content_of(folder.order, _LARGEST))
-        _check_settings(order.recipe)
-        here = identity_here(order.run)
+        request = RunRequest.model_validate_json(content_of(folder.request, _LARGEST))
+        _check_settings(request.recipe)
+        here = identity_here(request.run)
     except FileNotFoundError:
         raise SuiteError(
             f"{place}: run {folder.run_id} was never requested here: 'python -m suite reproduce' requests "
@@ -145,21 +145,21 @@ def read_order(folder: RunFolder) -> Order:
         raise SuiteError(f"{place}: cannot be read ({printable(error, 100)}); {_REMEDY}") from None
     except (ValueError, KeyError, RecursionError) as error:
         raise SuiteError(f"{place}: damaged request ({_fault_of(error)}); {_REMEDY}") from None
-    if folder.run_id != order.run_id:
-        raise SuiteError(f"{place}: is the request of another run, {order.run_id}; {_REMEDY}")
-    if (here.run_id, here) != (order.run_id, order.identity):
+    if folder.run_id != request.run_id:
+        raise SuiteError(f"{place}: is the request of another run, {request.run_id}; {_REMEDY}")
+    if (here.run_id, here) != (request.run_id, request.identity):
         raise SuiteError(
             f"{place}: with the code and packages installed here, its recipe makes run {here.run_id}, not "
-            f"{order.run_id}: execute it with those it was requested with, or {_REMEDY}"
+            f"{request.run_id}: execute it with those it was requested with, or {_REMEDY}"
         )
-    return order
+    return request
 
 
 def _check_settings(recipe: ComposedRecipe) -> None:
-    """Refuses what no composed recipe holds: the checks that its settings passed as they were composed.
+    """Repeats the checks that the settings of a recipe passed when it was composed.
 
     Raises:
-        ValueError: a setting names Python, or is no finite number.
+        ValueError: a setting names Python, or is not a finite number.
     """
     for name, settings in _settings_of(recipe):
         check_value(settings, name)
