@@ -534,7 +534,9 @@ def _check_released(run: Run, folder: RunFolder) -> dict[Path, str]:
         lead_to(folder, _published(wanted.weights))
     found = _sha256_of_file(path)
     if found is None or wanted.sha256 is None or not found.startswith(wanted.sha256):
-        raise BlockedError(f"{path.resolve()} is gone or has changed since it was named; name it again")
+        raise BlockedError(
+            f"{path.resolve()} is gone or has changed since the command named it; run the command again"
+        )
     return {path: found}
 
 

@@ -116,7 +116,7 @@ def _download(checkpoint: Checkpoint, part: Path, file: BinaryIO, report: Report
             return
         file.truncate(0)
     raise DownloadError(
-        f"{checkpoint.address} sends a different file than its name stands for (its SHA-256 begins "
+        f"{checkpoint.address} sends a file that its name does not match (its SHA-256 begins "
         "differently); nothing was kept: try again later, or ask its publisher"
     )
 

@@ -337,8 +337,8 @@ def _wait_for(numbers: _Numbers, on_wait: Callable[[Owner | None], None]) -> int
                     on_wait(numbers.owner(newest))
         except OSError as error:
             raise SuiteError(
-                f"{printable(numbers.folder)}: nobody can take it ({error.strerror}); make room there, "
-                "delete what is no folder, or name another one in SUITE_WORK, and run the same command again"
+                f"{printable(numbers.folder)}: cannot be claimed ({error.strerror}); make room there, "
+                "delete what is not a folder, or set SUITE_WORK to another one, and run the command again"
             ) from None
         time.sleep(pause)
         pause = min(pause * 1.5, _LONGEST_POLL)

@@ -39,7 +39,9 @@ def content_of(path: Path, largest: int) -> bytes:
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size > largest:
-            raise NotAPlainFileError(f"has {size / 10**6:,.0f} MB, and none has {largest / 10**6:,.0f} MB")
+            raise NotAPlainFileError(
+                f"has {size / 10**6:,.0f} MB, more than the limit of {largest / 10**6:,.0f} MB"
+            )
         return file.read(size)
 
 
@@ -52,7 +54,7 @@ def fault_of(path: Path) -> str | None:
     found = os.stat(path)
     for is_kind, words in _KINDS:
         if is_kind(found.st_mode):
-            return f"is {words}, and no file"
+            return f"is {words}, not a regular file"
     return None if found.st_size else "is empty"
 
 

@@ -163,10 +163,10 @@ def test_a_file_that_would_run_code_or_does_not_fit_is_blocked_in_one_line_and_r
             "unknown claim 'nkd-resnet18-nkk'; did you mean",
         ),
         (("--claim", CLAIM, "--checkpoint", "gone.pth"), "--checkpoint gone.pth: there is no such file; "),
-        (("--claim", CLAIM, "--checkpoint", "."), "--checkpoint .: is a folder, and no file; "),
+        (("--claim", CLAIM, "--checkpoint", "."), "--checkpoint .: is a folder, not a regular file; "),
         (
             ("--claim", CLAIM, "--checkpoint", "/dev/zero"),
-            "--checkpoint /dev/zero: is a device, and no file; ",
+            "--checkpoint /dev/zero: is a device, not a regular file; ",
         ),
         (("--claim", CLAIM), "the following arguments are required: --checkpoint"),
         (

@@ -96,7 +96,7 @@ def test_a_good_file_is_fetched_and_listed_as_fetched(publish, capsys):
 
 def test_a_tampered_file_is_refused_and_leaves_nothing_behind(publish, capsys):
     path = publish(GOOD.replace(b"weight", b"height"), expected=GOOD)
-    assert "sends a different file than its name stands for" in refusal(capsys)
+    assert "sends a file that its name does not match" in refusal(capsys)
     assert [left.suffix for left in path.parent.iterdir()] == [".owner"]
 
 

@@ -206,7 +206,8 @@ def test_a_named_checkpoint_that_changes_after_it_was_named_is_not_scored(tmp_pa
     assert _check_released(run, folder) == {folder.weights: sha256_of(named)}
     named.write_bytes(b"others")
     with pytest.raises(
-        BlockedError, match=rf"^{named} is gone or has changed since it was named; name it again"
+        BlockedError,
+        match=rf"^{named} is gone or has changed since the command named it; run the command again",
     ):
         _check_released(run, folder)
     named.unlink()

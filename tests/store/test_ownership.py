@@ -272,7 +272,7 @@ def test_an_owner_whose_folder_is_deleted_owns_nothing(tmp_path: Path):
 def test_a_folder_that_is_none_is_told_in_one_line(tmp_path: Path):
     (tmp_path / "owner").write_text("in the way", encoding="utf-8")
     with (
-        pytest.raises(SuiteError, match=r"owner: nobody can take it \(File exists\); make room"),
+        pytest.raises(SuiteError, match=r"owner: cannot be claimed \(File exists\); make room"),
         owned(tmp_path / "owner"),
     ):
         pass

@@ -24,10 +24,10 @@ def test_a_file_is_read_whole_and_through_a_link(tmp_path: Path):
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (Path.mkdir, "is a folder, and no file"),
-        (os.mkfifo, "is a named pipe, and no file"),
+        (Path.mkdir, "is a folder, not a regular file"),
+        (os.mkfifo, "is a named pipe, not a regular file"),
         (Path.touch, "is empty"),
-        (lambda path: path.symlink_to("/dev/zero"), "is a device, and no file"),
+        (lambda path: path.symlink_to("/dev/zero"), "is a device, not a regular file"),
     ],
     ids=["folder", "pipe", "empty", "device"],
 )

@@ -212,7 +212,7 @@ def test_a_copy_beside_the_original_does_not_count_a_run_twice(tmp_path):
 
 def test_what_cannot_be_read_is_one_line(tmp_path):
     (tmp_path / f"{RUN}-01.json").mkdir()
-    with pytest.raises(SuiteError, match=r"is a folder, and no file; restore it"):
+    with pytest.raises(SuiteError, match=r"is a folder, not a regular file; restore it"):
         read_all(tmp_path)
 
 

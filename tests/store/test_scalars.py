@@ -93,8 +93,8 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "cut short": (lambda path: path.write_bytes(path.read_bytes()[:-40]), "is not the file that its record"),
     "longer": (lambda path: path.write_bytes(path.read_bytes() * 2), "is not the file that its record"),
     "emptied": (lambda path: path.write_bytes(b""), "is empty"),
-    "a folder": (instead(Path.mkdir), "is a folder, and no file"),
-    "a pipe": (instead(os.mkfifo), "is a named pipe, and no file"),
+    "a folder": (instead(Path.mkdir), "is a folder, not a regular file"),
+    "a pipe": (instead(os.mkfifo), "is a named pipe, not a regular file"),
     "a link to itself": (instead(lambda path: path.symlink_to(path.name)), "cannot be read"),
 }
 

@@ -108,8 +108,11 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "empty": (lambda path: path.write_bytes(b""), "is empty"),
     "of another run": (put_in_another_run, r"is of another training \(fedcba9876543210\)"),
     "runs code": (put_in_malice, "is refused: reading it would run exec, which weights have no use for"),
-    "a folder": (instead(lambda path: (path / "full").mkdir(parents=True)), "is a folder, and no file"),
-    "a pipe": (instead(os.mkfifo), "is a named pipe, and no file"),
+    "a folder": (
+        instead(lambda path: (path / "full").mkdir(parents=True)),
+        "is a folder, not a regular file",
+    ),
+    "a pipe": (instead(os.mkfifo), "is a named pipe, not a regular file"),
     "a link to nothing": (instead(lambda path: path.symlink_to("nowhere")), "No such file"),
 }
 
