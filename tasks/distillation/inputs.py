@@ -51,7 +51,7 @@ def model_word(text: str) -> ModelWord | None:
         Its parts; None for a word without a side: an annotation, or the progress of the training.
 
     Raises:
-        BlockedError: the kind in front of the colon is unknown, or no name follows.
+        BlockedError: the kind before the colon is unknown, or no name follows.
     """
     side, _, rest = text.partition(".")
     if side not in SIDES:
