@@ -398,7 +398,7 @@ class MMAdapter(Adapter):
         return {name: float(found[key]) for key, name in self.metrics.items() if key in found}
 
     def scalars(self) -> Sequence[Scalars]:
-        """The series of the training; see `Adapter.scalars`."""
+        """The scalars of the training, line by line; see `Adapter.scalars`."""
         return self._scalars.lines
 
     def method_seen(self) -> MethodSeen | None:

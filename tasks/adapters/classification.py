@@ -50,7 +50,7 @@ class ClassificationAdapter(MMAdapter):
         return [StoredClass(name) for name in sorted(folders, key=folders.__getitem__)]
 
     def sampled(self, count: int) -> list[int]:
-        """The index of the first test image of each of the first classes: a test set may be sorted."""
+        """Indices of the first test image of each of the first classes: a test set may be sorted by class."""
         return first_of_each_class(self._test_data.get_gt_labels(), count)
 
     def target(self, data_samples: Any) -> Tensor:

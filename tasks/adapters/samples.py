@@ -108,7 +108,7 @@ def run_lengths(mask: Any) -> list[int]:
 
 
 def first_of_each_class(labels: Sequence[int], count: int) -> list[int]:
-    """The index of the first image of each of the first `count` classes, in the order of the classes.
+    """Indices of the first image of each of the first `count` classes, in the order of the classes.
 
     Args:
         labels: of the images, in the order of the test set.

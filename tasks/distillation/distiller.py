@@ -219,7 +219,7 @@ class Distiller(BaseModel):
         return {side: self._outside[key].paths for side, key in sides.items() if key in self._outside}
 
     def init_weights(self) -> None:
-        """Initialises the student as its zoo config says; then, if the method does so, lets it inherit."""
+        """Initialises the student as its zoo config says; then lets it inherit, if the method requires it."""
         super().init_weights()
         if self._inherits and self.inherited is None:
             assert self.teacher is not None

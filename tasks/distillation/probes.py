@@ -84,7 +84,7 @@ def _target_left_out(value: _Value, student: Tensor, teacher: Tensor, target: Te
 
 
 def sign_of(feature: Feature) -> str:
-    """``not negative``, as behind a ReLU, or ``any sign``.
+    """``not negative``, as after a ReLU, or ``any sign``.
 
     Args:
         feature: what a tap caught for a batch of ordinary images.

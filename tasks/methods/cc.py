@@ -12,7 +12,7 @@ from tasks.methods.registry import register_loss
 
 @register_loss("CCLoss", version=1)
 class CCLoss(nn.Module):
-    """Correlation Congruence, as comparisons have it: products of the errors of neighbouring samples.
+    """Correlation Congruence, as used in comparisons: products of the errors of neighbouring samples.
 
     With ``s_i`` and ``t_i`` linear embeddings of the student's and the teacher's feature of sample ``i``,
     both trained, and the absolute value taken channel by channel::

@@ -126,7 +126,7 @@ class DeFeatHeadLoss(nn.Module):
 
 
 def covered_cells(boxes: Tensor, stride: float, size: tuple[int, int]) -> Tensor:
-    """The cells of a map that boxes cover: from the one where a box begins to the one before its end.
+    """The cells of a map that boxes cover: from the one where a box begins, without the one where it ends.
 
     A box that covers no cell by this rule takes the one where it begins, or the last one if it begins beyond
     the map.

@@ -51,7 +51,7 @@ class LabelSmoothingLoss(nn.Module):
         return 1 - self.smoothing
 
     def forward(self, student_logits: Tensor, target: Tensor) -> Tensor:
-        """Computes the part for the spread share.
+        """Computes the weighted smoothing part.
 
         Args:
             student_logits: ``N x K``.

@@ -61,7 +61,7 @@ class ScalarsHook(Hook):
 
     @property
     def seen(self) -> MethodSeen | None:
-        """What was observed of the method from the first iteration on; None without one, or as `lines`."""
+        """What was observed of the method; None without one, or after a resume point without lines."""
         return self._distiller.seen.found if self._whole and self._distiller else None
 
     def before_train(self, runner: Runner) -> None:
