@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from tasks.methods.registry import register_loss
 
 
-# Raise the version when the loss computes other numbers than before: runs of the old one stay what they are.
+# Raise the version when the loss computes other numbers than before; runs of the old version keep their ids.
 @register_loss("TemplateLoss", version=1)
 class TemplateLoss(nn.Module):
     """Mean squared difference of the logits.

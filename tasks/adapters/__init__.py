@@ -1,1 +1,1 @@
-"""One adapter a task, on mmpretrain, mmdet and mmseg."""
+"""One adapter per task, built on mmpretrain, mmdet and mmseg."""

@@ -66,7 +66,7 @@ _RUNNERS = itertools.count(1)
 
 
 class MMAdapter(Adapter):
-    """An adapter on the mm packages. A task says which package, what a target and a metric are."""
+    """Base of the adapters on the mm packages; a subclass names its package, annotations and metrics."""
 
     scope: str
     """Registry scope: `mmpretrain`, `mmdet` or `mmseg`."""
@@ -76,20 +76,20 @@ class MMAdapter(Adapter):
 
     @property
     def annotations(self) -> Mapping[str, Callable[[Any], Any]]:
-        """What losses may ask for: its name -> how it is read from a batch of data samples.
+        """Inputs that losses may request: name -> function that reads it from a batch of data samples.
 
-        Of every task: `sample_index`, the index of each sample in the training data set, and `data_samples`,
-        the batch of mm data samples itself, for losses that let a head of mmdet assign its targets.
+        Every task offers `sample_index`, the index of each sample in the training data set, and
+        `data_samples`, the batch of mm data samples itself, for losses that let an mmdet head assign targets.
         """
         return {"sample_index": sample_index, "data_samples": lambda data_samples: data_samples}
 
     @property
     def training_data(self) -> Mapping[str, Callable[[Any], Any]]:
-        """What losses may be built from: its name -> how it is read from the whole training data set."""
+        """Data that losses may be built from: name -> function that reads it from the training data set."""
         return {}
 
     def features(self, model: BaseModel, inputs: Tensor, depth: Depth) -> Any:
-        """Runs a model as deep as its taps need: backbone and neck, or all that needs no annotations."""
+        """Runs a model only as far as its taps need: to the neck, or all that needs no annotations."""
         return model.extract_feat(inputs) if depth == "neck" else model(inputs, mode="tensor")
 
     def fingerprint(self) -> str:
@@ -144,7 +144,7 @@ class MMAdapter(Adapter):
             self.runner.param_schedulers = self.runner.build_param_scheduler(self.runner.param_schedulers)
 
     def build_released(self, checkpoint: Path) -> dict[str, Any]:
-        """Builds the plain student and the test set alone; see `Adapter.build_released`."""
+        """Builds only the plain student and the test set; see `Adapter.build_released`."""
         student = self.job.recipe.student
         init_default_scope(self.scope)
         seed_everything(self.job.seed)
@@ -161,10 +161,10 @@ class MMAdapter(Adapter):
         return report.summary() | {"own_config": report.config is not None} | said
 
     def classes(self) -> dict[str, list[StoredClass]]:
-        """The class lists of what is trained on and scored; see `Adapter.classes`.
+        """The class lists of the training and test data; see `Adapter.classes`.
 
-        The test set that is scored is built here, hence before the training: what is added to its folders
-        later is not in it.
+        The test set that is scored is built here, and so before the training: files that are added to its
+        folders later are not in it.
         """
         loops = {"train": self.runner._train_loop, "test": self.runner.test_loop}
         return {
@@ -175,21 +175,21 @@ class MMAdapter(Adapter):
         }
 
     def classes_of(self, dataset: Any) -> list[StoredClass]:
-        """The classes that a data set gives the labels 0, 1, ...
+        """The classes of a data set, in the order of their labels 0, 1, ...
 
         Args:
-            dataset: as it was built, without others that are wrapped around it.
+            dataset: the built data set, without its wrappers.
         """
         return [StoredClass(name) for name in dataset.metainfo.get("classes") or ()]
 
     def _progress_of_training(self, config: Config) -> dict[str, Callable[[], int]]:
-        """How far the training is, for losses that ask; one that is counted in iterations has no epochs."""
+        """Progress of the training by name, for losses; an iteration-based training has no `epoch`."""
         progress = {"iteration": lambda: int(self.runner.iter)}
         by_epoch = config.train_cfg.get("by_epoch", config.train_cfg.get("type") != "IterBasedTrainLoop")
         return progress | ({"epoch": lambda: int(self.runner.epoch)} if by_epoch else {})
 
     def _training_data(self, config: Config) -> dict[str, Callable[[], Any]]:
-        """What losses may be built from, by name; the data set is built for the one that asks."""
+        """Functions that return the data of `training_data`, by name; each call builds the data set."""
 
         def reader(read: Callable[[Any], Any]) -> Callable[[], Any]:
             return lambda: read(_innermost_of(DATASETS.build(config.train_dataloader.dataset)))
@@ -204,10 +204,10 @@ class MMAdapter(Adapter):
         return config.train_dataloader
 
     def _initialise(self, model: BaseModel) -> dict[str, dict[str, Any]]:
-        """Gives the network its first weights, and tells which of them others have trained.
+        """Initialises the network; returns which parts of it start from trained weights.
 
         Raises:
-            BlockedError: weights that it starts from are not there, or do not fit.
+            BlockedError: weights to start from are missing or do not fit.
         """
         started_from = initialise(model, self.student)
         network, weights = self.job.recipe.student.pretrained, self.job.start_weights
@@ -238,7 +238,7 @@ class MMAdapter(Adapter):
         return config
 
     def network(self, model: ComposedModel) -> BaseModel:
-        """The network of a composed model, as its zoo config and the recipe's scale have it; untrained."""
+        """Builds the network of a composed model at the recipe's scale, from its zoo config; untrained."""
         init_default_scope(self.scope)
         return self._model(self._config(model))
 
@@ -262,7 +262,7 @@ class MMAdapter(Adapter):
         return teacher
 
     def _example(self) -> Tensor:
-        """The first test image, as the student's preprocessor hands it on."""
+        """The first test image after the student's preprocessor, as a batch of one."""
         preprocessor: Any = self.student.data_preprocessor
         inputs: Tensor = preprocessor(pseudo_collate([self._test_data[0]]), False)["inputs"]
         return inputs
@@ -279,18 +279,18 @@ class MMAdapter(Adapter):
         config.randomness = {"seed": self.job.seed}
         config.work_dir = str(run_dir)
         config.resume, config.load_from = False, None
-        # What one runner of a process logs is not what another does.
+        # A name of its own, so that runners of one process share no logger and no message hub.
         config.experiment_name = f"{run_dir.name}-{next(_RUNNERS)}"
         self._config_of_schedulers = config.get("param_scheduler")
         config.launcher = self.job.launcher
         if self.job.launcher != "none" and self.job.device == "cpu":
-            # mmengine's own way of joining the process group, and its default wrapper, ask for GPUs.
+            # mmengine's own setup of the process group and its default wrapper need GPUs.
             if not torch.distributed.is_initialized():
                 torch.distributed.init_process_group("gloo")
             config.model_wrapper_cfg = {"type": "MMDistributedDataParallel", "device_ids": None}
         self._progress = ProgressHook(self.job.progress)
         self._scalars = ScalarsHook()
-        # The zoo's own hooks (averaged weights, switches of the pipeline) go with published schedules.
+        # The zoo's own hooks (averaged weights, pipeline switches) belong to the published schedules.
         published = self.job.recipe.scale == "published"
         hooks = [
             *((config.get("custom_hooks") or []) if published else []),
@@ -307,7 +307,7 @@ class MMAdapter(Adapter):
         return runner
 
     def _training(self) -> str:
-        """What a resume point is one of: the run, and the very weights that it learns and starts from."""
+        """Identifies the training of a resume point: the run, the teacher's weights, the initial weights."""
         words = [urllib.parse.quote(self.job.run_dir.name)]
         weights = {"taught-by": self.job.teacher_weights, "from": self.job.start_weights}
         for what, path in weights.items():
@@ -326,16 +326,16 @@ class MMAdapter(Adapter):
 
     @classmethod
     def with_stub_data(cls) -> type[Adapter]:
-        """The adapter built without data and weights; see `Adapter.with_stub_data`."""
+        """The adapter's class that builds without data and weights; see `Adapter.with_stub_data`."""
         from tasks.adapters.stub_data import with_stub_data
 
         return with_stub_data(cls)
 
     def fit(self) -> dict[str, float]:
-        """Trains from the newest resume point that is good; see `Adapter.fit`.
+        """Trains, resuming from the newest valid resume point if there is one; see `Adapter.fit`.
 
         Raises:
-            NonFiniteWeightsError: the training has come to weights that are no numbers.
+            NonFiniteWeightsError: the trained weights have NaN or infinite values.
         """
         started = time.monotonic()
         self._train()
@@ -354,7 +354,7 @@ class MMAdapter(Adapter):
         return timings
 
     def first_losses(self, steps: int) -> list[dict[str, float]]:
-        """Trains the first steps alone, and leaves no resume point; see `Adapter.first_losses`."""
+        """Trains only the first steps and leaves no resume point; see `Adapter.first_losses`."""
         first = FirstStepsHook(steps)
         self.runner.points = None
         self.runner.register_hook(first)
@@ -368,14 +368,14 @@ class MMAdapter(Adapter):
                 self.runner.train()
                 return
             except UnfitResumePointError:
-                # It is out of the way; what it left in the model and the optimiser goes with them.
+                # It has been set aside. Model and optimiser, which it has partly changed, are built anew.
                 self.build()
 
     def _take_averaged_weights(self) -> None:
-        """Leaves the student with the averaged weights, where the zoo's config averages them.
+        """Gives the student the averaged weights, where the zoo's config averages them.
 
-        They are what the zoo scores and publishes. mmengine's hook would begin a new average, of the last
-        weights alone, as soon as the same runner tests.
+        They are what the zoo scores and publishes. mmengine's hook is removed: it would start a new average,
+        from the last weights only, as soon as the same runner tests.
         """
         for hook in [hook for hook in self.runner.hooks if isinstance(hook, EMAHook)]:
             hook._swap_ema_parameters()
@@ -387,7 +387,7 @@ class MMAdapter(Adapter):
         return self.read_metrics(self._found)
 
     def read_metrics(self, found: Mapping[str, Any]) -> dict[str, float]:
-        """The metrics of a record in what the evaluators return.
+        """Selects a record's metrics from the evaluators' output.
 
         Args:
             found: name in the evaluators' output -> value.
@@ -398,11 +398,11 @@ class MMAdapter(Adapter):
         return {name: float(found[key]) for key, name in self.metrics.items() if key in found}
 
     def scalars(self) -> Sequence[Scalars]:
-        """The series of the training; see `Adapter.scalars`."""
+        """The scalars of the training, line by line; see `Adapter.scalars`."""
         return self._scalars.lines
 
     def method_seen(self) -> MethodSeen | None:
-        """What was seen of the method; see `Adapter.method_seen`."""
+        """What was observed of the method; see `Adapter.method_seen`."""
         return self._scalars.seen
 
     def samples(self, count: int) -> list[Sample]:
@@ -419,7 +419,7 @@ class MMAdapter(Adapter):
         return kept
 
     def sampled(self, count: int) -> list[int]:
-        """The places in the test set of the images whose predictions are kept."""
+        """The test-set indices of the images whose predictions are kept."""
         return list(range(min(count, len(self._test_data))))
 
     def save(self, path: Path) -> None:
@@ -430,18 +430,18 @@ class MMAdapter(Adapter):
 
 
 def zoo_config(name: str) -> Config:
-    """A config that a model zoo ships.
+    """Reads a config that a model zoo ships.
 
     mmengine's `get_config` looks for the package under its distribution's name, which the maintained forks
     have changed.
 
     Args:
-        name: `<package>::<path below its configs>`, as `mmdet::retinanet/retinanet_r50_fpn_2x_coco.py`.
+        name: `<package>::<path below its configs>`, such as `mmdet::retinanet/retinanet_r50_fpn_2x_coco.py`.
     """
     package, _, path = name.partition("::")
     folder = Path(next(iter(importlib.import_module(package).__path__)))
     read = Config.fromfile(folder / ".mim" / "configs" / path)
-    # mmengine formats it for the folder and for the log of each run, and `fromfile` forgets that it need not.
+    # Otherwise mmengine formats it for the folder and the log of each run; `fromfile` drops the option.
     return Config(
         read._cfg_dict,
         cfg_text=read.text,
@@ -475,14 +475,14 @@ _RUNNER_KEYS = (
 
 
 def _innermost_config(dataset: Any) -> Any:
-    """The config of a data set, of one that others are wrapped around the one inside."""
+    """The config of a data set; of a wrapped one, the innermost config."""
     while "dataset" in dataset:
         dataset = dataset.dataset
     return dataset
 
 
 def _innermost(part: str, dataset: Any) -> Iterator[tuple[str, Any]]:
-    """The data sets that others are wrapped around or joined from, as built, each with a name."""
+    """The built data sets inside wrappers and concatenations, each with a name."""
     if hasattr(dataset, "dataset"):
         yield from _innermost(part, dataset.dataset)
     elif hasattr(dataset, "datasets"):
@@ -493,12 +493,12 @@ def _innermost(part: str, dataset: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _innermost_of(dataset: Any) -> Any:
-    """The data set that others are wrapped around, as built; the first of those that are joined."""
+    """The built data set inside all wrappers; of concatenated ones, the first."""
     return next(_innermost("train", dataset))[1]
 
 
 def _make_way(config: Any, layer: Mapping[str, Any]) -> None:
-    """Removes what is None where a layer has settings: mmengine refuses to merge those into it."""
+    """Removes a None where a layer has a mapping: mmengine refuses to merge a mapping into None."""
     for key, settings in layer.items():
         if isinstance(settings, Mapping) and isinstance(config, dict) and key in config:
             if config[key] is None:
@@ -508,7 +508,7 @@ def _make_way(config: Any, layer: Mapping[str, Any]) -> None:
 
 
 def _with_data_root(overrides: Any, root: str) -> Any:
-    """Puts the folder of the data set where the recipe says `{data_root}`."""
+    """Replaces `{data_root}` in a recipe's overrides with the folder of the data set."""
     if isinstance(overrides, dict):
         return {key: _with_data_root(value, root) for key, value in overrides.items()}
     if isinstance(overrides, list):
@@ -517,7 +517,7 @@ def _with_data_root(overrides: Any, root: str) -> Any:
 
 
 def plain_taps(model: ComposedModel) -> dict[str, dict[str, Any]]:
-    """The taps of a model as the distiller takes them."""
+    """The taps of a model as plain dictionaries, as the distiller takes them."""
     return {
         name: {"module": tap.module, "pooling": tap.pooling, "side": tap.side, "calls": tap.calls}
         for name, tap in model.taps.items()

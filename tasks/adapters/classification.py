@@ -24,7 +24,7 @@ class ClassificationAdapter(MMAdapter):
 
     @property
     def annotations(self) -> Mapping[str, Callable[[Any], Any]]:
-        """`target`: the labels of a batch; and what every task offers."""
+        """`target`, the labels of a batch, besides what every task offers."""
         return {**super().annotations, "target": self.target}
 
     @property
@@ -37,20 +37,20 @@ class ClassificationAdapter(MMAdapter):
         protocol = super().describe()
         normalisation = protocol.at("normalisation")
         if isinstance(self._test_data, CIFAR10) and "channels" in normalisation:
-            # No decoder has put blue first: what is handed on as it is read is RGB.
+            # CIFAR's arrays are RGB, unlike decoded files, which are BGR: the order is the other one.
             channels = "RGB" if normalisation["channels"] == "BGR" else "BGR"
             protocol = protocol.changed(normalisation={**normalisation, "channels": channels})
         return protocol
 
     def classes_of(self, dataset: Any) -> list[StoredClass]:
-        """The folders in the order of their labels; where there are none, the names of the classes."""
+        """The class folders in the order of their labels; without folders, the names of the classes."""
         folders = getattr(dataset, "folder_to_idx", None)
         if folders is None:
             return super().classes_of(dataset)
         return [StoredClass(name) for name in sorted(folders, key=folders.__getitem__)]
 
     def sampled(self, count: int) -> list[int]:
-        """The first test image of each of the first classes: a test set may be sorted by class."""
+        """Indices of the first test image of each of the first classes: a test set may be sorted by class."""
         return first_of_each_class(self._test_data.get_gt_labels(), count)
 
     def target(self, data_samples: Any) -> Tensor:

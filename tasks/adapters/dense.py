@@ -1,4 +1,4 @@
-"""What the adapters of detection and segmentation share: data that are checked and counted."""
+"""What the adapters of detection and segmentation share: checked test images, counts of skipped data."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _SIDE = 256
 
 
 class DenseAdapter(MMAdapter):
-    """An adapter whose test images are checked before the training, and whose losses of data are counted."""
+    """An adapter that checks its test images before the training and counts the training data it skips."""
 
     @abstractmethod
     def files(self, entry: Mapping[str, Any]) -> list[str]:
-        """The images that one entry of the test set is read from."""
+        """Paths of the image files that one entry of the test set is read from."""
 
     def build(self) -> None:
         """Builds everything up to the first step; see `Adapter.build`.
@@ -35,7 +35,7 @@ class DenseAdapter(MMAdapter):
         self._check_test_images()
 
     def build_released(self, checkpoint: Path) -> dict[str, Any]:
-        """Builds the plain student and the test set alone; see `Adapter.build_released`.
+        """Builds only the plain student and the test set; see `Adapter.build_released`.
 
         Raises:
             BlockedError: also when a test image cannot be decoded.
@@ -45,7 +45,7 @@ class DenseAdapter(MMAdapter):
         return report
 
     def _example(self) -> Tensor:
-        """A corner of the first test image: it shows channels and strides as well as the whole."""
+        """A crop of the first test image: enough to measure channels and strides."""
         return super()._example()[..., :_SIDE, :_SIDE]
 
     def _check_test_images(self) -> None:
@@ -53,6 +53,6 @@ class DenseAdapter(MMAdapter):
         check_images([path for entry in entries for path in self.files(entry)])
 
     def skipped(self) -> dict[str, int]:
-        """What the training data left out, and why, in all processes together; see `Adapter.skipped`."""
+        """How much training data was skipped, by reason, over all processes; see `Adapter.skipped`."""
         counts: list[dict[str, int]] = all_gather_object(counts_of(self.runner.train_dataloader.dataset))
         return dict(sum(map(Counter, counts), Counter()))

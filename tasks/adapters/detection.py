@@ -15,7 +15,7 @@ from torch import Tensor
 import tasks.data.detection
 import tasks.networks.backbones
 import tasks.networks.deformable
-import tasks.networks.on_gpu  # noqa: F401  (they register what detectors are built of)
+import tasks.networks.on_gpu  # noqa: F401  (they register data sets and parts of detectors)
 from suite.contract import StoredClass
 from tasks.adapters.dense import DenseAdapter
 from tasks.distillation.taps import Depth
@@ -40,11 +40,11 @@ class DetectionAdapter(DenseAdapter):
 
     scope = "mmdet"
     kinds: ClassVar[Mapping[str, str]] = {"bbox": "box"}
-    """What `CocoMetric` evaluates -> how the metric's name in a record begins."""
+    """What `CocoMetric` evaluates -> prefix of the metric's name in a record."""
 
     @property
     def metrics(self) -> Mapping[str, str]:  # type: ignore[override]
-        """Name in the evaluator's output -> name in a record, for what the model predicts."""
+        """Name in the evaluator's output -> name in a record, for the kinds that the config evaluates."""
         asked = self.runner.test_loop.evaluator.metrics[0].metrics
         return {
             f"coco/{kind}_{item}": f"{self.kinds[kind]}_{name}"
@@ -54,7 +54,7 @@ class DetectionAdapter(DenseAdapter):
 
     @property
     def annotations(self) -> Mapping[str, Callable[[Any], Any]]:
-        """`boxes`, their `labels`, and `image_shapes`; and what every task offers.
+        """`boxes`, their `labels` and `image_shapes`, besides what every task offers.
 
         Boxes and shapes are as the model sees them: after resize and flip.
         """
@@ -66,7 +66,7 @@ class DetectionAdapter(DenseAdapter):
         }
 
     def classes_of(self, dataset: Any) -> list[StoredClass]:
-        """The names by label, and the category of the annotation file that is given the label.
+        """The class name of each label, and the category of the annotation file that is mapped to it.
 
         mmdet numbers the categories in the order of the file, whatever the order of the names.
         """
@@ -78,11 +78,11 @@ class DetectionAdapter(DenseAdapter):
         return [StoredClass(name or "of no name", category) for name, category in pairs]
 
     def boxes(self, data_samples: Any) -> list[Tensor]:
-        """Boxes of a batch, one tensor `n x 4` an image: x0, y0, x1, y1 in pixels of the input."""
+        """Boxes of a batch, one `n x 4` tensor per image: x0, y0, x1, y1 in pixels of the input."""
         return [sample.gt_instances.bboxes for sample in data_samples]
 
     def labels(self, data_samples: Any) -> list[Tensor]:
-        """Class indices of the boxes of a batch, one tensor of `n` an image."""
+        """Class indices of the boxes of a batch, one tensor of `n` per image."""
         return [sample.gt_instances.labels for sample in data_samples]
 
     def image_shapes(self, data_samples: Any) -> list[tuple[int, int]]:
@@ -90,17 +90,17 @@ class DetectionAdapter(DenseAdapter):
         return [tuple(sample.img_shape[:2]) for sample in data_samples]
 
     def features(self, model: BaseModel, inputs: Tensor, depth: Depth) -> Any:
-        """Runs a model as deep as its taps need: backbone and neck, or its dense heads too.
+        """Runs a model only as far as its taps need: backbone and neck, or its dense heads too.
 
-        Of a two-stage detector the dense head is the region proposal network. Its heads on regions are never
-        run for taps: each model proposes regions of its own, so that student and teacher could not be
-        compared row by row.
+        The dense head of a two-stage detector is the region proposal network. Its heads on regions are never
+        run for taps: each model proposes its own regions, so student and teacher could not be compared row
+        by row.
         """
         if depth == "neck" or not isinstance(model, _WITH_DENSE_HEADS):
             return super().features(model, inputs, depth)
         maps = model.extract_feat(inputs)
         heads = [getattr(model, name, None) for name in ("rpn_head", "bbox_head", "mask_head")]
-        # Called as modules, as the losses do; mode `tensor` goes past the hooks of the head itself.
+        # Called as modules, as the detectors' losses do; mode `tensor` would bypass the hooks of the head.
         return [head(maps) for head in heads if head is not None]
 
     def files(self, entry: Mapping[str, Any]) -> list[str]:
@@ -108,10 +108,10 @@ class DetectionAdapter(DenseAdapter):
         return [entry["img_path"]]
 
     def read_metrics(self, found: Mapping[str, Any]) -> dict[str, float]:
-        """Percent by metric name; a model that finds nothing at all has an AP of zero.
+        """Percent by metric name; a model without a single prediction has an AP of zero.
 
-        mmdet leaves out all numbers when there is no prediction, and gives -1 where the test set has no
-        object of a size; the latter is left out.
+        mmdet reports no numbers at all if there is no prediction, and -1 for a size of which the test set has
+        no object; the latter is dropped.
         """
         values = {name: 100 * float(found.get(key, 0.0)) for key, name in self.metrics.items()}
         return {name: round(value, 4) for name, value in values.items() if value >= 0}

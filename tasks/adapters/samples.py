@@ -14,24 +14,24 @@ from PIL import Image
 from suite.contract import Found, Sample
 
 GRID = 96
-"""Cells of the longer side of masks and label maps."""
+"""Most cells on the longer side of kept masks and label maps."""
 
 LEAST_SCORE = 0.3
-"""Of a found object that is kept."""
+"""Score above which a detected object is kept."""
 
 SIDE = 128
-"""Pixels that a kept image has on its longer side at most."""
+"""Most pixels on the longer side of a kept image."""
 
 LIKELIEST = 5
-"""Classes that are kept of a classifier."""
+"""How many of a classifier's most likely classes are kept."""
 
 
 def sample_of(predicted: Any, index: int, names: Sequence[str], root: Path, with_image: bool) -> Sample:
-    """A prediction as it is kept.
+    """Converts a prediction into the sample that is kept.
 
     Args:
         predicted: the data sample of an mm package, at the size of the image.
-        index: the image's place in the test set.
+        index: of the image in the test set.
         names: of the classes, by label.
         root: folder of the data set.
         with_image: whether the image itself is kept.
@@ -49,7 +49,7 @@ def sample_of(predicted: Any, index: int, names: Sequence[str], root: Path, with
 
 
 def _kept(predicted: Any, names: Sequence[str]) -> dict[str, Any]:
-    """What is kept of a prediction, whatever it is of."""
+    """The kept fields of a prediction, of whichever task."""
     if "pred_score" in predicted:
         return {"classes": _classes(predicted.pred_score.float().cpu().numpy(), names)}
     if "pred_sem_seg" in predicted:
@@ -89,7 +89,7 @@ def _box(sides: Any) -> tuple[float, float, float, float]:
 
 
 def _thinned(cells: Any) -> Any:
-    """A map with `GRID` cells on its longer side, or fewer: every so-manieth of each row and column."""
+    """Subsamples a map evenly to `GRID` cells on its longer side; a smaller one keeps its size."""
     height, width = cells.shape
     step = max(1.0, max(height, width) / GRID)
     rows, columns = (((np.arange(int(side / step)) + 0.5) * step).astype(int) for side in (height, width))
@@ -108,7 +108,7 @@ def run_lengths(mask: Any) -> list[int]:
 
 
 def first_of_each_class(labels: Sequence[int], count: int) -> list[int]:
-    """The first image of each of the first `count` classes, by class.
+    """Indices of the first image of each of the first `count` classes, in the order of the classes.
 
     Args:
         labels: of the images, in the order of the test set.

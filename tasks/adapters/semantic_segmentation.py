@@ -27,7 +27,7 @@ class PerClassIoU(IoUMetric):
         """The mean metrics of mmseg, and `IoU.<class>` in percent; a class that never occurs is left out.
 
         Args:
-            results: of each image the areas of intersection, union, prediction and label, by class.
+            results: for each image, the areas of intersection, union, prediction and label by class.
         """
         metrics: dict[str, float] = dict(super().compute_metrics(results))
         intersection, union = (sum(image[part] for image in results) for part in (0, 1))
@@ -45,14 +45,14 @@ class SemanticSegmentationAdapter(DenseAdapter):
 
     @property
     def annotations(self) -> Mapping[str, Callable[[Any], Any]]:
-        """`target`: the label maps of a batch; and what every task offers."""
+        """`target`, the label maps of a batch, besides what every task offers."""
         return {**super().annotations, "target": self.target}
 
     def classes_of(self, dataset: Any) -> list[StoredClass]:
-        """The names by label, and the pixels that are given the label.
+        """The class name of each label, and the pixel value of the label maps that is mapped to it.
 
-        They are moved where the data set takes label 0 out (`reduce_zero_label`), and where it has other
-        classes than its class (`label_map`), in that order.
+        Pixel values are shifted if the data set drops label 0 (`reduce_zero_label`), and then remapped if its
+        config lists other classes than its Python class (`label_map`).
         """
         first = 1 if dataset.reduce_zero_label else 0
         moved = dataset.label_map or {}

@@ -1,4 +1,4 @@
-"""Stub data sets and weights, for a dry run that asks for nothing but the effective protocol."""
+"""Stub data sets and weights, for a dry run that only needs the effective protocol."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from suite.contract import EffectiveProtocol
 from tasks.adapters.base import MMAdapter
 
 _SIDES = {"mmpretrain": 224, "mmdet": 128, "mmseg": 128}
-"""Registry scope -> side in pixels of an image that shows the shapes of maps; transformers take one alone."""
+"""Registry scope -> side in pixels of the image that shows map shapes; transformers take only this size."""
 
 
 def stub_dataset(config: Mapping[str, Any], images: int) -> Any:
-    """Builds a data set as its config says, apart from the annotations, which are not read.
+    """Builds a data set from its config without reading its annotations.
 
     Args:
-        config: of any data set on mmengine's `BaseDataset`, or of one around another.
+        config: of any data set derived from mmengine's `BaseDataset`, or of a wrapper around one.
         images: how many images it pretends to have.
 
     Returns:
-        The data set; its length and its pipeline can be asked for, its images cannot.
+        The data set, which has a length and a pipeline but no images.
     """
     settings = dict(config)
     if isinstance(settings.get("dataset"), Mapping):
@@ -39,14 +39,14 @@ def stub_dataset(config: Mapping[str, Any], images: int) -> Any:
 
 
 def with_stub_data(kind: type[MMAdapter]) -> type[MMAdapter]:
-    """The adapter of a task, of published size, built without data and weights; it cannot train."""
+    """A task's adapter that builds at published size without data and weights; it cannot train."""
     return type(kind.__name__, (_WithStubData, kind), {})
 
 
 class _WithStubData(MMAdapter):
-    """Stands before an adapter's class: data sets hold no image, and no weights are loaded.
+    """Mixin that precedes an adapter's class: data sets hold no images, and no weights are loaded.
 
-    This one process is one device of those that the recipe trains on.
+    The one process stands in for one of the devices that the recipe trains on.
     """
 
     def _test_set(self, config: Config) -> Any:
@@ -55,7 +55,7 @@ class _WithStubData(MMAdapter):
     def _train_loader(self, config: Config) -> Any:
         loader = config.train_dataloader
         images = -(-self._images("train") // self._devices)
-        # Nothing will be read: no processes are started for it.
+        # Nothing will be read, so no loader processes are started.
         alone = {"num_workers": 0, "persistent_workers": False}
         return {**loader, **alone, "dataset": stub_dataset(loader.dataset, images)}
 
@@ -80,14 +80,14 @@ class _WithStubData(MMAdapter):
 
     def _example(self) -> Tensor:
         side = _SIDES[self.scope]
-        # Of both signs, so that a feature in front of a ReLU has both too.
+        # Values of both signs, so that a feature before a ReLU has both too.
         return torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
 
     def _check_test_images(self) -> None:
-        """There are none."""
+        """Does nothing: there are no test images."""
 
     def describe(self) -> EffectiveProtocol:
-        """The protocol of all devices together; see `Adapter.describe`."""
+        """The effective protocol, scaled to all devices; see `Adapter.describe`."""
         protocol = super().describe()
         norm_batch = protocol.at("norm_batch")
         if norm_batch and self._synchronised:

@@ -1,1 +1,1 @@
-"""Data sets and transforms that count what they leave out."""
+"""Data sets and transforms that count the data they skip."""

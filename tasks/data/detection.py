@@ -12,7 +12,7 @@ from mmdet.registry import DATASETS
 
 @DATASETS.register_module()
 class CountingCocoDataset(CocoDataset):
-    """mmdet's COCO data set, which leaves out unusable annotations; this one counts them, and says why."""
+    """mmdet's COCO data set, which silently drops unusable annotations; this one counts them by reason."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Takes what `mmdet.datasets.CocoDataset` takes."""
@@ -42,7 +42,7 @@ class CountingCocoDataset(CocoDataset):
 
 
 def _why_unusable(annotation: dict[str, Any], width: int, height: int, listed: Iterable[int]) -> str | None:
-    """Why mmdet leaves out an annotation: the conditions of `CocoDataset.parse_data_info`, with words."""
+    """Why mmdet drops an annotation, or None: the conditions of `CocoDataset.parse_data_info` in words."""
     left, top, across, down = annotation["bbox"]
     inside_across = min(left + across, width) - max(left, 0)
     inside_down = min(top + down, height) - max(top, 0)

@@ -1,4 +1,4 @@
-"""Loading that survives bad data: what cannot be used is left out and counted, or refused before a step."""
+"""Loading that survives bad data: it is skipped and counted, or refused before the first step."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNLISTED_PIXELS = "label maps with pixels of no listed class"
 
 
 class _Tally:
-    """A count that the processes of a data loader share with the one that trains."""
+    """A counter that the workers of a data loader share with the training process."""
 
     def __init__(self) -> None:
         self._count = multiprocessing.Value("q", 0)
@@ -54,7 +54,7 @@ class SkipUnreadable(BaseTransform):
         return {UNREADABLE: self._tally.value}
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
-        """What the loading transforms make of it, or None; the data set then takes another image."""
+        """Applies the loading transforms; None if a file is broken: the data set then draws another image."""
         try:
             for step in self.loading:
                 results = step(results)
@@ -69,10 +69,10 @@ class SkipUnreadable(BaseTransform):
 
 @TRANSFORMS.register_module()
 class IgnoreUnlistedLabels(BaseTransform):
-    """Turns pixels of a class that is not listed into ignored ones (255), and counts their label maps."""
+    """Sets pixels of unlisted classes to ignored (255), and counts the label maps that have any."""
 
     def __init__(self, num_classes: int) -> None:
-        """Keeps how many classes are listed: 0 to `num_classes - 1`."""
+        """Sets the number of listed classes; their labels are 0 to `num_classes - 1`."""
         self.num_classes = num_classes
         self._tally = _Tally()
 
@@ -82,7 +82,7 @@ class IgnoreUnlistedLabels(BaseTransform):
         return {UNLISTED_PIXELS: self._tally.value}
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Rewrites `gt_seg_map` (`H x W`) where it has to be."""
+        """Rewrites `gt_seg_map` (`H x W`) if it has unlisted pixels."""
         labels = results["gt_seg_map"]
         unlisted = (labels >= self.num_classes) & (labels != 255)
         if unlisted.any():
@@ -92,13 +92,13 @@ class IgnoreUnlistedLabels(BaseTransform):
 
 
 def check_images(paths: Sequence[str | Path]) -> None:
-    """Decodes every image once, so that a damaged one is found before the training and not after it.
+    """Decodes every image once, so that a damaged one is found before the training rather than after it.
 
     Args:
         paths: the images.
 
     Raises:
-        BlockedError: names the first image that cannot be decoded, and how many there are.
+        BlockedError: an image cannot be decoded; names the first and how many there are.
     """
     with ThreadPoolExecutor() as pool:
         broken = [path for path, fine in zip(paths, pool.map(_decodes, paths), strict=True) if not fine]
@@ -120,7 +120,7 @@ def _decodes(path: str | Path) -> bool:
 
 
 def counts_of(dataset: Any) -> dict[str, int]:
-    """What a data set and the transforms of its pipeline have left out so far, reason by reason."""
+    """How much a data set and the transforms of its pipeline have skipped so far, by reason."""
     steps = getattr(dataset.pipeline, "transforms", dataset.pipeline)
     found: Counter[str] = Counter()
     for source in (dataset, getattr(dataset, "dataset", None), *steps):

@@ -12,7 +12,7 @@ from tasks.embedded.digit_streets import CLASSES
 
 @DATASETS.register_module()
 class DigitStreets(CityscapesDataset):
-    """Digit streets: the files of Cityscapes, other classes; see `tasks.embedded.digit_streets`."""
+    """Digit streets: Cityscapes' layout with other classes; see `tasks.embedded.digit_streets`."""
 
     METAINFO: ClassVar[dict[str, Any]] = {
         "classes": CLASSES,

@@ -24,18 +24,18 @@ LOSS_KEYS = (
     *("type", "inputs", "arguments", "channels", "sizes", "data"),
     *("each_level", "same_size", "scaled"),
 )
-"""What a method file may say of a loss."""
+"""The keys that a loss may have in a method file."""
 
 
 @dataclass(frozen=True)
 class Term:
-    """One loss of a method, with where its inputs come from.
+    """One loss of a method and the words of its inputs.
 
     Attributes:
         name: the term is logged as `loss_<name>`.
-        module: the loss, or one loss a level.
-        inputs: what it takes, in the order of its arguments.
-        levels: of `inputs` those that have one entry a level, where the loss is built for each level.
+        module: the loss, or one loss per level.
+        inputs: the words of its inputs, in the order of its arguments.
+        levels: those of `inputs` that have one entry per level, if the loss is built for each level.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Term:
     levels: frozenset[str] = frozenset()
 
     def __call__(self, available: Mapping[str, Any]) -> Tensor:
-        """The loss of one batch; of several levels the sum.
+        """The loss of one batch, summed over the levels if there are several.
 
         Args:
             available: every input by its word.
@@ -61,22 +61,22 @@ class Term:
 
 
 class Distiller(BaseModel):
-    """Trains a student with the losses of a method; alone it predicts, and it alone is saved.
+    """Trains a student with the losses of a method; only the student predicts and is saved.
 
     The teacher lives outside of PyTorch's module tree: no optimiser, no checkpoint, no
     `DistributedDataParallel` and no call of `train()` can reach it. It is frozen and in eval mode for its
-    whole life, and its own forward pass is outside of autograd. A loss may take modules of it, frozen as they
-    are, and let the student's features through them: then gradients flow through to the student.
+    whole life, and its own forward pass is outside of autograd. A loss may pass the student's features
+    through modules of the teacher, which stay frozen: gradients then flow through them to the student.
 
     A loss names its inputs by words:
 
     - `student.<tap>`, `teacher.<tap>`: a tap that the model's file declares;
-    - `student.output:<path>`, `student.input:<path>` (and `teacher.`): what a module gives out, or its first
+    - `student.output:<path>`, `student.input:<path>` (and `teacher.`): the output of a module, or its first
       positional input;
     - `teacher.module:<path>`, `teacher.parameter:<path>` (and `student.`): the module or parameter itself;
     - an annotation that the task's adapter offers, such as `target`, `boxes` or `sample_index`;
-    - `iteration` and `epoch`: how many are behind the training, 0 in the first. A training that is counted in
-      iterations has no `epoch`.
+    - `iteration` and `epoch`: the number of completed ones, 0 in the first. An iteration-based training has
+      no `epoch`.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Distiller(BaseModel):
         progress: Mapping[str, Callable[[], int]] | None = None,
         training_data: Mapping[str, Callable[[], Any]] | None = None,
     ) -> None:
-        """Builds the losses for the shapes that the taps really give.
+        """Builds the losses for the shapes that the taps actually produce.
 
         Args:
             student: the mm model to train.
@@ -105,19 +105,19 @@ class Distiller(BaseModel):
                 their tensors), `sizes` (likewise the height of a map), `data` (argument -> name in
                 `training_data`), `each_level` (one loss for every level of the taps, summed), `same_size`
                 (false for a loss that takes a student's and a teacher's maps of different number or size)
-                and `scaled` (argument -> key of `scales` it is multiplied with).
-            example: one batch as the student's data preprocessor gives it.
-            features: runs a model on a batch, as deep as it is asked to.
-            annotations: name -> what it is in a batch of data samples: class indices, boxes, ...
+                and `scaled` (argument -> key of `scales` that it is multiplied by).
+            example: one batch as the student's data preprocessor returns it.
+            features: runs a model on a batch, as far as it is asked to.
+            annotations: name -> function that reads class indices, boxes, ... from a batch of data samples.
             teacher: the frozen mm model, already loaded; None for methods without one.
             teacher_taps: the teacher's taps.
-            scales: factors of loss weights, where the feature maps are smaller than the published ones.
-            progress: name (`epoch`, `iteration`) -> how far the training is.
-            training_data: name -> what the training data say of all samples, for losses that are built from
-                it.
+            scales: factors for loss weights, where the feature maps are smaller than the published ones.
+            progress: name (`epoch`, `iteration`) -> function that returns the number of completed ones.
+            training_data: name -> function that reads it from the whole training data set, for losses that
+                are built from such data.
 
         Raises:
-            BlockedError: an input is unknown, names a module or parameter that is not there or a tap that
+            BlockedError: an input is unknown, names a module or parameter that does not exist or a tap that
                 never fires; levels disagree; a loss is unknown or refuses its arguments; the method needs a
                 teacher and has none.
         """
@@ -160,7 +160,7 @@ class Distiller(BaseModel):
         """The inputs of all losses that come from a model, by word.
 
         Raises:
-            BlockedError: an input is none of the words there are, or a loss has a key that nobody reads.
+            BlockedError: an input is not a known word, or a loss has an unknown key.
         """
         words: dict[str, ModelWord] = {}
         others = [*self._annotations, *self._progress]
@@ -189,7 +189,7 @@ class Distiller(BaseModel):
 
     @property
     def seen(self) -> Seen:
-        """What has been seen of the method in the steps so far."""
+        """What has been observed of the method in the steps so far."""
         found: Seen = self._outside["seen"]
         return found
 
@@ -205,7 +205,7 @@ class Distiller(BaseModel):
 
     @property
     def observed(self) -> dict[str, dict[str, Any]]:
-        """Loss -> how it behaves when it is tried (see `observe_loss`)."""
+        """Loss -> how it behaves when it is probed (see `observe_loss`)."""
         return {
             term.name: observe_loss(term.module, term.inputs)
             for term in self._terms
@@ -219,7 +219,7 @@ class Distiller(BaseModel):
         return {side: self._outside[key].paths for side, key in sides.items() if key in self._outside}
 
     def init_weights(self) -> None:
-        """Initialises the student as its zoo config says; then lets it inherit, where the method does."""
+        """Initialises the student as its zoo config says; then lets it inherit, if the method requires it."""
         super().init_weights()
         if self._inherits and self.inherited is None:
             assert self.teacher is not None
@@ -227,9 +227,12 @@ class Distiller(BaseModel):
 
     @torch.no_grad()
     def caught(self, inputs: Tensor) -> dict[str, Feature]:
-        """What the taps give for a batch (`student.<tap>`, `teacher.<tap>`), outside of autograd.
+        """Runs both models on a batch outside of autograd; returns what the taps catch.
 
-        In eval mode, so that batch-norm statistics stay as they are.
+        The student is in eval mode meanwhile, so that batch-norm statistics stay as they are.
+
+        Returns:
+            Feature by word, `student.<tap>` and `teacher.<tap>`.
         """
         was_training = self.student.training
         self.student.eval()
@@ -241,13 +244,13 @@ class Distiller(BaseModel):
 
     @torch.no_grad()
     def run_teacher(self, inputs: Tensor) -> dict[str, Feature]:
-        """What the teacher's taps give for a batch; it is run no further than they need.
+        """Runs the teacher on a batch, no further than its taps need; returns what they catch.
 
         Args:
-            inputs: a batch as the student's data preprocessor gives it.
+            inputs: a batch as the student's data preprocessor returns it.
 
         Returns:
-            Feature by word, `teacher.<tap>`; nothing without a teacher, or where nothing of it is tapped.
+            Feature by word, `teacher.<tap>`; empty without a teacher or if nothing of it is tapped.
         """
         if self.teacher is None or not self._tapped("teacher"):
             return {}
@@ -268,9 +271,9 @@ class Distiller(BaseModel):
         }
 
     def _handed(self) -> dict[str, nn.Module | nn.Parameter]:
-        """The modules and parameters that losses ask for, by word.
+        """The modules and parameters that losses take as inputs, by word.
 
-        They are looked up anew for every step: a model may be moved or copied.
+        They are looked up anew in every step: a model may be moved or copied.
         """
         found: dict[str, nn.Module | nn.Parameter] = {}
         for text, word in self._words.items():
@@ -282,7 +285,7 @@ class Distiller(BaseModel):
         return found
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Distiller:
-        """A copy with weights of its own, such as averaged ones; what is around the student is shared."""
+        """Copies student and losses, for averaged weights, say; teacher, taps and functions are shared."""
         shared = (self._outside, self._features, self._annotations, self._progress)
         memo |= {id(one): one for one in shared}
         copied = type(self).__new__(type(self))
@@ -301,13 +304,13 @@ class Distiller(BaseModel):
         """The student's forward pass; in mode `loss`, its own losses and those of the method.
 
         Args:
-            inputs: a batch as the student's data preprocessor gives it.
+            inputs: a batch as the student's data preprocessor returns it.
             data_samples: annotations of the batch.
             mode: `loss`, `predict` or `tensor`, as for every mmengine model.
 
         Returns:
             In mode `loss` a dictionary of scalars: the student's own, weighted, and one
-            `loss_<name>` a term of the method. Otherwise what the student returns.
+            `loss_<name>` per term of the method. Otherwise what the student returns.
         """
         if mode != "loss":
             return self.student(inputs, data_samples, mode=mode)
@@ -330,14 +333,14 @@ class Distiller(BaseModel):
         return losses | method
 
     def compare(self, features: Mapping[str, Feature], data_samples: Any) -> dict[str, Tensor]:
-        """The losses of the method alone.
+        """Computes the losses of the method only.
 
         Args:
             features: what the taps caught, `student.<tap>` and `teacher.<tap>`.
             data_samples: annotations of the batch.
 
         Returns:
-            One scalar `loss_<name>` a term.
+            One scalar `loss_<name>` per term.
         """
         asked = {word for term in self._terms for word in term.inputs}
         device = next(self.student.parameters()).device

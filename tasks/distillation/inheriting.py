@@ -10,11 +10,11 @@ from torch import nn
 
 @dataclass(frozen=True)
 class Inherited:
-    """What a student took over.
+    """What a student inherited from its teacher.
 
     Attributes:
         copied: names of the tensors that were copied.
-        left: name of a tensor outside the backbone -> why it was not.
+        left: name of a tensor outside the backbone that was not copied -> why.
     """
 
     copied: tuple[str, ...]

@@ -22,7 +22,7 @@ class ModelWord:
 
     Attributes:
         text: the word itself.
-        side: whose model.
+        side: which model it comes from.
         kind: `tap` for a named tap; `output` or `input` of a module in the forward pass; the `module` or
             `parameter` itself.
         name: the tap's name, or the dotted path of the module or parameter.
@@ -40,7 +40,7 @@ class ModelWord:
 
     @property
     def tap(self) -> str:
-        """How `Taps` calls it: a tap by its name, anything else with its kind."""
+        """Its name in `Taps`: that of the tap, or `<kind>:<path>`."""
         return self.name if self.kind == "tap" else f"{self.kind}:{self.name}"
 
 
@@ -51,7 +51,7 @@ def model_word(text: str) -> ModelWord | None:
         Its parts; None for a word without a side: an annotation, or the progress of the training.
 
     Raises:
-        BlockedError: the kind in front of the colon is unknown, or no name follows.
+        BlockedError: the kind before the colon is unknown, or no name follows.
     """
     side, _, rest = text.partition(".")
     if side not in SIDES:

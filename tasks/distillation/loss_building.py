@@ -1,4 +1,4 @@
-"""The losses of a method, built for the shapes of what they look at, and what is refused on the way."""
+"""Builds the losses of a method for the shapes of their inputs, and refuses what does not fit."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ def build_loss(
     features: Sequence[str],
     training_data: Mapping[str, Callable[[], Any]],
 ) -> nn.Module:
-    """The loss module of one entry of a method; with `each_level`, one module a level.
+    """Builds the loss module of one entry of a method; with `each_level`, one module per level.
 
     Args:
         name: of the entry.
         loss: the entry.
-        shapes: what the taps gave for the example, by word.
-        scales: factors of loss weights.
-        features: of its inputs those in `shapes`.
-        training_data: what the training data say of all samples, by name.
+        shapes: what the taps caught for the example, by word.
+        scales: factors for loss weights.
+        features: those of its inputs that are in `shapes`.
+        training_data: name -> function that reads it from the whole training data set.
 
     Raises:
-        BlockedError: the loss is unknown or refuses its arguments, or asks for what is not there.
+        BlockedError: the loss is unknown, refuses its arguments, or needs something that does not exist.
     """
     arguments = dict(loss.get("arguments", {}))
     for argument, scale in loss.get("scaled", {}).items():
@@ -72,7 +72,7 @@ def build_loss(
 
 
 def _checked(name: str, module: nn.Module, inputs: Sequence[str]) -> nn.Module:
-    """Makes sure that a loss takes as many inputs as its method names.
+    """Returns a loss if it takes as many inputs as its method names.
 
     Raises:
         BlockedError: it does not; says what it takes.
@@ -89,10 +89,10 @@ def _checked(name: str, module: nn.Module, inputs: Sequence[str]) -> nn.Module:
 
 
 def check_task_weight(name: str, module: nn.Module, task_loss_weight: float) -> None:
-    """Makes sure that the task's own loss has the weight that a loss asks for beside it (`ce_weight`).
+    """Checks that the task's own loss has the weight that a distillation loss requires (`ce_weight`).
 
     Raises:
-        BlockedError: it has another.
+        BlockedError: it has another weight.
     """
     asked = getattr(module, "ce_weight", None)
     if asked is not None and abs(asked - task_loss_weight) > 1e-9:
@@ -103,10 +103,10 @@ def check_task_weight(name: str, module: nn.Module, task_loss_weight: float) -> 
 
 
 def check_levels(name: str, compared: Sequence[str], shapes: Mapping[str, Feature]) -> None:
-    """Makes sure that a loss compares maps of equal size.
+    """Checks that a loss compares maps of equal size.
 
-    A student's feature is compared with the teacher's of the same name; where a loss takes but one of
-    either, with that.
+    A student's feature is checked against the teacher's of the same name; if a loss takes only one of each,
+    these two are checked.
 
     Raises:
         BlockedError: number or size of the levels differ; says where.
@@ -121,10 +121,10 @@ def check_levels(name: str, compared: Sequence[str], shapes: Mapping[str, Featur
 
 
 def _compare_levels(name: str, student: str, teacher: str, shapes: Mapping[str, Feature]) -> None:
-    """Makes sure that two features have as many levels of the same sizes.
+    """Checks that two features have the same number of levels, of the same sizes.
 
     Raises:
-        BlockedError: they have not.
+        BlockedError: they do not.
     """
     ours, theirs = (tensors_of(shapes[word]) for word in (student, teacher))
     if len(ours) != len(theirs):
@@ -142,16 +142,16 @@ def _compare_levels(name: str, student: str, teacher: str, shapes: Mapping[str, 
 
 
 def measured_words(loss: Mapping[str, Any]) -> list[str]:
-    """The inputs whose channels or sizes a loss is built for."""
+    """The inputs that determine the channels or sizes a loss is built for."""
     channels = [_listed(words) for words in loss.get("channels", {}).values()]
     return [*(word for words in channels for word in words), *loss.get("sizes", {}).values()]
 
 
 def _check_measured(name: str, loss: Mapping[str, Any], shapes: Mapping[str, Feature]) -> None:
-    """Makes sure that channels and sizes are asked for of features that have them.
+    """Checks that a loss takes channels and sizes only from features that have them.
 
     Raises:
-        BlockedError: they are not; says of what.
+        BlockedError: it does not; names the argument and the word.
     """
     for what in ("channels", "sizes"):
         for argument, words in loss.get(what, {}).items():
@@ -163,8 +163,8 @@ def _check_measured(name: str, loss: Mapping[str, Any], shapes: Mapping[str, Fea
                     )
                 if what == "sizes" and tensors_of(shapes[word])[0].ndim != 4:
                     raise BlockedError(
-                        f"loss {name!r}: sizes of {argument!r} are those of {word!r}, which is no map; name "
-                        "one of N x C x H x W"
+                        f"loss {name!r}: sizes of {argument!r} are those of {word!r}, which is not a map; "
+                        "name one of N x C x H x W"
                     )
 
 

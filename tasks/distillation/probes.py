@@ -1,4 +1,4 @@
-"""What a loss on class scores and a tapped feature really are, found out by trying them.
+"""Probes what a loss on class scores really computes, and what values a tapped feature really has.
 
 A hyper-parameter says what a loss was asked to do. Two implementations of one formula, both with the right
 hyper-parameters, may still differ in what they average over, or in whether they leave the target class out
@@ -19,7 +19,7 @@ from tasks.distillation.taps import Feature, tensors_of
 _STUDENT, _TEACHER, _TARGET = "student.logits", "teacher.logits", "target"
 _IMAGES, _CLASSES = 4, 8
 _NEVER = -1e4
-"""A score that leaves a class no probability, at every temperature in use."""
+"""A score low enough to give a class zero probability at every temperature in use."""
 
 
 def observe_loss(loss: nn.Module, inputs: Sequence[str]) -> dict[str, Any]:
@@ -30,14 +30,14 @@ def observe_loss(loss: nn.Module, inputs: Sequence[str]) -> dict[str, Any]:
         inputs: the words of its inputs, in the order of its arguments.
 
     Returns:
-        Nothing for a loss that looks at anything else, that learns, or that takes no ``N x K`` scores.
-        Otherwise
+        An empty dictionary for a loss that has other inputs, has parameters, or does not take ``N x K``
+        scores. Otherwise
 
-        - `averaged_over`: ``samples``, where classes without any probability change nothing, or ``samples and
-          classes``, where twice as many classes halve the loss. There only where it is one of the two.
-        - `target_left_out`, of a loss that takes the target: whether the student's score of the target class
-          is without consequence where the teacher gives that class no probability. It is for a loss that
-          weighs what it says of the target by the teacher's probability and compares the other classes among
+        - `averaged_over`: ``samples`` if adding classes of zero probability changes nothing, ``samples and
+          classes`` if doubling the number of classes halves the loss; absent if it is neither.
+        - `target_left_out`, for a loss that takes the target: whether the student's score of the target class
+          has no effect where the teacher gives that class zero probability. It has none in a loss that
+          weights its target term by the teacher's probability and compares the other classes among
           themselves, as NKD does.
     """
     pair = {_STUDENT, _TEACHER}
@@ -55,7 +55,7 @@ def observe_loss(loss: nn.Module, inputs: Sequence[str]) -> dict[str, Any]:
         try:
             found = _averaged_over(value, student, teacher, target)
         except ValueError:
-            # It takes class maps, or something else that is no N x K.
+            # It takes class maps, or inputs of another shape than N x K.
             return {}
         if _TARGET in inputs:
             found["target_left_out"] = _target_left_out(value, student, teacher, target)
@@ -84,10 +84,10 @@ def _target_left_out(value: _Value, student: Tensor, teacher: Tensor, target: Te
 
 
 def sign_of(feature: Feature) -> str:
-    """``not negative``, as behind a ReLU, or ``any sign``.
+    """``not negative``, as after a ReLU, or ``any sign``.
 
     Args:
-        feature: what a tap gave for a batch of ordinary images.
+        feature: what a tap caught for a batch of ordinary images.
     """
     negative = any(bool((tensor < 0).any()) for tensor in tensors_of(feature))
     return "any sign" if negative else "not negative"

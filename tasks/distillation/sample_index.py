@@ -1,4 +1,4 @@
-"""The index of a sample in the training data set, carried along to the losses that ask for it."""
+"""Passes the index of each sample in the training data set on to the losses that request it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from suite.contract import BlockedError
 
 WORD = "sample_index"
 _KEY = "sample_idx"
-"""Under this key mmengine's data sets put the index into what goes through their pipeline."""
+"""The key under which mmengine's data sets pass the index through their pipeline."""
 
 
 def asks_for_sample_index(method: Mapping[str, Any]) -> bool:
@@ -23,16 +23,17 @@ def asks_for_sample_index(method: Mapping[str, Any]) -> bool:
 
 
 def carry_sample_index(dataset: Any) -> None:
-    """Has the packing steps of a data set keep the index of each sample; mmdet's and mmseg's drop it.
+    """Makes the packing steps of a data set keep the index of each sample; mmdet's and mmseg's drop it.
 
-    An image that is mixed from several (mosaic) has the index of the first. Where a data set is repeated, an
-    index is that of the data set that is repeated.
+    An image mixed from several (mosaic) has the index of the first. In a repeated data set, an index is that
+    in the original one.
 
     Args:
-        dataset: its config, changed in place; registry scope is the current one.
+        dataset: its config, changed in place; transforms are looked up in the current registry scope.
 
     Raises:
-        BlockedError: data sets are joined, so that an index would not name one sample.
+        BlockedError: data sets are concatenated, so that an index would not identify one sample, or a
+            transform of the pipeline is unknown.
     """
     if "datasets" in dataset:
         raise BlockedError(
@@ -54,7 +55,7 @@ def sample_index(data_samples: Any) -> Tensor:
 
 
 def _transform(kind: Any) -> Any:
-    """The class of a step, which a config names or holds."""
+    """The class of a pipeline step, which its config gives by name or directly."""
     if not isinstance(kind, str):
         return kind
     with TRANSFORMS.switch_scope_and_registry(None) as registry:
@@ -65,7 +66,7 @@ def _transform(kind: Any) -> Any:
 
 
 def _steps(pipeline: Any) -> list[Any]:
-    """The steps of a pipeline, those inside of other steps included."""
+    """The steps of a pipeline, including those nested in others."""
     found = []
     for step in pipeline:
         if isinstance(step, Mapping):

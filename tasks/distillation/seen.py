@@ -1,8 +1,8 @@
-"""What is seen of a method while it trains: taps that fire, and its gradient against that of the task.
+"""Observes a method while it trains: which taps fire, and its gradient next to that of the task.
 
-Looking changes nothing. Counting reads no number of the training. A gradient is taken with respect to what a
-tap caught, so that no parameter gathers any, no other random number is drawn and the graph is kept for the
-backward pass of the step: weights are the same bit for bit with the look and without.
+Observing changes nothing. Counting reads no number of the training. A gradient is taken with respect to what
+a tap caught, so that no parameter accumulates any; no random number is drawn, and the graph is kept for the
+backward pass of the step. The weights are the same, bit for bit, as without observation.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from torch.autograd.graph import GradientEdge
 from suite.contract import MethodSeen, TapGradient
 
 Edges = Mapping[str, Sequence[GradientEdge]]
-"""Tap -> where the gradients of the tensors that it caught come by."""
+"""Tap -> the edges of the autograd graph at the tensors that it caught."""
 
 _LIFT = 1024.0
-"""Gradients are taken of so many times a loss and divided by it again: in half precision, small ones would be
-lost. A power of two, which changes no digit in float32."""
+"""A loss is multiplied by this before its gradients are taken, and their norms are divided by it: small ones
+would underflow in half precision. A power of two, which changes no digit in float32."""
 
 
 class Seen:
-    """Gathers over a training what is seen of its method; what it holds goes into resume points.
+    """Accumulates over a training what is observed of its method; the contents go into resume points.
 
     Attributes:
-        looked_at: iterations, counted from 0, of which gradients are measured.
+        looked_at: iterations, counted from 0, whose gradients are measured.
     """
 
     def __init__(self) -> None:
-        """Nothing has been seen yet."""
+        """Starts with no observations."""
         self.looked_at: frozenset[int] = frozenset()
         self._steps = 0
         self._fired: Counter[str] = Counter()
@@ -49,17 +49,17 @@ class Seen:
         self.looked_at = frozenset({0, iterations // 2, iterations - 1})
 
     def count(self, fired: Mapping[str, int]) -> None:
-        """Takes in a step, with how often the modules of each tap ran in it."""
+        """Records a step, with how often the modules of each tap ran in it."""
         self._steps += 1
         for tap, times in fired.items():
             self._fired[tap] += times
 
     def measure(self, iteration: int, edges: Edges, task: Tensor, method: Tensor) -> None:
-        """Takes in the gradients of a step; one that is no finite number is left out.
+        """Records the gradient norms of a step; a tap where one is not finite is left out.
 
         Args:
             iteration: counted from 0.
-            edges: by the tap's word.
+            edges: by tap.
             task: sum of the task's own losses.
             method: sum of the losses of the method.
         """
@@ -72,17 +72,17 @@ class Seen:
 
     @property
     def found(self) -> MethodSeen:
-        """All that was seen."""
+        """Everything observed so far."""
         return MethodSeen(steps=self._steps, fired=dict(self._fired), gradients=list(self._gradients))
 
     def restore(self, found: Mapping[str, Any]) -> None:
-        """Goes on from what an earlier process had seen.
+        """Continues from the observations of an earlier process.
 
         Args:
-            found: `found` as plain values.
+            found: its `Seen.found` as plain values.
 
         Raises:
-            ValidationError: it is none.
+            ValidationError: these are not such values.
         """
         earlier = MethodSeen.model_validate(found)
         self._steps, self._gradients = earlier.steps, list(earlier.gradients)

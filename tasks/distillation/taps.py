@@ -1,4 +1,4 @@
-"""Taps: what named modules take in and give out during a forward pass."""
+"""Taps: catch the inputs and outputs of named modules during a forward pass."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _class_token(tokens: Tensor) -> Tensor:
 
 
 def _patch_tokens(tokens: Tensor) -> Tensor:
-    """The last square number of tokens: class and distillation tokens stand in front."""
+    """The largest square number of tokens from the end: class and distillation tokens come first."""
     side = int(tokens.shape[1] ** 0.5)
     return tokens[:, -side * side :]
 
@@ -45,7 +45,7 @@ POOLINGS: dict[str, Callable[[Tensor], Tensor]] = {
     "class_token": _class_token,
     "patch_tokens": _patch_tokens,
 }
-"""What a tap makes of a tensor that it caught: `N x C x H x W` or `N x L x C` -> what the loss takes."""
+"""Pooling of a tap -> what it makes of a caught tensor, `N x C x H x W` or `N x L x C`, for the loss."""
 
 
 def find_module(model: nn.Module, path: str, what: str = "tap") -> nn.Module:
@@ -54,7 +54,7 @@ def find_module(model: nn.Module, path: str, what: str = "tap") -> nn.Module:
     Args:
         model: where the path starts.
         path: names of children, joined by dots.
-        what: what is looked for, as a refusal begins.
+        what: what is looked for; the error message begins with it.
 
     Raises:
         BlockedError: the path names no module; says how far it leads.
@@ -100,11 +100,11 @@ class _Place:
 
     Attributes:
         path: of the module in its model.
-        caught: one value a call, in order, since the last `take`.
-        watched: tensors as they were caught, each with its version counter then.
-        edges: where their gradients come by, of a pass that is traced.
-        copies: whether a copy is kept, because something behind the module overwrites the tensor in place.
-            So it is until the first pass has shown that nothing does.
+        caught: one value per call, in order, since the last `take`.
+        watched: the caught tensors, each with its version counter at that time.
+        edges: their edges in the autograd graph, in a traced pass.
+        copies: whether a copy is kept, because a later layer overwrites the tensor in place. True until the
+            first pass has shown that none does.
         calls: how often the module ran in the first pass; None before it.
     """
 
@@ -126,13 +126,13 @@ class _Place:
 
 
 class Taps:
-    """Catches what named modules take in or give out, in the forward passes that it is told to listen to.
+    """Catches the inputs or outputs of named modules, in the forward passes that it is told to listen to.
 
-    A module that runs several times in one pass (the shared head of a one-stage detector runs once a level)
-    gives a list with one entry a call, in order, or the last call alone where its tap says so (the ReLU that
-    a residual block runs behind each of its convolutions). An output that is a tuple or a list gives a list
-    of its tensors, and a single tensor where it holds but one. Layers of the zoos overwrite their input in
-    place (most ReLUs): a tap in front of one keeps a copy of what was there.
+    A module that runs several times in one pass (the shared head of a one-stage detector runs once per level)
+    gives a list with one entry per call, in order, or the last call only if its tap says so (the ReLU that a
+    residual block runs after each of its convolutions). An output that is a tuple or a list gives a list of
+    its tensors, or a single tensor if it holds only one. Most ReLUs of the zoos overwrite their input in
+    place: a tap before one keeps a copy of the original values.
 
     Attributes:
         paths: tap -> the modules that it listens to.
@@ -143,10 +143,10 @@ class Taps:
         """Hooks the modules of the taps that are wanted.
 
         Args:
-            model: the model to listen to; it is not edited.
+            model: the model to listen to; its weights and modules are not changed.
             taps: tap name -> `{module: path or list of paths, side: output or input, pooling: name, calls:
-                all or last}`; all but the first may be left out. The input of a module is its first
-                positional argument.
+                all or last}`; all but the first are optional. The input of a module is its first positional
+                argument.
             wanted: taps to listen to: names of `taps`, or `output:<path>` and `input:<path>` for modules that
                 no tap names.
 
@@ -205,7 +205,7 @@ class Taps:
         def keep(tensor: Tensor) -> Tensor:
             place.watched.append((tensor, tensor._version))
             if self._tracing and tensor.requires_grad:
-                # The tensor itself will not do: a layer behind may overwrite it, and a pooling make another.
+                # The tensor itself will not do: a later layer may overwrite it, and pooling makes another.
                 place.edges.append(get_gradient_edge(tensor))
             return pool(tensor.clone() if place.copies else tensor)
 
@@ -226,12 +226,12 @@ class Taps:
 
     @contextmanager
     def listening(self, tracing: bool = False) -> Iterator[None]:
-        """Catches what goes through the modules in here, and nothing outside.
+        """Catches what goes through the modules inside this context only.
 
-        A loss may run modules of the model itself; a backward pass may run some again.
+        Outside, a loss may run modules of the model itself, and a backward pass may run some again.
 
         Args:
-            tracing: whether to keep, until `take`, where the gradients of what is caught come by.
+            tracing: whether to keep, until `take`, the edges in the autograd graph of what is caught.
         """
         for places in self._places.values():
             for place in places:
@@ -244,7 +244,7 @@ class Taps:
 
     @property
     def edges(self) -> dict[str, list[GradientEdge]]:
-        """Before `take`: tap -> where the gradients of what it caught come by, of a pass that was traced."""
+        """Before `take`: tap -> the edges in the autograd graph of what it caught in a traced pass."""
         return {
             name: edges
             for name, places in self._places.items()
@@ -259,11 +259,12 @@ class Taps:
         return "heads" if behind else "neck"
 
     def take(self) -> dict[str, Feature]:
-        """What was caught in the last pass, by tap; nothing of it is kept here.
+        """Returns what was caught in the last pass, by tap, and forgets it.
 
         Raises:
-            BlockedError: a tap did not fire, fired another number of times than in the first pass, or what it
-                caught was overwritten in place although the first pass did not do so.
+            BlockedError: a tap did not fire, fired another number of times than in the first pass, fired
+                several times although it has several modules, or caught a tensor that was overwritten in
+                place, unlike in the first pass.
         """
         self.fired = {
             name: sum(len(place.caught) for place in places) for name, places in self._places.items()
@@ -283,7 +284,7 @@ class Taps:
         return values if name in self._lists or len(values) > 1 else values[0]
 
     def _check(self, where: str, place: _Place, modules: int) -> None:
-        """Refuses what a place caught, where it is not what the loss was built for."""
+        """Refuses what a place caught if it is not what the loss was built for."""
         fired = len(place.caught)
         if not fired:
             raise BlockedError(
@@ -307,9 +308,9 @@ class Taps:
 
 
 def _tensors(value: Any, keep: Callable[[Tensor], Tensor]) -> Feature | None:
-    """The tensors of an output in its own nesting, a list of one as that one; None where there are none.
+    """The tensors of an output in their nesting, a list of one as that tensor; None if there are none.
 
-    A stage may return the size of its feature beside the feature.
+    Everything else is dropped: a stage may return the size of its feature beside the feature.
     """
     if isinstance(value, Tensor):
         return keep(value)

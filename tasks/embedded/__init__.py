@@ -1,1 +1,1 @@
-"""The data that ship: scenes composed from scikit-learn's handwritten digits, built once, byte for byte."""
+"""The embedded data sets: composed from scikit-learn's handwritten digits, the same bytes everywhere."""

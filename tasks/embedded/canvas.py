@@ -1,4 +1,4 @@
-"""A picture of scattered digits in the making, and what each of its pixels shows."""
+"""Composes a picture of scattered digits and records what each pixel shows."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import numpy.typing as npt
 from tasks.embedded.glyphs import Dice, Glyphs, Placement, blend, draw
 
 SOLID = 96
-"""Coverage from which on a pixel belongs to a digit."""
+"""Coverage from which a pixel belongs to a digit."""
 
 _FAINT, _FULL = 56, 128
-"""Between these coverages nobody can say whether a pixel is paper or ink."""
+"""Between these coverages a pixel is neither clearly paper nor clearly ink."""
 
 _ATTEMPTS = 30
 """Places tried for a digit before it is left out."""
 
 _MIDDLE, _SHARPNESS = 136, 2
-"""Coverage that stays a half when the borders of strokes are made so many times steeper.
+"""Coverage that becomes one half when stroke borders are sharpened, and how many times steeper they get.
 
-Steep enough that a large digit is no blur, and not so steep that loops close which at 8 x 8 cells are no
-more than a lighter spot.
+Steep enough that a large digit is not blurred, and not so steep as to close loops that at 8 x 8 cells are
+only a lighter spot.
 """
 
 
@@ -64,7 +64,7 @@ def bounds(mask: npt.NDArray[np.bool_]) -> Box:
 
 
 def cut_out(ink: npt.NDArray[np.int64], width: int, height: int, slant: int) -> npt.NDArray[np.int64]:
-    """Coverage of a glyph with sharp borders, cropped to where there is any.
+    """Draws a glyph with sharp borders; returns its coverage, cropped to where there is any.
 
     Args:
         ink: `8 x 8`, 0 to 16, with at least one cell of full ink.
@@ -85,7 +85,7 @@ def cut_out(ink: npt.NDArray[np.int64], width: int, height: int, slant: int) -> 
 
 
 class Canvas:
-    """A sheet of textured paper on which digits are put, later ones over earlier ones.
+    """A sheet of textured paper on which digits are placed, later ones over earlier ones.
 
     Attributes:
         image: `H x W x 3`, int64; noise may leave 0 to 255 until `rgb` clips it.
@@ -135,7 +135,7 @@ class Canvas:
 
         Args:
             digit: 0 to 9.
-            coverage: what `cut_out` made of it.
+            coverage: of the digit, from `cut_out`.
 
         Returns:
             Whether a place was found.

@@ -1,4 +1,4 @@
-"""Digit pairs: 100 classes, the numbers 00 to 99 written by two hands, in image-folder layout."""
+"""Digit pairs: 100 classes, the numbers 00 to 99 in handwritten digits, in image-folder layout."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SIZE = 32
 IMAGES_PER_CLASS: dict[Split, int] = {"train": 320, "val": 30, "test": 40}
 
 _BELOW, _ABOVE = 3, 4
-"""Opacity of clutter under the digits and over them, in eighths."""
+"""Opacity of the clutter below the digits and above them, in eighths."""
 
 
 def _clutter(image: npt.NDArray[np.int64], glyphs: Glyphs, dice: Dice, opacity: int) -> npt.NDArray[np.int64]:
@@ -48,7 +48,7 @@ def _clutter(image: npt.NDArray[np.int64], glyphs: Glyphs, dice: Dice, opacity: 
 def compose(number: int, glyphs: Glyphs, dice: Dice) -> bytes:
     """Draws one image of the class `number`.
 
-    Two digits of different hands, each with its own size, slant, place and ink, lie between pieces of
+    Two handwritten digits, each with its own size, slant, position and colour, lie between pieces of
     other digits (clutter), under noise.
 
     Args:
@@ -81,12 +81,12 @@ def compose(number: int, glyphs: Glyphs, dice: Dice) -> bytes:
 
 
 class DigitPairs(EmbeddedDataset):
-    """Digit pairs as recipes name them."""
+    """The data set of digit pairs."""
 
     class_list = tuple(StoredClass(f"{number:02d}") for number in range(100))
 
     def build(self, folder: Path) -> None:
-        """Writes `train/`, `val/` and `test/`, each with a folder a class, into `folder`."""
+        """Writes `train/`, `val/` and `test/` into `folder`, each with one folder per class."""
         for split, count in IMAGES_PER_CLASS.items():
             glyphs = load_glyphs(split)
             for number in range(100):
@@ -98,4 +98,4 @@ class DigitPairs(EmbeddedDataset):
 
 
 prepare = DigitPairs()
-"""Builds the data set unless it is there; what recipes name."""
+"""Builds the data set unless it exists; data configs name this object."""

@@ -25,17 +25,17 @@ CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight
 _CATEGORIES = tuple(StoredClass(name, number) for number, name in enumerate(CLASSES, start=1))
 
 _EMPTY_EVERY = 50
-"""One image in so many shows no digit at all, as about one in a hundred of COCO's."""
+"""One image in so many shows no digit at all; in COCO about one in a hundred shows no object."""
 
 _LEAST_VISIBLE = 64
-"""Pixels below which what is left of a covered digit counts as clutter."""
+"""Number of visible pixels below which a covered digit counts as clutter."""
 
 _SMALL, _MEDIUM, _LARGE = (32, 60), (66, 128), (196, 236)
 """Heights in pixels that make masks of COCO's small (below 32²), medium and large (above 96²) areas."""
 
 
 def _heights(dice: Dice) -> list[int]:
-    """How tall the five to nine digits of an image are, tallest first; not all of them may find a place."""
+    """Draws the heights of the five to nine digits of an image, tallest first; some may find no place."""
     count = dice.between(5, 9)
     ranges = [_LARGE] if dice.between(0, 99) < 75 else []
     while len(ranges) < count:
@@ -49,7 +49,7 @@ def compose(glyphs: Glyphs, dice: Dice, empty: bool = False) -> Canvas:
     Args:
         glyphs: the handwriting to draw from.
         dice: the random stream of this image.
-        empty: leave it at paper and clutter.
+        empty: draw only paper and clutter.
     """
     canvas = Canvas(SIZE, SIZE, dice)
     canvas.clutter(glyphs, dice.between(2, 6))
@@ -62,7 +62,7 @@ def compose(glyphs: Glyphs, dice: Dice, empty: bool = False) -> Canvas:
 
 
 def run_lengths(mask: npt.NDArray[np.bool_]) -> dict[str, list[int]]:
-    """A mask as COCO writes one that is no polygon: uncompressed run lengths.
+    """Encodes a mask as COCO does without polygons: as uncompressed run lengths.
 
     Args:
         mask: `H x W`.
@@ -79,7 +79,7 @@ def run_lengths(mask: npt.NDArray[np.bool_]) -> dict[str, list[int]]:
 
 
 def annotate(canvas: Canvas) -> list[dict[str, Any]]:
-    """What can be seen of each digit, in COCO's keys except for the two ids that depend on the file.
+    """Annotates the visible part of each digit, in COCO's keys but for the two ids that depend on the file.
 
     Returns:
         For each digit of which enough is visible: `category_id`, `bbox` (left, top, width, height,
@@ -129,7 +129,7 @@ def _build_split(folder: Path, split: Split) -> None:
 
 
 class DigitScenes(EmbeddedDataset):
-    """Digit scenes as recipes name them."""
+    """The data set of digit scenes."""
 
     class_list = _CATEGORIES
 
@@ -141,4 +141,4 @@ class DigitScenes(EmbeddedDataset):
 
 
 prepare = DigitScenes()
-"""Builds the data set unless it is there; what recipes name."""
+"""Builds the data set unless it exists; data configs name this object."""

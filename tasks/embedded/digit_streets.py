@@ -1,4 +1,4 @@
-"""Digit streets: every pixel named as paper or one of ten digits, in the layout of Cityscapes."""
+"""Digit streets: every pixel labelled as paper or one of ten digits, in the layout of Cityscapes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CLASSES = ("paper", "zero", "one", "two", "three", "four", "five", "six", "seven
 """Names of the labels 0 to 10."""
 
 IGNORED = 255
-"""Label of pixels that nobody is asked about: borders of strokes, and the bonnet."""
+"""Label of pixels that count neither in training nor in scoring: borders of strokes, and the bonnet."""
 
 
 def compose(glyphs: Glyphs, dice: Dice, bonnet: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
@@ -47,7 +47,7 @@ def compose(glyphs: Glyphs, dice: Dice, bonnet: int) -> tuple[npt.NDArray[np.uin
         width = height * dice.between(70, 95) // 100
         canvas.put(digit, cut_out(ink, width, height, dice.between(-20, 20)))
     canvas.image[-bonnet:] = [dice.between(40, 90) for _ in range(3)]
-    # Label 0 for the owner -1, paper; the label after the digit for all others.
+    # Owner -1, paper, has label 0; a digit has the label digit + 1.
     label_of_owner = np.array([*(digit + 1 for digit in canvas.digits), 0], dtype=np.uint8)
     labels = label_of_owner[canvas.owner]
     labels[canvas.uncertain] = IGNORED
@@ -70,16 +70,16 @@ def _build_town(folder: Path, split: Split, town: str) -> None:
 
 
 class DigitStreets(EmbeddedDataset):
-    """Digit streets as recipes name them."""
+    """The data set of digit streets."""
 
     class_list = tuple(StoredClass(name, number) for number, name in enumerate(CLASSES))
 
     def build(self, folder: Path) -> None:
-        """Writes `leftImg8bit/` and `gtFine/`, each with a folder a split and a town, into `folder`."""
+        """Writes `leftImg8bit/` and `gtFine/` into `folder`, each with one folder per split and town."""
         for split, towns in IMAGES_PER_TOWN.items():
             for town in towns:
                 _build_town(folder, split, town)
 
 
 prepare = DigitStreets()
-"""Builds the data set unless it is there; what recipes name."""
+"""Builds the data set unless it exists; data configs name this object."""

@@ -18,12 +18,12 @@ from sklearn.datasets import load_digits
 Split = Literal["train", "val", "test"]
 
 HANDS: Mapping[Split, slice] = {"train": slice(0, 966), "val": slice(1104, 1240), "test": slice(1380, 1797)}
-"""Whose digits a split shows, as rows of scikit-learn's digits: seven writers train, one chooses rates and
-epochs, three test.
+"""Rows of scikit-learn's digits that a split uses: seven writers for training, one for choosing learning
+rates and epochs, three for testing.
 
 The 1,797 digits are the test part of the UCI set "Optical Recognition of Handwritten Digits": 13
 writers, stored one after the other, about 138 digits each. One writer's worth of rows between two
-splits is left out, so that nobody's hand is in both.
+splits is left out, so that no writer is in both.
 """
 
 _ONE = 1 << 12
@@ -44,7 +44,7 @@ class Glyphs:
 
 
 def load_glyphs(split: Split) -> Glyphs:
-    """The handwritten digits of `split`; different splits come from different writers."""
+    """Loads the handwritten digits of `split`; different splits come from different writers."""
     digits = load_digits()
     rows = HANDS[split]
     ink = digits.images[rows].astype(np.int64)

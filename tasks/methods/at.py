@@ -21,24 +21,24 @@ from tasks.methods.stages import (
 
 @register_loss("ATLoss", version=1)
 class ATLoss(nn.Module):
-    """Attention Transfer: where a network looks, stage by stage.
+    """Attention Transfer: the student learns where the teacher looks, stage by stage.
 
-    With ``m(X)`` the mean over the channels of a map's squares, as one vector an image of length one, and
+    With ``m(X)`` the mean over the channels of a map's squares, as one vector of unit length per image, and
     ``F_i``, ``T_i`` the student's and the teacher's map after stage ``i``::
 
         loss = weight * sum_i mean_{images, positions} ( m(F_i) - m(T_i) )^2       "mean_square"
         loss = weight * sum_i mean_{images} | m(F_i) - m(T_i) |_2                  "euclidean"
 
     The released code has the first. Equation 2 of the paper has the second; its weight of about 0.1 is
-    already divided by the number of images and positions, as is explained in issue 32 of the repository.
+    already divided by the number of images and positions, as issue 32 of the repository explains.
 
-    A map of zeros looks nowhere: its ``m`` is zero. Where the two agree exactly, the second form has no
-    gradient. The higher of two maps of unequal size is pooled to the other's, as in RepDistiller.
+    The ``m`` of a map of zeros is zero. Where the two agree exactly, the second distance has no gradient. If
+    the sizes differ, the larger map is pooled to the size of the smaller one, as in RepDistiller.
 
     Source: arXiv:1612.03928; the defaults are those of the released ImageNet runs.
 
     Args:
-        weight: weight of the loss; 1000 belongs to the mean square.
+        weight: weight of the loss; 1000 is for the mean square.
         distance: ``"mean_square"`` or ``"euclidean"``.
 
     Raises:
@@ -64,7 +64,7 @@ class ATLoss(nn.Module):
             A scalar.
 
         Raises:
-            ValueError: if there are not as many of each, or two of them are no maps of the same images.
+            ValueError: if their numbers differ, or two of them are not maps of the same images.
         """
         pairs = stages_of(student), stages_of(teacher)
         require_stages(*pairs)
@@ -82,5 +82,5 @@ class ATLoss(nn.Module):
 
 
 def _attention(feature_map: Tensor) -> Tensor:
-    """Where a map looks: ``N x H*W``, each row of length one, or of zeros."""
+    """The attention of a map: ``N x H*W``, each row of length one, or of zeros."""
     return functional.normalize(feature_map.square().mean(dim=1).flatten(1), dim=1)

@@ -12,17 +12,17 @@ from tasks.methods.registry import register_loss
 
 @register_loss("CCLoss", version=1)
 class CCLoss(nn.Module):
-    """Correlation Congruence, as it is compared: errors of neighbouring samples of a batch, multiplied.
+    """Correlation Congruence, as used in comparisons: products of the errors of neighbouring samples.
 
     With ``s_i`` and ``t_i`` linear embeddings of the student's and the teacher's feature of sample ``i``,
     both trained, and the absolute value taken channel by channel::
 
         loss = weight * mean_{i < N} sum_c |s_i - t_i| * |s_{i+1} - t_{i+1}|
 
-    The paper compares kernel matrices of the whole batch; the code that its authors gave to RepDistiller, of
-    which the published comparisons are, multiplies neighbours. So the order of the batch matters. It is added
-    to the task's own loss. A batch of one has no neighbours and gives zero, where that code averages over
-    nothing.
+    The paper compares kernel matrices of the whole batch; the code that its authors contributed to
+    RepDistiller, on which the published comparisons rely, multiplies neighbours. So the order of the batch
+    matters. It is added to the task's own loss. A batch of one has no neighbours and gives zero, where that
+    code averages over nothing.
 
     Source: arXiv:1904.01802; arithmetic, weight and width are those of RepDistiller.
 

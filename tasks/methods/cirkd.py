@@ -20,17 +20,18 @@ from tasks.methods.registry import register_loss
 
 @register_loss("CIRKDMiniBatchLoss", version=1)
 class CIRKDMiniBatchLoss(nn.Module):
-    """Cross-Image Relational KD within a batch: how alike the pixels of any two of its images are.
+    """Cross-Image Relational KD within a batch: similarities between the pixels of any two images.
 
-    With ``f_i`` the feature of image ``i``, a row of unit length a position, a row of ``f_i f_j^T / t`` gives
-    a distribution over the ``P`` positions of image ``j``, ``p`` of the student and ``q`` of the teacher::
+    With ``f_i`` the feature of image ``i``, one row of unit length per position, the softmax of each row of
+    ``f_i f_j^T / t`` is a distribution over the ``P`` positions of image ``j``, ``p`` of the student and
+    ``q`` of the teacher::
 
         loss = weight * sum_{i, j} sum_rows KL( q || p ) / (N^2 * P)
 
     An image is paired with itself too, so that a batch of one has a loss. The pairs take ``(N * P)^2``
     numbers of memory, several times over. Each process of a distributed training pairs its own images, as in
-    the release, whose averaging of maps from 256 x 256 positions on (images of 2048 pixels at stride 8) is
-    left out.
+    the release. The release also averages maps of 256 x 256 positions or more (images of 2048 pixels at
+    stride 8), which is left out here.
 
     A feature of zeros is equally far from all. The channels of student and teacher need not agree.
 
@@ -74,13 +75,13 @@ class CIRKDMiniBatchLoss(nn.Module):
 
 
 class Draws(NamedTuple):
-    """What `CIRKDMemoryLoss` draws in a step.
+    """The random choices of `CIRKDMemoryLoss` in a step.
 
     Attributes:
-        pixels: places of the pixel queues that are compared with, the same in each class.
-        regions: places of the region queues.
-        stored: ``N x K x stored`` positions of the map whose features enter the queue of a class. Of an image
-            with fewer pixels of the class only so many of the first count.
+        pixels: indices of the entries of the pixel queues that are compared with, the same for every class.
+        regions: those of the region queues.
+        stored: ``N x K x stored`` positions of the map whose features enter the queue of a class. If an image
+            has fewer pixels of the class, only that many of its first positions are used.
     """
 
     pixels: Tensor
@@ -90,28 +91,28 @@ class Draws(NamedTuple):
 
 @register_loss("CIRKDMemoryLoss", version=1)
 class CIRKDMemoryLoss(nn.Module):
-    """Cross-Image Relational KD with a memory: how alike a pixel is to pixels and regions of earlier images.
+    """Cross-Image Relational KD with a memory: similarities of a pixel to pixels and regions of other images.
 
-    For each class two queues keep the teacher's features of unit length: of pixels, and of regions, where a
-    region is the mean of a class in an image. With ``s`` and ``t`` the features of a pixel for student (after
-    ``project_head``) and teacher, of unit length, and ``m`` the entries of all classes at places of the queue
-    that are drawn anew in each step::
+    Two queues per class hold features of the teacher, of unit length: those of pixels, and those of regions,
+    where a region is the mean over a class in an image. With ``s`` and ``t`` the features of a pixel for
+    student (after ``project_head``) and teacher, of unit length, and ``m`` the entries of all classes at
+    indices of the queue that are drawn anew in each step::
 
         relation(m) = mean_pixels KL( softmax(t m^T / temperature) || softmax(s m^T / temperature) )
 
         loss = pixel_weight * relation(pixels) + region_weight * relation(regions)
 
-    Pixels without a class (an ignored label) neither count nor enter a queue; where none has a class, the
-    loss is zero. Labels are brought to the size of the map by nearest neighbour.
+    Pixels without a class (an ignored label) neither count nor enter a queue; if none has a class, the loss
+    is zero. Labels are resized to the map by nearest neighbour.
 
     The queues are buffers, updated in place before they are used: no step copies them. They start with random
-    features of unit length. Of each image every class stores its region and at most ``stored`` pixels. Pixels
-    that reach the end of their queue take its last places, and the next ones its first. In a distributed
-    training each process stores the images of all. Its batch norm is its own, unless the training
-    synchronises it as the release does.
+    features of unit length. Each image adds to every one of its classes a region and at most ``stored``
+    pixels. Pixels that reach the end of their queue overwrite its last entries, and the next ones its first.
+    In a distributed training each process stores the images of all. Its batch norm is its own, unless the
+    training synchronises it as the release does.
 
     **The released code stores the wrong pixels**: it draws numbers below the count of a class's pixels, and
-    takes them for positions of the map. The first positions of an image thus enter the queues of all of its
+    uses them as positions of the map. The first positions of an image thus enter the queues of all of its
     classes. ``own_pixels`` stores pixels of the class itself; it is off, as released.
 
     Source: arXiv:2204.06986; the defaults are the released ones.
@@ -120,16 +121,16 @@ class CIRKDMemoryLoss(nn.Module):
         student_channels: channels of the student's feature map.
         teacher_channels: channels of the teacher's feature map.
         num_classes: ``K``.
-        pixel_weight: weight of the part of the pixels.
-        region_weight: weight of the part of the regions.
+        pixel_weight: weight of the pixel term.
+        region_weight: weight of the region term.
         temperature: softens both distributions.
         pixels: entries of a class's pixel queue.
         regions: entries of a class's region queue.
-        drawn_pixels: entries drawn from all pixel queues together; of each class
+        drawn_pixels: entries drawn from all pixel queues together; from each class
             ``drawn_pixels // num_classes + 1``, or all that there are.
-        drawn_regions: the same of the region queues.
-        stored: pixels of a class that an image stores at most.
-        own_pixels: whether the pixels stored for a class are pixels of it.
+        drawn_regions: the same for the region queues.
+        stored: most pixels of a class that an image stores.
+        own_pixels: whether the pixels stored for a class are pixels of that class.
 
     Raises:
         ValueError: if an image could store more pixels than a queue has entries.
@@ -188,15 +189,15 @@ class CIRKDMemoryLoss(nn.Module):
             student: the student's feature map, ``N x student_channels x H x W``. In training mode batch norm
                 needs ``N * H * W`` of at least two.
             teacher: the teacher's feature map, ``N x teacher_channels x H x W``; detached.
-            target: ``N x h x w`` class indices; what is no class is ignored.
+            target: ``N x h x w`` class indices; other values are ignored.
             draws: drawn when not given.
 
         Returns:
             A scalar.
 
         Raises:
-            ValueError: if the feature maps do not fit this module or each other, or the target has other
-                images.
+            ValueError: if the feature maps do not fit this module or each other, or the target is not of the
+                same images.
         """
         terms = self.terms(student, teacher, target, draws)
         return self.pixel_weight * terms["pixel"] + self.region_weight * terms["region"]
@@ -204,7 +205,7 @@ class CIRKDMemoryLoss(nn.Module):
     def terms(
         self, student: Tensor, teacher: Tensor, target: Tensor, draws: Draws | None = None
     ) -> dict[str, Tensor]:
-        """The two parts, unweighted, `pixel` and `region`; arguments as `forward`, whose effect it has."""
+        """Stores as `forward` does; returns the two unweighted terms, `pixel` and `region`."""
         require_feature_maps(student, teacher, self.student_channels, self.teacher_channels)
         if target.dim() != 3 or len(target) != len(teacher):
             raise ValueError(
@@ -230,7 +231,7 @@ class CIRKDMemoryLoss(nn.Module):
         return resized.long().flatten(1)
 
     def draw(self, labels: Tensor) -> Draws:
-        """Draws what a step needs, from the CPU's generator on every device.
+        """Makes the random choices of a step, with the CPU's generator on every device.
 
         Args:
             labels: of the images that are stored, ``N x P``.
@@ -256,9 +257,9 @@ class CIRKDMemoryLoss(nn.Module):
     def store(self, keys: Tensor, labels: Tensor, stored: Tensor) -> None:
         """Writes regions and pixels of a batch into the queues, in place.
 
-        All classes at a time, image by image: an image's entries follow those of the one before. Which
-        classes an image has is never asked, since the host would have to wait for the device: what there is
-        none of overwrites an entry with itself.
+        All classes at once, image by image: an image's entries follow those of the one before. There is no
+        branch on which classes an image has, since the host would have to wait for the device: for a class
+        that is absent, an entry is overwritten with itself.
 
         Args:
             keys: the teacher's features of unit length, ``N x P x C``.
@@ -277,13 +278,13 @@ class CIRKDMemoryLoss(nn.Module):
 
     @staticmethod
     def _enqueue(queue: Tensor, pointer: Tensor, entries: Tensor, counts: Tensor) -> None:
-        """Writes the first entries of each class behind the ones that are there.
+        """Writes the first entries of each class into its queue, after the latest ones.
 
         Args:
             queue: ``K x size x C``.
-            pointer: of each class the place of its next entry.
+            pointer: index of the next entry of each class, ``K``.
             entries: ``K x n x C``, with ``n`` at most ``size``.
-            counts: how many of them count, ``K``.
+            counts: how many of them are written, ``K``.
         """
         size = queue.shape[1]
         ends = pointer + counts >= size
@@ -301,7 +302,7 @@ class CIRKDMemoryLoss(nn.Module):
         return labels.unsqueeze(1) == classes
 
     def _relation(self, rows: Tensor, taught_rows: Tensor, memory: Tensor, counted: Tensor) -> Tensor:
-        """One part, unweighted: rows of student and teacher against the drawn entries, where they count."""
+        """One unweighted term: rows of student and teacher against the drawn entries, mean of the counted."""
         with no_autocast(rows):
             log_p, log_q = (
                 (of @ memory.to(of.dtype).T / self.temperature).log_softmax(dim=1)

@@ -1,4 +1,4 @@
-"""What the losses share: shape checks, precision, readings of a target and the blocks they train."""
+"""What the losses share: shape checks, precision, ways to read a target, and trainable blocks."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch.nn import functional
 
 
 def require_choice(name: str, chosen: str, known: Sequence[str]) -> None:
-    """Refuses a word that is none of those that an argument takes.
+    """Refuses a value that an argument does not accept.
 
     Raises:
-        ValueError: it is not; names what may be used.
+        ValueError: it is not accepted; names the values that are.
     """
     if chosen not in known:
         raise ValueError(f"{name} {chosen!r} is unknown: use {' or '.join(map(repr, known))}")
@@ -40,7 +40,7 @@ def require_same_shape(student: Tensor, teacher: Tensor, layout: str) -> None:
 
 
 def require_same_batch(student: Tensor, teacher: Tensor) -> None:
-    """Refuses features of which one has other images than the other; all axes but the first may differ.
+    """Refuses features of different batch sizes; all axes but the first may differ.
 
     Args:
         student: the student's feature, ``N x ...``.
@@ -93,7 +93,7 @@ def require_target(logits: Tensor, target: Tensor) -> None:
         target: ``N`` class indices (an integer type) or ``N x K`` soft labels.
 
     Raises:
-        ValueError: if ``logits`` is no matrix or ``target`` is neither of the two.
+        ValueError: if ``logits`` is not a matrix or ``target`` is neither of the two.
     """
     indices = target.shape == logits.shape[:1] and not target.is_floating_point()
     if logits.dim() != 2 or not (indices or target.shape == logits.shape):
@@ -119,8 +119,8 @@ def target_classes(target: Tensor) -> tuple[Tensor, Tensor]:
     """Reads every target class of a sample with its share: one class, or the two of a mixed sample.
 
     Mixup and cutmix blend two images, so a soft label has two target classes. An unmixed sample among
-    mixed ones has a second class with share zero. Which class that is follows from how ``torch.sort``
-    leaves equal entries, as in the released code; a stable sort would move the released numbers.
+    mixed ones has a second class with share zero. Which class that is depends on how ``torch.sort`` orders
+    equal entries, as in the released code; a stable sort would change the released numbers.
 
     Args:
         target: ``N`` class indices or ``N x K`` soft labels.
@@ -185,10 +185,10 @@ def kl_divergence(log_q: Tensor, log_p: Tensor) -> Tensor:
 
 
 def softened_divergence(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
-    """``temperature^2 * mean KL(q || p)`` of the softmax over the temperature, in at least float32.
+    """``temperature^2 * mean KL(q || p)`` of the softened distributions, in at least float32.
 
-    Plain distillation with the teacher's entropy taken off: zero for equal distributions. The factor keeps
-    gradients comparable between temperatures (arXiv:1503.02531, section 2).
+    Plain distillation minus the teacher's entropy: zero for equal distributions. The factor keeps gradients
+    comparable between temperatures (arXiv:1503.02531, section 2).
 
     Args:
         student_logits: logits of ``p``, ``N x K``.
@@ -206,12 +206,11 @@ def softened_divergence(student_logits: Tensor, teacher_logits: Tensor, temperat
 def unit_vectors(vectors: Tensor, shortest: float = 1e-12) -> Tensor:
     """Scales vectors to length one; those no longer than `shortest` become zero and have no gradient.
 
-    Dividing by a length that is only kept from zero would give them a gradient of one over that bound.
+    Dividing by a length that is merely bounded from below would give them a gradient of one over the bound.
 
     Args:
         vectors: ``... x C``.
-        shortest: length up to which a vector has no direction; by default that of the released codes, which
-            divide by a length of at least as much.
+        shortest: length up to which a vector has no direction; by default the bound in the released code.
     """
     squared = vectors.square().sum(dim=-1, keepdim=True)
     length = squared.clamp(min=shortest**2).sqrt()
@@ -219,9 +218,9 @@ def unit_vectors(vectors: Tensor, shortest: float = 1e-12) -> Tensor:
 
 
 def full_precision(tensor: Tensor) -> Tensor:
-    """Lifts a half-precision tensor to float32 and leaves every other one as it is.
+    """Converts a half-precision tensor to float32 and leaves every other one as it is.
 
-    A sum of squares over a feature map leaves the range of float16 (65504) and the precision of bfloat16.
+    A sum of squares over a feature map exceeds the range of float16 (65504) and the precision of bfloat16.
     """
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
@@ -230,7 +229,7 @@ def no_autocast(tensor: Tensor) -> torch.autocast:
     """Context in which matrix products keep the precision of their operands.
 
     Args:
-        tensor: any tensor of the device concerned.
+        tensor: any tensor on the device concerned.
     """
     return torch.autocast(tensor.device.type, enabled=False)
 
@@ -257,8 +256,8 @@ def channel_alignment(student_channels: int, teacher_channels: int) -> nn.Conv2d
         teacher_channels: channels of the teacher's feature map.
 
     Returns:
-        A convolution with bias, or nothing when the numbers are equal: released checkpoints have no
-        ``align`` then.
+        A convolution with bias, or None if the numbers are equal: released checkpoints have no ``align``
+        then.
     """
     if student_channels == teacher_channels:
         return None

@@ -21,7 +21,7 @@ EPSILON = 1e-7
 
 @register_loss("CRDLoss", version=1)
 class CRDLoss(nn.Module):
-    """Contrastive Representation Distillation: an image is told from those of other classes.
+    """Contrastive Representation Distillation: an image is told apart from those of other classes.
 
     With ``s`` and ``t`` trained linear embeddings of the student's and the teacher's pooled feature, scaled
     to length one, ``U`` and ``V`` memories of the embeddings of all ``n`` training images, student's and
@@ -32,33 +32,33 @@ class CRDLoss(nn.Module):
 
         loss = weight * (side of s with V, plus side of t with U)
 
-    ``Z`` is ``n`` times the mean of the exponentials of the first batch, and stays so; nothing flows through
-    it. After the forward pass the rows of the batch are moved towards its embeddings::
+    ``Z`` is ``n`` times the mean of the exponentials of the first batch, and then fixed; no gradient flows
+    through it. After the forward pass the rows of the batch are moved towards its embeddings::
 
         U_n = unit( momentum * U_n + (1 - momentum) * s_n ),   V_n likewise with t_n
 
-    The negatives are drawn by the loss, where the released code has its data set draw them. An image that is
-    twice in one batch is left with either of its embeddings. In a training on several devices all memories
-    get the rows of all devices, and so stay the same.
+    The negatives are drawn by the loss; in the released code the data set draws them. An image that occurs
+    twice in a batch keeps one of its two embeddings. On several devices every memory gets the rows of all
+    devices, so that the memories stay identical.
 
-    Source: arXiv:1910.10699 and the code in RepDistiller, whose defaults these are. It has nothing for
-    ImageNet; mdistiller draws with replacement there, and takes the same settings otherwise.
+    Source: arXiv:1910.10699 and the code in RepDistiller, whose defaults these are. It has no settings for
+    ImageNet; mdistiller draws with replacement there, and uses the same settings otherwise.
 
     Args:
         student_channels: width of the student's pooled feature.
         teacher_channels: width of the teacher's.
         labels: the class of every training image, in the order of ``sample_index``.
         negatives: ``K``.
-        replacement: whether an image may be drawn twice for another. Without, as on CIFAR-100, it is still
-            allowed where some class leaves fewer than ``K`` others.
+        replacement: whether a negative may be drawn twice for an image. If false, as on CIFAR-100, it still
+            may if some class leaves fewer than ``K`` others.
         width: of the embeddings.
         temperature: divides the products.
-        momentum: share of a memory's row that stays.
+        momentum: share of a memory's row that is kept.
         weight: weight of the loss.
 
     Raises:
         ValueError: if the training images are of fewer than two classes, so that there are no negatives, or
-            none are asked for.
+            ``negatives`` is below 1.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class CRDLoss(nn.Module):
         sample_index: Tensor,
         contrast_index: Tensor | None = None,
     ) -> Tensor:
-        """Computes the weighted loss, and moves the memories.
+        """Computes the weighted loss, and updates the memories.
 
         Args:
             student: the student's pooled feature, ``N x student_channels``.
@@ -145,7 +145,7 @@ class ContrastMemory(nn.Module):
 
     Attributes:
         params: ``[K, temperature, Z of the student's side, Z of the teacher's, momentum]``; a ``Z`` is -1
-            until the first batch. The first two and the last are there for released checkpoints.
+            until the first batch. The first two and the last are only there to fit released checkpoints.
         memory_v1: the student's embeddings, ``n x width``.
         memory_v2: the teacher's.
 
@@ -154,7 +154,7 @@ class ContrastMemory(nn.Module):
         width: of an embedding.
         negatives: ``K``.
         temperature: divides the products.
-        momentum: share of a row that stays.
+        momentum: share of a row that is kept.
     """
 
     params: Tensor
@@ -173,7 +173,7 @@ class ContrastMemory(nn.Module):
     def forward(
         self, student: Tensor, teacher: Tensor, sample_index: Tensor, contrast_index: Tensor
     ) -> Tensor:
-        """The two sides together, unweighted; moves the rows of the batch afterwards.
+        """The unweighted sum of the two sides; updates the rows of the batch afterwards.
 
         Args:
             student: the student's embeddings, ``N x width``.
@@ -194,9 +194,9 @@ class ContrastMemory(nn.Module):
         return torch.stack(sides).sum()
 
     def _side(self, embedding: Tensor, memory: Tensor, chosen: Tensor, constant: Tensor) -> Tensor:
-        """One side of the loss; its gradient is taken at once, since the memory moves before a backward pass.
+        """One side of the loss, with its gradient, since the memory is updated before the backward pass.
 
-        The products with the whole memory are ``N x n`` numbers, where a copy of the chosen rows would be
+        The products with the whole memory are ``N x n`` numbers; a copy of the chosen rows would take
         ``N x (1 + K) x width`` of them.
 
         Args:
@@ -225,23 +225,23 @@ class ContrastMemory(nn.Module):
 
     @torch.no_grad()
     def _move(self, memory: Tensor, embeddings: Tensor, index: Tensor) -> None:
-        """Moves the rows at some indices towards embeddings, in place."""
+        """Moves the rows at the given indices towards embeddings, in place."""
         rows = self.momentum * memory[index] + (1 - self.momentum) * embeddings
         memory.index_copy_(0, index, functional.normalize(rows, dim=1).to(memory.dtype))
 
 
 class OtherClasses(nn.Module):
-    """Draws for an image others that are not of its class.
+    """Draws images of other classes than a given image's.
 
-    Sorted by class, the images of one class stand together; the others are those before and behind them.
+    Sorted by class, the images of one class are contiguous; the others are those before and after them.
 
     Args:
         labels: the class of every image.
-        negatives: how many are drawn for one.
-        replacement: whether one may be drawn twice; it may in any case where there are too few.
+        negatives: how many are drawn per image.
+        replacement: whether one may be drawn twice; it always may if there are too few.
 
     Raises:
-        ValueError: if there are fewer than two classes, or no negatives are asked for.
+        ValueError: if there are fewer than two classes, or ``negatives`` is below 1.
     """
 
     order: Tensor
@@ -267,7 +267,7 @@ class OtherClasses(nn.Module):
             self.register_buffer(name, torch.tensor(values, dtype=torch.long), persistent=False)
 
     def draw(self, index: Tensor) -> Tensor:
-        """Draws on the device of the indices.
+        """Draws negatives for the given images, on the device of the indices.
 
         Args:
             index: ``N`` indices of images.
@@ -290,7 +290,7 @@ class OtherClasses(nn.Module):
 
 
 class _GivenGradient(torch.autograd.Function):
-    """A value whose gradient is known."""
+    """A value with a given gradient."""
 
     @staticmethod
     def forward(context: Any, argument: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
@@ -304,6 +304,6 @@ class _GivenGradient(torch.autograd.Function):
 
 
 def _with_gradient(argument: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
-    """A scalar as a function of an argument, with the gradient that it has there."""
+    """A scalar with the given gradient with respect to an argument."""
     found: Tensor = _GivenGradient.apply(argument, value, gradient)
     return found

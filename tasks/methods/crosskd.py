@@ -16,24 +16,24 @@ from tasks.methods.processes import mean_over_processes
 from tasks.methods.registry import register_loss
 
 LAYERS = {"deltas": ("retina_cls", "retina_reg"), "distribution": ("gfl_cls", "gfl_reg")}
-"""How a head states its boxes -> its last layers, of the classes and of the boxes."""
+"""How a head predicts its boxes -> its last layers, for classes and for boxes."""
 
 _SMALLEST = 1e-6
 _LARGEST_RATIO = abs(math.log(16 / 1000))
-"""No decoded box is larger than its anchor by more than this, as a logarithm: mmdet's own limit."""
+"""Largest ratio of a decoded box's side to its anchor's, as a logarithm: mmdet's own limit."""
 
 
 @register_loss("CrossKDLoss", version=1)
 class CrossKDLoss(nn.Module):
     """Cross-head knowledge distillation of a one-stage detector, over all levels of its pyramid.
 
-    The student's feature inside the head, behind a convolution (and its norm) and before the ReLU, is given
-    the mean and the deviation that the teacher's has there, passes that ReLU and the rest of the *teacher's*
-    head, which is frozen, and makes predictions. They imitate the teacher's own at every position. With ``z``
-    and ``v`` the class logits of the two, ``q = sigmoid(v)``, ``l`` the weight of an anchor in the student's
-    own class loss (0 where it is ignored), ``r = max_k q`` where ``l`` is not 0, else 0, and ``M`` what the
-    student's head divides its own class loss by: the number of its anchors that have an object, where an
-    image without any counts as one::
+    The student's feature inside the head, after a convolution (and its norm) and before the ReLU, is rescaled
+    to the mean and deviation of the teacher's feature there, and passes through that ReLU and the rest of the
+    *teacher's* head, which is frozen. The resulting predictions imitate the teacher's own at every position.
+    With ``z`` and ``v`` the class logits of the two, ``q = sigmoid(v)``, ``l`` the weight of an anchor in the
+    student's own class loss (0 where it is ignored), ``r = max_k q`` where ``l`` is not 0, else 0, and ``M``
+    what the student's head divides its own class loss by: the number of its anchors that have an object,
+    where an image without any counts as one::
 
         class = sum_anchors l * sum_k BCE(z, q) * |sigmoid(z) - q|^beta / M
 
@@ -56,7 +56,7 @@ class CrossKDLoss(nn.Module):
         class_weight: weight of the class part.
         box_weight: weight of the box part.
         beta: exponent of the focal factor.
-        remaining: how many of the teacher's stacked convolutions follow the feature that is handed over.
+        remaining: how many of the teacher's stacked convolutions the student's feature passes through.
 
     Raises:
         ValueError: if ``boxes`` is neither of the two.
@@ -136,7 +136,7 @@ class CrossKDLoss(nn.Module):
     def combine(
         self, class_sum: Tensor, box_sum: Tensor, positives: float, certainty: Tensor | float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Divides and weighs the sums over all levels.
+        """Divides and weights the sums over all levels.
 
         Args:
             class_sum: sum of the class part.
@@ -158,10 +158,10 @@ class CrossKDLoss(nn.Module):
     def reused(
         self, level: int, student: tuple[Tensor, Tensor], teacher: tuple[Tensor, Tensor], teacher_head: Any
     ) -> tuple[Tensor, Tensor]:
-        """What the teacher's head makes of the student's features.
+        """Runs the student's features through the rest of the teacher's head.
 
         Args:
-            level: of the pyramid, for the scale that GFL learns for each.
+            level: of the pyramid, for the scale that GFL learns for each one.
             student: features of the class branch and of the box branch, ``N x C x H x W``.
             teacher: the teacher's; detached.
             teacher_head: has ``cls_convs``, ``reg_convs`` and the last layers of `LAYERS`.
@@ -228,7 +228,7 @@ class CrossKDLoss(nn.Module):
             anchors: ``(N * H * W * A) x 4`` corners.
             certainty: ``r`` of each anchor.
             means: what the head's coder adds to a delta.
-            stds: what it multiplies a delta with.
+            stds: what it multiplies a delta by.
         """
         own, other = (
             decoded(anchors, rows(full_precision(of), 4), means, stds)
@@ -275,13 +275,13 @@ def _moments(feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def decoded(anchors: Tensor, deltas: Tensor, means: Sequence[float], stds: Sequence[float]) -> Tensor:
-    """Boxes from anchors and what a head says they differ by.
+    """Decodes boxes from anchors and predicted deltas.
 
     Args:
         anchors: ``R x 4`` corners.
-        deltas: ``R x 4``: shift of the centre in widths and heights, logarithm of the growth of either.
+        deltas: ``R x 4``: shift of the centre in widths and heights, logarithms of the ratios of both.
         means: added to the deltas.
-        stds: multiplied with them first.
+        stds: what the deltas are multiplied by first.
 
     Returns:
         ``R x 4`` corners.

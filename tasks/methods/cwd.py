@@ -22,12 +22,11 @@ class ChannelWiseLogitLoss(nn.Module):
     """Channel-Wise Distillation of logits: each class map is a distribution over the positions.
 
     With ``z`` and ``v`` the student's and the teacher's ``N x K x H x W`` logits, before they are resized to
-    the image, and ``p``, ``q`` the softmax over the positions of either over the temperature::
+    the image, and ``p``, ``q`` the softmax of ``z / temperature`` and ``v / temperature`` over positions::
 
         loss = weight * temperature^2 / (N * K) * sum_{images, classes} KL( q || p )
 
-    The released segmentation configs of MGD add it to the feature loss; it sits between the outputs of the
-    decode heads.
+    The released segmentation configs of MGD add it to the feature loss, on the outputs of the decode heads.
 
     Source: arXiv:2011.13256; the defaults are those of the MGD release.
 
@@ -52,7 +51,7 @@ class ChannelWiseLogitLoss(nn.Module):
             A scalar.
 
         Raises:
-            ValueError: if the logits differ in shape or are no class maps.
+            ValueError: if the logits differ in shape or are not class maps.
         """
         require_same_shape(student_logits, teacher_logits, "N x K x H x W")
         log_p, log_q = _over_positions(student_logits, teacher_logits, self.temperature)
@@ -66,13 +65,13 @@ class CWDLoss(nn.Module):
     """Channel-Wise Distillation of features: each channel is a distribution over the positions.
 
     With ``F`` the student's feature map after its adaptation, ``T`` the teacher's, and ``p``, ``q`` the
-    softmax over the positions of either over the temperature::
+    softmax of ``F / temperature`` and ``T / temperature`` over the positions::
 
         loss = weight * temperature^2 / (N * C) * sum_{images, channels} KL( q || p )
 
     A map of one position has one distribution only: the loss is zero there, without a gradient.
 
-    The released codes differ, and each of them can be had:
+    The released implementations differ, and each is available:
 
     - ``adaptation``: ``"align"`` (detection) is a 1x1 convolution where the channels differ, and nothing
       where they agree; ``"linear"`` (segmentation) is a 1x1 convolution without bias, batch norm and ReLU.
@@ -86,7 +85,7 @@ class CWDLoss(nn.Module):
         teacher_channels: channels of the teacher's feature map.
         weight: weight of the loss.
         temperature: softens both distributions.
-        adaptation: what the student's feature passes first, ``"align"`` or ``"linear"``.
+        adaptation: what the student's feature passes through first, ``"align"`` or ``"linear"``.
         divisor: whose channels are ``C``, ``"teacher"`` or ``"student"``.
         divergence: ``"kl"`` or ``"cross_entropy"``.
 

@@ -1,4 +1,4 @@
-"""DeFeat: objects and background of the features, and of the proposals, each distilled alone (CVPR 2021)."""
+"""DeFeat: objects and background distilled separately, in the features and in the proposals (CVPR 2021)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tasks.methods.registry import register_loss
 
 @register_loss("DeFeatLoss", version=1)
 class DeFeatLoss(BoxPyramidLoss):
-    """Decoupled Features: cells of the objects and cells of the background, each with a weight of their own.
+    """Decoupled Features: cells of the objects and cells of the background, weighted separately.
 
     A box belongs to one level by its size (`boxes_of_levels`) and covers cells of that level
     (`covered_cells`). With ``A`` the 3x3 convolution of a level, ``m`` its covered cells over the whole
@@ -25,18 +25,18 @@ class DeFeatLoss(BoxPyramidLoss):
 
         loss = foreground_weight * foreground + background_weight * background
 
-    A level without a covered cell has no foreground term, one that is covered whole no background term.
+    A level without a covered cell has no foreground term, a fully covered one no background term.
 
-    Source: arXiv:2103.14475, the part of the neck; the defaults are those of the release for Faster R-CNN on
-    VOC. The part of the head is `DeFeatHeadLoss`.
+    Source: arXiv:2103.14475, the part for the neck; the defaults are those of the release for Faster R-CNN on
+    VOC. The part for the head is `DeFeatHeadLoss`.
 
     Args:
         student_channels: channels of the student's maps.
         teacher_channels: channels of the teacher's maps.
         foreground_weight: weight of the foreground term.
         background_weight: weight of the background term.
-        strides: pixels from one cell to the next, of each level, finest first; one level for each.
-        finest_scale: sides of boxes from which on the levels are dealt out, in pixels.
+        strides: pixels from one cell to the next, of each level, finest first; one per level.
+        finest_scale: see `boxes_of_levels`, in pixels.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class DeFeatLoss(BoxPyramidLoss):
         self.background_weight = background_weight
 
     def selected(self, boxes: Tensor, level: int, size: tuple[int, int]) -> Tensor:
-        """The cells that are covered by a box (see `BoxPyramidLoss.selected`)."""
+        """The cells that a box covers (see `BoxPyramidLoss.selected`)."""
         return covered_cells(boxes, self.strides[level], size)
 
     def combined(self, errors: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:
@@ -65,18 +65,18 @@ class DeFeatLoss(BoxPyramidLoss):
 
 @register_loss("DeFeatHeadLoss", version=1)
 class DeFeatHeadLoss(nn.Module):
-    """The part of DeFeat on the class logits of a two-stage detector's head, objects and background apart.
+    """DeFeat on the class logits of a two-stage detector's head, objects and background weighted separately.
 
     Student and teacher classify the same proposals: those that were sampled for the teacher. With ``z`` and
-    ``v`` their logits, ``p`` and ``q`` the softmax of either over the temperature::
+    ``v`` their logits, ``p`` and ``q`` the softmax of ``z / temperature`` and ``v / temperature``::
 
         loss = temperature^2 * (  foreground_weight * mean_foreground KL(q || p)
                                 + background_weight * mean_background KL(q || p) )
 
-    A group without a proposal counts zero. Background is the last class. (The release takes the largest
-    label there is, which is another one in a batch without a background proposal.)
+    The term of a group without a proposal is zero. Background is the last class. (The release takes the
+    largest label that occurs, which is another one in a batch without a background proposal.)
 
-    Source: arXiv:2103.14475; the weights and the temperature stand in the configs of the release, whose type
+    Source: arXiv:2103.14475; the weights and the temperature are in the configs of the release, whose type
     string leaves this part out.
 
     Args:
@@ -105,7 +105,8 @@ class DeFeatHeadLoss(nn.Module):
             A scalar.
 
         Raises:
-            ValueError: if the logits differ in shape or are no matrices, or labels are not one a proposal.
+            ValueError: if the logits differ in shape or are not matrices, or there is not one label per
+                proposal.
         """
         require_same_shape(student_logits, teacher_logits, "R x K")
         if label.shape != student_logits.shape[:1]:
@@ -125,11 +126,12 @@ class DeFeatHeadLoss(nn.Module):
 
 
 def covered_cells(boxes: Tensor, stride: float, size: tuple[int, int]) -> Tensor:
-    """The cells of a map that boxes cover: from the one a box begins in to the one before it ends in.
+    """The cells of a map that boxes cover: from the one where a box begins, without the one where it ends.
 
-    A box that covers none so takes the cell that it begins in; the last one, where it begins behind the map.
+    A box that covers no cell by this rule takes the one where it begins, or the last one if it begins beyond
+    the map.
 
-    Source: the release of arXiv:2103.14475, which fails where a box begins behind the map.
+    Source: the release of arXiv:2103.14475, which fails if a box begins beyond the map.
 
     Args:
         boxes: ``N x B x 4`` as ``x0, y0, x1, y1`` in pixels; one that is NaN covers nothing.

@@ -12,7 +12,7 @@ from torch import Tensor
 from tasks.methods.processes import mean_over_processes
 
 EPSILON = torch.finfo(torch.float32).eps
-"""mmdet adds it to every number that a loss is averaged by, in double precision too."""
+"""mmdet adds it to every number that a loss is divided by, in double precision too."""
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class Targets:
     """What a head assigned to its anchors, level by level, finest first.
 
     Attributes:
-        anchors: of each level ``N x A x 4`` corners in pixels of the input.
-        positive: of each level ``N x A`` booleans, true where an object is assigned.
-        weights: of each level ``N x A``, the weight of an anchor in the head's class loss; zero where it is
+        anchors: for each level ``N x A x 4`` corners in pixels of the input.
+        positive: for each level ``N x A`` booleans, true where an object is assigned.
+        weights: for each level ``N x A``, the weight of an anchor in the head's class loss; zero where it is
             ignored.
         count: what the head divides its class loss by: the number of positive anchors, where an image
             without any counts as one.
@@ -40,7 +40,7 @@ def assign_targets(head: Any, maps: Sequence[Tensor], data_samples: Sequence[Any
     Args:
         head: an anchor head of mmdet: RetinaNet's, or that of GFL and its descendants, whose targets begin
             with the anchors.
-        maps: a prediction of each level, ``N x ... x H x W``; only the sizes are read.
+        maps: a prediction for each level, ``N x ... x H x W``; only the sizes are read.
         data_samples: annotations of the batch, mmdet's ``DetDataSample``.
 
     Returns:
@@ -52,7 +52,7 @@ def assign_targets(head: Any, maps: Sequence[Tensor], data_samples: Sequence[Any
     ignored = [sample.get("ignored_instances") for sample in data_samples]
     sizes = [level.shape[-2:] for level in maps]
     anchors, valid = head.get_anchors(sizes, metas, device=maps[0].device)
-    # Copied: GFL's head joins the levels in place.
+    # Copied: GFL's head concatenates the levels in place.
     found = head.get_targets([list(of_image) for of_image in anchors], valid, objects, metas, ignored)
     begins_with_anchors = len(found) == 6
     labels, weights = found[1:3] if begins_with_anchors else found[:2]
@@ -68,7 +68,7 @@ def assign_targets(head: Any, maps: Sequence[Tensor], data_samples: Sequence[Any
 
 
 def rows(maps: Tensor, width: int) -> Tensor:
-    """A prediction as one row a anchor, or one a anchor and side.
+    """Reshapes a prediction to one row per anchor, or one per anchor and side.
 
     Args:
         maps: ``N x (A * width) x H x W``.
@@ -81,5 +81,5 @@ def rows(maps: Tensor, width: int) -> Tensor:
 
 
 def weighted_mean(values: Tensor, weights: Tensor, divisor: float | Tensor) -> Tensor:
-    """Weighted sum over a number, divided as mmdet divides: `EPSILON` is added to the divisor."""
+    """Weighted sum divided by a number as mmdet does it: `EPSILON` is added to the divisor."""
     return (values * weights).sum() / (divisor + EPSILON)

@@ -18,16 +18,16 @@ class DISTLoss(nn.Module):
     """DIST: correlation with the teacher, over the classes of a sample and over the samples of a class.
 
     With ``p`` and ``q`` the softmax of student and teacher logits over the temperature, and ``rho`` the
-    correlation ``<u', w'> / (|u'| |w'| + 1e-8)`` of two vectors without their means::
+    correlation ``<u', w'> / (|u'| |w'| + 1e-8)`` of two vectors after subtracting their means::
 
         inter = temperature^2 * (1 - mean_n rho(p_n., q_n.))
         intra = temperature^2 * (1 - mean_k rho(p_.k, q_.k))
 
         loss = weight * (beta * inter + gamma * intra)
 
-    It is added to the task's own loss. ``intra`` is over the batch of one device. What does not vary has no
-    correlation, ``rho = 0``: in a batch of one ``intra`` is ``temperature^2``, without a gradient. Where the
-    teacher varies and the student does not, the gradient is bounded by the 1e-8 alone, as in the release.
+    It is added to the task's own loss. ``intra`` is computed over the batch of one device. A constant vector
+    has no correlation, ``rho = 0``: in a batch of one ``intra`` is ``temperature^2``, without a gradient.
+    Where the teacher varies and the student does not, only the 1e-8 bounds the gradient, as in the release.
 
     Source: arXiv:2205.10536 and the authors' code; the defaults are those of its ImageNet configuration.
 
@@ -77,7 +77,7 @@ class DISTLoss(nn.Module):
 
 
 def _correlation(one: Tensor, other: Tensor, dim: int) -> Tensor:
-    """Correlation of two matrices along a dimension: one value a row (``dim=1``) or column (``dim=0``)."""
+    """Correlation of two matrices along a dimension: one value per row (``dim=1``) or column (``dim=0``)."""
     one, other = (matrix - matrix.mean(dim=dim, keepdim=True) for matrix in (one, other))
     lengths: Tensor = torch.linalg.vector_norm(one, dim=dim) * torch.linalg.vector_norm(other, dim=dim)
     return (one * other).sum(dim=dim) / (lengths + EPSILON)

@@ -21,7 +21,7 @@ from tasks.methods.registry import register_loss
 
 @register_loss("DKDLoss", version=1)
 class DKDLoss(nn.Module):
-    """Decoupled Knowledge Distillation: target against the rest, and the rest among itself, weighted apart.
+    """Decoupled Knowledge Distillation: target against the rest, and within the rest, weighted separately.
 
     With ``p`` and ``q`` the softmax of student and teacher logits over the temperature, ``y`` the target
     class, and ``pn``, ``qn`` the same over the classes other than ``y``::
@@ -30,7 +30,7 @@ class DKDLoss(nn.Module):
 
         loss = temperature^2 * mean( alpha * target_part + beta * other_part )
 
-    It is added to the ordinary cross-entropy. A soft label counts through its largest entry.
+    It is added to the ordinary cross-entropy. The target class of a soft label is its largest entry.
 
     Source: arXiv:2203.08679 (its TCKD and NCKD); the defaults are those of the release that made the rival
     rows of arXiv:2303.13005.

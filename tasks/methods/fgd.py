@@ -13,7 +13,7 @@ from tasks.methods.reductions import attention_pool, mean_magnitudes, pair_sums
 from tasks.methods.registry import register_loss
 
 # Boxes whose weight maps are held at once: bounds the memory of a crowded image (N x 32 x H x W values,
-# an eighth of a 256-channel feature map) and leaves an ordinary one a single step.
+# an eighth of a 256-channel feature map); an ordinary image takes a single step.
 BOXES_AT_ONCE = 32
 
 
@@ -21,15 +21,15 @@ BOXES_AT_ONCE = 32
 class FGDLoss(nn.Module):
     """Focal and Global Distillation for one level of a feature pyramid.
 
-    The *focal* part weighs the squared feature difference by the teacher's attention, apart for the cells
-    inside and outside the annotated boxes, and lets the student copy the attention itself. The *global* part
-    compares what a global context block (GCNet, arXiv:1904.11492) makes of either feature map. With ``F``
-    the student's feature map (aligned where the channels differ), ``T`` the teacher's, ``P = H * W`` and
-    sums over images, channels and cells::
+    The *focal* part weights the squared feature difference by the teacher's attention, separately for the
+    cells inside and outside the annotated boxes, and makes the student copy the attention itself. The
+    *global* part compares the outputs of global context blocks (GCNet, arXiv:1904.11492) on the two feature
+    maps. With ``F`` the student's feature map (aligned where the channels differ), ``T`` the teacher's,
+    ``P = H * W`` and sums over images, channels and cells::
 
         A_s(X) = P * softmax_cells(mean_c |X| / temperature)
         A_c(X) = C * softmax_c(mean_cells |X| / temperature)
-        R(X)   = X + W2 relu(LN(W1 sum_cells softmax_cells(Wk X) X)),  own Wk, W1, W2 for either side
+        R(X)   = X + W2 relu(LN(W1 sum_cells softmax_cells(Wk X) X)),  separate Wk, W1, W2 for each side
 
         foreground = sum M_fg * A_s(T) * A_c(T) * (T - F)^2 / N,  M_fg and M_bg as in box_masks
         background = sum M_bg * A_s(T) * A_c(T) * (T - F)^2 / N
@@ -39,10 +39,10 @@ class FGDLoss(nn.Module):
         loss = alpha * foreground + beta * background + gamma * attention + lambda_ * relation
 
     Source: arXiv:2111.11837, sections "Focal Distillation", "Global Distillation" and "Overall loss"; the
-    defaults are the paper's values for one-stage detectors. Make one module for each pyramid level.
+    defaults are the paper's values for one-stage detectors. Build one module for each pyramid level.
 
-    Every sum is taken in at least float32, whatever autocast says. The forward pass never waits for the
-    device: all sizes come from the shapes and from the lengths of the box lists.
+    Every sum is taken in at least float32, even under autocast. The forward pass never waits for the device:
+    all sizes come from the shapes and from the lengths of the box lists.
 
     Args:
         student_channels: channels of the student's feature map.
@@ -76,7 +76,7 @@ class FGDLoss(nn.Module):
         self._add_relation()
 
     def _add_relation(self) -> None:
-        """Makes the global context blocks of student and teacher."""
+        """Builds the global context blocks of student and teacher."""
         self.conv_mask_s = nn.Conv2d(self.teacher_channels, 1, kernel_size=1)
         self.conv_mask_t = nn.Conv2d(self.teacher_channels, 1, kernel_size=1)
         self.channel_add_conv_s = _context_transform(self.teacher_channels)
@@ -114,7 +114,7 @@ class FGDLoss(nn.Module):
 
         Raises:
             ValueError: if the feature maps do not fit this module or each other, or if boxes and image
-                shapes are not one an image.
+                shapes are not one per image.
         """
         terms = self.terms(student, teacher, boxes, image_shapes)
         return (
@@ -171,7 +171,7 @@ class FGDLoss(nn.Module):
         boxes: Sequence[Tensor],
         image_shapes: Sequence[tuple[int, int]],
     ) -> tuple[Tensor, Tensor]:
-        """Refuses what does not fit; gives both feature maps as ``N x C x P``, in at least float32."""
+        """Refuses what does not fit; returns both feature maps as ``N x C x P``, in at least float32."""
         require_feature_maps(student, teacher, self.student_channels, self.teacher_channels)
         require_boxes(boxes, len(teacher), image_shapes)
         if self.align is not None:

@@ -25,26 +25,26 @@ CHOICES = {
 class FGDAblationLoss(FGDLoss):
     """Focal and Global Distillation for one pyramid level, with parts left out or replaced.
 
-    Terms and notation are those of `FGDLoss`, which this is as long as every choice is left alone. What the
-    paper says of its ablations is short; where it leaves a choice open, this is how it is read:
+    Terms and notation are those of `FGDLoss`, which the default choices give. The paper describes its
+    ablations only briefly; where it leaves a choice open, this is how we read it:
 
     ``regions`` (table 1): the cells whose feature difference counts. ``"split"`` is FGD. ``"foreground"`` and
-    ``"background"`` keep one of the two terms with its own weight. ``"whole"`` knows no boxes: one term, in
-    which every cell weighs ``1 / P`` as the background's cells share the weight 1, times ``alpha``. All four
-    rows of the table are taken for the focal loss alone (``lambda_`` 0): the whole of FGD has another AP for
-    the same pair in table 2, and the split row's share of its gain is the focal loss's share in table 4. The
-    attention term has no regions and stays.
+    ``"background"`` keep one of the two terms with its own weight. ``"whole"`` ignores the boxes: one term
+    with the weight ``alpha``, in which every cell weighs ``1 / P``, just as the background's cells share the
+    weight 1. All four rows of the table are taken to be of the focal loss alone (``lambda_`` 0): the whole of
+    FGD has another AP for the same pair in table 2, and the split row's share of its gain is the focal loss's
+    share in table 4. The attention term has no regions and stays.
 
-    ``attention`` (table 5, focal loss alone): ``"spatial"`` weighs the difference by ``A_s`` alone and
+    ``attention`` (table 5, focal loss alone): ``"spatial"`` weights the difference by ``A_s`` alone and
     compares ``A_s`` alone in the attention term, ``"channel"`` the same with ``A_c``. Both have mean 1, so
     that leaving one out keeps the size of the loss.
 
-    ``relation`` (table 6, global loss alone): ``"nonlocal"`` puts a `NonLocalBlock` on either side in place
-    of the global context block.
+    ``relation`` (table 6, global loss alone): ``"nonlocal"`` puts a `NonLocalBlock` on each side in place of
+    the global context block.
 
-    Focal and global loss alone (tables 1, 4, 5 and 6) are weights of zero. A term with weight zero is not
-    computed, and the layers of a relation term that is not computed do not exist: parameters without a
-    gradient would stop ``DistributedDataParallel``.
+    For the focal or the global loss alone (tables 1, 4, 5 and 6), set the other weights to zero. A term with
+    weight zero is not computed, and the layers of a relation term that is not computed do not exist:
+    parameters without a gradient would make ``DistributedDataParallel`` fail.
 
     Source: arXiv:2111.11837, sections 1 and 4.
 
@@ -61,7 +61,7 @@ class FGDAblationLoss(FGDLoss):
         relation: the block of the global loss: ``"gc"`` or ``"nonlocal"``.
 
     Raises:
-        ValueError: if a choice is unknown, or every term that is left has weight zero.
+        ValueError: if a choice is unknown, or every remaining term has weight zero.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class FGDAblationLoss(FGDLoss):
         """Adds nothing yet: the base class does not know which relation is chosen."""
 
     def reset_parameters(self) -> None:
-        """Draws the layers of the relation anew; both sides start by adding nothing to their features."""
+        """Initialises the layers of the relation; both sides start by adding nothing to their features."""
         if self.lambda_ and self.relation == "nonlocal":
             self.non_local_s.reset_parameters()
             self.non_local_t.reset_parameters()
@@ -107,7 +107,7 @@ class FGDAblationLoss(FGDLoss):
 
     @property
     def weights(self) -> dict[str, float]:
-        """The terms that are computed, each with its weight, which is not zero."""
+        """The terms that are computed, each with its non-zero weight."""
         of_regions = {
             "split": {"foreground": self.alpha, "background": self.beta},
             "foreground": {"foreground": self.alpha},
@@ -124,7 +124,7 @@ class FGDAblationLoss(FGDLoss):
         boxes: Sequence[Tensor],
         image_shapes: Sequence[tuple[int, int]],
     ) -> Tensor:
-        """Computes the weighted loss of one level; arguments, result and refusals as for `FGDLoss`."""
+        """Computes the weighted loss of one level; arguments, result and errors as for `FGDLoss`."""
         terms = self.terms(student, teacher, boxes, image_shapes)
         return torch.stack([weight * terms[name] for name, weight in self.weights.items()]).sum()
 
@@ -135,7 +135,7 @@ class FGDAblationLoss(FGDLoss):
         boxes: Sequence[Tensor],
         image_shapes: Sequence[tuple[int, int]],
     ) -> dict[str, Tensor]:
-        """Computes the terms that have a weight, unweighted.
+        """Computes the terms with a non-zero weight, unweighted.
 
         Returns:
             Scalars under the names in `weights`: those of `FGDLoss.terms`, or ``whole`` in place of
@@ -162,7 +162,7 @@ class FGDAblationLoss(FGDLoss):
         size: tuple[int, int],
         teacher: Tensor,
     ) -> dict[str, Tensor]:
-        """Weights of the cells by the term that takes them, each ``N x P`` or ``1 x P``."""
+        """Weights of the cells, by term, each ``N x P`` or ``1 x P``."""
         if self.regions == "whole":
             cells = size[0] * size[1]
             return {"whole": teacher.new_full((1, cells), 1 / cells)}
@@ -172,7 +172,7 @@ class FGDAblationLoss(FGDLoss):
         return {name: mask.flatten(1) for name, mask in masks if name in self.weights}
 
     def _focal(self, student: Tensor, teacher: Tensor, masks: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The terms of the focal loss that have a weight, summed over the batch.
+        """The terms of the focal loss with a non-zero weight, summed over the batch.
 
         Args:
             student: ``N x C x P``.
@@ -189,7 +189,7 @@ class FGDAblationLoss(FGDLoss):
         return terms
 
     def _attentions(self, cell_magnitude: Tensor, channel_magnitude: Tensor) -> tuple[Tensor, Tensor]:
-        """`attentions`, with ones for the one that is left out: it weighs nothing and differs nowhere."""
+        """`attentions`, with ones in place of the one that is left out, which then has no effect."""
         spatial, channel = attentions(cell_magnitude, channel_magnitude, self.temperature)
         if self.attention == "spatial":
             channel = torch.ones_like(channel)

@@ -26,15 +26,15 @@ BOXES_AT_ONCE = 8
 class FGFILoss(BoxPyramidLoss):
     """Fine-grained Feature Imitation on a feature pyramid.
 
-    A box belongs to one level by its size (`boxes_of_levels`). An anchor of that level is imitated for it
-    where their IoU is larger than ``threshold`` times the largest IoU that the box has with any anchor of
-    the level, and a cell where one of its anchors is imitated for any box. With ``A`` the 3x3 convolution of
-    a level, ``m`` its cells that are imitated, over the whole batch, and ``C`` the teacher's channels::
+    A box belongs to one level by its size (`boxes_of_levels`). An anchor of that level is selected for it if
+    their IoU is larger than ``threshold`` times the largest IoU that the box has with any anchor of the
+    level, and a cell is imitated if one of its anchors is selected for any box. With ``A`` the 3x3
+    convolution of a level, ``m`` its imitated cells, over the whole batch, and ``C`` the teacher's channels::
 
         loss = weight * mean_levels( sum m * (A(F) - T)^2 / max(1, 2 * C * sum m) )
 
-    A level without an imitated cell is zero, and so is a batch without any box. Anchors that reach over the
-    border of the image take part.
+    The loss is zero for a level without an imitated cell, and for a batch without any box. Anchors that
+    extend beyond the image take part.
 
     Source: arXiv:1906.03609, which has one map (`FGFISingleMapLoss`) and divides by ``2 * sum m`` alone. The
     pyramid, the mean over its levels and the divisor are those of the comparison in the release of
@@ -44,11 +44,11 @@ class FGFILoss(BoxPyramidLoss):
         student_channels: channels of the student's maps.
         teacher_channels: channels of the teacher's maps.
         weight: weight of the loss.
-        strides: pixels from one cell to the next, of each level, finest first; one level for each.
+        strides: pixels from one cell to the next, of each level, finest first; one per level.
         anchor_scale: side of an anchor over its stride.
         anchor_ratios: heights of a cell's anchors over their widths.
-        threshold: share of the largest IoU of a box that makes an anchor imitated.
-        finest_scale: sides of boxes from which on the levels are dealt out, in pixels.
+        threshold: share of a box's largest IoU above which an anchor is selected.
+        finest_scale: see `boxes_of_levels`, in pixels.
     """
 
     def __init__(
@@ -86,8 +86,9 @@ class FGFISingleMapLoss(nn.Module):
 
         loss = weight * sum m * (A(F) - T)^2 / max(1, 2 * sum m)
 
-    Widths and heights of boxes and anchors count both ends, ``x1 - x0 + 1``. A batch without any box is zero,
-    where the release divides by zero. There, nothing is imitated in the first 400 iterations.
+    Widths and heights of boxes and anchors count both ends, ``x1 - x0 + 1``. A batch without any box gives
+    zero, where the release divides by zero. The release imitates nothing in the first 400 iterations, which
+    is left out here.
 
     Source: arXiv:1906.03609; the defaults are those of the release for VGG networks on VOC.
 
@@ -97,7 +98,7 @@ class FGFISingleMapLoss(nn.Module):
         base_anchors: the anchors of the first cell, each ``x0, y0, x1, y1`` in pixels.
         stride: pixels from one cell to the next.
         weight: weight of the loss.
-        threshold: share of the largest IoU of a box that makes an anchor imitated.
+        threshold: share of a box's largest IoU above which an anchor is selected.
     """
 
     def __init__(
@@ -142,7 +143,7 @@ class FGFISingleMapLoss(nn.Module):
 
         Raises:
             ValueError: if the feature maps do not fit this module or each other, or boxes are not one
-                tensor an image.
+                tensor per image.
         """
         require_feature_maps(student, teacher, self.student_channels, self.teacher_channels)
         require_boxes(boxes, len(teacher))
@@ -191,11 +192,11 @@ def imitated_cells(
 
 
 def _centred_anchors(side: float, ratios: Sequence[float]) -> list[list[float]]:
-    """Anchors around the origin of one area, by their ratios of height to width."""
+    """Anchors of equal area around the origin, by their ratios of height to width."""
     sizes = [(side / ratio**0.5, side * ratio**0.5) for ratio in ratios]
     return [[-width / 2, -height / 2, width / 2, height / 2] for width, height in sizes]
 
 
 def _with_last_pixel(corners: Tensor) -> Tensor:
-    """Boxes ``... x 4`` whose last pixels count, as ones that end behind them."""
+    """Converts boxes ``... x 4`` that include their last pixels to boxes that end after these."""
     return torch.cat([corners[..., :2], corners[..., 2:] + 1], dim=-1)

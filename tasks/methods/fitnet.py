@@ -12,15 +12,15 @@ from tasks.methods.stages import StageNorm, require_maps_of_one_batch
 
 @register_loss("FitNetLoss", version=1)
 class FitNetLoss(nn.Module):
-    """FitNet: the student's feature, through a trained regression, is the teacher's.
+    """FitNet: the student's feature, after a trained regression, should be the teacher's.
 
     With ``F`` the student's feature map, ``T`` the teacher's and ``R`` a convolution, batch norm and ReLU::
 
         loss = weight * mean_{images, channels, positions} ( R(F) - T )^2
 
     The convolution makes the sizes agree: 3x3 with stride 2 for a student's map twice as high, transposed
-    4x4 with stride 2 for one half as high, else a kernel as large as the difference of the two needs, 1x1
-    where they are equal. It is added to the other losses throughout; the paper trains on hints first.
+    4x4 with stride 2 for one half as high, otherwise a kernel just large enough for the difference, 1x1 if
+    there is none. It is added to the other losses throughout the training; the paper trains on hints first.
 
     A single image at a single position is normalised with the running statistics of the batch norm.
 
@@ -32,10 +32,10 @@ class FitNetLoss(nn.Module):
         teacher_channels: channels of the teacher's feature map.
         weight: weight of the loss.
         student_size: height of the student's feature map.
-        teacher_size: height of the teacher's; where both are left out, the two are equal.
+        teacher_size: height of the teacher's; leave both out if the two are equal.
 
     Raises:
-        ValueError: if the student's map is lower than the teacher's by another factor than two.
+        ValueError: if the student's map is smaller than the teacher's by another factor than two.
     """
 
     def __init__(

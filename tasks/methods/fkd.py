@@ -20,7 +20,7 @@ FINE_LEVELS = 2
 
 @register_loss("FKDLoss", version=1)
 class FKDLoss(nn.Module):
-    """FKD: a detector's pyramid by what its attention points at, and by the relations of its positions.
+    """FKD: distils a detector's pyramid by its attention, and by the relations between its positions.
 
     For each level, with ``F`` and ``T`` the feature maps of ``P`` positions, ``a``, ``a'`` 1x1 convolutions,
     ``l`` a linear layer, ``k`` a 3x3 convolution from one channel to one, and ``|.|`` the Euclidean norm over
@@ -28,17 +28,17 @@ class FKDLoss(nn.Module):
 
         A_s(X) = P * softmax_positions(mean_c |X| / temperature)
         A_c(X) = C * softmax_c(mean_positions |X| / temperature)
-        M      = (A_s(F) + A_s(T)) / 2 * (A_c(F) + A_c(T)) / 2,  a constant; its second factor if channel_mask
+        M      = (A_s(F) + A_s(T)) / 2 * (A_c(F) + A_c(T)) / 2,  a constant; second factor if channel_mask
 
         feature  = | sqrt(M) * (a(F) - T) |
         channel  = | l(mean_positions F) - mean_positions T |
         spatial  = | k(mean_c F) - mean_c T |
-        nonlocal = | a'(R_s(F)) - R_t(T) |,  R as in `DotProductNonLocal`, one for either side
+        nonlocal = | a'(R_s(F)) - R_t(T) |,  R as in `DotProductNonLocal`, one for each side
 
         loss = sum_levels( alpha * feature + beta * (channel + spatial) + gamma * nonlocal )
 
-    The layers belong to one level each. Nothing is divided by the batch size. ``R_t`` is trained too, so that
-    the target of the last term moves. A term that is zero, as where features match exactly, has a gradient of
+    Each level has its own layers. Nothing is divided by the batch size. ``R_t`` is trained too, so that the
+    target of the last term moves. A term that is zero, as when features match exactly, has a gradient of
     zero; in the release, which takes the square root of a sum of squares, that of the feature term is NaN.
 
     Source: "Improve object detection with feature-based knowledge distillation" (ICLR 2021), in the form that
@@ -53,15 +53,15 @@ class FKDLoss(nn.Module):
         beta: weight of the channel term and of the spatial term.
         gamma: weight of the non-local term.
         temperature: temperature of both attentions.
-        channel_mask: whether the mask weighs channels besides positions.
+        channel_mask: whether the mask weights channels besides positions.
         pool_strides: for each level, finest first, how many positions along a side are pooled to one in the
-            relation; one level for each.
-        inner_channels: for each level the inner channels of the relation; without it a quarter of the
+            relation; their number is that of the levels.
+        inner_channels: for each level the inner channels of the relation; by default a quarter of the
             channels on the two finest levels and half of them on the others: 64 and 128 of the published 256.
 
     Raises:
-        ValueError: if student and teacher differ in channels, or there are not as many inner channels as
-            levels.
+        ValueError: if student and teacher differ in channels, or the number of inner channels is not that of
+            the levels.
     """
 
     def __init__(
@@ -206,7 +206,7 @@ class DotProductNonLocal(nn.Module):
         self.W = nn.Sequential(nn.Conv2d(inner_channels, channels, kernel_size=1), norm)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Adds to every position what it takes from the pooled ones.
+        """Adds to every position what it gathers from the pooled ones.
 
         Args:
             features: ``N x C x H x W``.
@@ -216,7 +216,7 @@ class DotProductNonLocal(nn.Module):
         """
         query = self.theta(features)
         key, value = (self._pooled(layer(features)) for layer in (self.phi, self.g))
-        # The products of keys and values first: those of all pairs of positions are never held.
+        # The products of keys and values come first, so that those of all pairs of positions are never held.
         products = value @ key.transpose(1, 2) / key.shape[2]
         gathered = (products @ query.flatten(2)).view_as(query)
         added: Tensor = self.W(gathered)
@@ -229,7 +229,7 @@ class DotProductNonLocal(nn.Module):
 
 
 class _BatchNorm(nn.BatchNorm2d):
-    """Batch norm for which a single value is its own mean; the original refuses one in training."""
+    """Batch norm that accepts a single value in training, as its own mean; PyTorch's refuses it."""
 
     def forward(self, features: Tensor) -> Tensor:
         if self.training and features[:, 0].numel() == 1:

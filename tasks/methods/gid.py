@@ -40,19 +40,19 @@ class Instances(NamedTuple):
 class GIDLoss(nn.Module):
     """General Instance Distillation: features, relations and predictions where student and teacher disagree.
 
-    For heads of RetinaNet's kind, which state a box by its deltas from an anchor. With ``z`` and ``v`` the
+    For heads like RetinaNet's, which predict a box by its deltas from an anchor. With ``z`` and ``v`` the
     class logits of student and teacher, the disagreement on an anchor is
     ``d = sigmoid(max_k v) - sigmoid(max_k z)``. The box of an anchor is the one predicted by the more certain
     of the two. The general instances of an image are at most ``instances`` of these boxes: the
-    ``candidates`` of the largest ``|d|`` over all levels, clipped to the image, those with a side of
-    ``smallest_side`` pixels or less left out, after non-maximum suppression. No gradient flows through the
-    selection, and no ground truth takes part in it.
+    ``candidates`` boxes with the largest ``|d|`` over all levels, clipped to the image, without those that
+    have a side of ``smallest_side`` pixels or less, after non-maximum suppression. No gradient flows through
+    the selection, and no ground truth takes part in it.
 
     ``F`` and ``T`` are the two pyramids pooled (RoIAlign) to ``resolution x resolution`` at the ``R``
     instances of the whole batch, each on the level that fits its size, ``D`` the Euclidean distances among
-    them, divided by their mean, and ``A`` the anchors that the instances would be assigned to as objects:
-    those that overlap one by ``matched_overlap``, and the best of each instance. ``x`` and ``y`` are the box
-    deltas of student and teacher::
+    them, divided by their mean, and ``A`` the anchors to which the instances would be assigned as objects:
+    those with an IoU of at least ``matched_overlap`` with one, and the best anchor of each instance. ``x``
+    and ``y`` are the box deltas of student and teacher::
 
         feature  = sum (F - T)^2 / (R * resolution^2)
         relation = sum_{i != j} smooth_l1( D^T_ij - D^S_ij; relation_beta ) / (R^2 - R)
@@ -61,17 +61,17 @@ class GIDLoss(nn.Module):
 
         loss = feature_weight * feature + relation_weight * relation + class_weight * class + box_weight * box
 
-    The relation is zero with fewer than three instances, and everything is zero without any. Two instances of
-    one feature have a distance of ``1e-6`` without a gradient. An instance that overlaps no anchor is
-    assigned none.
+    The relation is zero with fewer than three instances, and everything is zero without any. Two instances
+    with equal features have a distance of ``1e-6`` without a gradient. An instance that overlaps no anchor is
+    assigned to none.
 
     As in the code that the first author published (the original is not public), the features are compared as
     they are, so both pyramids need the same channels, and ``d`` is the difference of the largest scores. The
     paper describes a convolution for the student's feature and, it seems, the largest difference of the
     scores. That code fails on an image without ground truth, which is like any other here.
 
-    Source: arXiv:2103.02340; the defaults are those of the published configs for RetinaNet. They come with a
-    ``box_beta`` of 0.1 and of 0.
+    Source: arXiv:2103.02340; the defaults are those of the published configs for RetinaNet, of which some
+    have a ``box_beta`` of 0.1 and some of 0.
 
     Args:
         feature_weight: weight of the feature part.
@@ -81,11 +81,11 @@ class GIDLoss(nn.Module):
         relation_beta: where the smooth L1 of the relations becomes linear.
         box_beta: where that of the box deltas does; 0 is plain L1.
         candidates: boxes of an image that enter non-maximum suppression.
-        instances: boxes of an image that are left at most.
+        instances: most boxes of an image that remain.
         overlap: IoU above which a box is suppressed by a better one.
         smallest_side: in pixels of the input; a box needs larger sides.
         resolution: bins along a side of a pooled feature.
-        matched_overlap: IoU from which on an anchor is assigned to an instance.
+        matched_overlap: IoU from which an anchor is assigned to an instance.
     """
 
     def __init__(
@@ -206,7 +206,7 @@ class GIDLoss(nn.Module):
             logits, taught_logits.sigmoid(), reduction="none"
         )
         difference = functional.smooth_l1_loss(deltas, taught_deltas, reduction="none", beta=self.box_beta)
-        # A mask instead of a selection: how many anchors there are would make the host wait for the device.
+        # A mask instead of a selection: the host would have to wait for the number of anchors.
         count = assigned.sum().clamp(min=1)
         return {
             "feature": (student_rois - teacher_rois).square().sum() / max(bins, 1),
@@ -258,7 +258,7 @@ class GIDLoss(nn.Module):
         Args:
             levels: a pyramid, finest first, each ``N x C x H x W``.
             boxes: of each image ``R_n x 4`` corners in pixels of the input.
-            strides: pixels of the input to a cell, a level.
+            strides: pixels of the input per cell, of each level.
 
         Returns:
             ``R x C x resolution x resolution`` in at least float32, image by image.
@@ -312,7 +312,7 @@ def _by_anchor(levels: Sequence[Tensor], width: int) -> Tensor:
 
 
 def _level_of(boxes: Tensor, strides: Sequence[int]) -> Tensor:
-    """The place in the pyramid that fits each box, ``R``: the finest level is 0."""
+    """The index of the pyramid level that fits each box, ``R``: the finest level is 0."""
     finest, coarsest = (round(math.log2(stride)) for stride in (strides[0], strides[-1]))
     side = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1).sqrt()
     level = (_CANONICAL_LEVEL + (side / _CANONICAL_SIDE + 1e-8).log2()).floor()

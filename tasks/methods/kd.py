@@ -16,7 +16,7 @@ class KDLoss(nn.Module):
 
         loss = - alpha * temperature^2 * mean( sum_k q_k * log p_k )
 
-    The ordinary cross-entropy beside it weighs ``1 - alpha``, see `ce_weight`.
+    The ordinary cross-entropy beside it has the weight ``1 - alpha``, see `ce_weight`.
 
     Source: arXiv:1503.02531; the weights as in the comparisons of arXiv:2303.13005.
 
@@ -32,7 +32,7 @@ class KDLoss(nn.Module):
 
     @property
     def ce_weight(self) -> float:
-        """What multiplies the ordinary cross-entropy in the total loss."""
+        """The weight of the ordinary cross-entropy in the total loss."""
         return 1 - self.alpha
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:

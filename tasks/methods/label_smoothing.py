@@ -10,7 +10,7 @@ from tasks.methods.common import full_precision, require_target, target_distribu
 from tasks.methods.registry import register_loss
 
 Spread = Literal["all classes", "other classes"]
-"""Where the share that the label gives up goes."""
+"""Which classes get the share that the label gives up."""
 
 
 @register_loss("LabelSmoothingLoss", version=1)
@@ -23,9 +23,9 @@ class LabelSmoothingLoss(nn.Module):
 
         loss = - e * mean( sum_k u_k * log p_k )
 
-    The ordinary cross-entropy beside it weighs ``1 - e``, see `ce_weight`; together they are the
-    cross-entropy of the smoothed label. The two kinds are one but for a factor ``K / (K - 1)`` in ``e``. A
-    soft label is spread as the mixture that it is; those who spread over the other classes leave it open.
+    The ordinary cross-entropy beside it has the weight ``1 - e``, see `ce_weight`; together they are the
+    cross-entropy of the smoothed label. The two kinds differ only by a factor ``K / (K - 1)`` in ``e``. A
+    soft label is smoothed as the mixture that it is; the releases with ``other classes`` leave it open.
 
     Source: arXiv:1512.00567, section 7 (all classes); the releases of Tf-KD (arXiv:1909.11723) and Zipf's
     label smoothing (arXiv:2207.08980) spread over the other classes. ``e`` is 0.1 in each.
@@ -35,7 +35,7 @@ class LabelSmoothingLoss(nn.Module):
         spread: ``all classes`` or ``other classes``.
 
     Raises:
-        ValueError: there is no such spread.
+        ValueError: if ``spread`` is unknown.
     """
 
     def __init__(self, smoothing: float = 0.1, spread: Spread = "all classes") -> None:
@@ -47,11 +47,11 @@ class LabelSmoothingLoss(nn.Module):
 
     @property
     def ce_weight(self) -> float:
-        """What multiplies the ordinary cross-entropy in the total loss."""
+        """The weight of the ordinary cross-entropy in the total loss."""
         return 1 - self.smoothing
 
     def forward(self, student_logits: Tensor, target: Tensor) -> Tensor:
-        """Computes the part that is spread.
+        """Computes the weighted smoothing part.
 
         Args:
             student_logits: ``N x K``.

@@ -110,7 +110,7 @@ class LDLoss(nn.Module):
         divisor: float | Tensor,
         temperature: float,
     ) -> Tensor:
-        """The weighted divergence of rows, unweighted as a whole.
+        """The divergence of rows, with a weight for each row but none overall.
 
         Args:
             student_logits: ``R x B``.
@@ -130,5 +130,5 @@ class LDLoss(nn.Module):
 
 
 def _levels(maps: Sequence[Tensor], width: int) -> Tensor:
-    """The rows of all levels below each other."""
+    """The rows of all levels, concatenated."""
     return torch.cat([rows(level, width) for level in maps])

@@ -16,7 +16,7 @@ EPSILON = 1e-7
 class LSKDLoss(nn.Module):
     """KD on standardized logits: the student need not match the range of the teacher's.
 
-    With ``s(x) = (x - mean(x)) / (std(x) + 1e-7)`` over the classes of a sample, the deviation of ``K - 1``
+    With ``s(x) = (x - mean(x)) / (std(x) + 1e-7)`` over the classes of a sample, the deviation with ``K - 1``
     degrees of freedom, and ``p``, ``q`` the softmax of ``s(student)`` and ``s(teacher)`` over the
     temperature::
 
@@ -24,9 +24,9 @@ class LSKDLoss(nn.Module):
 
     It is added to the task's own loss, whose weight the releases choose freely: 1 on ImageNet, 0.1 on
     CIFAR-100. Logits that are all equal are standardized to zero, and their gradient is 1e7 times that of the
-    distribution: finite, but no place to start from.
+    distribution: finite, but too large to start from.
 
-    Source: arXiv:2403.01427 and the authors' code and commands, of which the defaults are.
+    Source: arXiv:2403.01427 and the authors' code and commands, which the defaults are taken from.
 
     Args:
         temperature: softens both distributions.
@@ -58,7 +58,7 @@ class LSKDLoss(nn.Module):
 
 @register_loss("LSKDDKDLoss", version=1)
 class LSKDDKDLoss(DKDLoss):
-    """DKD on standardized logits: `tasks.methods.dkd.DKDLoss` of what `LSKDLoss` makes of the logits.
+    """DKD on standardized logits: `tasks.methods.dkd.DKDLoss` on logits standardized as in `LSKDLoss`.
 
     Source: as `LSKDLoss`; the authors multiply both weights of DKD's own configuration by 9. The defaults are
     for ResNet-32x4 and ResNet-8x4 on CIFAR-100.

@@ -40,7 +40,7 @@ class MGDLoss(nn.Module):
         masking: what is dropped, ``"spatial"`` or ``"channel"``.
 
     Raises:
-        ValueError: if ``masking`` is neither of the two or ``mask_ratio`` is no probability.
+        ValueError: if ``masking`` is neither of the two or ``mask_ratio`` is not a probability.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class MGDLoss(nn.Module):
         return self.alpha * squared_error(generated, teacher)
 
     def draw_keep_mask(self, teacher: Tensor) -> Tensor:
-        """Draws a mask as the released code does: one uniform float32 number a position or a channel.
+        """Draws a mask as the released code does: one uniform float32 number per position or channel.
 
         The numbers come from torch's CPU generator on every device, so a seed means the same mask
         everywhere. Spatial masking drops the large numbers, channel masking the small ones.

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from tasks.methods.common import full_precision, no_autocast, require_same_shape, softened_divergence
 from tasks.methods.registry import register_loss
 
-# Temperatures beside the one that is chosen. Of the latter two the release takes the unweighted divergence
-# from the weakly augmented images as well.
+# Temperatures besides the one that is chosen. With the latter two, the release also takes the unweighted
+# divergence on the weakly augmented images.
 OF_STRONG_IMAGES = (3.0, 5.0)
 OF_WEAK_IMAGES = (2.0, 6.0)
 
@@ -32,12 +32,12 @@ class MLLDLoss(nn.Module):
         loss = weight * (kd + batch + class)
 
     ``f`` is the share of weak images whose highest teacher probability is at most the batch's median, ``g``
-    that of classes whose summed teacher probability is at most the median of the classes. They stand for the
-    paper's selection of samples and classes, which the release applies to sums already taken. A batch of one
-    is as any other, with ``f = 1``.
+    that of classes whose summed teacher probability is at most the median of the classes. They are the effect
+    of the paper's selection of samples and classes, which the release applies to sums already taken. A batch
+    of one is no exception: ``f = 1``.
 
     It is added to the cross-entropy of the weak images and that of the strong ones, each weighted by 0.1 on
-    CIFAR-100 and 0.5 on ImageNet. **No method file has it**: it needs two views of each image in a step,
+    CIFAR-100 and 0.5 on ImageNet. **No method file uses it**: it needs two views of each image in a step,
     through student and teacher, and the training data of a task offer one.
 
     Source: "Multi-level Logit Distillation" (CVPR 2023) and the authors' code; the defaults are those of its

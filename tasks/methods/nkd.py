@@ -26,7 +26,7 @@ class NKDLoss(nn.Module):
 
         loss = - mean( q_y * log p_y ) - gamma * temperature^2 * mean( sum_{k != y} qn_k * log pn_k )
 
-    It is added to the ordinary cross-entropy. A soft label counts through its largest entry.
+    It is added to the ordinary cross-entropy. The target class of a soft label is its largest entry.
 
     Source: arXiv:2303.13005 (first published with the same value in arXiv:2208.10139); the defaults are the
     paper's for ImageNet, with temperature 3 and gamma 3.5 typical of CIFAR-100.

@@ -9,14 +9,14 @@ from torch.nn import functional
 class NonLocalBlock(nn.Module):
     """A non-local block in its embedded Gaussian form, with a residual connection.
 
-    With ``x_p`` the feature at position ``p`` and half the channels inside::
+    With ``x_p`` the feature at position ``p``, and embeddings with half the channels::
 
         y_p = sum_q softmax_q(theta(x_p) . phi(x_q)) g(x_q)
         z_p = x_p + out(y_p)
 
     The products are not divided by anything, and all positions take part. ``out`` is zero at first, so that
-    the block starts as the identity; the other layers are drawn as by He et al., without the gain of a ReLU,
-    for none follows them.
+    the block starts as the identity; the other layers are initialised as by He et al., without the gain for a
+    ReLU, since none follows them.
 
     Source: arXiv:1711.07971, equations 1, 3 and 6, and "Implementation Details" for the initial weights;
     without the batch normalisation and the subsampling that it adds for video.
@@ -43,7 +43,7 @@ class NonLocalBlock(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Adds to every position what it takes from all others.
+        """Adds to every position what it gathers from all others.
 
         Args:
             features: ``N x C x P``.

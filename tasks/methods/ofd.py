@@ -15,22 +15,22 @@ from tasks.methods.stages import StageNorm, require_stages, stages_of
 
 @register_loss("OFDLoss", version=1)
 class OFDLoss(nn.Module):
-    """Overhaul of Feature Distillation: features before their ReLU, as far as the ReLU lets them through.
+    """Overhaul of Feature Distillation: partial squared error of the features before their ReLU.
 
     With ``F_i`` the student's feature map of stage ``i`` (the shallowest is 0 of ``S``) and ``T_i`` the
     teacher's, both before the ReLU, ``R_i`` a trained 1x1 convolution with batch norm and ``margin_c`` the
-    mean of the negative part of a channel, told from the batch norm in front of it::
+    mean of the negative part of a channel, estimated from the batch norm before it::
 
         T'   = max(T, margin)
         loss = weight / N * sum_i 2^(i + 1 - S) * sum (R(F) - T')^2 * [ R(F) > T' or T' > 0 ]
 
-    What is negative for both costs nothing once the student is below the teacher. The margin takes a channel
-    for a normal variable with the batch norm's bias as mean and its weight as deviation; in residual
-    networks, where the shortcut is added behind the batch norm, it is an approximation.
+    What is negative for both costs nothing once the student is below the teacher. The margin assumes that a
+    channel is normally distributed, with the batch norm's bias as mean and its weight as deviation; in
+    residual networks, where the shortcut is added after the batch norm, it is an approximation.
 
     The released code keeps the teacher in training mode, with statistics of the batch (issue 37 of the
-    repository says that this is meant). Here a teacher is in eval mode whatever the method, so its features
-    are normalised with its running statistics instead: a departure in every run.
+    repository says that this is intended). Here a teacher is in eval mode whatever the method, so its
+    features are normalised with its running statistics instead: a departure in every run.
 
     A batch norm with weight zero gives a constant: its margin is the bias, and zero where that is positive. A
     single image at a single position is normalised with the running statistics of ``R_i``.
@@ -43,7 +43,7 @@ class OFDLoss(nn.Module):
         weight: weight of the loss; 1e-3 in the released CIFAR-100 runs.
 
     Raises:
-        ValueError: if the two do not have as many stages.
+        ValueError: if the two differ in the number of stages.
     """
 
     def __init__(
@@ -68,15 +68,15 @@ class OFDLoss(nn.Module):
         Args:
             student: the student's feature map of each stage before the ReLU, ``N x C x H x W``.
             teacher: the teacher's likewise, ``N x C' x H x W``; detached.
-            norms: weight and bias of the teacher's batch norm in front of each ReLU, stage by stage, ``C'``
-                each; detached.
+            norms: weight and bias of the teacher's batch norm before each ReLU, stage by stage, ``C'`` each;
+                detached.
 
         Returns:
             A scalar.
 
         Raises:
-            ValueError: if there are not as many stages or batch norms as the loss was built for, or feature
-                maps do not fit this module or each other.
+            ValueError: if the number of stages or batch norms is not the one that the loss was built for, or
+                feature maps do not fit this module or each other.
         """
         own, other = stages_of(student), stages_of(teacher)
         require_stages(own, other, len(self.channels))
@@ -98,13 +98,13 @@ class OFDLoss(nn.Module):
 
 
 def margin(weight: Tensor, bias: Tensor) -> Tensor:
-    """The mean of the negative part of each channel behind a batch norm.
+    """The mean of the negative part of each channel after a batch norm.
 
     With ``s = |weight|``, ``m = bias``, ``phi`` and ``Phi`` density and distribution of the standard normal::
 
         margin = m - s * phi(m/s) / Phi(-m/s),   -3 s where Phi(-m/s) is at most 0.001
 
-    The released code keeps it in float32, from arithmetic in float64.
+    The released code computes it in float64 and keeps it in float32.
 
     Args:
         weight: of the batch norm, ``C``; detached.
@@ -128,7 +128,7 @@ def partial_error(student: Tensor, teacher: Tensor, least: Tensor) -> Tensor:
     Args:
         student: ``N x C x H x W``, after its connector.
         teacher: ``N x C x H x W``; detached.
-        least: ``C`` margins, below which the teacher is taken for the margin.
+        least: ``C`` margins; where the teacher is below its margin, the margin is used.
 
     Returns:
         A scalar in at least float32.

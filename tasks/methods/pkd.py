@@ -22,11 +22,11 @@ class PKDLoss(nn.Module):
         loss = weight / 2 * mean( (n(F) - n(T))^2 )
 
     That is ``weight * (1 - r)``, averaged over the channels, with ``r`` the Pearson correlation of student
-    and teacher, up to ``epsilon`` and a factor ``(n - 1) / n`` for ``n`` values a channel. Maps of unequal
-    height are made equal by bilinear interpolation. Statistics are those of one device.
+    and teacher, up to ``epsilon`` and a factor ``(n - 1) / n`` for ``n`` values per channel. Maps of unequal
+    height are resized by bilinear interpolation. Statistics are those of one device.
 
     A flat channel, all of whose values are equal, is zero after ``n``, whatever its offset. Where it is the
-    student's, its gradient is ``1 / epsilon`` times an ordinary one, as in the release: large, and finite. A
+    student's, its gradient is ``1 / epsilon`` times an ordinary one, as in the release: large, but finite. A
     single position in a batch of one has no deviation (the release computes NaN): its channels count as flat
     on both sides, and loss and gradient are zero.
 

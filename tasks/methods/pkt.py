@@ -23,7 +23,7 @@ class PKTLoss(nn.Module):
         loss = weight * mean_ij( c_ij(teacher) * log( (c_ij(teacher) + 1e-7) / (c_ij(student) + 1e-7) ) )
 
     It is added to the task's own loss. The two features may differ in channels. A batch of one gives zero; a
-    feature that is zero throughout is as near to each of the others, and has no gradient.
+    feature that is zero throughout is equally near to all others, and has no gradient.
 
     Source: arXiv:1803.10837 and the authors' code; the default weight is that of RepDistiller and mdistiller.
 

@@ -1,4 +1,4 @@
-"""What losses need of the other processes that train together."""
+"""Lets a loss use numbers from the other processes that train together."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def process_count() -> int:
 
 
 def mean_over_processes(value: Tensor) -> Tensor:
-    """A number averaged over the processes that train together; itself in a training of one."""
+    """A number averaged over the processes that train together; itself if there is only one."""
     processes = process_count()
     if processes == 1:
         return value
@@ -24,7 +24,7 @@ def mean_over_processes(value: Tensor) -> Tensor:
 
 
 def gathered(tensor: Tensor) -> Tensor:
-    """A batch joined over the processes that train together, without a gradient; itself in a training of one.
+    """A batch gathered from all processes that train together, without gradient; itself if there is only one.
 
     Args:
         tensor: ``N x ...``, of one shape in all processes.

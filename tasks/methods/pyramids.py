@@ -38,7 +38,7 @@ def require_levels(
 def require_boxes(
     boxes: Sequence[Tensor], images: int, image_shapes: Sequence[tuple[int, int]] | None = None
 ) -> None:
-    """Refuses boxes, and image shapes where a loss takes them, that are not one an image.
+    """Refuses boxes, and image shapes if given, that are not one per image.
 
     Args:
         boxes: for each image ``n x 4``.
@@ -52,7 +52,7 @@ def require_boxes(
         shapes = "" if image_shapes is None else f" and {len(image_shapes)} image shapes"
         raise ValueError(
             f"{images} images, {len(boxes)} box tensors{shapes} do not fit: give one n x 4 box tensor"
-            f"{' and one (height, width)' if shapes else ''} an image"
+            f"{' and one (height, width)' if shapes else ''} per image"
         )
     for index, box in enumerate(boxes):
         if box.dim() != 2 or box.shape[1] != 4:
@@ -64,10 +64,10 @@ def require_boxes(
 def require_strides(
     levels: Sequence[Tensor], strides: Sequence[float], image_shapes: Sequence[tuple[int, int]]
 ) -> None:
-    """Refuses strides with which the maps would end inside of the images.
+    """Refuses strides with which the maps would not cover the images.
 
-    So it is where strides of another network are given. Strides that are too large are not noticed: how far
-    the images were padded is not known here.
+    That happens if the strides of another network are given. Strides that are too large are not detected: how
+    far the images were padded is not known here.
 
     Args:
         levels: feature maps, ``N x C x H x W`` each.
@@ -94,26 +94,27 @@ def padded_boxes(boxes: Sequence[Tensor]) -> Tensor:
         boxes: for each image ``n x 4``.
 
     Returns:
-        ``N x B x 4`` with ``B`` the largest number of boxes of an image; the others are filled up with NaN.
-        No comparison with NaN is true, so that the filling covers no cell and overlaps with no anchor.
+        ``N x B x 4`` with ``B`` the largest number of boxes of an image; the others are padded with NaN. No
+        comparison with NaN is true, so that the padding covers no cell and overlaps no anchor.
     """
     return pad_sequence([full_precision(box) for box in boxes], batch_first=True, padding_value=math.nan)
 
 
 def boxes_of_levels(boxes: Tensor, levels: int, finest_scale: float) -> list[Tensor]:
-    """Deals the boxes out to the levels of a pyramid by their size.
+    """Distributes boxes over the levels of a pyramid by their size.
 
     A box of ``w x h`` pixels belongs to one level, counted from the finest::
 
         clip( floor( log2( sqrt((w + 1) (h + 1)) / finest_scale + 1e-6 ) ), 0, levels - 1 )
 
-    Source: the release of arXiv:2103.14475, whose rule is that of mmdet's extractor of regions; before it
+    Source: the release of arXiv:2103.14475, whose rule is that of mmdet's RoI extractor; before it
     arXiv:1612.03144, equation 1.
 
     Args:
         boxes: ``N x B x 4`` as ``x0, y0, x1, y1`` in pixels, or NaN.
         levels: number of levels.
-        finest_scale: boxes from this side on, and smaller ones, are of the finest level, up to twice of it.
+        finest_scale: boxes with sides below twice this belong to the finest level; the limit of every further
+            level is twice as large.
 
     Returns:
         For each level ``N x B x 4``, with NaN in place of the boxes of other levels.
@@ -138,14 +139,14 @@ def mean_error_within(cells: Tensor, mask: Tensor, channels: int) -> Tensor:
 class BoxPyramidLoss(nn.Module):
     """Base of losses on the cells of a pyramid that annotated boxes select.
 
-    Each level of the student passes a 3x3 convolution of its own. A subclass says which cells the boxes of a
-    level select (`selected`), and what is made of the squared errors of the cells (`combined`).
+    Each level of the student passes through its own 3x3 convolution. A subclass defines which cells the boxes
+    of a level select (`selected`), and how the squared errors of the cells are combined (`combined`).
 
     Args:
         student_channels: channels of the student's maps.
         teacher_channels: channels of the teacher's maps.
-        strides: pixels from one cell to the next, of each level, finest first; one level for each.
-        finest_scale: sides of boxes from which on the levels are dealt out, in pixels.
+        strides: pixels from one cell to the next, of each level, finest first; one per level.
+        finest_scale: see `boxes_of_levels`, in pixels.
     """
 
     def __init__(
@@ -205,7 +206,7 @@ class BoxPyramidLoss(nn.Module):
 
         Raises:
             ValueError: if the pyramids do not fit this module or each other, boxes or image shapes are not
-                one an image, or the maps with these strides are smaller than the images.
+                one per image, or the maps with these strides are smaller than the images.
         """
         channels = self.student_channels, self.teacher_channels
         require_levels(student, teacher, len(self.neck_adapt), channels)

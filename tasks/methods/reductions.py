@@ -1,9 +1,9 @@
-"""The sums over whole feature maps that FGD is made of, with backward passes written by hand.
+"""The sums over whole feature maps that FGD consists of, with hand-written backward passes.
 
 A feature map of a detector's largest level has millions of values, and FGD is nothing but elementwise
-arithmetic and sums on it: its time is the number of times a map is read and written. Autograd writes a map
-for each gradient that flows into the student's features and reads it again to add it to the others. Here
-the gradients are outer products of short vectors, formed and added in place.
+arithmetic and sums on it: its time depends on how often a map is read and written. Autograd writes a map for
+each gradient that flows into the student's features and reads it again to add it to the others. Here the
+gradients are outer products of short vectors, computed and added in place.
 
 All inputs are ``N x C x P``: images, channels and cells. Gradients flow into the student's features and into
 the layers trained, never into the teacher's features, and cannot be differentiated again.
@@ -61,7 +61,7 @@ def attention_pool(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     Args:
         features: ``N x C x P``.
         weight: scores a cell from its channels, ``C``.
-        bias: a single value. It cancels in the softmax, so its gradient is zero but for rounding.
+        bias: a single value. It cancels in the softmax, so its gradient is zero except for rounding.
 
     Returns:
         ``N x C``.
@@ -105,7 +105,7 @@ class _AttentionPool(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        # Expanded by hand: left to broadcast, the product would copy the features.
+        # Expanded explicitly: with broadcasting, the product would copy the features.
         scores = weight.expand(len(features), 1, -1) @ features
         attention = scores.add_(bias).softmax(dim=2)
         pooled = (features @ attention.transpose(1, 2)).squeeze(2)

@@ -1,7 +1,7 @@
 """Losses by name: each registers itself with the version of its arithmetic.
 
-The declaration is read in two ways. A training imports the module, which runs the decorator. What plans and
-lists reads the same line from the source, without importing PyTorch, so it always has this form::
+The declaration is read in two ways. A training imports the module, which runs the decorator. Planning and
+listing read the same line from the source, without importing PyTorch, so it always has this form::
 
     @register_loss("FGDLoss", version=1)
     class FGDLoss(nn.Module): ...
@@ -34,10 +34,10 @@ _FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True)
 class RegisteredLoss:
-    """A loss with what was declared of it.
+    """A loss and its declaration.
 
     Attributes:
-        name: what method files call it.
+        name: by which method files refer to it.
         version: raised by its author when it computes other numbers than before; at least 1.
         loss: the class.
         file: where it is registered.
@@ -52,7 +52,7 @@ class RegisteredLoss:
 
     @property
     def place(self) -> str:
-        """File and line, below the checkout where the file lies there."""
+        """File and line; the path is relative to the checkout if the file is inside it."""
         root = _FOLDER.parents[1]
         return f"{self.file.relative_to(root) if self.file.is_relative_to(root) else self.file}:{self.line}"
 
@@ -73,7 +73,7 @@ def register_loss(name: str, *, version: int) -> Callable[[type[Loss]], type[Los
     Raises:
         SuiteError: another class has the name, or the version is not a whole number of at least 1.
     """
-    # `inspect.stack` would ask every frame for its module, which takes as long as a second for all losses.
+    # `inspect.stack` would look up the module of every frame, which takes up to a second for all losses.
     caller = sys._getframe(1)
     file, line = Path(caller.f_code.co_filename).resolve(), caller.f_lineno
 

@@ -15,10 +15,10 @@ from tasks.methods.stages import StageNorm, require_maps_of_one_batch, require_s
 
 @register_loss("ReviewKDLoss", version=1)
 class ReviewKDLoss(nn.Module):
-    """Knowledge Review: what the student knows at a stage and deeper is compared with the teacher's stage.
+    """Knowledge Review: the student's features of a stage and all deeper ones imitate the teacher's stage.
 
     From deep to shallow, the deepest being the pooled feature as a map of one position. With ``F_i`` the
-    student's feature map, ``T_i`` the teacher's, ``resized`` to the nearest neighbour and ``[ , ]`` joined
+    student's feature map, ``T_i`` the teacher's, ``resized`` by nearest neighbour and ``[ , ]`` concatenated
     channels::
 
         x_i   = BN(conv1x1(F_i))                          r_0 = x_0
@@ -31,7 +31,7 @@ class ReviewKDLoss(nn.Module):
     with `hierarchical_context_loss` as ``HCL``. In the first epoch of a warm-up the weight is zero.
 
     Whether features are taken before or after a ReLU is up to the taps. The pooled feature of a batch of one
-    is a single value a channel, for which batch norm takes its running statistics.
+    is a single value per channel, for which batch norm uses its running statistics.
 
     Source: arXiv:2104.09044 and the released code.
 
@@ -40,12 +40,12 @@ class ReviewKDLoss(nn.Module):
         teacher_channels: channels of the teacher's likewise.
         weight: weight of the loss: 1 in the released run of ResNet-34 to ResNet-18, 8 of ResNet-50 to
             MobileNetV1, 0.6 to 8 on CIFAR-100.
-        mid_channels: width of ``x`` and ``r``; the released CIFAR-100 runs have no more than the student's
+        mid_channels: width of ``x`` and ``r``; in the released CIFAR-100 runs at most that of the student's
             last stage.
         warm_up: epochs over which the weight rises; 20 in the released CIFAR-100 runs, 0 on ImageNet.
 
     Raises:
-        ValueError: if the two do not have as many features.
+        ValueError: if the two differ in the number of features.
     """
 
     def __init__(
@@ -87,14 +87,14 @@ class ReviewKDLoss(nn.Module):
             student_pooled: the student's pooled feature, ``N x C``.
             teacher: the teacher's feature maps likewise; detached.
             teacher_pooled: the teacher's pooled feature; detached.
-            epoch: how many epochs are behind; only a warm-up asks for it.
+            epoch: number of completed epochs; only needed with a warm-up.
 
         Returns:
             A scalar.
 
         Raises:
-            ValueError: if there are not as many features as the loss was built for, they do not fit it or
-                each other, or a warm-up is not told the epoch.
+            ValueError: if the number of features is not the one that the loss was built for, they do not fit
+                it or each other, or a warm-up is not given the epoch.
         """
         own = [*stages_of(student), _as_map(student_pooled)]
         other = [*stages_of(teacher), _as_map(teacher_pooled)]
@@ -105,7 +105,7 @@ class ReviewKDLoss(nn.Module):
         return self.compare(reviewed, other) * self._warming(epoch)
 
     def review(self, student: Sequence[Tensor], sizes: Sequence[torch.Size]) -> list[Tensor]:
-        """The student's features with what is known deeper, in the teacher's shapes.
+        """Fuses each of the student's features with the deeper ones, and maps it to the teacher's shape.
 
         Args:
             student: the student's features, the shallowest first, ``N x C x H x W``.
@@ -138,11 +138,11 @@ class ReviewKDLoss(nn.Module):
 
 
 class AttentionBasedFusion(nn.Module):
-    """Joins the feature of a stage with what comes from the deeper ones.
+    """Fuses the feature of a stage with the fused ones of the deeper stages.
 
     Args:
         student_channels: channels of the student's feature map.
-        mid_channels: width in which the two are joined.
+        mid_channels: width in which the two are fused.
         teacher_channels: channels of the teacher's feature map.
         fuses: whether there is a deeper stage.
     """
@@ -156,11 +156,12 @@ class AttentionBasedFusion(nn.Module):
             self.att_conv = nn.Sequential(nn.Conv2d(2 * mid_channels, 2, kernel_size=1), nn.Sigmoid())
 
     def forward(self, feature: Tensor, deeper: Tensor | None, size: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Joins the two.
+        """Fuses the two.
 
         Args:
             feature: the student's feature map, ``N x student_channels x H x W``.
-            deeper: what came out of the deeper stage, ``N x mid_channels x H'' x W''``; None for the deepest.
+            deeper: the second output for the deeper stage, ``N x mid_channels x H'' x W''``; None for the
+                deepest.
             size: height and width of the teacher's feature map.
 
         Returns:
@@ -207,7 +208,7 @@ def _as_map(pooled: Tensor) -> Tensor:
 
 
 def _resized(feature_map: Tensor, size: Sequence[int]) -> Tensor:
-    """The map in another height and width, by nearest neighbours."""
+    """The map resized to another height and width by nearest neighbour."""
     if feature_map.shape[2:] == torch.Size(size):
         return feature_map
     return functional.interpolate(feature_map, size=tuple(size), mode="nearest")

@@ -33,8 +33,8 @@ class RKDLoss(nn.Module):
 
     Samples closer than 1e-6 count as equal: they are 1e-6 apart, and angles at or towards them are zero, both
     without a gradient. The release divides by the length of their difference there, and a gradient of 1e12
-    follows where the student has two equal samples and the teacher has not. A batch of one gives zero, where
-    the release averages over nothing; of two, too.
+    follows where the student has two equal samples and the teacher does not. A batch of one gives zero, where
+    the release averages over nothing, and so does a batch of two.
 
     Source: arXiv:1904.05068 and the authors' code; the default weights are those with which RepDistiller and
     mdistiller compare it on pooled features. The authors' metric learning has 1 and 2.
@@ -82,7 +82,7 @@ def _differences(feature: Tensor) -> Tensor:
 
 
 def _distances(differences: Tensor) -> Tensor:
-    """Lengths of ``N x N x C`` differences over their mean, ``N x N``; zero on the diagonal."""
+    """Lengths of ``N x N x C`` differences divided by their mean, ``N x N``; zero on the diagonal."""
     samples = len(differences)
     itself = torch.eye(samples, dtype=torch.bool, device=differences.device)
     lengths = differences.square().sum(dim=2).clamp(min=EQUAL**2).sqrt().masked_fill(itself, 0.0)

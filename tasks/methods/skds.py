@@ -22,7 +22,7 @@ from tasks.methods.processes import process_count
 from tasks.methods.registry import register_loss
 
 Release = Literal["journal", "cvpr2019", "cirkd"]
-"""Whose arithmetic: the authors' repository today, its branch of 2019, or CIRKD's comparison."""
+"""Which implementation: the authors' repository today, its branch of 2019, or CIRKD's comparison."""
 RELEASES: tuple[Release, ...] = get_args(Release)
 
 _UPSAMPLING = 8
@@ -41,18 +41,18 @@ class SKDSPixelLoss(nn.Module):
         cvpr2019: loss = weight * sum KL( softmax(v) || softmax(z) ) / (N * K * H * W)
         cirkd:    loss = weight * sum KL( softmax(v) || softmax(z) ) / (N * H * W)
 
-    The first grows with the batch, of which the authors' has 8 images. Several processes that train together
-    have the sum over the images of all, as one process would: gradients are averaged over the processes, so
-    that each multiplies its own sum by their number. It keeps the teacher's entropy, which changes no
-    gradient. The second compares logits up-sampled eightfold (bilinear, corners aligned); ``H`` and ``W``
-    are those of the larger map.
+    The first grows with the batch size, which is 8 in the authors' runs. With several processes it is the sum
+    over the images of all, as in one process: gradients are averaged over the processes, so that each
+    multiplies its own sum by their number. It keeps the teacher's entropy, which changes no gradient. The
+    second compares logits up-sampled eightfold (bilinear, corners aligned); ``H`` and ``W`` are those of the
+    larger map.
 
     Source: arXiv:1903.04197 and the code of its authors; the third is the CIRKD release. The default is the
     authors' command for PSPNet.
 
     Args:
-        release: whose arithmetic, ``"journal"``, ``"cvpr2019"`` or ``"cirkd"``.
-        weight: weight of the loss; the authors' command has 10 in the first, CIRKD 1.
+        release: which implementation, ``"journal"``, ``"cvpr2019"`` or ``"cirkd"``.
+        weight: weight of the loss; the authors' command has 10 for the first, CIRKD 1.
 
     Raises:
         ValueError: if ``release`` is none of the three.
@@ -74,7 +74,7 @@ class SKDSPixelLoss(nn.Module):
             A scalar.
 
         Raises:
-            ValueError: if the logits differ in shape or are no class maps.
+            ValueError: if the logits differ in shape or are not class maps.
         """
         require_same_shape(student_logits, teacher_logits, "N x K x H x W")
         own, other = full_precision(student_logits), full_precision(teacher_logits.detach())
@@ -105,7 +105,7 @@ class SKDSPairLoss(nn.Module):
     The nodes, and how the cosine is taken:
 
     - ``"journal"``: max-pooled patches of half the map's height and width, rounded down: two nodes along an
-      even side and three along an odd one. The features' lengths count as constants: no gradient passes them.
+      even side and three along an odd one. The features' lengths are constants, without a gradient.
     - ``"cvpr2019"``: every position. A map of ``P`` positions takes ``N * P^2`` numbers of memory.
     - ``"cirkd"``: max-pooled windows of 2 x 2 positions.
 
@@ -116,8 +116,8 @@ class SKDSPairLoss(nn.Module):
     authors' command for PSPNet; their code has the weight 1 where none is given.
 
     Args:
-        release: whose arithmetic, ``"journal"``, ``"cvpr2019"`` or ``"cirkd"``.
-        weight: weight of the loss; the authors' command has 0.5 in the first, CIRKD 10.
+        release: which implementation, ``"journal"``, ``"cvpr2019"`` or ``"cirkd"``.
+        weight: weight of the loss; the authors' command has 0.5 for the first, CIRKD 10.
 
     Raises:
         ValueError: if ``release`` is none of the three.
@@ -168,9 +168,9 @@ class SKDSPairLoss(nn.Module):
 
 @register_loss("SKDSHolisticLoss", version=1)
 class SKDSHolisticLoss(nn.Module):
-    """Structured Knowledge Distillation, holistic term: a critic of class maps, trained along.
+    """Structured Knowledge Distillation, holistic term: a critic of class maps, trained at the same time.
 
-    With ``D`` the critic, ``z`` and ``v`` the logits of student and teacher, and one uniform number ``a`` an
+    With ``D`` the critic, ``z`` and ``v`` the logits of student and teacher, and one uniform number ``a`` per
     image, the student minimises the first and the critic the second::
 
         student: - weight * mean D(z)
@@ -182,9 +182,9 @@ class SKDSHolisticLoss(nn.Module):
 
     Both are trained in the same step: the value is the student's term, and the gradient of the critic's is
     added to it. The student's term holds the critic's parameters constant, and the critic's term the logits,
-    so that neither trains the other. The released code takes the critic's step after the student's with the
-    same logits, which comes to the same. The critic is thus trained by the student's optimiser; its own
-    learning rate (4e-4 where the student has 1e-2) is a factor of its parameters there.
+    so that neither trains the other. The released code makes the critic's step after the student's with the
+    same logits, which is equivalent. The critic is thus trained by the student's optimiser; its own learning
+    rate (4e-4 where the student has 1e-2) is set there as a factor for its parameters.
 
     Where the gradient of ``D`` is zero, its length has the gradient zero.
 
@@ -233,7 +233,7 @@ class SKDSHolisticLoss(nn.Module):
             A scalar.
 
         Raises:
-            ValueError: if the logits differ in shape or are no class maps.
+            ValueError: if the logits differ in shape or are not class maps.
         """
         require_same_shape(student_logits, teacher_logits, "N x K x H x W")
         own, other = full_precision(student_logits), full_precision(teacher_logits.detach())
@@ -249,7 +249,7 @@ class SKDSHolisticLoss(nn.Module):
         return -self.weight * scores.mean()
 
     def critic_term(self, logits: Tensor, taught_logits: Tensor, interpolation: Tensor | None) -> Tensor:
-        """The weighted term of the critic; arguments as `forward`, both logits detached."""
+        """The weighted term of the critic; arguments as for `forward`, both logits detached."""
         taught, own = self._scores(taught_logits), self._scores(logits)
         if self.objective == "hinge":
             return self.critic_weight * ((1 - taught).relu().mean() + (1 + own).relu().mean())
@@ -257,7 +257,7 @@ class SKDSHolisticLoss(nn.Module):
         return self.critic_weight * (own.mean() - taught.mean() + self.penalty * penalty)
 
     def gradient_penalty(self, logits: Tensor, taught_logits: Tensor, interpolation: Tensor | None) -> Tensor:
-        """How far the critic's gradient between the two is from a length of one, unweighted."""
+        """How far the norm of the critic's gradient between the two is from one, squared, unweighted."""
         if interpolation is None:
             # From the CPU's generator on every device, so that a seed means the same numbers everywhere.
             draw = torch.rand(len(logits), 1, 1, 1, device="cpu")
@@ -277,8 +277,8 @@ class SKDSHolisticLoss(nn.Module):
 class Critic(nn.Module):
     """The authors' critic of class maps: four halvings with spectral norm, self-attention after the last two.
 
-    Made for maps of 65 x 65 (crops of 512 x 512 at stride 8), which end as one score. Larger maps end as
-    several. A side below 64, which the original does not take, is enlarged to 64 first (bilinear).
+    Made for maps of 65 x 65 (crops of 512 x 512 at stride 8), which give one score. Larger maps give several.
+    A side below 64, which the original does not accept, is enlarged to 64 first (bilinear).
 
     Source: arXiv:1903.04197, code of its authors, after SAGAN (arXiv:1805.08318).
 
@@ -324,7 +324,7 @@ class Critic(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Adds to a map what attention among its positions gives, with a factor that starts at zero.
+    """Adds to a map the output of attention among its positions, with a factor that starts at zero.
 
     Args:
         channels: of the map; queries and keys have an eighth of them.

@@ -10,10 +10,10 @@ from tasks.methods.registry import register_loss
 
 @register_loss("SPLoss", version=1)
 class SPLoss(nn.Module):
-    """Similarity-Preserving distillation: images that are alike for the teacher should be so for the student.
+    """Similarity-Preserving distillation: images that the teacher finds similar should be so for the student.
 
-    With the features of a batch flattened to a row an image, ``X``, and ``G(X)`` the products ``X X^T`` with
-    every row of length one (L2)::
+    With the features of a batch flattened to one row per image, ``X``, and ``G(X)`` the products ``X X^T``
+    with every row scaled to length one (L2)::
 
         loss = weight * sum (G(student) - G(teacher))^2 / N^2
 

@@ -14,10 +14,10 @@ def stages_of(feature: Tensor | Sequence[Tensor]) -> list[Tensor]:
 
 
 def require_stages(student: Sequence[Tensor], teacher: Sequence[Tensor], stages: int | None = None) -> None:
-    """Refuses other numbers of stages than a loss can pair.
+    """Refuses numbers of stages that a loss cannot pair.
 
     Args:
-        student: the student's features, one a stage.
+        student: the student's features, one per stage.
         teacher: the teacher's likewise.
         stages: how many there must be; None for any number above zero.
 
@@ -34,7 +34,7 @@ def require_stages(student: Sequence[Tensor], teacher: Sequence[Tensor], stages:
 def require_maps_of_one_batch(
     student: Tensor, teacher: Tensor, channels: tuple[int, int] | None = None
 ) -> None:
-    """Refuses two tensors that are no feature maps of the same images; their sizes may differ.
+    """Refuses two tensors that are not feature maps of the same images; their sizes may differ.
 
     Args:
         student: the student's feature map, ``N x C x H x W``.
@@ -54,7 +54,7 @@ def require_maps_of_one_batch(
 
 
 def pooled_to_smaller(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
-    """Both maps in the size of the lower one: the higher one is averaged over the cells of an even grid.
+    """Average-pools the map of greater height to the size of the other one.
 
     RepDistiller does so, on square maps.
 
@@ -63,10 +63,10 @@ def pooled_to_smaller(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]
         teacher: ``N x C' x H' x W'``.
 
     Returns:
-        The two, as they came where their sizes agree.
+        Both maps, unchanged if their sizes agree.
 
     Raises:
-        ValueError: if the maps are of one height and differ in width, so that neither is the smaller one.
+        ValueError: if the maps have the same height but different widths, so that neither is the smaller one.
     """
     (height, width), (other_height, other_width) = student.shape[2:], teacher.shape[2:]
     if height > other_height:
@@ -82,10 +82,10 @@ def pooled_to_smaller(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]
 
 
 class StageNorm(nn.BatchNorm2d):
-    """Batch norm that also takes a single value a channel: one image at one position.
+    """Batch norm that also accepts a single value per channel: one image at one position.
 
-    There is no variance of one value, and PyTorch refuses to train on it. Here it is normalised with the
-    running statistics, which stay as they are.
+    A single value has no variance, and PyTorch refuses to train on it. Here it is normalised with the running
+    statistics, which stay as they are.
     """
 
     def forward(self, input: Tensor) -> Tensor:

@@ -16,10 +16,10 @@ from tasks.methods.registry import register_loss
 
 
 class _TeacherFree(nn.Module):
-    """What the two have in common: their weights, as the authors' code has them.
+    """Base of both losses: their weights, as in the authors' code.
 
-    The divergence is a mean over all ``N * K`` elements there and not over the batch: ``K`` times smaller
-    than that of ordinary distillation. The multiplier takes a part of it back.
+    The divergence there is a mean over all ``N * K`` elements and not over the batch: ``K`` times smaller
+    than that of ordinary distillation. The multiplier compensates for a part of that.
     """
 
     def __init__(self, alpha: float, temperature: float, multiplier: float) -> None:
@@ -30,7 +30,7 @@ class _TeacherFree(nn.Module):
 
     @property
     def ce_weight(self) -> float:
-        """What multiplies the ordinary cross-entropy in the total loss."""
+        """The weight of the ordinary cross-entropy in the total loss."""
         return 1 - self.alpha
 
     def _weighted(self, divergence: Tensor, classes: int) -> Tensor:
@@ -40,14 +40,14 @@ class _TeacherFree(nn.Module):
 
 @register_loss("TFKDSelfTrainingLoss", version=1)
 class TFKDSelfTrainingLoss(_TeacherFree):
-    """Tf-KD by self-training: the teacher is the student's own network, trained alone before.
+    """Tf-KD by self-training: the teacher is the student's own network, trained alone beforehand.
 
     With ``p`` and ``q`` the softmax of student and teacher logits over the temperature::
 
         loss = alpha * multiplier * temperature^2 * mean_nk( q_nk * (log q_nk - log p_nk) )
 
-    The mean runs over the ``N * K`` elements. The ordinary cross-entropy beside it weighs ``1 - alpha``, see
-    `ce_weight`.
+    The mean runs over the ``N * K`` elements. The ordinary cross-entropy beside it has the weight
+    ``1 - alpha``, see `ce_weight`.
 
     Source: arXiv:1909.11723 and the authors' code; the defaults are those of its ResNet-18 on CIFAR-100.
     MobileNetV2 and ShuffleNetV2 have temperature 20 and multiplier 1.
@@ -81,7 +81,7 @@ class TFKDSelfTrainingLoss(_TeacherFree):
 
 @register_loss("TFKDRegularizationLoss", version=1)
 class TFKDRegularizationLoss(_TeacherFree):
-    """Tf-KD by regularization: the teacher is made up, right with a fixed probability and else undecided.
+    """Tf-KD by regularization: a made-up teacher, right with a fixed probability and otherwise undecided.
 
     With ``p`` the student's softmax (at temperature 1) and ``y`` the label as a distribution::
 
@@ -92,8 +92,8 @@ class TFKDRegularizationLoss(_TeacherFree):
 
     As in the authors' code the softmax is taken of probabilities, so that ``r`` is nearly uniform: at
     temperature 20 the label has 1.05 times the share of another class. The mean runs over the ``N * K``
-    elements. The ordinary cross-entropy beside it weighs ``1 - alpha``, see `ce_weight`. The original has no
-    soft labels; here the teacher is right about each class of one by its share.
+    elements. The ordinary cross-entropy beside it has the weight ``1 - alpha``, see `ce_weight`. The original
+    has no soft labels; here the teacher is right about each class of one in proportion to its share.
 
     Source: arXiv:1909.11723 and the authors' code; the defaults are those of its ResNet-18 on CIFAR-100.
     MobileNetV2 has alpha 0.95, temperature 40 and multiplier 1.
@@ -102,7 +102,7 @@ class TFKDRegularizationLoss(_TeacherFree):
         alpha: weight of the distillation part, from 0 to 1.
         temperature: divides the made-up teacher's probabilities.
         multiplier: a further weight of the distillation part.
-        correct_probability: what the made-up teacher gives to the label.
+        correct_probability: the probability that the made-up teacher gives the label.
     """
 
     def __init__(

@@ -46,7 +46,7 @@ class USKDLoss(nn.Module):
     are the released values for ImageNet.
 
     Args:
-        mid_channels: width of the intermediate feature after pooling.
+        mid_channels: width of the pooled intermediate feature.
         num_classes: number of classes ``K``.
         alpha: weight of the target part.
         beta: weight of the non-target part.

@@ -15,7 +15,7 @@ from tasks.methods.stages import pooled_to_smaller, require_maps_of_one_batch
 
 @register_loss("VIDLoss", version=1)
 class VIDLoss(nn.Module):
-    """Variational Information Distillation: the teacher's feature is likely, given the student's.
+    """Variational Information Distillation: the teacher's feature should be likely given the student's.
 
     With ``F`` the student's feature map, ``T`` the teacher's, ``R`` a trained regression of three 1x1
     convolutions and ``v_c`` a trained variance for each of the teacher's channels::
@@ -23,8 +23,8 @@ class VIDLoss(nn.Module):
         v_c  = log(1 + exp(log_scale_c)) + epsilon
         loss = weight * mean_{images, channels, positions} [ (R(F) - T)^2 / (2 v_c) + log(v_c) / 2 ]
 
-    which is the negative log-likelihood of a normal distribution, up to a constant; it may be below zero.
-    The higher of two maps of unequal size is pooled to the other's. One loss goes with one stage.
+    which is the negative log-likelihood of a normal distribution, up to a constant; it may be below zero. If
+    the sizes differ, the larger map is pooled to the size of the smaller one. Build one loss for each stage.
 
     Source: arXiv:1904.05835; arithmetic and defaults are those of RepDistiller, since the authors' code is
     not public.
@@ -33,8 +33,8 @@ class VIDLoss(nn.Module):
         student_channels: channels of the student's feature map.
         teacher_channels: channels of the teacher's feature map, and of the regression's hidden layers.
         weight: weight of the loss.
-        initial_variance: what every ``v_c`` is at first.
-        epsilon: the least variance.
+        initial_variance: initial value of every ``v_c``.
+        epsilon: lower bound of the variance.
 
     Raises:
         ValueError: if ``initial_variance`` is not above ``epsilon``.

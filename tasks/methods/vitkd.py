@@ -17,8 +17,8 @@ class ViTKDLoss(nn.Module):
     """ViTKD: shallow layers are mimicked, the last one is generated from a part of its tokens.
 
     With ``F_i`` and ``T_i`` the student's and the teacher's patch tokens after layer ``i``, ``A_i`` a linear
-    projection to the teacher's width (one a layer, absent where the widths agree), ``keep`` a random choice
-    of tokens in each image, ``token`` a trained vector and ``G`` a trained 3x3 convolution, ReLU, 3x3
+    projection to the teacher's width (one per layer, absent if the widths agree), ``keep`` a random choice of
+    tokens in each image, ``token`` a trained vector and ``G`` a trained 3x3 convolution, ReLU, 3x3
     convolution over the grid of tokens::
 
         mimic    = sum_{shallow i} sum (A_i F_i - T_i)^2 / N
@@ -28,7 +28,7 @@ class ViTKDLoss(nn.Module):
         loss = alpha * mimic + beta / mask_ratio * generate
 
     Source: arXiv:2209.02432 and the released code, whose defaults these are. Class and distillation tokens
-    must be taken off first: the grid holds patches only.
+    must be removed first: the grid holds patches only.
 
     Args:
         student_channels: width of the student's tokens.

@@ -18,7 +18,7 @@ EPSILON = 1e-7
 
 @register_loss("WSLDLoss", version=1)
 class WSLDLoss(nn.Module):
-    """Weighted Soft Label Distillation: plain distillation, sample by sample as far as the teacher is better.
+    """Weighted Soft Label Distillation: each sample is weighted by how much better the teacher is on it.
 
     With ``p`` and ``q`` the softmax of the student's and the teacher's logits over the temperature, and
     ``ce_s``, ``ce_t`` their cross-entropies with the target at temperature 1, held constant::

@@ -21,7 +21,7 @@ from tasks.methods.registry import register_loss
 class ZipfLoss(nn.Module):
     """Zipf's label smoothing: the classes beside the label follow Zipf's law, in the student's own order.
 
-    The student's classifier, moved over the last feature map, names one class at each position. With
+    The student's classifier, applied at each position of the last feature map, names one class there. With
     ``votes_k`` how often it names class ``k``, ``y`` the label and ``pn`` the student's softmax over the
     other classes::
 
@@ -30,19 +30,19 @@ class ZipfLoss(nn.Module):
 
         loss = weight * mean( KL(w || pn) )
 
-    Classes of equal votes share the best rank, and the label counts where the others are ranked. Without a
+    Classes with equal votes share the best rank, and the label takes a rank among the others. Without a
     feature map, as for a transformer, classes are ranked by the logits. It is added to the ordinary
-    cross-entropy. A soft label counts through its largest entry, which the original leaves open. With
-    ``only_correct`` the mean runs over the samples whose largest logit is the label's, and is zero where
-    there are none.
+    cross-entropy. The label of a soft label is its largest entry, which the original leaves open. With
+    ``only_correct`` the mean runs over the samples whose largest logit is the label's, and is zero if there
+    are none.
 
     Source: arXiv:2207.08980 and the authors' PyTorch code; the default weight is that of its ImageNet runs,
     which neither enlarge the map nor leave samples out.
 
     Args:
         weight: weight of the loss.
-        upsampling: how many times larger the map is made before the vote (bilinear): 2 in the authors' runs
-            on CIFAR-100.
+        upsampling: factor by which the map is enlarged before the vote (bilinear): 2 in the authors' runs on
+            CIFAR-100.
         only_correct: whether samples that the student gets wrong are left out.
     """
 
@@ -101,12 +101,12 @@ class ZipfLoss(nn.Module):
         return (scores + full_precision(classifier_bias).unsqueeze(1)).argmax(dim=1)
 
     def from_scores(self, student_logits: Tensor, target: Tensor, scores: Tensor) -> Tensor:
-        """The weighted loss where the classes are ranked by given scores.
+        """The weighted loss with the classes ranked by the given scores.
 
         Args:
             student_logits: ``N x K``.
             target: ``N`` class indices or ``N x K`` soft labels.
-            scores: ``N x K``, the highest first.
+            scores: ``N x K``; the highest has rank 1.
 
         Returns:
             A scalar.
@@ -131,7 +131,7 @@ def zipf_distribution(scores: Tensor, label: Tensor) -> Tensor:
     """Zipf's law over the classes other than the label.
 
     Args:
-        scores: what ranks the classes, ``N x K``.
+        scores: by which the classes are ranked, ``N x K``.
         label: the class that is left out, ``N x 1``.
 
     Returns:

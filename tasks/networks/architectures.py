@@ -10,7 +10,7 @@ from timm.models.efficientnet import EfficientNet, _gen_mobilenet_v1
 def mobilenetv1_025(pretrained: bool = False, **kwargs: object) -> EfficientNet:
     """MobileNetV1 at a quarter of its width (arXiv 1704.04861, width multiplier 0.25).
 
-    timm has widths 1.0 and 1.25 only; the generator behind them takes any.
+    timm has widths 1.0 and 1.25 only; the function that builds them takes any.
 
     Raises:
         ValueError: `pretrained` is asked for; no weights are published with timm.

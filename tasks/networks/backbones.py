@@ -1,4 +1,4 @@
-"""Backbones that differ from the zoo's in how they start; importing this module registers them."""
+"""Backbones that are initialised differently than the zoo's; importing this module registers them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import nn
 class ZeroStartResNeXt(ResNeXt):
     """mmdet's ResNeXt with every residual branch starting at zero, as in mmdet's ResNet.
 
-    mmdet asks for that start (arXiv 1706.02677, section 5.1) by the class of the blocks, and those of its
-    ResNeXt are of another class, so it passes them by. Pretrained weights hide that; trained from scratch, a
-    hundred layers of it hardly learn. The weights keep their names and shapes.
+    mmdet selects the blocks to initialise so (arXiv 1706.02677, section 5.1) by their class, and misses those
+    of its ResNeXt, which have another class. Pretrained weights hide that; trained from scratch, a ResNeXt of
+    a hundred layers hardly learns. The weights keep their names and shapes.
     """
 
     def init_weights(self) -> None:

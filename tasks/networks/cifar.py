@@ -1,11 +1,11 @@
-"""Networks for images of 32 pixels, with which distillation on CIFAR-100 is compared since RepDistiller.
+"""Networks for 32 x 32 images, on which distillation methods are compared on CIFAR-100 since RepDistiller.
 
-Each ends in feature maps; pooling and classifier are mmpretrain's. What methods compare has a module of its
-own: a stage, and the ReLU that closes it, whose input is the stage before that ReLU. No zoo has these
+Each outputs feature maps; pooling and classifier are mmpretrain's. Whatever methods compare is a module of
+its own: a stage, and the ReLU at its end, whose input is the stage before that ReLU. No zoo has these
 networks: those of mmpretrain and timm are for images of 224 pixels, begin with a stride, round their widths
-or end in ReLU6.
+or use ReLU6.
 
-Source: `models/` of HobbitLong/RepDistiller, commit b84f547, which megvii-research/mdistiller has as well.
+Source: `models/` of HobbitLong/RepDistiller, commit b84f547; megvii-research/mdistiller has the same.
 Importing this module registers them.
 """
 
@@ -24,11 +24,11 @@ from torch import Tensor, nn
 from torchvision.ops import Conv2dNormActivation
 
 _HE = ({"type": "Kaiming", "layer": "Conv2d"}, {"type": "Constant", "val": 1, "layer": "_BatchNorm"})
-"""Normal weights of variance 2 / (k * k * output channels), no bias; batch norms that change nothing."""
+"""Normal weights of variance 2 / (k * k * output channels), zero biases; batch norms start as identity."""
 
 
 class _ClosedBasicBlock(BasicBlock):
-    """mmpretrain's block, closed by a ReLU of its own."""
+    """mmpretrain's basic block, with a separate module for its last ReLU."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -43,7 +43,7 @@ class _ClosedBasicBlock(BasicBlock):
 
 
 class _ClosedBottleneck(Bottleneck):
-    """mmpretrain's block of three convolutions, closed by a ReLU of its own."""
+    """mmpretrain's block of three convolutions, with a separate module for its last ReLU."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -60,11 +60,11 @@ class _ClosedBottleneck(Bottleneck):
 
 @MODELS.register_module()
 class CIFARResNet(ResNet_CIFAR):
-    """ResNet whose stages can be looked at before their last ReLU.
+    """ResNet whose stages can be tapped before their last ReLU.
 
     Depths of 6n + 2 have three stages of basic blocks (arXiv 1512.03385, section 4.2), with a convolution and
     batch norm where a shortcut changes size; ResNet-50 has four of bottlenecks. `layer1` and the following
-    are the stages, and `layer1.-1.closing_relu` takes in the first before its last ReLU.
+    are the stages; the input of `layer1.-1.closing_relu` is the first stage before its last ReLU.
 
     Args:
         depth: 8, 20, 32, 44, 56, 110, or 50.
@@ -119,11 +119,11 @@ class _WideBlock(nn.Module):
 class CIFARWideResNet(BaseBackbone):
     """Wide ResNet (arXiv 1605.07146) without dropout.
 
-    `layer1` to `layer3` are the stages, which end in a sum that no batch norm and no ReLU has seen. These
-    follow at the start of the next stage, in `layer2.0.bn1`, `layer3.0.bn1`, and at last in `bn1` and `relu`.
+    `layer1` to `layer3` are the stages, which end in a sum without batch norm and ReLU. These follow at the
+    start of the next stage, in `layer2.0.bn1` and `layer3.0.bn1`, and after the last one in `bn1` and `relu`.
 
     Args:
-        depth: 6n + 4 for n blocks a stage.
+        depth: 6n + 4 for n blocks per stage.
         stem_channels: of the first convolution.
         base_channels: of the first stage, 16 times the widening factor; each of the others has twice as many
             as the one before it.
@@ -144,17 +144,17 @@ class CIFARWideResNet(BaseBackbone):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
-        """The last map of images, after batch norm and ReLU: a tuple of one."""
+        """The last feature map, after batch norm and ReLU, as a tuple of one."""
         x = self.layer3(self.layer2(self.layer1(self.conv1(x))))
         return (self.relu(self.bn1(x)),)
 
 
 @MODELS.register_module()
 class CIFARVGG(BaseBackbone):
-    """VGG with batch norm (arXiv 1409.1556) and one linear layer behind it.
+    """VGG with batch norm (arXiv 1409.1556), for a classifier of one linear layer.
 
-    `stages.0` to `stages.4` are the stages, each closed by a ReLU (`stages.0.-1.2`). Between them, maps are
-    halved by their maxima, but for the last two: these have the same size.
+    `stages.0` to `stages.4` are the stages, each with a ReLU at its end (`stages.0.-1.2`). Max pooling halves
+    the maps between them, except between the last two, which have the same size.
 
     Args:
         widths: channels of the convolutions, stage by stage.
@@ -173,7 +173,7 @@ class CIFARVGG(BaseBackbone):
             self.stages.append(nn.Sequential(*layers))
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
-        """The last map of images: a tuple of one."""
+        """The last feature map, as a tuple of one."""
         for number, stage in enumerate(self.stages):
             halved = 0 < number < len(self.stages) - 1
             x = stage(self.pool(x) if halved else x)
@@ -181,7 +181,7 @@ class CIFARVGG(BaseBackbone):
 
 
 class _InvertedResidual(nn.Module):
-    """A depthwise convolution between two of 1 x 1; no ReLU at its end."""
+    """A depthwise convolution between two 1 x 1 convolutions, without a ReLU at its end."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -200,10 +200,11 @@ class _InvertedResidual(nn.Module):
 
 @MODELS.register_module()
 class CIFARMobileNetV2(BaseBackbone):
-    """MobileNetV2 (arXiv 1801.04381) with ReLU in place of ReLU6, and strides for maps of 2 x 2 at the end.
+    """MobileNetV2 (arXiv 1801.04381) with ReLU in place of ReLU6, and strides that end at maps of 2 x 2.
 
-    Its first block expands as well, by one, and widths are cut to whole numbers, not rounded to multiples of
-    eight. `layers.1`, `layers.2`, `layers.4` and `layers.6` are the last of their size; no ReLU closes them.
+    Its first block has an expansion layer too, of factor one, and widths are truncated to integers, not
+    rounded to multiples of eight. `layers.1`, `layers.2`, `layers.4` and `layers.6` are the last of their
+    size; none of them ends in a ReLU.
 
     Args:
         widen_factor: of all widths but the last.
@@ -230,7 +231,7 @@ class CIFARMobileNetV2(BaseBackbone):
         self.conv2 = Conv2dNormActivation(channels, last_channels, 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
-        """The last map of images: a tuple of one."""
+        """The last feature map, as a tuple of one."""
         x = self.conv1(x)
         for layer in self.layers:
             x = layer(x)
@@ -238,7 +239,7 @@ class CIFARMobileNetV2(BaseBackbone):
 
 
 class _ShuffleV1Block(nn.Module):
-    """Grouped convolutions around a depthwise one; where it halves the map, its pooled input is joined on."""
+    """Grouped convolutions around a depthwise one; where it halves the map, the pooled input is appended."""
 
     def __init__(
         self, in_channels: int, out_channels: int, stride: int, groups: int, first_groups: int
@@ -262,10 +263,10 @@ class _ShuffleV1Block(nn.Module):
 
 
 class _ShuffleV2Block(nn.Module):
-    """Half of the channels pass, and half go through three convolutions.
+    """Passes half of the channels through unchanged, and the other half through three convolutions.
 
-    What passes has been through a ReLU before, so that the one that closes the block changes nothing of it.
-    Where the map is halved, all channels go both ways, and two convolutions halve what passes.
+    The first half has been through a ReLU before, so that the one at the end of the block does not change it.
+    Where the map is halved, all channels take both paths, and two convolutions halve the first one.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
@@ -296,10 +297,10 @@ class _ShuffleV2Block(nn.Module):
 
 
 class _ShuffleNet(BaseBackbone):
-    """A stem of 1 x 1 that keeps the size, and three stages that halve it.
+    """A 1 x 1 stem that keeps the size, and three stages that halve it.
 
-    `layer1` to `layer3` are the stages; `layer1.-1.closing_relu` takes in the first before its last ReLU.
-    Weights start as PyTorch has it.
+    `layer1` to `layer3` are the stages; the input of `layer1.-1.closing_relu` is the first stage before its
+    last ReLU. Weights have PyTorch's default initialisation.
     """
 
     _BLOCKS = (4, 8, 4)
@@ -309,19 +310,19 @@ class _ShuffleNet(BaseBackbone):
         self.conv1 = Conv2dNormActivation(3, stem_channels, 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
-        """The last map of images: a tuple of one."""
+        """The last feature map, as a tuple of one."""
         x = self.layer3(self.layer2(self.layer1(self.conv1(x))))
         return (self.last(x),)
 
 
 @MODELS.register_module()
 class CIFARShuffleNetV1(_ShuffleNet):
-    """ShuffleNet (arXiv 1707.01083) with three groups and a ReLU behind depthwise convolutions too.
+    """ShuffleNet (arXiv 1707.01083) with three groups and a ReLU after depthwise convolutions too.
 
     Args:
         widths: channels of the stages.
         stem_channels: of the first convolution.
-        groups: of the convolutions of 1 x 1, but for the first behind the stem.
+        groups: of the 1 x 1 convolutions, except for the first one after the stem.
     """
 
     def __init__(

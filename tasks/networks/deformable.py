@@ -1,4 +1,4 @@
-"""Deformable convolutions that a CPU can train with: torchvision's operator behind mmcv's class.
+"""Deformable convolutions that are fast enough for training on a CPU: mmcv's classes, torchvision's operator.
 
 Importing this module registers them, under the names of their classes.
 """
@@ -31,10 +31,10 @@ class TorchvisionDeformConv2d(DeformConv2d):
 
 @MODELS.register_module()
 class TorchvisionDeformConv2dPack(DeformConv2dPack):
-    """mmcv's deformable convolution with offsets of its own, computed by torchvision."""
+    """mmcv's deformable convolution that predicts its own offsets, computed by torchvision."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolves `N x C x H x W` at positions moved by what a plain convolution makes of the same map."""
+        """Convolves `N x C x H x W` at positions moved by offsets that a plain convolution predicts."""
         return TorchvisionDeformConv2d.forward(self, x, self.conv_offset(x))
 
 

@@ -1,6 +1,6 @@
-"""Parts of mmdet that do not run on a GPU as they are. Importing this module puts them in place of mmdet's.
+"""Replacements for parts of mmdet that fail on a GPU; importing this module registers them in their place.
 
-They keep mmdet's names and numbers; the zoo's configs find them without a change.
+They keep mmdet's names and numbers, so that the zoo's configs use them unchanged.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from torch import Tensor
 class PointAssigner(MMDetPointAssigner):
     """RepPoints' assignment of boxes to points, on the device of the points.
 
-    mmdet numbers the points on the CPU and takes some of these numbers by a mask that lies on the GPU, which
-    PyTorch refuses.
+    mmdet numbers the points on the CPU and selects some of these numbers by a mask on the GPU, which PyTorch
+    refuses.
     """
 
     def assign(self, pred_instances: Any, gt_instances: Any, *args: Any, **options: Any) -> AssignResult:
@@ -31,13 +31,13 @@ class PointAssigner(MMDetPointAssigner):
 
 @MODELS.register_module(force=True)
 class FocalLoss(MMDetFocalLoss):
-    """Focal loss (arXiv 1708.02002) that takes predictions of bfloat16.
+    """Focal loss (arXiv 1708.02002) that accepts bfloat16 predictions.
 
-    mmcv's operator for GPUs knows float16, float32 and float64 alone.
+    mmcv's operator for GPUs supports only float16, float32 and float64.
     """
 
     def forward(self, pred: Tensor, *args: Any, **options: Any) -> Tensor:
-        """The loss; see mmdet's. Predictions of bfloat16 are computed with in float32."""
+        """The loss; see mmdet's. Predictions in bfloat16 are converted to float32."""
         wide = pred.float() if pred.dtype is torch.bfloat16 else pred
         loss: Tensor = super().forward(wide, *args, **options)
         return loss

@@ -1,4 +1,4 @@
-"""Batch norms that take their statistics from all processes, on a CPU as on GPUs."""
+"""Batch norms whose statistics are those of all processes, on a CPU as on GPUs."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class SyncBatchNormOnCPU(_BatchNorm):
-    """What PyTorch's `SyncBatchNorm` does on GPUs, and refuses to do on a CPU."""
+    """Does on a CPU what PyTorch's `SyncBatchNorm` does on GPUs only."""
 
     def _check_input_dim(self, input: Tensor) -> None:
-        """Takes any: the layer that this one stands for has looked."""
+        """Accepts any input; the base class leaves the check to its subclasses."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalises `N x C x ...` by mean and variance of all processes; in evaluation by stored ones.
+        """Normalises `N x C x ...` by mean and variance of all processes; in eval mode by the stored ones.
 
-        The sums are differentiated through the reduction, so that gradients are those of one large batch.
+        Gradients pass through the reduction of the sums, so that they are those of one large batch.
         """
         if not self.training:
             return super().forward(input)
@@ -45,7 +45,7 @@ class SyncBatchNormOnCPU(_BatchNorm):
 
 
 def synchronise_on_cpu(model: nn.Module) -> None:
-    """Lets the synchronised batch norms of a network work in processes on a CPU; names and weights stay."""
+    """Makes the synchronised batch norms of a network work on a CPU; names and weights stay the same."""
     for module in model.modules():
         if isinstance(module, nn.SyncBatchNorm):
             module.__class__ = SyncBatchNormOnCPU  # type: ignore[assignment]  # of the same parts

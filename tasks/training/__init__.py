@@ -1,1 +1,1 @@
-"""What surrounds a training: hooks, resources, weights, and its effective protocol."""
+"""The training loop and what surrounds it: hooks, resources, weights, resume points, effective protocol."""

@@ -1,4 +1,4 @@
-"""Where a training is logged to beside its own log: backends of mmengine, and what each has to be told."""
+"""Additional places that a training logs to: mmengine's backends and their settings."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ TYPES = {
     "mlflow": "MLflowVisBackend",
     "wandb": "WandbVisBackend",
 }
-"""Name that a user gives (`suite.running.loggers`) -> the backend of mmengine."""
+"""Name that a user gives (`suite.running.loggers`) -> mmengine's backend."""
 
 _PROJECT = "distillation-reproducibility"
-"""Under which name runs are gathered."""
+"""Name of the project under which runs are grouped."""
 
 
 def backend(name: str, folder: Path) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def backend(name: str, folder: Path) -> dict[str, Any]:
 
 
 def _mlflow_store(folder: Path) -> dict[str, str]:
-    """The server that the user has, else a database of the run: MLflow no longer writes plain files."""
+    """The user's server if there is one, else a database per run: MLflow no longer writes plain files."""
     if server := os.environ.get("MLFLOW_TRACKING_URI"):
         return {"tracking_uri": server}
     place = folder.resolve()

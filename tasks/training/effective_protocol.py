@@ -1,4 +1,4 @@
-"""The effective protocol of a run, read back from the objects that were built."""
+"""Reads the effective protocol of a run back from the objects that were built."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from tasks.training.initial_weights import pretrained_parts
 
 _NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm)
 _SAMPLED = 10
-"""Of a training that is counted in iterations, learning rates are read at so many points."""
+"""Number of points at which the learning rates of an iteration-based training are read."""
 
 
 def read_protocol(runner: Runner, schedulers: Any, student: nn.Module, test_data: Any) -> dict[str, Any]:
-    """What will be trained, how, and on what.
+    """Reads from the built objects what will be trained, how, and on what.
 
     Args:
         runner: with its loop, optimiser and schedulers built.
-        schedulers: the config that the schedulers were built from, to run through them apart.
-        student: the model that is trained, without what distillation puts around it.
+        schedulers: the config that the schedulers were built from; a second set of them is run through.
+        student: the model that is trained, without the distiller around it.
         test_data: the data set that the student is scored on.
 
     Returns:
-        Plain values by name. Learning rates are those at the start of every epoch, as fractions of
-        `learning_rate`; of a training counted in iterations at every tenth of it.
+        Plain values by name. Learning rates are those at the start of every epoch, or of every tenth of an
+        iteration-based training, as fractions of `learning_rate`.
     """
     wrapper, loop = runner.optim_wrapper, runner.train_loop
     loader = loop.dataloader
     world = get_world_size()
     accumulation = int(wrapper._accumulative_counts)
-    # A loader that groups images by aspect ratio knows the size of its batches by its sampler alone.
+    # Of a loader that groups images by aspect ratio, only the batch sampler knows the batch size.
     batch_size = loader.batch_size or loader.batch_sampler.batch_size
     protocol: dict[str, Any] = {
         "student": describe_model(student),
@@ -80,7 +80,7 @@ def read_protocol(runner: Runner, schedulers: Any, student: nn.Module, test_data
 
 def _precision(wrapper: OptimWrapper) -> str:
     if isinstance(wrapper, AmpOptimWrapper):
-        # Without a dtype it is PyTorch's default of the device.
+        # Without a dtype it is PyTorch's default for the device.
         return str(wrapper.cast_dtype or "mixed").removeprefix("torch.")
     return "float32"
 
@@ -116,7 +116,7 @@ def _optimisation(wrapper: OptimWrapper, model: nn.Module) -> dict[str, Any]:
 
 
 def _exceptions(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, dict[str, float]]:
-    """Kind of parameter -> its own weight decay or factor of the learning rate."""
+    """Kind of parameter -> its weight decay or learning-rate factor, where it differs from the default."""
     kinds = {
         parameter: f"norm {name}" if isinstance(module, _NORMS) else name
         for module in model.modules()
@@ -128,7 +128,7 @@ def _exceptions(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str,
         own = {}
         if group["weight_decay"] != base["weight_decay"]:
             own["weight_decay"] = group["weight_decay"]
-        # A scheduler has moved `lr` already and kept where it started.
+        # A scheduler has changed `lr` already, and kept the initial value.
         factor = group.get("initial_lr", group["lr"]) / base["lr"]
         if abs(factor - 1) > 1e-9:
             own["learning_rate_factor"] = factor
@@ -138,7 +138,7 @@ def _exceptions(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str,
 
 
 def _learning_rates(runner: Runner, schedulers: Any) -> list[float]:
-    """Runs through the schedulers with an optimiser of no consequence."""
+    """Runs the schedulers on a dummy optimiser; returns the learning rates at the sampled points."""
     trained = runner.optim_wrapper
     base = trained.optimizer.defaults["lr"]
     scratch = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=base)
@@ -148,7 +148,7 @@ def _learning_rates(runner: Runner, schedulers: Any) -> list[float]:
     finally:
         runner.optim_wrapper = trained
     with warnings.catch_warnings():
-        # PyTorch misses the optimiser's steps: there is nothing to step.
+        # PyTorch warns that the optimiser makes no steps; the dummy has nothing to optimise.
         warnings.filterwarnings("ignore", "Detected call of", UserWarning)
         return [round(rate / base, 8) for rate in _run_through(runner.train_loop, built, scratch)]
 
@@ -160,7 +160,7 @@ def _run_through(loop: BaseLoop, schedulers: list[Any], optimizer: torch.optim.O
     by_epoch = [scheduler for scheduler in schedulers if scheduler.by_epoch]
     for start in range(0, loop.max_iters, length):
         yield optimizer.param_groups[0]["lr"]
-        # A scheduler that has come to its end changes nothing any more.
+        # A scheduler past its end changes nothing any more.
         for iteration in range(start, start + length):
             running = [scheduler for scheduler in by_iteration if iteration <= scheduler.end]
             if not running:
@@ -178,7 +178,7 @@ def _steps(pipeline: Any) -> list[Any]:
 
 
 def _transforms(pipeline: Any) -> dict[str, dict[str, Any]]:
-    """Type of a transform -> its settings; the second of a type is called `<type>.2`."""
+    """Type of a transform -> its settings; the second transform of a type is named `<type>.2`."""
     seen: Counter[str] = Counter()
     found = {}
     for step in _steps(pipeline):
@@ -190,7 +190,7 @@ def _transforms(pipeline: Any) -> dict[str, dict[str, Any]]:
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that are numbers, words, or lists of such."""
+    """The settings that are numbers, strings, or lists of such."""
     return {
         key: list(value) if isinstance(value, tuple) else value
         for key, value in settings.items()
@@ -205,13 +205,13 @@ def _is_plain(value: Any) -> bool:
 
 
 def _evaluation(student: nn.Module) -> dict[str, Any]:
-    """Part of the network -> how it predicts when it is scored: thresholds, suppression, whole images."""
+    """Part of the network -> its test-time settings: thresholds, non-maximum suppression, whole images."""
     found = {
         name: _nested(module.test_cfg)
         for name, module in student.named_modules()
         if isinstance(getattr(module, "test_cfg", None), Mapping)
     }
-    # A detector hands to its heads what it was given itself.
+    # A detector passes its own settings on to its heads.
     return {name: settings for name, settings in found.items() if name} or found.get("", {})
 
 
@@ -220,7 +220,7 @@ def _nested(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _normalisation(preprocessor: nn.Module) -> dict[str, Any]:
-    """Mean and standard deviation of the channels, and their order; a network may take pixels as they are."""
+    """Mean and standard deviation of the channels, and their order; None for a network on raw pixels."""
     if not hasattr(preprocessor, "mean"):
         return {"mean": None, "std": None}
     values: dict[str, Any] = {
@@ -231,7 +231,7 @@ def _normalisation(preprocessor: nn.Module) -> dict[str, Any]:
 
 
 def _norms(model: nn.Module) -> dict[str, int]:
-    """How many batch norms use the batch, how many stored statistics, and how many norms of other kinds."""
+    """Counts the batch norms that use batch statistics, those that use stored ones, and the other norms."""
     was_training = model.training
     model.train()
     found: Counter[str] = Counter()
@@ -245,11 +245,11 @@ def _norms(model: nn.Module) -> dict[str, int]:
 
 
 def _norm_batch(model: nn.Module, batch_size: int, devices: int) -> int | None:
-    """From how many images a batch norm takes its statistics; None where none takes any from a batch.
+    """The number of images behind a batch norm's statistics; None if no batch norm uses the batch.
 
     Args:
         model: the network.
-        batch_size: images on one device.
+        batch_size: images per device.
         devices: how many train together.
     """
     if not _norms(model).get("batch statistics"):
@@ -258,7 +258,7 @@ def _norm_batch(model: nn.Module, batch_size: int, devices: int) -> int | None:
 
 
 def is_synchronised(model: nn.Module) -> bool:
-    """Whether batch norms take statistics from all devices together; on a single one mmengine undoes it."""
+    """Whether batch norms are synchronised over all devices; on a single device mmengine reverts them."""
     kinds = (nn.SyncBatchNorm, SyncBatchNormOnCPU)
     return any(isinstance(module, kinds) for module in model.modules())
 
@@ -280,7 +280,7 @@ def _heads(model: nn.Module) -> dict[str, Any]:
 
 
 def _augments(preprocessor: nn.Module) -> dict[str, Any]:
-    """Type of what changes a whole batch of images, mixing or resizing it -> its settings."""
+    """Type of an augmentation of whole batches, such as mixing or resizing -> its settings."""
     steps = getattr(preprocessor, "batch_augments", None) or []
     if hasattr(steps, "augments"):
         steps = steps.augments
@@ -288,19 +288,19 @@ def _augments(preprocessor: nn.Module) -> dict[str, Any]:
 
 
 def _averaged_weights(runner: Runner) -> dict[str, Any] | None:
-    """Type and settings of the average of weights that is scored in place of the last ones."""
+    """Type and settings of the weight averaging, if averaged weights are scored in place of the last ones."""
     hooks = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
     return dict(hooks[0].ema_cfg) if hooks else None
 
 
 def _attributes(thing: Any) -> dict[str, Any]:
-    """The plain public attributes of an object, but for what every module has."""
+    """The plain public attributes of an object, except those that every module has."""
     plain = _plain({key: value for key, value in vars(thing).items() if not key.startswith("_")})
     return {key: value for key, value in plain.items() if key not in {"training", "call_super_init"}}
 
 
 def _frozen(model: nn.Module, prefix: str = "") -> list[str]:
-    """The largest modules of which nothing is trained."""
+    """The outermost modules in which nothing is trained."""
     frozen = []
     for name, module in model.named_children():
         parameters = list(module.parameters())
@@ -312,7 +312,7 @@ def _frozen(model: nn.Module, prefix: str = "") -> list[str]:
 
 
 def _frozen_parts(model: nn.Module) -> list[str]:
-    """As `_frozen`; norms that are frozen among trained layers go as one."""
+    """As `_frozen`, with all norms that are frozen among trained layers as one entry."""
     norms = {name for name, module in model.named_modules() if isinstance(module, _NORMS)}
     parts = _frozen(model)
     scattered = {name for name in parts if name in norms and name.count(".") > 1}

@@ -1,4 +1,4 @@
-"""A loop over epochs that can begin in the middle of one."""
+"""An epoch-based training loop that can resume in the middle of an epoch."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tasks.training.random_state import set_random_state
 
 
 class ResumingEpochLoop(EpochBasedTrainLoop):
-    """mmengine's loop over epochs, whose first epoch may have iterations behind it.
+    """mmengine's epoch-based loop, whose first epoch may have completed iterations.
 
-    The same batches follow as in an epoch that was never left: the sampler draws its order from the seed of
-    the epoch, and what is behind is passed over without being loaded. Where the process that trains loads the
+    The same batches follow as in an uninterrupted epoch: the sampler draws its order from the seed of the
+    epoch, and completed batches are skipped without being loaded. If the training process itself loads the
     images, the same random numbers follow as well.
     """
 
@@ -24,24 +24,24 @@ class ResumingEpochLoop(EpochBasedTrainLoop):
     _random: dict[str, Any] | None = None
 
     def go_on(self, epoch: int, iteration: int, random: dict[str, Any] | None) -> None:
-        """Goes on from a place in the training.
+        """Sets where the training resumes.
 
         Args:
-            epoch: how many epochs are behind it.
-            iteration: how many iterations are, of all epochs together.
-            random: the state of the generators there; needed in the middle of an epoch only.
+            epoch: number of completed epochs.
+            iteration: number of completed iterations, over all epochs.
+            random: the state of the random generators at that point; only needed in the middle of an epoch.
         """
         self._epoch, self._iter = epoch, iteration
         self._behind, self._random = iteration % len(self.dataloader), random
 
     def run_epoch(self) -> None:
-        """Makes the iterations of an epoch that are not behind."""
+        """Runs the remaining iterations of an epoch."""
         self.runner.call_hook("before_train_epoch")
         self.runner.model.train()
         behind, self._behind = self._behind, 0
         batches = batches_after(self.dataloader, behind)
         if behind and self._random is not None:
-            # After all that is drawn as an epoch begins.
+            # Only now, after everything that is drawn at the start of an epoch.
             set_random_state(self._random)
         for index, batch in enumerate(batches, start=behind):
             self.run_iter(index, batch)
@@ -50,16 +50,16 @@ class ResumingEpochLoop(EpochBasedTrainLoop):
 
 
 def batches_after(loader: DataLoader[Any], behind: int) -> Iterator[Any]:
-    """The batches of an epoch without its first ones, which are not loaded.
+    """Iterates over the batches of an epoch without its first ones, which are not loaded.
 
     Args:
         loader: of the training data.
-        behind: how many batches to leave out.
+        behind: how many batches to skip.
     """
     if not behind:
         return iter(loader)
-    # A loader takes no other sampler, but an iterator keeps the one that it is made with. So loader
-    # processes, which fetch ahead from the first moment, never see what is behind.
+    # A loader refuses another sampler, but an iterator keeps the one that it was created with. So loader
+    # processes, which prefetch from the start, never see the skipped batches.
     sampler = loader.batch_sampler
     assert sampler is not None
     vars(loader)["batch_sampler"] = _Rest(sampler, behind)
@@ -70,14 +70,14 @@ def batches_after(loader: DataLoader[Any], behind: int) -> Iterator[Any]:
 
 
 class _Rest:
-    """A sampler of batches that leaves out the first ones, once: persistent loader processes keep it."""
+    """A batch sampler that skips the first batches, once: persistent loader processes keep it."""
 
     def __init__(self, sampler: Iterable[Any], behind: int) -> None:
         self._sampler = sampler
         self._behind = behind
 
     def __iter__(self) -> Iterator[Any]:
-        # An iterator with loader processes asks for this twice, and draws from the second alone.
+        # An iterator with loader processes calls this twice, and draws only from the second iterator.
         behind, self._behind = self._behind, 0
         yield from itertools.islice(iter(self._sampler), behind, None)
 

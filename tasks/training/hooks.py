@@ -20,10 +20,10 @@ from tasks.training.runner import ResumingRunner
 
 LONGEST_LOSS = 15 * 60
 """Seconds of training that a killed run may lose. An epoch of the papers takes up to hours; a resume point is
-written in seconds, so that one in fifteen minutes costs less than a hundredth."""
+written in seconds, so that one per fifteen minutes costs less than one percent."""
 
 _AGREEMENT = 4
-"""Processes that train together ask each other every so many iterations, in one small reduction."""
+"""Every so many iterations, processes that train together agree whether to stop, in one small reduction."""
 
 
 class NonFiniteLossError(RuntimeError):
@@ -45,22 +45,22 @@ def seed_everything(*parts: int) -> None:
 class EpochSeedHook(Hook):
     """Seeds every epoch from the run's seed and the epoch's number.
 
-    So an epoch draws the same numbers whether the run reached it in one go or was resumed before it, and a
-    state of the random generators has to be saved in the middle of an epoch only. That holds where images are
-    loaded by the process that trains and epochs are counted. Loader processes, and a training that is counted
-    in iterations, read the same images in the same order after they were resumed, and change them by numbers
-    of their own, instead of those that they began with: drawn from the run's seed, the process, the loader
-    process and the iteration.
+    So an epoch draws the same numbers whether the run reached it in one go or was resumed before it, and the
+    state of the random generators has to be saved only in the middle of an epoch. That holds if the training
+    process loads the images itself and the training is epoch-based. After a resume, loader processes and
+    iteration-based trainings read the same images in the same order, but augment them with other random
+    numbers than an uninterrupted run: seeded by the run's seed, the process, the loader process and the
+    iteration.
     """
 
     priority = "VERY_HIGH"
 
     def __init__(self, seed: int) -> None:
-        """Keeps the run's seed."""
+        """Sets the run's seed."""
         self.seed = seed
 
     def before_train(self, runner: Runner) -> None:
-        """Seeds the loader processes of a resumed run by how far it is."""
+        """Seeds the loader processes of a resumed run by the iteration that it has reached."""
         loader = runner.train_dataloader
         if runner.iter and loader.num_workers:
             loader.worker_init_fn = functools.partial(_seed_worker, self.seed, runner.rank, runner.iter)
@@ -79,20 +79,21 @@ def _seed_worker(seed: int, rank: int, iteration: int, worker: int) -> None:
 
 
 class ResumePointHook(Hook):
-    """Leaves resume points (`tasks.training.resume_points`), and stops where that is asked for.
+    """Leaves resume points (`tasks.training.resume_points`), and stops the training on request.
 
     There is one after every epoch, and one in the middle of an epoch whenever the last is older than
-    `LONGEST_LOSS`. A training that is counted in iterations leaves one a hundred times. All wait for the next
-    step of the optimiser, so that no gradients are gathered that would have to be kept.
+    `LONGEST_LOSS`. An iteration-based training leaves a hundred of them. Each waits for the next optimiser
+    step, so that there are no accumulated gradients to be saved.
     """
 
     priority = "VERY_LOW"
 
     def __init__(self, stops: Callable[[], bool] = never) -> None:
-        """Keeps whom to ask.
+        """Sets what decides whether to stop.
 
         Args:
-            stops: whether to leave a resume point and stop; asked at every iteration.
+            stops: whether to leave a resume point and stop; called at every iteration, or at every fourth if
+                several processes train together.
         """
         self._asks = stops
         self._stops = self._is_due = False
@@ -105,11 +106,11 @@ class ResumePointHook(Hook):
         data_batch: Any = None,
         outputs: dict[str, Any] | None = None,
     ) -> None:
-        """Saves model, optimiser and schedule where a point is due in the middle of an epoch.
+        """Leaves a resume point in the middle of an epoch, if one is due.
 
         Raises:
-            OSError: names the file that could not be written; the resume points before it are untouched.
-            StoppedError: it was told to stop, and the point is left.
+            OSError: names the file that could not be written; earlier resume points are untouched.
+            StoppedError: the training was told to stop, and has left the point.
         """
         self._look(runner)
         # At the end of an epoch there are no random states to keep.
@@ -117,7 +118,7 @@ class ResumePointHook(Hook):
             self._leave_if_due(runner, epoch_ended=False)
 
     def after_train_epoch(self, runner: ResumingRunner) -> None:
-        """Saves the same at the end of an epoch.
+        """Leaves a resume point at the end of an epoch.
 
         Raises:
             OSError: as `after_train_iter`.
@@ -128,7 +129,7 @@ class ResumePointHook(Hook):
             self._leave_if_due(runner, epoch_ended=True)
 
     def _look(self, runner: ResumingRunner) -> None:
-        """Finds out whether a point is due, or the training is to stop; all processes find the same."""
+        """Determines whether a point is due or the training has to stop; all processes agree on it."""
         if runner.counts_iterations and self.every_n_train_iters(runner, max(1, runner.max_iters // 100)):
             self._is_due = True
         if self.every_n_train_iters(runner, _AGREEMENT if runner.world_size > 1 else 1):
@@ -145,22 +146,22 @@ class ResumePointHook(Hook):
         runner.leave_resume_point(epoch_ended)
         self._is_due, self._left = False, time.monotonic()
         if self._stops:
-            # Nobody ends while the point is being written.
+            # No process exits while the point is being written.
             barrier()
             done = runner.iter + (not epoch_ended)
             raise StoppedError(f"stopped after {done} of {runner.max_iters} iterations")
 
 
 class FiniteLossHook(Hook):
-    """Stops a run whose loss is no longer a number, at the step where it happened."""
+    """Stops a run at the step where a loss becomes NaN or infinite."""
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
-        """Looks at the losses of the step.
+        """Checks the losses of the step.
 
         Raises:
-            NonFiniteLossError: names the loss, the epoch and the iteration.
+            NonFiniteLossError: one is not finite; names the loss, the epoch and the iteration.
         """
         for name, value in (outputs or {}).items():
             if "loss" in name and not math.isfinite(found := number_of(value)):
@@ -171,11 +172,11 @@ class FiniteLossHook(Hook):
 
 
 class EnoughStepsError(Exception):
-    """The steps that were asked for are made; ends a training that has more."""
+    """The requested steps are done; ends a training that has more."""
 
 
 class FirstStepsHook(Hook):
-    """Keeps the losses of the first steps, and ends the training after them.
+    """Records the losses of the first steps, and ends the training after them.
 
     Attributes:
         losses: of each step, by name.
@@ -184,17 +185,17 @@ class FirstStepsHook(Hook):
     priority = "VERY_HIGH"
 
     def __init__(self, steps: int) -> None:
-        """Keeps how many steps are asked for."""
+        """Sets the number of steps."""
         self.steps = steps
         self.losses: list[dict[str, float]] = []
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
-        """Takes down the losses of the step.
+        """Records the losses of the step.
 
         Raises:
-            EnoughStepsError: it was the last that was asked for.
+            EnoughStepsError: it was the last requested step.
         """
         self.losses.append(
             {name: number_of(value) for name, value in (outputs or {}).items() if "loss" in name}
@@ -204,26 +205,26 @@ class FirstStepsHook(Hook):
 
 
 class ProgressHook(Hook):
-    """Tells how far a run is, at most a few times a second.
+    """Reports the progress of a run, at most a few times per second.
 
     Attributes:
-        resumed_iteration: iterations that were behind the run when it started; 0 for one that began anew.
+        resumed_iteration: completed iterations when this process started; 0 for a run that was not resumed.
     """
 
     def __init__(self, report: Callable[[Step], None]) -> None:
-        """Keeps where to report to."""
+        """Sets the function that receives the reports."""
         self.report = report
         self.resumed_iteration = 0
         self._last = 0.0
 
     def before_train(self, runner: Runner) -> None:
-        """Notes where the run starts."""
+        """Records the iteration at which the run starts."""
         self.resumed_iteration = runner.iter
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
-        """Reports the share of the training that is done, and the loss."""
+        """Reports the completed share of the training, and the loss."""
         now = time.monotonic()
         if now - self._last < 0.3 and runner.iter + 1 < runner.max_iters:
             return
@@ -240,5 +241,5 @@ class ProgressHook(Hook):
 
 
 def number_of(value: Any) -> float:
-    """A logged value as a plain number; the total loss still carries its graph."""
+    """Converts a logged value to a plain number; the total loss still carries its graph."""
     return float(value.detach() if isinstance(value, torch.Tensor) else value)

@@ -1,4 +1,4 @@
-"""What a training starts from: random weights as its config says, or a backbone of another network."""
+"""Initialises a network: random weights as its config says, or the backbone of another network."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from suite.store.downloads import cached
 from tasks.training.weights import LoadReport, load_weights
 
 BACKBONE = "backbone"
-"""The part of a network that starts from the same part of another."""
+"""The part of a network that can start from the same part of another network."""
 
 _NOT_NEEDED = (re.compile(r"fc\.(weight|bias)"), re.compile(r"(layer\d\.\d+\.)?(conv\d|downsample\.0)\.bias"))
-"""What a published backbone has and a detector has no use for: the ImageNet classifier, and from Caffe a bias
-of every convolution, which published trainings left out too (yzd-v/FGD, issues 8 and 62)."""
+"""Keys of published backbones that a detector does not need: the ImageNet classifier, and in Caffe's a bias
+of every convolution, which the published trainings left out too (yzd-v/FGD, issues 8 and 62)."""
 
 _NOT_IN_A_BACKBONE = ("conv_offset.", "num_batches_tracked")
-"""What a backbone has and its published weights lack: offsets of deformable layers, counters of norms."""
+"""Keys of a backbone that published weights lack: offsets of deformable layers, counters of norms."""
 
 
 def initialise(model: BaseModel, student: nn.Module) -> dict[str, dict[str, Any]]:
-    """Gives a network its first weights.
+    """Initialises the weights of a network, partly from published weights where its config names them.
 
-    mmengine would fetch a published backbone by itself, read it in full trust, and only log the keys that do
-    not fit. Here it comes from the cache, is read as weights only, and has to fit key by key.
+    mmengine would download a published backbone by itself, unpickle it without restrictions, and only log the
+    keys that do not fit. Here it comes from the cache, is read as weights only, and has to fit key by key.
 
     Args:
         model: what is trained: the student, or a distiller around it.
@@ -59,16 +59,16 @@ def initialise(model: BaseModel, student: nn.Module) -> dict[str, dict[str, Any]
 
 
 def start_from(student: nn.Module, network: str, weights: Path, sha256: str | None) -> dict[str, Any]:
-    """Gives the backbone of a network the weights that the backbone of another has, key by key.
+    """Loads the weights of another network's backbone into the backbone of a network, key by key.
 
     Args:
         student: the network, initialised; changed in place.
         network: ``<task>/<model>`` of the other, as records name it.
         weights: the file that its run has left.
-        sha256: how the SHA-256 of the file has to begin; None where nobody knows.
+        sha256: the first digits that the SHA-256 of the file must have; None to skip the check.
 
     Returns:
-        As an entry of `initialise`, with the SHA-256.
+        An entry as of `initialise`, with the SHA-256.
 
     Raises:
         BlockedError: the student has no backbone, the file has changed, or a key of either is missing in the
@@ -84,7 +84,7 @@ def start_from(student: nn.Module, network: str, weights: Path, sha256: str | No
 
 
 def pretrained_parts(model: nn.Module) -> Iterator[tuple[str, str]]:
-    """Every part that starts from published weights, with what its config calls them."""
+    """Every part that starts from published weights, with the name that its config gives them."""
     for name, module in model.named_modules():
         configs = getattr(module, "init_cfg", None) or []
         for config in [configs] if isinstance(configs, Mapping) else configs:

@@ -1,4 +1,4 @@
-"""What of mmengine's messages reaches the log of a run."""
+"""Keeps mmengine's less useful messages out of the log of a run."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from mmengine.logging import MMLogger
 
 @contextmanager
 def warnings_alone() -> Iterator[None]:
-    """Lets mmengine's current logger say what is a warning or worse, and nothing else.
+    """Limits mmengine's current logger to warnings and errors.
 
-    It tells of each parameter how it was initialised, and which options the optimiser has for it: hundreds of
-    lines before the first that is about the training.
+    It reports for each parameter how it was initialised and which options the optimiser has for it: hundreds
+    of lines before the first one about the training.
     """
     logger = MMLogger.get_current_instance()
     level = logger.level

@@ -1,7 +1,7 @@
-"""What a checkpoint says of the network that it was trained as, held against the one that it is loaded into.
+"""Compares the config inside a checkpoint with that of the network it is loaded into.
 
 Two networks can have the same weights by name and shape and compute different things with them: in a ResNet
-of Caffe's style the stride sits in another convolution than in PyTorch's, and an image may be normalised by
+of Caffe's style the stride is in another convolution than in PyTorch's, and images may be normalised with
 other numbers. Files of mmengine and mmcv carry the config of their training as text. It is read as data: only
 literals, lists and ``dict(...)`` of them are understood, and nothing in it is executed.
 """
@@ -21,7 +21,7 @@ _BESIDE_WEIGHTS = frozenset(
         *("octave_base_scale", "scales_per_octave", "ratios", "target_means", "target_stds"),
     }
 )
-"""Settings that change what a network computes, and neither the names nor the shapes of all its weights."""
+"""Settings that can change what a network computes without changing a name or shape of its weights."""
 
 _PARTS = ("backbone", "neck", "head", "rpn_head", "roi_head", "bbox_head", "mask_head", "decode_head")
 _NESTED = frozenset({"anchor_generator", "bbox_coder", "bbox_head", "mask_head"})
@@ -30,10 +30,10 @@ _LONGEST = 2**20
 
 
 def contradictions(text: str | None, config: Mapping[str, Any]) -> list[str]:
-    """Where the config in a checkpoint speaks of another network than ours.
+    """Lists where the config in a checkpoint contradicts that of our network.
 
     Args:
-        text: the config; None where the checkpoint has none. What is not understood in it says nothing.
+        text: the config; None if the checkpoint has none. What is not understood in it is skipped.
         config: of the network that the weights are loaded into, merged.
 
     Returns:
@@ -46,7 +46,7 @@ def contradictions(text: str | None, config: Mapping[str, Any]) -> list[str]:
 
 
 def _differences(theirs: Any, ours: Any) -> Iterator[tuple[str, tuple[Any, Any]]]:
-    """Setting -> its value there and here, where both have one."""
+    """Setting -> its value there and here, where both have one and they differ."""
     if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
         for part in _PARTS:
             yield from _differences_in(part, theirs.get(part), ours.get(part))
@@ -67,7 +67,7 @@ def _differences_in(place: str, theirs: Any, ours: Any) -> Iterator[tuple[str, t
 
 
 def _other_normalisation(theirs: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Mean and standard deviation of images, wherever a config of its age has them."""
+    """Differences in the mean and standard deviation of images, wherever configs of either age have them."""
     said, ours = _preprocessor(theirs) or theirs.get("img_norm_cfg") or {}, _preprocessor(config)
     found = {}
     for name in _NORMALISATION:
@@ -107,7 +107,7 @@ def _settings(text: str) -> dict[str, Any]:
 
 
 def _value(node: ast.expr) -> Any:
-    """What an expression of literals stands for; None for any other."""
+    """The value of an expression of literals; None for any other expression."""
     match node:
         case ast.Call(func=ast.Name(id="dict"), args=[]):
             return {word.arg: _value(word.value) for word in node.keywords if word.arg}

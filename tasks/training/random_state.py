@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 _WORDS = 624
-"""Words of a Mersenne Twister, which Python and NumPy both draw from."""
+"""Words in the state of a Mersenne Twister, which Python and NumPy both use."""
 
 
 def random_state() -> dict[str, Any]:
@@ -32,14 +32,14 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Lets all generators of this process go on from a state.
+    """Sets all generators of this process to a state.
 
     Raises:
-        Exception: of whatever kind, where it is none; some generators may have taken it by then.
+        Exception: of any kind, if it is not a valid state; some generators may have been set by then.
     """
     python, numpy = state["python"], state["numpy"]
     random.setstate((python["version"], tuple(python["words"].tolist()), python["gauss"]))
-    # NumPy reads what stands at the position without looking where that is.
+    # NumPy reads the word at the position without checking that it is within the state.
     if len(numpy["words"]) != _WORDS or not 0 <= numpy["position"] <= _WORDS:
         raise ValueError(f"position {numpy['position']} of {len(numpy['words'])} words")
     words = numpy["words"].numpy().astype(np.uint32)

@@ -1,4 +1,4 @@
-"""A training on other devices than the recipe's own: the same batch, in more steps or smaller shares."""
+"""Fits a training to other devices than its recipe's: the same batch, in more steps or smaller shares."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from mmengine.config import Config
 from suite.contract import BlockedError, ComposedRecipe
 
 _GAMMA = 2000
-"""Iterations in which the momentum of mmdet's `ExpMomentumEMA` settles, where a config does not say."""
+"""Default `gamma` of mmdet's `ExpMomentumEMA`: the iterations in which its momentum settles."""
 
 
 def fit_to_resources(config: Config, recipe: ComposedRecipe) -> None:
-    """Makes a config do with the user's devices what it would have done with the published ones.
+    """Adapts a published config to the user's devices.
 
     Gradients accumulate until they are those of the published batch of all devices, so that learning rate
-    and number of updates stay. What the config counts in iterations (length, schedulers, averaged weights)
-    grows with the iterations that an update takes. Batch norms still see the batch of one device.
+    and number of updates stay the same. What the config counts in iterations (length, schedulers, averaged
+    weights) is multiplied by the iterations per update. Batch norms still see the batch of one device.
 
     Args:
         config: of a zoo, with the recipe merged in; changed in place.
         recipe: composed at published scale; see `suite.contract.ComposedRecipe`.
 
     Raises:
-        BlockedError: no number of the user's batches makes the published one, or there is no GPU to compute
-            in another precision.
+        BlockedError: the published batch is not a multiple of the user's, or mixed precision is requested
+            without a GPU.
     """
     loader = config.train_dataloader
     resources = recipe.resources
@@ -49,14 +49,14 @@ def fit_to_resources(config: Config, recipe: ComposedRecipe) -> None:
 
 
 def share_batch(config: Config, recipe: ComposedRecipe) -> None:
-    """Shares the batch of a training on embedded data among its devices.
+    """Divides the batch of a training on embedded data among its devices.
 
     Args:
         config: of a zoo, with the recipe merged in; changed in place.
         recipe: composed at embedded scale.
 
     Raises:
-        BlockedError: the batch has no equal shares.
+        BlockedError: the batch cannot be divided equally.
     """
     loader, devices = config.train_dataloader, recipe.devices_used
     if loader.batch_size % devices:
@@ -68,7 +68,7 @@ def share_batch(config: Config, recipe: ComposedRecipe) -> None:
 
 
 def _accumulate(config: Config, batches: int) -> None:
-    """One update every so many iterations."""
+    """Makes a config update once per `batches` iterations."""
     config.optim_wrapper.accumulative_counts = batches
     if config.train_cfg.get("max_iters"):
         config.train_cfg.max_iters *= batches

@@ -1,9 +1,9 @@
-"""Resume points: the newest two of a training, each whole, its own, and read as data.
+"""Resume points: keeps the newest two of a training, and reads only intact ones of this training, as data.
 
-A resume point is sealed for its training (`suite.store.sealed`) and written beside before it is renamed into
-place. The one that was the newest becomes the one before it first, so that at whatever moment a process is
-killed there is a whole one: both, or the newest alone under the other name. A point that is damaged, of
-another training or needs code to be read is set aside, and the one before it is taken.
+A resume point is sealed for its training (`suite.store.sealed`) and written to a temporary file that is then
+renamed. Just before, the newest so far is renamed to the older one, so that whenever a process is killed
+there is an intact point: both, or only the newest so far, under the name of the older. A point that is
+damaged, belongs to another training, or needs code to be read is set aside, and the one before it is used.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ class ResumePoints:
     """The resume points in the folder of a run."""
 
     def __init__(self, folder: Path, owner: str, tell: Callable[[str], None], writes: bool = True) -> None:
-        """Looks at nothing yet.
+        """Sets the folder and the training; reads nothing yet.
 
         Args:
             folder: of the run.
-            owner: the training: its run, what teaches it and what it starts from.
-            tell: called with a line for every point that is of no use.
-            writes: whether this process changes the folder; of several that train together one does.
+            owner: identifies the training: its run, its teacher's weights and those it starts from.
+            tell: called with a line for every unusable point.
+            writes: whether this process changes the folder; of several that train together, only one does.
         """
         self._newest = folder / RESUME_FILE
         self._before = folder / RESUME_BEFORE_FILE
@@ -50,8 +50,8 @@ class ResumePoints:
             checkpoint: tensors and plain values, nested.
 
         Raises:
-            TypeError: something in it is no plain value, and would not be read back.
-            OSError: names the file that could not be written; the points that there are are untouched.
+            TypeError: something in it is not a plain value, and could not be read back.
+            OSError: names the file that could not be written; the existing points are untouched.
         """
         if not self._writes:
             return
@@ -69,7 +69,7 @@ class ResumePoints:
                     file.write(content.getbuffer())
                     file.write(seal_of(content.getbuffer(), self._owner))
                     file.flush()
-                    # Before the older points move, for a full disk may show no earlier than here.
+                    # Before the older points move: a full disk may not show earlier than here.
                     os.fsync(file.fileno())
                 if self._newest.exists():
                     self._newest.replace(self._before)
@@ -80,10 +80,10 @@ class ResumePoints:
             ) from error
 
     def good(self) -> Iterator[tuple[Path, Any]]:
-        """The points that are whole and of this training, the newest first, with what each holds.
+        """Yields the intact points of this training with their contents, the newest first.
 
-        One that is not is set aside. A point whose content turns out not to fit is for whoever asks to
-        `set_aside`.
+        Any other is set aside. If the content of a point turns out not to fit, the caller has to `set_aside`
+        it.
         """
         for path in (self._newest, self._before):
             if not (path.exists() or path.is_symlink()):
@@ -98,11 +98,11 @@ class ResumePoints:
             yield path, found
 
     def set_aside(self, path: Path, reason: str) -> None:
-        """Takes a point out of use, and tells what happens instead.
+        """Renames a point so that it is not used, and reports what happens instead.
 
         Args:
             path: the point.
-            reason: what is wrong with it; a verb begins it.
+            reason: what is wrong with it, beginning with a verb.
 
         Raises:
             OSError: the folder cannot be written to.
@@ -119,9 +119,9 @@ class ResumePoints:
 
 
 def _plain(value: Any) -> Any:
-    """The same without numbers of NumPy, which PyTorch does not read as data.
+    """Replaces NumPy numbers, which PyTorch does not read as data, by Python's.
 
-    A state dict is left as it is: it has tensors alone, and beside them the versions of its modules.
+    A state dict is left as it is: it holds only tensors, and the versions of its modules as an attribute.
     """
     if isinstance(value, dict) and not isinstance(value, OrderedDict):
         return {key: _plain(item) for key, item in value.items()}

@@ -1,4 +1,4 @@
-"""mmengine's Runner with resume points that are read as data, in place of checkpoints that may run code."""
+"""mmengine's Runner with resume points that are read as data, instead of checkpoints that may run code."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ from tasks.training.resume_points import ResumePoints
 
 
 class UnfitResumePointError(RuntimeError):
-    """A resume point was taken and did not fit; it is set aside, and what was built has parts of it."""
+    """A resume point did not fit: it is set aside, but model and optimiser may have been partly changed."""
 
 
 class ResumingRunner(Runner):
-    """A Runner that leaves resume points and goes on from them.
+    """A Runner that leaves resume points and resumes from them.
 
-    mmengine's own `resume` unpickles the file in full trust, executes the config in it as Python, and only
-    logs the keys that do not fit.
+    mmengine's own `resume` unpickles the file without restrictions, executes the config in it as Python, and
+    only logs the keys that do not fit.
     """
 
     points: ResumePoints | None = None
-    """Of this training; None where nothing is trained."""
+    """Of this training; None if none are kept."""
 
     _has_loaded: bool
 
     def _log_env(self, env_cfg: dict[str, Any]) -> None:
-        """Leaves the log to what the run does: collecting starts compilers and takes a second."""
+        """Logs nothing about the environment: collecting it starts compilers and takes a second."""
 
     def get_hooks_info(self) -> str:
-        """The hooks in the order of their priority, in one line; mmengine repeats them for each occasion."""
+        """The hooks in the order of their priority, on one line; mmengine repeats them for every stage."""
         return ", ".join(type(hook).__name__ for hook in self.hooks)
 
     @property
     def counts_iterations(self) -> bool:
-        """Whether the training is counted in iterations and has no epochs."""
+        """Whether the training is iteration-based and has no epochs."""
         return isinstance(self.train_loop, IterBasedTrainLoop)
 
     def build_train_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
-        """Builds the loop of a config; one over epochs can begin in the middle of an epoch."""
+        """Builds the training loop of a config; an epoch-based one can resume in the middle of an epoch."""
         if not isinstance(loop, BaseLoop):
             loop = dict(loop)
             kind = loop.get("type")
@@ -58,26 +58,26 @@ class ResumingRunner(Runner):
 
     @property
     def ends_epoch(self) -> bool:
-        """Within an iteration: whether it is the last of an epoch; false where there are no epochs."""
+        """During an iteration: whether it is the last of an epoch; false if there are no epochs."""
         return not self.counts_iterations and (self.iter + 1) % len(self.train_dataloader) == 0
 
     @property
     def has_stepped(self) -> bool:
-        """After the backward pass of an iteration: whether the optimiser has made a step with it.
+        """After the backward pass of an iteration: whether the optimiser has made a step.
 
-        If not, gradients are gathered for the next one.
+        If not, gradients are being accumulated.
         """
         stepped: bool = self.optim_wrapper.should_update()
         return stepped
 
     def leave_resume_point(self, epoch_ended: bool = False) -> None:
-        """Writes down model, optimiser, schedule and log, and in mid-epoch the random generators.
+        """Writes a resume point: model, optimiser, schedule and log, and in mid-epoch the random generators.
 
-        All processes that train together call it in the same iteration, after a step of the optimiser; one of
-        them writes.
+        All processes that train together call it in the same iteration, after an optimiser step; one of them
+        writes.
 
         Args:
-            epoch_ended: whether the hooks at the end of an epoch call, and not those of an iteration.
+            epoch_ended: whether it is called at the end of an epoch rather than of an iteration.
 
         Raises:
             OSError: see `ResumePoints.write`.
@@ -85,7 +85,7 @@ class ResumingRunner(Runner):
         if self.points is None:
             return
         mid_epoch = not epoch_ended and not self.counts_iterations
-        # Of every process its own, in the order of their ranks.
+        # Every process's own, in the order of their ranks.
         random = all_gather_object(random_state()) if mid_epoch else []
         if self.rank:
             return
@@ -106,14 +106,14 @@ class ResumingRunner(Runner):
         self.points.write(checkpoint)
 
     def load_or_resume(self) -> None:
-        """Goes on from the newest resume point that is good; without one nothing happens.
+        """Resumes from the newest valid resume point; does nothing if there is none.
 
         Raises:
-            UnfitResumePointError: one was good by its seal and did not fit; build anew and call again.
+            UnfitResumePointError: one had a valid seal and did not fit; build everything anew and try again.
         """
         if self._has_loaded or self.points is None:
             return
-        # Testing asks again, and is about the weights that came out of the training.
+        # Testing calls this again, and has to use the weights at the end of the training.
         self._has_loaded = True
         for path, checkpoint in self.points.good():
             try:
@@ -127,7 +127,7 @@ class ResumingRunner(Runner):
             return
 
     def load_checkpoint(self, *_: Any, **__: Any) -> Any:
-        """Refuses: mmengine would unpickle the file in full trust.
+        """Refuses: mmengine would unpickle the file without restrictions.
 
         Raises:
             NotImplementedError: always.
@@ -137,14 +137,14 @@ class ResumingRunner(Runner):
         )
 
     def _take(self, checkpoint: Any) -> None:
-        """Takes over a resume point.
+        """Loads a resume point into model, optimiser, schedule and log.
 
         Raises:
-            Exception: of whatever kind, where something in it is not what this training has.
+            Exception: of any kind, if something in it does not fit this training.
         """
         epoch, iteration = self._reached(checkpoint["meta"])
         random = self._random_at(iteration, checkpoint)
-        # Hooks ask whether weights are gone on from, or only begun with.
+        # Hooks check whether the training is resumed or only starts from given weights.
         self._resume = True
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         self._network.load_state_dict(checkpoint["state_dict"])
@@ -160,10 +160,10 @@ class ResumingRunner(Runner):
             self.train_loop._epoch, self.train_loop._iter = epoch, iteration
 
     def _random_at(self, iteration: int, checkpoint: Any) -> dict[str, Any] | None:
-        """The random state of this process, of a resume point in the middle of an epoch.
+        """The random state of this process in a resume point; None unless it is in the middle of an epoch.
 
         Raises:
-            Exception: of whatever kind, where it is none, or is of another number of processes.
+            Exception: of any kind, if it is not a valid state, or is that of another number of processes.
         """
         if self.counts_iterations or iteration % len(self.train_dataloader) == 0:
             return None
@@ -171,15 +171,15 @@ class ResumingRunner(Runner):
         if len(states) != self.world_size:
             raise ValueError(f"random states of {len(states)} processes, of {self.world_size}")
         state: dict[str, Any] = states[self.rank]
-        # What is wrong with it shows now, and not when the training has begun.
+        # An invalid state fails here, and not once the training has begun.
         set_random_state(state)
         return state
 
     def _reached(self, meta: dict[str, int]) -> tuple[int, int]:
-        """Epochs and iterations behind the training.
+        """The number of completed epochs and iterations.
 
         Raises:
-            ValueError: there is no such place in it.
+            ValueError: this training has no such point.
         """
         epoch, iteration = meta["epoch"], meta["iter"]
         expected = epoch if self.counts_iterations else iteration // len(self.train_dataloader)
@@ -189,7 +189,7 @@ class ResumingRunner(Runner):
 
     @property
     def _network(self) -> nn.Module:
-        """The model, without what wraps it where several processes train together."""
+        """The model, without the wrapper that it has when several processes train together."""
         found: nn.Module = self.model.module if is_model_wrapper(self.model) else self.model
         return found
 
@@ -200,15 +200,15 @@ class ResumingRunner(Runner):
 
 
 def _state_of(scheduler: Any) -> dict[str, Any]:
-    """What a scheduler has come to; functions that it works with are what it was made with, and stay."""
+    """The state of a scheduler without its functions, which stay those that it was built with."""
     return {name: value for name, value in scheduler.state_dict().items() if not callable(value)}
 
 
 def _check_shapes(optimizer: torch.optim.Optimizer) -> None:
-    """Makes sure that what an optimiser keeps of a parameter has its shape, or is one number.
+    """Checks that every tensor an optimiser keeps for a parameter has its shape, or is a scalar.
 
     Raises:
-        ValueError: it has another.
+        ValueError: one has another shape.
     """
     for parameter, kept in optimizer.state.items():
         for name, value in kept.items():

@@ -1,7 +1,7 @@
-"""Files of PyTorch read as data: whole, bounded, and without running code from them.
+"""Reads PyTorch's files as data: whole, up to a size limit, and without running code from them.
 
-A file is read into memory once, and what was hashed is what is unpickled: nothing that changes it meanwhile
-has a say.
+A file is read into memory once, and what was hashed is what is unpickled: changing the file in between has no
+effect.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from suite.contract import BlockedError
 from suite.store.plain_files import NotAPlainFileError, content_of
 
 _LARGEST = 8 * 2**30
-"""Bytes. The largest zoo checkpoint of the papers has an eighth of it."""
+"""Bytes. The largest zoo checkpoint of the papers has an eighth of this."""
 
 _ZIP = b"PK\x03\x04"
 _FOREIGN = re.compile(r"GLOBAL (?P<name>\S+)")
 
 
 class RefusedCheckpointError(BlockedError):
-    """A file that is no checkpoint, or cannot be read without running code from it."""
+    """The file is not a checkpoint, or cannot be read without running code from it."""
 
 
 def read_file(path: Path) -> bytes:
-    """The whole content of a checkpoint file.
+    """Reads a whole checkpoint file.
 
     Raises:
-        RefusedCheckpointError: it is no regular file, is empty, or is larger than any checkpoint.
+        RefusedCheckpointError: it is not a regular file, is empty, or is larger than any checkpoint.
         OSError: it cannot be read.
     """
     try:
@@ -43,12 +43,12 @@ def read_file(path: Path) -> bytes:
 
 
 def unpickle(content: bytes, name: str, stand_ins: Sequence[tuple[Any, str]] = ()) -> Any:
-    """What a file of PyTorch holds: tensors, and plain values of Python.
+    """Reads the contents of a PyTorch file: tensors, and plain Python values.
 
     Args:
         content: the whole file.
-        name: what it is called, in messages.
-        stand_ins: what else may be named in it: the object that is built instead, and the name.
+        name: of the file, for messages.
+        stand_ins: further names that may occur in it, each after the object that is built instead.
 
     Raises:
         RefusedCheckpointError: the file is damaged, would unpack to more bytes than it has, or needs code to
@@ -59,7 +59,7 @@ def unpickle(content: bytes, name: str, stand_ins: Sequence[tuple[Any, str]] = (
     try:
         with torch.serialization.safe_globals(list(stand_ins)):
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    # What bytes of a stranger raise depends on where they stop making sense: UnpicklingError, EOFError,
+    # What untrusted bytes raise depends on where they stop making sense: UnpicklingError, EOFError,
     # RuntimeError, IndexError, ...
     except Exception as error:
         foreign = _FOREIGN.search(str(error))
@@ -71,16 +71,16 @@ def unpickle(content: bytes, name: str, stand_ins: Sequence[tuple[Any, str]] = (
 
 
 def _check_declared_sizes(content: bytes, name: str) -> None:
-    """Makes sure that nothing is unpacked to more than there is: PyTorch stores, and does not compress.
+    """Checks that a file does not unpack to more bytes than it has: PyTorch does not compress.
 
     Raises:
-        RefusedCheckpointError: what the file declares to hold has more bytes than the file, or no list of it
-            can be read.
+        RefusedCheckpointError: its entries declare more bytes than the file has, or the list of entries
+            cannot be read.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             declared = sum(entry.file_size for entry in archive.infolist())
-    # A directory of an archive can be wrong in as many ways as there are fields in it.
+    # The directory of an archive can be wrong in as many ways as it has fields.
     except Exception as error:
         raise RefusedCheckpointError(f"{name} {_no_checkpoint(error)}") from None
     if declared > len(content):

@@ -1,8 +1,8 @@
-"""The scalars of a training: losses, learning rate, time and memory, a few hundred lines however long it is.
+"""Records the scalars of a training: losses, learning rate, time and memory, in about 200 lines per training.
 
-The series of a training is as much of it as its weights: it is kept in the resume points, and a training that
-goes on from one goes on with the series that belongs there. So nothing stands in it twice and nothing is
-missing, whenever a process was killed.
+The lines are part of the state of a training, like its weights: they are kept in the resume points, and a
+training that is resumed continues with the lines up to that point. So no line is missing or occurs twice,
+whenever a process was killed.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from tasks.training.hooks import number_of
 from tasks.training.runner import ResumingRunner
 
 LINES = 200
-"""A training has about as many lines, and one for each iteration where it has fewer."""
+"""Approximate number of lines of a training; one with fewer iterations has one line per iteration."""
 
 TASK = "loss_task"
-"""What the task's only loss is called beside those of a method; some tasks call it `loss`, like the total."""
+"""Name of the task's only loss next to those of a method; some tasks call it `loss`, like the total."""
 
 _KEY = "scalars"
-"""Where the series is in a resume point."""
+"""Key of the lines in a resume point."""
 
 
 class ScalarsHook(Hook):
-    """Keeps the scalars of a training (`suite.contract.Scalars`), and what is seen of its method.
+    """Records the scalars of a training (`suite.contract.Scalars`), and what is observed of its method.
 
     Iterations are thinned evenly: with ``every = ceil(iterations / LINES)``, a line ends at the first
     iteration, at every multiple of `every` and at the last, and holds means over the iterations since the
-    line before it. Where the lines are follows from the length of the training alone. But for times and
-    memory, the same run gives the same lines.
+    previous line. Their positions depend only on the length of the training. Except for times and memory, the
+    same run gives the same lines.
 
     Nothing is measured on test data: no profile evaluates while it trains, and nothing is chosen by a score.
     """
@@ -46,7 +46,7 @@ class ScalarsHook(Hook):
     priority = "NORMAL"
 
     def __init__(self) -> None:
-        """Begins a series."""
+        """Starts without lines."""
         self._lines: list[Scalars] = []
         self._since = _Window()
         self._every = 1
@@ -56,23 +56,23 @@ class ScalarsHook(Hook):
 
     @property
     def lines(self) -> Sequence[Scalars]:
-        """The lines from the first iteration on; none where a resume point had none (older versions)."""
+        """The lines from the first iteration on; empty after a resume point without any (older versions)."""
         return tuple(self._lines) if self._whole else ()
 
     @property
     def seen(self) -> MethodSeen | None:
-        """What was seen of the method from the first iteration on; None without one, or as for `lines`."""
+        """What was observed of the method; None without one, or after a resume point without lines."""
         return self._distiller.seen.found if self._whole and self._distiller else None
 
     def before_train(self, runner: Runner) -> None:
-        """Lays out the lines and the iterations whose gradients are measured."""
+        """Determines where lines end and at which iterations gradients are measured."""
         self._every = -(-runner.max_iters // LINES)
         self._distiller = _distiller_of(runner)
         if self._distiller:
             self._distiller.seen.look_at(runner.max_iters)
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Leaves out of the time what happens between epochs."""
+        """Restarts the clock, so that what happens between epochs is not counted."""
         self._clock = time.monotonic()
 
     def after_train_iter(
@@ -82,7 +82,7 @@ class ScalarsHook(Hook):
         data_batch: Any = None,
         outputs: dict[str, Any] | None = None,
     ) -> None:
-        """Takes in an iteration; learning rates have not moved on yet."""
+        """Adds an iteration; its learning rates have not been updated yet."""
         began, self._clock = self._clock, time.monotonic()
         methods = [f"loss_{name}" for name in self._distiller.losses] if self._distiller else []
         self._since.add(losses_of(outputs or {}, methods), self._clock - began)
@@ -104,7 +104,7 @@ class ScalarsHook(Hook):
         self._since = _Window()
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Puts the series into a resume point."""
+        """Adds the lines to a resume point."""
         if self._whole:
             checkpoint[_KEY] = {
                 "lines": [line.model_dump() for line in self._lines],
@@ -113,10 +113,10 @@ class ScalarsHook(Hook):
             }
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Goes on with the series of a resume point.
+        """Continues the lines of a resume point.
 
         Raises:
-            Exception: of whatever kind, where it is none.
+            Exception: of any kind, if they are not valid.
         """
         kept = checkpoint.get(_KEY)
         self._whole = kept is not None
@@ -129,7 +129,7 @@ class ScalarsHook(Hook):
 
 
 class _Window:
-    """Sums over the iterations since the last line."""
+    """Accumulates sums over the iterations since the last line."""
 
     def __init__(
         self, steps: int = 0, seconds: float = 0.0, losses: Mapping[str, float] | None = None
@@ -148,7 +148,7 @@ class _Window:
         return {"steps": self._steps, "seconds": self._seconds, "losses": dict(self._losses)}
 
     def means(self) -> dict[str, Any]:
-        """The fields of a line that are means."""
+        """The fields of a line that are means over iterations."""
         losses = {name: _ten_digits(total / self._steps) for name, total in self._losses.items()}
         return {
             "loss": losses.pop("loss"),
@@ -158,19 +158,19 @@ class _Window:
 
 
 def _ten_digits(value: float) -> float:
-    """More than float32 has, and short to write."""
+    """Rounds to more digits than float32 has, which are short to write."""
     return float(f"{value:.10g}")
 
 
 def losses_of(outputs: Mapping[str, Any], methods: Collection[str]) -> dict[str, float]:
-    """The losses of one iteration: the total as `loss`, and beside it all that it is the sum of.
+    """The losses of one iteration: the total as `loss`, and all terms of the sum.
 
-    A model of mmengine gives its total as `loss`, over which a task's only loss may lie that has the same
-    name: so it does where no other loss of the task is there.
+    mmengine's models return the total as `loss`. A task's only loss may have the same name and overwrite it:
+    this is assumed if the outputs hold no other loss of the task. The total is then computed here.
 
     Args:
-        outputs: what the model gave in the iteration.
-        methods: the terms in it that are losses of the method.
+        outputs: what the model returned in the iteration.
+        methods: the names in it that are losses of the method.
     """
     terms = {name: number_of(value) for name, value in outputs.items() if "loss" in name}
     total = terms.pop("loss")
@@ -186,7 +186,7 @@ def _distiller_of(runner: Runner) -> Distiller | None:
 
 
 def _peak_memory() -> float:
-    """MiB: of the GPU where there is one, else of this process."""
+    """Peak memory in MiB: of the GPU if there is one, else of this process."""
     if torch.cuda.is_available():
         return float(torch.cuda.max_memory_allocated()) / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

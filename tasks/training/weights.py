@@ -1,9 +1,9 @@
-"""Checkpoint files of strangers: read without running code from them, and loaded with a report of every key.
+"""Loads untrusted checkpoint files: without running code from them, and with a report of every key.
 
-Understood are what mmengine and mmcv save (`{state_dict: ...}`), bare state dicts, the `module.` that
-`DistributedDataParallel` puts before every key, averaged weights with those that they were made of, and
-distillers, whose `student.` is the model and the rest is left out. Keys that the zoo has renamed since are
-renamed by the networks themselves as they load.
+Supported are what mmengine and mmcv save (`{state_dict: ...}`), bare state dicts, the prefix `module.` of
+`DistributedDataParallel`, averaged weights together with those that they are the average of, and distillers,
+of which only `student.` is kept. Keys that the zoo has renamed since are renamed by the networks themselves
+as they load.
 """
 
 from __future__ import annotations
@@ -23,53 +23,53 @@ from tasks.training.safe_reading import RefusedCheckpointError, read_file, unpic
 _STUDENT = "student."
 _WRAPPED = "module."
 _AVERAGED = "ema_"
-"""Beside averaged weights mmdet 2 saved those that they are the average of, under these names."""
+"""Prefix under which mmdet 2 saved, beside averaged weights, those that they are the average of."""
 
 
 class _Ignored:
-    """Stands in for an object beside the weights that nobody here needs: takes any content, does nothing."""
+    """Stand-in for an object beside the weights that is not needed: accepts any content, does nothing."""
 
     def __new__(cls, *_: Any) -> _Ignored:
-        """Takes what the object would have been made of."""
+        """Accepts the arguments of the original object."""
         return super().__new__(cls)
 
     def __init__(self, *_: Any) -> None:
-        """Takes the same again, as Python calls both."""
+        """Accepts the same arguments, as Python calls both."""
 
     def __setstate__(self, _: Any) -> None:
-        """Takes what the object would have held."""
+        """Accepts the state of the original object."""
 
 
 _HARMLESS = (
     # Losses of the last iterations, in the message hub that mmengine saves beside the weights.
     "mmengine.logging.history_buffer.HistoryBuffer",
-    # How a pickle names the methods of that log; the stand-in looks nothing up.
+    # How a pickle refers to the methods of that log; the stand-in looks nothing up.
     "builtins.getattr",
     # Arrays of that log; the module has another name since NumPy 2.
     "numpy.ndarray",
     "numpy.core.multiarray._reconstruct",
     "numpy._core.multiarray._reconstruct",
-    # Seeds, accuracies and learning rates as numbers of NumPy, with their type.
+    # Seeds, accuracies and learning rates as NumPy numbers, with their type.
     "numpy.dtype",
     "numpy.core.multiarray.scalar",
     "numpy._core.multiarray.scalar",
 )
-"""What zoo checkpoints hold beside weights and PyTorch refuses to build; `_Ignored` is built instead."""
+"""Objects in zoo checkpoints that PyTorch refuses to build; `_Ignored` is built instead."""
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What became of every key.
+    """What happened to every key.
 
     Attributes:
-        loaded: keys of the model that the file filled.
+        loaded: keys of the model that were loaded from the file.
         missing: keys of the model that the file lacks.
         unknown: keys of the file that the model lacks.
         wrong_shape: key of both -> both shapes, in words.
-        not_finite: keys that were filled with values of which one is infinite or no number.
-        left_out: what of a distiller is not its student, or of a network not the part asked for, by the first
-            part of the keys -> number of keys.
-        config: text of the config that the file says it was trained with; None where it says nothing.
+        not_finite: loaded keys with a value that is infinite or NaN.
+        left_out: first part of the keys that were skipped -> their number: what is not the student of a
+            distiller, or not the requested part of a network.
+        config: text of the config that the file says it was trained with; None if it has none.
     """
 
     loaded: tuple[str, ...]
@@ -82,7 +82,7 @@ class LoadReport:
 
     @property
     def faults(self) -> list[str]:
-        """Everything that does not fit, key by key; empty where the model is what the file has."""
+        """Everything that does not fit, key by key; empty if file and model fit."""
         return [
             *(f"missing {key}" for key in self.missing),
             *(f"unknown {key}" for key in self.unknown),
@@ -91,10 +91,10 @@ class LoadReport:
         ]
 
     def refuse_faults(self, name: str, path: Path) -> None:
-        """Makes sure that the file fits key by key.
+        """Raises an error unless the file fits key by key.
 
         Args:
-            name: what the model is, in the message.
+            name: of the model, for the message.
             path: the file.
 
         Raises:
@@ -105,12 +105,12 @@ class LoadReport:
             raise BlockedError(f"{path.name} does not fit {name}: {', '.join(faults[:4])}{more}")
 
     def summary(self) -> dict[str, Any]:
-        """How many keys were loaded and left out, and the faults, as a record keeps it."""
+        """How many keys were loaded and left out, and the faults, as a record stores them."""
         return {"loaded": len(self.loaded), "left_out": self.left_out, "faults": self.faults}
 
 
 def read_checkpoint(path: Path) -> OrderedDict[str, Tensor]:
-    """The weights of a checkpoint under the keys of the plain model, with the versions of its modules.
+    """Reads the weights of a checkpoint, under the keys of the plain model and with its modules' versions.
 
     Raises:
         RefusedCheckpointError: the file is damaged, holds no weights, or needs code to be run.
@@ -122,16 +122,17 @@ def read_checkpoint(path: Path) -> OrderedDict[str, Tensor]:
 def load_weights(
     model: nn.Module, path: Path, sha256: str | None = None, below: str | None = None
 ) -> LoadReport:
-    """Loads what fits, and tells what became of every key.
+    """Loads the weights that fit, and reports what happened to every key.
 
     Args:
         model: changed in place.
         path: the checkpoint.
-        sha256: how the SHA-256 of what is loaded has to begin, in hexadecimal; None where nobody knows.
-        below: the part of the file's network that the model is; None: all of it. Keys are told without it.
+        sha256: the first hexadecimal digits that the file's SHA-256 must have; None to skip the check.
+        below: the part of the file's network that is loaded, such as `backbone`; None for all of it. Keys are
+            reported without this prefix.
 
     Raises:
-        BlockedError: the file is not the one that has this SHA-256.
+        BlockedError: the file has another SHA-256.
         RefusedCheckpointError: see `read_checkpoint`.
     """
     held = _read(path, sha256)
@@ -140,7 +141,7 @@ def load_weights(
     wrong: dict[str, str] = {}
 
     def take_out_wrong_shapes(module: nn.Module, keys: dict[str, Any], prefix: str, *_: Any) -> None:
-        """Runs last of all hooks, when the module has renamed and resized what it knows how to."""
+        """Removes tensors of the wrong shape, after all hooks that rename and resize a module's own keys."""
         for name, value in [*module._parameters.items(), *module._buffers.items()]:
             key = prefix + name
             if value is None or key not in keys or keys[key].shape == value.shape:
@@ -161,7 +162,7 @@ def load_weights(
 
 
 def non_finite_weights(model: nn.Module) -> list[str]:
-    """Keys of a model's tensors of which a value is infinite or no number."""
+    """Keys of a model's tensors that have an infinite or NaN value."""
     return [
         key
         for key, value in model.state_dict().items()
@@ -175,12 +176,12 @@ def load_all_weights(model: nn.Module, path: Path, name: str, sha256: str | None
     Args:
         model: changed in place.
         path: the checkpoint.
-        name: what the model is, in the message.
-        sha256: as `load_weights`.
+        name: of the model, for the message.
+        sha256: as for `load_weights`.
 
     Raises:
-        BlockedError: it has changed since, or a key is missing, unknown, of another shape or not finite; the
-            first of them are named.
+        BlockedError: the file has another SHA-256, or a key is missing, unknown, of another shape or not
+            finite; the first of them are named.
         RefusedCheckpointError: see `read_checkpoint`.
     """
     report = load_weights(model, path, sha256)
@@ -190,14 +191,14 @@ def load_all_weights(model: nn.Module, path: Path, name: str, sha256: str | None
 
 @dataclass(frozen=True)
 class _Content:
-    """What a checkpoint holds: weights of the plain model; what else, as in `LoadReport`."""
+    """The contents of a checkpoint: weights of the plain model, and the rest as in `LoadReport`."""
 
     state: OrderedDict[str, Tensor]
     left_out: dict[str, int]
     config: str | None
 
     def part(self, name: str) -> _Content:
-        """A part of the network alone; everything beside it is left out."""
+        """Only one part of the network; the number of keys outside it is added to `left_out`."""
         prefix = f"{name}."
         others = Counter(_first_part(key) for key in self.state if not key.startswith(prefix))
         state = _below(prefix, self.state)
@@ -228,14 +229,14 @@ def _read(path: Path, sha256: str | None = None) -> _Content:
 
 
 def _config_in(content: dict[str, Any]) -> str | None:
-    """The config that mmengine (`cfg`) and mmcv (`config`) save beside the weights."""
+    """The config that mmengine (`cfg`) or mmcv (`config`) saved beside the weights; None without one."""
     meta = content.get("meta")
     texts = [meta.get(name) for name in ("cfg", "config")] if isinstance(meta, dict) else []
     return next((text for text in texts if isinstance(text, str)), None)
 
 
 def _student_alone(found: dict[str, Any]) -> tuple[OrderedDict[str, Any], dict[str, int]]:
-    """Keys as the plain model has them, and what of a distiller is not the student."""
+    """Weights under the plain model's keys, and the number of skipped keys by their first part."""
     state, versions = OrderedDict(found), getattr(found, "_metadata", None)
     versions = versions if isinstance(versions, dict) else {}
     if state and all(key.startswith(_WRAPPED) for key in state):
@@ -247,7 +248,7 @@ def _student_alone(found: dict[str, Any]) -> tuple[OrderedDict[str, Any], dict[s
     if doubles := [key for key in state if key.startswith(_AVERAGED)]:
         left_out["averages"] = len(doubles)
         state = OrderedDict((key, value) for key, value in state.items() if key not in set(doubles))
-    # Modules know by these what older names of theirs to expect.
+    # These tell modules which older names of their keys to expect.
     state._metadata = versions  # type: ignore[attr-defined]
     return state, left_out
 

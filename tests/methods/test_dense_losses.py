@@ -189,7 +189,7 @@ def test_boxes_that_are_not_one_tensor_an_image_are_refused(loss: Callable[..., 
     with pytest.raises(ValueError, match=r"boxes of image 1 have shape \(3,\)"):
         loss(4, 4, strides=STRIDES)(student, teacher, [torch.zeros(0, 4), torch.zeros(3)], SHAPES)
     single = FGFISingleMapLoss(4, 6, ANCHORS)
-    with pytest.raises(ValueError, match="2 images, 1 box tensors do not fit: give one n x 4 box tensor an"):
+    with pytest.raises(ValueError, match="2 images, 1 box tensors do not fit: give one n x 4 box tensor per"):
         single(*feature_maps(2), [torch.zeros(0, 4)])
 
 

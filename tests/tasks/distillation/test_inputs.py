@@ -366,7 +366,7 @@ BROKEN_LOSSES: dict[str, dict[str, Any]] = {
     r"loss 'seen': channels of 'channels' .* 'teacher\.module:bbox_head'": {
         "channels": {"channels": ["student.neck", "teacher.module:bbox_head"]}
     },
-    r"loss 'seen': sizes of 'scale' are those of 'student\.pooled', which is no map": {
+    r"loss 'seen': sizes of 'scale' are those of 'student\.pooled', which is not a map": {
         "sizes": {"scale": "student.pooled"}
     },
     r"loss 'seen': no data 'label': did you mean 'labels'": {"data": {"channels": "label"}},
