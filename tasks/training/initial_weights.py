@@ -23,8 +23,11 @@ _NOT_NEEDED = (re.compile(r"fc\.(weight|bias)"), re.compile(r"(layer\d\.\d+\.)?(
 """Keys of published backbones that a detector does not need: the ImageNet classifier, and in Caffe's a bias
 of every convolution, which the published trainings left out too (yzd-v/FGD, issues 8 and 62)."""
 
-_NOT_IN_A_BACKBONE = ("conv_offset.", "num_batches_tracked")
-"""Keys of a backbone that published weights lack: offsets of deformable layers, counters of norms."""
+_OFFSETS = "conv_offset."
+"""Keys that a deformable convolution has and a plain one lacks: the layer that predicts its offsets."""
+
+_NOT_PUBLISHED = "num_batches_tracked"
+"""Keys of a backbone that published weights lack: counters of norms."""
 
 
 def initialise(model: BaseModel, student: nn.Module) -> dict[str, dict[str, Any]]:
@@ -78,7 +81,12 @@ def start_from(student: nn.Module, network: str, weights: Path, sha256: str | No
     backbone = getattr(student, BACKBONE, None)
     if not isinstance(backbone, nn.Module):
         raise BlockedError(f"{type(student).__name__} has no backbone that could start from {network}")
-    report = load_weights(backbone, weights, sha256, below=BACKBONE)
+    found = load_weights(backbone, weights, sha256, below=BACKBONE)
+    for key in found.missing:
+        if _OFFSETS in key:
+            # As published: a deformable convolution starts as the plain one that it was trained as.
+            nn.init.zeros_(backbone.get_parameter(key))
+    report = _but_for_offsets(found)
     report.refuse_faults(f"the backbone, which starts from {network}", weights)
     return {"from": network, "sha256": sha256, **report.summary()}
 
@@ -102,15 +110,20 @@ def _load(part: nn.Module, name: str, source: str) -> LoadReport:
             f"the {name} starts from {backbone.file_name}, which is not here: fetch it with "
             f"'python -m suite weights fetch {source}'"
         )
-    found = load_weights(part, path, backbone.sha256)
+    found = _but_for_offsets(load_weights(part, path, backbone.sha256))
     report = replace(
         found,
-        missing=tuple(key for key in found.missing if not any(text in key for text in _NOT_IN_A_BACKBONE)),
+        missing=tuple(key for key in found.missing if _NOT_PUBLISHED not in key),
         unknown=tuple(key for key in found.unknown if not _is_not_needed(key)),
         left_out={"not needed": sum(map(_is_not_needed, found.unknown))},
     )
     report.refuse_faults(f"the {name}", path)
     return report
+
+
+def _but_for_offsets(report: LoadReport) -> LoadReport:
+    """A report that does not count the offsets of deformable convolutions as missing."""
+    return replace(report, missing=tuple(key for key in report.missing if _OFFSETS not in key))
 
 
 def _is_not_needed(key: str) -> bool:

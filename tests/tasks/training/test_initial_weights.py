@@ -126,21 +126,25 @@ def classifier(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("classifier_of", "segmenter"),
+    ("classifier_of", "task", "model"),
     [
-        ("resnet18-v1c", "pspnet-r18"),
-        ("resnet18-v1c", "deeplabv3-r18"),
-        ("resnet101-v1c", "pspnet-r101"),
+        ("resnet18-v1c", "semantic_segmentation", "pspnet-r18"),
+        ("resnet18-v1c", "semantic_segmentation", "deeplabv3-r18"),
+        ("resnet101-v1c", "semantic_segmentation", "pspnet-r101"),
+        ("resnext101", "detection", "retinanet-x101"),
+        ("resnext101", "instance_segmentation", "cascade-mask-rcnn-x101-dcn"),
     ],
 )
-def test_the_backbone_of_a_segmenter_is_that_of_a_classifier(classifier_of, segmenter, tmp_path):
+def test_the_backbone_of_a_dense_network_is_that_of_a_classifier(classifier_of, task, model, tmp_path):
     other = of_model("classification", classifier_of, tmp_path)
-    network = of_model("semantic_segmentation", segmenter, tmp_path)
+    network = of_model(task, model, tmp_path)
     told = start_from(network, NETWORK, written(other, tmp_path / "other.pth"), None)
     assert told["left_out"] == {"head": 2}
-    theirs = other.backbone.state_dict()
+    theirs, ours = other.backbone.state_dict(), network.backbone.state_dict()
     assert told["loaded"] == len(theirs)
-    assert all(torch.equal(value, theirs[key]) for key, value in network.backbone.state_dict().items())
+    assert all(torch.equal(value, ours[key]) for key, value in theirs.items())
+    # A deformable convolution begins as the plain one.
+    assert not any(ours[key].any() for key in ours.keys() - theirs.keys())
 
 
 def built(make_job: Any, weights: Path | None, *overrides: str) -> Any:
