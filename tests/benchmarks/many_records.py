@@ -43,13 +43,14 @@ from suite.paths import records_dir
 from suite.store.summaries import SummaryReader
 store = SummaryReader(records_dir())
 rewrite_reports(load_papers(), "mini", store.read)
+next(records_dir().glob("*.json")).touch()
 started, before = time.perf_counter(), time.process_time()
 rewrite_reports(load_papers(), "mini", store.read)
 seconds, used = time.perf_counter() - started, time.process_time() - before
 memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 print(json.dumps([0, seconds, used, memory]), file=sys.stderr)
 """
-"""What a command does again after each of its runs: the reports of all papers."""
+"""What a command does again after each of its runs, when one record is new: the reports of all papers."""
 
 
 def copies(kind: str) -> Iterator[dict[str, Any]]:
