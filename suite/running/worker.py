@@ -33,27 +33,24 @@ from suite.contract import (
 )
 from suite.datasets.classes import hold_classes
 from suite.environment import host_facts
-from suite.paths import datasets_dir, weights_dir
+from suite.paths import datasets_dir
 from suite.planning.plan import Run
 from suite.published.finding import find_claim
-from suite.published.priors import find_prior
-from suite.published.weights import find_weights, how_to_get
 from suite.running.complaints import describe, one_line
 from suite.running.events import Ended, News, RunEvent, Training, Waiting
 from suite.running.heartbeats import Journal
+from suite.running.needed_weights import check_accuracy, check_released, scored_weights
 from suite.running.ranks import ALONE, SECONDS_FOR_OTHERS, Group, Rank
 from suite.running.recording import record_of
 from suite.running.request import RunRequest
 from suite.running.run_log import RunLog
-from suite.store.downloads import cached
 from suite.store.files import sha256_of
 from suite.store.ownership import Owner, Ownership, TakenOverError, owned, this_process
-from suite.store.plain_files import append_to, fault_of, refuse_link
+from suite.store.plain_files import append_to, refuse_link
 from suite.store.records import Distillation, Provenance, Record, TaughtBy, read_for_run, write_record
-from suite.store.run_folders import RunFolder, lead_to
+from suite.store.run_folders import RunFolder
 from suite.store.samples import write_samples
 from suite.store.scalars import shares_of, write_scalars
-from suite.verdicts import teacher_reason
 
 Tell = Callable[[RunEvent], None]
 """Called with each event of a run."""
@@ -373,7 +370,7 @@ def _measure(
     if execution.run.checkpoint is None:
         _save(adapter, folder.weights)
     elif execution.run.checkpoint.kind == "released":
-        _check_accuracy(execution.run, outcome.metrics)
+        check_accuracy(execution.run, outcome.metrics)
     # For a file trained elsewhere, the hash of what was scored: the file may have changed since.
     outcome.provenance["weights_sha256"] = outcome.released.get(folder.weights) or sha256_of(folder.weights)
     outcome.timings["peak_memory_mib"] = _peak_memory(str(outcome.provenance["device"]))
@@ -401,7 +398,7 @@ def _train_and_score(execution: Execution, folder: RunFolder, tell: Tell, outcom
     device = _device(execution.device)
     outcome.provenance = {"device": device, "threads": execution.threads, **_device_facts(device)}
     taught_by, starts_from = _teacher_weights(execution, outcome), _start_weights(execution, outcome)
-    outcome.released = {} if execution.run.trains else _check_released(execution.run, folder)
+    outcome.released = {} if execution.run.trains else check_released(execution.run, folder)
     job = Job(
         recipe=execution.run.recipe,
         seed=execution.run.seed,
@@ -519,35 +516,6 @@ def _tell(text: str, tell: Tell) -> None:
     tell(News(text))
 
 
-def _check_released(run: Run, folder: RunFolder) -> dict[Path, str]:
-    """Checks that weights that were trained elsewhere are the requested ones.
-
-    Returns:
-        The file -> its SHA-256.
-
-    Raises:
-        BlockedError: the file is missing, not a regular file, or a different one.
-    """
-    path, wanted = folder.weights, run.checkpoint
-    assert wanted is not None
-    if wanted.weights is not None:
-        lead_to(folder, _published(wanted.weights))
-    found = _sha256_of_file(path)
-    if found is None or wanted.sha256 is None or not found.startswith(wanted.sha256):
-        raise BlockedError(
-            f"{path.resolve()} is gone or has changed since the command named it; run the command again"
-        )
-    return {path: found}
-
-
-def _sha256_of_file(path: Path) -> str | None:
-    """The SHA-256 of a regular file; None for anything else, such as a pipe, which may never end."""
-    try:
-        return sha256_of(path) if fault_of(path) is None else None
-    except FileNotFoundError:
-        return None
-
-
 def _take_released(run: Run, folder: RunFolder, adapter: Adapter, outcome: _Outcome) -> None:
     """Loads weights that were trained elsewhere, instead of training.
 
@@ -563,40 +531,6 @@ def _take_released(run: Run, folder: RunFolder, adapter: Adapter, outcome: _Outc
             f"{path.resolve().name} is of a different network than {run.recipe.student.name}, although its "
             f"weights look the same: {'; '.join(found[:3])}; name the claim of that network"
         )
-
-
-def _published(name: str) -> Path:
-    weights = find_weights(name)
-    path = cached(weights)
-    if path is None:
-        there = weights_dir() / weights.file_name
-        if there.exists():
-            raise BlockedError(
-                f"{there} is not the published file: its SHA-256 does not begin with {weights.sha256}; "
-                f"delete it, then {how_to_get(weights.model)}"
-            )
-        raise BlockedError(f"{weights.file_name} is not here: {how_to_get(weights.model)}")
-    return path
-
-
-def _check_accuracy(run: Run, metrics: dict[str, float]) -> None:
-    """Checks that a released teacher scores what its publisher reports, before its students are trained.
-
-    Raises:
-        BlockedError: it does not; weights, data or evaluation are not the published ones.
-    """
-    if run.recipe.data.fingerprint is not None or run.checkpoint is None or run.checkpoint.weights is None:
-        # Other data than the published ones were declared by an override.
-        return
-    weights = find_weights(run.checkpoint.weights)
-    for name, printed in weights.accuracy.items():
-        if name not in metrics or find_prior(weights.dataset, name) is None:
-            continue
-        if reason := teacher_reason(name, float(printed), metrics[name]):
-            raise BlockedError(
-                f"{weights.id}: {reason}; data, evaluation or file differ from its publisher's; 'python -m "
-                "suite data verify' checks the data"
-            )
 
 
 def _check_metrics(metrics: dict[str, float]) -> None:
@@ -631,58 +565,23 @@ def _teacher_weights(execution: Execution, outcome: _Outcome) -> dict[Path, str]
         The file -> its SHA-256; empty for a run without a teacher.
 
     Raises:
-        BlockedError: they are missing, or are not the ones that the teacher's records scored.
+        BlockedError: see `suite.running.needed_weights.scored_weights`.
     """
-    if execution.run.teacher is None:
+    if (run_id := execution.run.teacher) is None:
         return {}
-    found, outcome.teacher_scored = _scored_weights(execution, execution.run.teacher, "teacher")
-    return _noted(found, outcome, "teacher", execution.run.teacher)
+    found = scored_weights(execution.work, execution.records, run_id, "teacher")
+    outcome.teacher_scored = found.metrics
+    outcome.provenance["teacher"] = TaughtBy(run_id=run_id, weights_sha256=found.sha256)
+    return {found.path: found.sha256}
 
 
 def _start_weights(execution: Execution, outcome: _Outcome) -> dict[Path, str]:
     """The weights whose backbone the training starts from; as `_teacher_weights`."""
-    if execution.run.start is None:
+    if (run_id := execution.run.start) is None:
         return {}
-    found, _ = _scored_weights(execution, execution.run.start, "backbone")
-    return _noted(found, outcome, "start", execution.run.start)
-
-
-def _noted(found: tuple[Path, str], outcome: _Outcome, field: str, run_id: str) -> dict[Path, str]:
-    path, sha256 = found
-    outcome.provenance[field] = TaughtBy(run_id=run_id, weights_sha256=sha256)
-    return {path: sha256}
-
-
-def _scored_weights(
-    execution: Execution, run_id: str, whose: str
-) -> tuple[tuple[Path, str], Mapping[str, float]]:
-    """The weights that another run has trained, and their metrics according to its records.
-
-    Args:
-        execution: of the run that needs them.
-        run_id: the run that has trained them.
-        whose: the role of that run for this one, for messages.
-
-    Returns:
-        The file with its SHA-256, and the metrics.
-
-    Raises:
-        BlockedError: the file is missing, or no finished record of that run has its hash.
-    """
-    path = RunFolder(execution.work, run_id).weights
-    found = _sha256_of_file(path)
-    if found is None:
-        raise BlockedError(
-            f"{path} of the {whose}'s run {run_id} is missing or not a file of weights; delete what is "
-            f"there, and the same command trains the {whose} again"
-        )
-    for record in read_for_run(execution.records, run_id):
-        if record.status == "finished" and _weights_of(record) == found:
-            return (path, found), record.metrics
-    raise BlockedError(
-        f"{path} of the {whose}'s run {run_id} is not the file that its records scored (SHA-256 "
-        f"{found[:12]}...); delete that file, and the same command trains the {whose} again"
-    )
+    found = scored_weights(execution.work, execution.records, run_id, "backbone")
+    outcome.provenance["start"] = TaughtBy(run_id=run_id, weights_sha256=found.sha256)
+    return {found.path: found.sha256}
 
 
 def _device(wanted: str) -> str:
