@@ -30,6 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="crate: a new folder (default: crate in the results folder)",
     )
     parser.add_argument(
+        "--license",
+        metavar="URL",
+        help="crate: the license of its contents, such as https://spdx.org/licenses/CC-BY-4.0",
+    )
+    parser.add_argument(
         "--records", metavar="DIR", type=Path, help="a record store (default: records in the results folder)"
     )
 
@@ -45,9 +50,10 @@ def run(args: argparse.Namespace) -> int:
 
     folder = args.records or records_dir()
     if args.action == "crate":
-        return _crate(folder, args.output or results_dir() / "crate")
-    if args.output:
-        raise SuiteError(f"archive {args.action} writes no new folder; leave out --output")
+        return _crate(folder, args.output or results_dir() / "crate", args.license)
+    for option in ("output", "license"):
+        if getattr(args, option):
+            raise SuiteError(f"archive {args.action} writes no new folder; leave out --{option}")
     return _check(folder) if args.action == "check" else _upgrade(folder)
 
 
@@ -109,12 +115,12 @@ def _upgrade(folder: Path) -> int:
     return 0
 
 
-def _crate(folder: Path, output: Path) -> int:
+def _crate(folder: Path, output: Path, license_of_contents: str | None) -> int:
     """Archives a store; scalars and samples that are missing or altered are left out, and reported."""
     from suite.cli.screen import Screen
     from suite.report.exports.run_crate import write_crate
 
-    written = write_crate(folder, output)
+    written = write_crate(folder, output, license_of_contents)
     for fault in written.left_out:
         print(f"suite: {fault}", file=sys.stderr)
     Screen().say(

@@ -3,7 +3,7 @@
 Every record is a ``CreateAction`` (https://w3id.org/ro/wfrun/process/0.5) of the suite at its commit, which
 made the record, its scalars and its samples from the composed recipe and the runs of its teacher and its
 backbone. Nothing depends on when or where a crate is written: the same store gives the same bytes. A crate
-names no agent of its actions and no license: whoever publishes it adds both.
+names no agent of its actions: whoever publishes it adds that.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ _CONTEXT: Final = "https://w3id.org/ro/terms/workflow-run/context"
 _RO_CRATE: Final = "1.1"
 """The version of RO-Crate that the profile extends."""
 
+_NO_LICENSE: Final = "Not stated: whoever publishes this crate has to state one."
+"""RO-Crate 1.1 requires a license of every crate, and accepts words."""
+
 _MEDIA: Final = {
     "csv": "text/csv",
     "json": "application/json",
@@ -61,12 +64,13 @@ class Archived:
     left_out: tuple[str, ...]
 
 
-def write_crate(records: Path, crate: Path) -> Archived:
+def write_crate(records: Path, crate: Path, license_of_contents: str | None = None) -> Archived:
     """Writes a store as a run crate; the folder appears whole or not at all.
 
     Args:
         records: the store.
         crate: the folder, which must not exist yet.
+        license_of_contents: the address of a license, or words about it; None: that none is stated.
 
     Raises:
         SuiteError: rocrate is not installed, the folder exists already or cannot be written, there are no
@@ -75,7 +79,7 @@ def write_crate(records: Path, crate: Path) -> Archived:
     if crate.exists():
         raise SuiteError(f"{printable(crate)} already exists; name another folder with --output")
     building = _Building(records, _read(records))
-    building.fill()
+    building.fill(license_of_contents or _NO_LICENSE)
     try:
         crate.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=crate.parent, prefix=".", suffix=".tmp") as aside:
@@ -132,9 +136,10 @@ class _Building:
         """What the crate contains."""
         return Archived(len(self._records), self._reports, tuple(self._left_out))
 
-    def fill(self) -> None:
+    def fill(self, license_of_contents: str) -> None:
         """Describes the crate, its files, and the actions that made them."""
         self._describe()
+        self.crate.root_dataset["license"] = self._license(license_of_contents)
         files = {
             (record.run_id, record.attempt): self._add(
                 path, f"records/{path.name}", f"record of run {record.run_id}"
@@ -172,6 +177,13 @@ class _Building:
             PROFILE,
             {"@type": "CreativeWork", "name": "Process Run Crate", "version": PROFILE.rpartition("/")[2]},
         )
+
+    def _license(self, license_of_contents: str) -> Any:
+        """The license as the crate refers to it: an address as an entity of its own, words as they are."""
+        if not license_of_contents.startswith(("https://", "http://")):
+            return license_of_contents
+        name = license_of_contents.rstrip("/").rpartition("/")[2]
+        return self._add_context(license_of_contents, {"@type": "CreativeWork", "name": name})
 
     def _add_context(self, identifier: str, properties: dict[str, Any]) -> Any:
         from rocrate.model.contextentity import ContextEntity

@@ -84,6 +84,7 @@ def test_a_crate_conforms_to_the_profile(records: Path, tmp_path: Path):
     assert root["conformsTo"] == {"@id": "https://w3id.org/ro/wfrun/process/0.5"}
     assert found["https://w3id.org/ro/wfrun/process/0.5"]["@type"] == "CreativeWork"
     assert {"name", "description", "datePublished"} <= root.keys()
+    assert root["license"] == "Not stated: whoever publishes this crate has to state one."
     actions = {name: entity for name, entity in found.items() if entity["@type"] == "CreateAction"}
     assert {entry["@id"] for entry in root["mentions"]} == actions.keys()
     parts = {entry["@id"] for entry in root["hasPart"]}
@@ -95,6 +96,16 @@ def test_a_crate_conforms_to_the_profile(records: Path, tmp_path: Path):
         assert instrument["softwareVersion"] in ("abc123", "abc123-dirty")
         assert {entry["@id"] for entry in (*action["object"], *action["result"])} <= parts
         assert "agent" not in action
+
+
+@pytest.mark.usefixtures("_rocrate")
+def test_a_crate_states_the_license_that_was_named(records: Path, tmp_path: Path):
+    license_named = "https://spdx.org/licenses/CC-BY-4.0"
+    words = ["--records", str(records), "--output", str(tmp_path / "crate"), "--license", license_named]
+    assert main(["archive", "crate", *words]) == 0
+    found = entities(tmp_path / "crate")
+    assert found["./"]["license"] == {"@id": license_named}
+    assert found[license_named] == {"@id": license_named, "@type": "CreativeWork", "name": "CC-BY-4.0"}
 
 
 @pytest.mark.usefixtures("_rocrate")
@@ -164,6 +175,7 @@ def test_without_rocrate_it_is_told_in_one_line(records: Path, tmp_path: Path, c
     )
 
 
-def test_output_is_of_the_crate_alone(records: Path, tmp_path: Path, capsys):
-    assert main(["archive", "check", "--records", str(records), "--output", str(tmp_path / "x")]) == 2
-    assert "leave out --output" in capsys.readouterr().err
+@pytest.mark.parametrize("option", ["--output", "--license"])
+def test_output_and_license_are_of_the_crate_alone(option: str, records: Path, tmp_path: Path, capsys):
+    assert main(["archive", "check", "--records", str(records), option, str(tmp_path / "x")]) == 2
+    assert f"leave out {option}" in capsys.readouterr().err
