@@ -373,7 +373,7 @@ def test_a_file_that_changed_since_the_interruption_is_fetched_anew(server, befo
 )
 def test_another_file_than_the_name_stands_for_is_refused_and_leaves_nothing_behind(server, content):
     server.content = content
-    with pytest.raises(DownloadError, match=r"sends a different file than .* nothing was kept"):
+    with pytest.raises(DownloadError, match=r"sends a file that its name does not match .* nothing was kept"):
         fetch_tiny(server)
     assert left_in_cache() == {}
 
