@@ -123,4 +123,9 @@ def _notes(grid: Grid, footnotes: Sequence[str]) -> Iterator[str]:
 def escaped(text: str) -> str:
     """Text that LaTeX prints literally: one line, without a command, a comment or a separator."""
     line = plain(" ".join(text.split()))
-    return r"$-$".join(_JOINED.sub("{}", part.translate(_ESCAPED)) for part in _MINUS.split(line))
+    return r"$-$".join(_printed(part) for part in _MINUS.split(line))
+
+
+def _printed(text: str) -> str:
+    """Text with its special characters replaced and its ligatures broken, but for dashes, which are some."""
+    return "{}".join(piece.translate(_ESCAPED) for piece in _JOINED.split(text))

@@ -35,9 +35,10 @@ def test_hostile_text_is_printed_and_does_nothing():
     assert not set(left_of(found)) & set('\\{}$&#_%~^[]*|<>"')
 
 
-@given(
-    st.text(alphabet=st.one_of(st.sampled_from("\\{}$&#_%~^[]*|<>\"-'`,+0(→±—\n\r\t\x1b"), st.characters()))
-)
+SPECIAL = "\\{}$&#_%~^[]*|<>\"-'`,+0(→±—\u2013\n\r\t\x1b"
+
+
+@given(st.text(alphabet=st.one_of(st.sampled_from(SPECIAL), st.characters())))
 def test_no_text_keeps_a_letter_that_latex_would_act_on(text: str):
     found = escaped(text)
     assert len(found.splitlines()) <= 1
@@ -55,6 +56,7 @@ def test_no_text_keeps_a_letter_that_latex_would_act_on(text: str):
         ("--again", "-{}-again"),
         ("38.23 ± 1.0", r"38.23 $\pm$ 1.0"),
         ("a → b", r"a $\rightarrow$ b"),
+        ("1\u20132 — three", "1{--}2 {---} three"),
     ],
 )
 def test_numbers_have_a_minus_and_words_a_hyphen(text: str, set_as: str):

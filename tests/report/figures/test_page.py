@@ -109,8 +109,9 @@ def test_the_pages_of_the_reference_are_small_and_no_name_is_there_twice(referen
 def test_the_order_of_the_records_changes_no_byte_of_a_page(reference):
     from suite.published.finding import load_papers
 
-    records = read_summaries(REFERENCE / "records")
-    assert make_report(load_papers()["mgd"], records[::-1]).text("html") == reference["mgd"]
+    store = REFERENCE / "records"
+    report = make_report(load_papers()["mgd"], read_summaries(store)[::-1], store=store)
+    assert report.text("html") == reference["mgd"]
 
 
 NO_FIGURE = """
