@@ -17,7 +17,7 @@ from tasks.embedded.store import EmbeddedDataset, write_png
 SIZE = 256
 """Height and width of an image in pixels."""
 
-IMAGES: dict[Split, int] = {"train": 640, "val": 100, "test": 200}
+IMAGES: dict[Split, int] = {"train": 640, "val": 200, "test": 400}
 
 CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 """Names of the categories 1 to 10."""

@@ -17,8 +17,8 @@ WIDTH, HEIGHT = 256, 128
 
 IMAGES_PER_TOWN: dict[Split, dict[str, int]] = {
     "train": {"blotby": 160, "inkford": 160, "nibton": 160},
-    "val": {"quillham": 60},
-    "test": {"sandwell": 60, "vellum": 60},
+    "val": {"quillham": 120},
+    "test": {"sandwell": 120, "vellum": 120},
 }
 
 CLASSES = ("paper", "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

@@ -237,7 +237,7 @@ OWN = {
     "model/own-r50": """
         defaults:
           - family/retinanet@_here_
-          - family/width-12@_here_
+          - family/backbone-r50@_here_
           - _self_
         name: own-r50
         zoo: mmdet::own/own-r50.py
