@@ -311,7 +311,7 @@ def _rewrite_reports(papers: list[str], profile: str, store: SummaryReader) -> N
     from suite.report import rewrite_reports
 
     with contextlib.suppress(OSError, SuiteError):
-        rewrite_reports(papers, profile, store.read)
+        rewrite_reports(papers, profile, store.read())
 
 
 def _asked(plan: Plan, claims: Sequence[Claim]) -> Asked:

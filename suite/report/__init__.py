@@ -186,24 +186,20 @@ def write_reports(
     return make_report(find_paper(paper), store, profile).write(output_dir or results_dir(), formats)
 
 
-def rewrite_reports(
-    papers: Iterable[str], profile: str, records: Callable[[], Sequence[Evidence]] | None = None
-) -> None:
+def rewrite_reports(papers: Iterable[str], profile: str, records: Sequence[Evidence]) -> None:
     """Updates the reports of several papers, for example after every finished run.
 
-    The store is read and gathered only once; unchanged files are left alone.
+    Unchanged files are left alone.
 
     Args:
         papers: their ids.
         profile: which records count.
-        records: reads the store, such as `suite.store.summaries.SummaryReader.read` where that is done after
-            every run; the records of the results folder unless given.
+        records: the store.
 
     Raises:
-        SuiteError: a paper is unknown, or a record cannot be read.
+        SuiteError: a paper is unknown.
         OSError: the folder cannot be written to; existing files are untouched.
     """
-    store = records() if records else read_summaries(records_dir())
-    arms = measured_arms(store, profile)
+    arms = measured_arms(records, profile)
     for paper in papers:
-        make_report(find_paper(paper), store, profile, arms).write(results_dir())
+        make_report(find_paper(paper), records, profile, arms).write(results_dir())

@@ -42,10 +42,10 @@ from suite.report import rewrite_reports
 from suite.paths import records_dir
 from suite.store.summaries import SummaryReader
 store = SummaryReader(records_dir())
-rewrite_reports(load_papers(), "mini", store.read)
+rewrite_reports(load_papers(), "mini", store.read())
 next(records_dir().glob("*.json")).touch()
 started, before = time.perf_counter(), time.process_time()
-rewrite_reports(load_papers(), "mini", store.read)
+rewrite_reports(load_papers(), "mini", store.read())
 seconds, used = time.perf_counter() - started, time.process_time() - before
 memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 print(json.dumps([0, seconds, used, memory]), file=sys.stderr)
