@@ -86,6 +86,7 @@ def job_of(name: str, processes: int, folder: Path) -> Job:
         run_dir=folder,
         data_dir=work_dir() / "data",
         teacher_weights=folder / "teacher.pth",
+        start_weights=folder / "start.pth",
         launcher="pytorch" if processes > 1 else "none",
     )
 
@@ -97,13 +98,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20, help="steps that are timed (default: 20)")
     arguments = parser.parse_args()
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         adapter = load(job_of(arguments.recipe, 1, folder).recipe.adapter)(
             job_of(arguments.recipe, 1, folder)
         )
         adapter.fingerprint()
-        torch.save(adapter.network(adapter.job.recipe.teacher).state_dict(), folder / "teacher.pth")
+        for model, name in ((adapter.job.recipe.student, "start"), (adapter.job.recipe.teacher, "teacher")):
+            torch.save(adapter.network(model).state_dict(), folder / f"{name}.pth")
         times = {}
         for processes in (1, 2):
             with socket.socket() as probe:

@@ -11,11 +11,10 @@ NARROW = (
     "student.embedded.overrides.backbone.base_channels=8",
     "student.embedded.overrides.neck.in_channels=[32,64,128,256]",
 )
-R50 = "student.embedded.pretrained=classification/resnet50"
 
 
 def test_a_detector_starts_from_a_classifier_that_the_plan_has_trained(suite):
-    done = suite("reproduce", *CLAIM, "--device", "cpu", R50)
+    done = suite("reproduce", *CLAIM, "--device", "cpu")
     assert done.returncode == 0, done.stderr
     by_arm = {record.arm: record for record in suite.records.values()}
     assert by_arm.keys() == {"backbone", "student"}
@@ -37,7 +36,7 @@ def test_a_detector_starts_from_a_classifier_that_the_plan_has_trained(suite):
 
     # Measured again, it starts from the same weights, which are trained again where they are gone.
     suite.run_folder(backbone.run_id).weights.unlink()
-    done = suite("reproduce", *CLAIM, "--device", "cpu", R50, "--again")
+    done = suite("reproduce", *CLAIM, "--device", "cpu", "--again")
     assert done.returncode == 0, done.stderr
     (again,) = [record for record in suite.records.values() if record not in by_arm.values()]
     assert (again.arm, again.repetition) == ("student", 1)
@@ -54,7 +53,7 @@ def test_a_detector_starts_from_a_classifier_that_the_plan_has_trained(suite):
 
 
 def test_a_network_of_another_width_is_blocked_with_the_tensors_that_do_not_fit(suite):
-    done = suite("reproduce", *CLAIM, "--device", "cpu", R50, *NARROW)
+    done = suite("reproduce", *CLAIM, "--device", "cpu", *NARROW)
     assert done.returncode == 1
     by_arm = {record.arm: record for record in suite.records.values()}
     assert by_arm["backbone"].status == "finished"

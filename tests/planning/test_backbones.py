@@ -20,7 +20,9 @@ from suite.published.recipes import Recipe
 
 R50 = "student.embedded.pretrained=classification/resnet50"
 R101 = "teacher.embedded.pretrained=classification/resnet101"
+RANDOM = "student.embedded.pretrained=null"
 STUDENT, DISTILLED = "fgd-retinanet-r50-student", "fgd-retinanet-r50-r101"
+FROM_SCRATCH = "fgd-yolox-m-yolox-l"
 
 
 @pytest.fixture
@@ -55,9 +57,9 @@ def by_arm(plan: Plan) -> dict[str, Run]:
     return found
 
 
-def test_a_network_without_a_backbone_to_start_from_is_planned_as_before():
+def test_a_network_without_a_backbone_to_start_from_needs_none():
     for profile in ("smoke", "mini", "paper"):
-        runs = plan(DISTILLED, overrides=(), profile=profile).runs.values()
+        runs = plan(FROM_SCRATCH, overrides=(), profile=profile).runs.values()
         assert "backbone" not in {run.arm for run in runs}
         for run in runs:
             assert run.start is None
@@ -65,9 +67,9 @@ def test_a_network_without_a_backbone_to_start_from_is_planned_as_before():
             assert run.needs == ((run.teacher,) if run.teacher else ())
 
 
-def test_no_start_from_a_backbone_is_said_so_or_left_out():
-    said = plan(STUDENT, overrides=("student.embedded.pretrained=null",))
-    assert list(said.runs) == list(plan(STUDENT, overrides=()).runs)
+def test_a_start_from_random_weights_can_be_asked_for():
+    (student,) = plan(STUDENT, overrides=(RANDOM,)).runs.values()
+    assert (student.start, student.needs) == (None, ())
 
 
 def test_the_backbone_is_trained_alone_on_its_own_task_with_the_seed_of_teachers():
@@ -86,7 +88,7 @@ def test_the_backbone_is_trained_alone_on_its_own_task_with_the_seed_of_teachers
 
 
 def test_a_distilled_student_needs_its_teacher_and_its_backbone():
-    runs = by_arm(plan(DISTILLED))
+    runs = by_arm(plan(DISTILLED, overrides=("teacher.embedded.pretrained=null",)))
     backbone, student, teacher, distilled = runs.values()
     assert list(runs) == ["backbone", "student", "teacher", "distilled"]
     assert student.needs == (backbone.run_id,)
@@ -96,11 +98,11 @@ def test_a_distilled_student_needs_its_teacher_and_its_backbone():
 
 
 def test_a_teacher_that_is_trained_here_starts_from_its_own_backbone():
-    runs = plan(DISTILLED, overrides=(R50, R101))
+    runs = plan(DISTILLED, overrides=())
     teacher = next(run for run in runs.runs.values() if run.arm == "teacher")
     assert teacher.start is not None
     assert runs.runs[teacher.start].label == "resnet101, seed 0"
-    alone = next(run for run in plan(DISTILLED).runs.values() if run.arm == "teacher")
+    alone = by_arm(plan(DISTILLED, overrides=("teacher.embedded.pretrained=null",)))["teacher"]
     assert alone.run_id != teacher.run_id
     assert alone.start is None
 
@@ -137,7 +139,7 @@ def test_a_file_of_a_model_may_name_what_it_starts_from(add_model):
     overridden = by_arm(plan(STUDENT))
     assert list(written) == ["backbone", "student"]
     assert written["student"].run_id == overridden["student"].run_id
-    random = by_arm(make_plan([claim], "smoke", 1, ["student.embedded.pretrained=null"]))
+    random = by_arm(make_plan([claim], "smoke", 1, [RANDOM]))
     assert list(random) == ["student"]
 
 
@@ -170,7 +172,7 @@ def test_measured_again_it_starts_from_the_same_backbone():
 
 
 def test_what_a_network_starts_from_is_part_of_its_id_and_of_nothing_else():
-    random, pretrained = by_arm(plan(STUDENT, overrides=()))["student"], by_arm(plan(STUDENT))["student"]
+    random, pretrained = by_arm(plan(STUDENT, overrides=(RANDOM,)))["student"], by_arm(plan(STUDENT))["student"]
     assert random.run_id != pretrained.run_id
     assert random.series != pretrained.series
     assert pretrained.identity.start is not None

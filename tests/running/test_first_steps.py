@@ -31,12 +31,8 @@ def request_of(tmp_path):
 
 
 def test_what_a_run_needs_is_its_teacher_and_the_backbones_that_both_start_from():
-    overrides = [
-        "student.embedded.pretrained=classification/resnet18-v1c",
-        "teacher.embedded.pretrained=classification/resnet101-v1c",
-    ]
     claims = [claim for _, claim in select(claims=["mgd-pspnet-r18"])]
-    runs = make_plan(claims, "mini", 1, overrides).runs
+    runs = make_plan(claims, "mini", 1).runs
     distilled = next(run for run in runs.values() if run.arm == "distilled")
     needed = needed_by(distilled, runs)
     assert {run.label for run in needed.values()} == {

@@ -103,8 +103,7 @@ def test_a_teacher_without_weights_is_not_waited_for(distilled: Execution, make)
 @pytest.fixture
 def pretrained(tmp_path: Path) -> Execution:
     """A run that starts from a backbone which has been trained and scored."""
-    overrides = ["student.embedded.pretrained=classification/resnet50"]
-    plan = make_plan([find_claim("fgd-retinanet-r50-student")[1]], "smoke", 1, overrides)
+    plan = make_plan([find_claim("fgd-retinanet-r50-student")[1]], "smoke", 1)
     backbone, run = plan.runs.values()
     execution = Execution(run, tmp_path / "records", tmp_path / "work", "cpu", 1, Provenance(), "a test")
     leave_scored_weights(execution, backbone)

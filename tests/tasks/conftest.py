@@ -56,13 +56,18 @@ def digit_streets(prepare):
 
 @pytest.fixture(scope="session")
 def compose_job(prepare, data_dir: Path):
-    """Makes a job in a folder that is there; its data are built first."""
+    """Makes a job in a folder that is there; its data are built first.
+
+    Without weights to start from, a network that has a pretrained backbone starts from random ones.
+    """
     import torch
 
     torch.set_num_threads(1)
 
     def make(recipe: Recipe, profile: str, overrides: tuple[str, ...], run_dir: Path, **others: Any) -> Job:
         composed = compose(recipe, profile, overrides)
+        if composed.student.pretrained and "start_weights" not in others:
+            composed = compose(recipe, profile, (*overrides, "student.embedded.pretrained=null"))
         if composed.scale == "embedded":
             prepare(composed)
         return Job(recipe=composed, run_dir=run_dir, data_dir=data_dir, **others)

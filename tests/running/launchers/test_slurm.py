@@ -43,11 +43,7 @@ def published() -> Plan:
 @pytest.fixture(scope="module")
 def with_backbones() -> Plan:
     """Detectors of which student and teacher start from backbones; the distilled ones wait for two runs."""
-    overrides = [
-        "student.embedded.pretrained=classification/resnet50",
-        "teacher.embedded.pretrained=classification/resnet101",
-    ]
-    return make_plan([find_claim("fgd-retinanet-r50-r101")[1]], "smoke", 2, overrides)
+    return make_plan([find_claim("fgd-retinanet-r50-r101")[1]], "smoke", 2)
 
 
 def requests_of(plan: Plan, device: str = "cuda") -> list[RunRequest]:

@@ -149,13 +149,7 @@ def test_the_backbone_of_a_dense_network_is_that_of_a_classifier(classifier_of, 
 
 def built(make_job: Any, weights: Path | None, *overrides: str) -> Any:
     checked = {weights: sha256_of(weights)} if weights is not None else {}
-    job = make_job(
-        DETECTOR,
-        "student.embedded.pretrained=classification/resnet50",
-        *overrides,
-        start_weights=weights,
-        sha256=checked,
-    )
+    job = make_job(DETECTOR, *overrides, start_weights=weights, sha256=checked)
     adapter = load(job.recipe.adapter)(job)
     adapter.fingerprint()
     adapter.build()
