@@ -42,8 +42,8 @@ class Trainings:
     def served_by(self, record: Evidence) -> list[ClaimArm]:
         """The claims that a record serves, each with the arm it fills; those that it lists come first.
 
-        Other claims that need the same training as a listed one are served too; a variant only serves the
-        claims that it lists.
+        Other claims that need the same training as a listed one are served too, except those whose networks
+        only start from its backbone. A variant only serves the claims that it lists.
         """
         listed = tuple([(entry.claim, entry.arm, entry.variant) for entry in record.claims])
         choices = record.choices
@@ -57,7 +57,10 @@ class Trainings:
 
     def _served(self, listed: Sequence[ClaimArm], choices: Choices, teaches: bool) -> list[ClaimArm]:
         trained = dict.fromkeys(self.recipes[entry] for entry in listed if entry in self.recipes)
-        same = [entry for recipe in trained if _is_of(choices, recipe) for entry in self.arms[recipe]]
+        if choices.task and choices.student and any(entry[1:] == ("backbone", ()) for entry in listed):
+            # A backbone is the model alone, as its file describes it.
+            trained[Recipe(task=choices.task, student=choices.student)] = None
+        same = [entry for recipe in trained if _is_of(choices, recipe) for entry in self.arms.get(recipe, ())]
         return list(dict.fromkeys([*listed, *(entry for entry in same if teaches or entry[1] != "teacher")]))
 
 
