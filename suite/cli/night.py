@@ -34,7 +34,7 @@ from suite.store.run_folders import RunFolder, lead_to
 
 
 @dataclass(frozen=True)
-class Request:
+class NightRequest:
     """A request for one night.
 
     Attributes:
@@ -63,7 +63,7 @@ class OutOfTimeError(Exception):
 
 
 @dataclass
-class Course:
+class NightState:
     """The state of a night in progress.
 
     Attributes:
@@ -86,7 +86,7 @@ class Course:
     fresh: int = 0
 
     @classmethod
-    def of(cls, request: Request) -> Course:
+    def of(cls, request: NightRequest) -> NightState:
         """Starts a night now."""
         return cls(time.monotonic() + 3600 * request.hours)
 
@@ -95,7 +95,7 @@ class Course:
         return max(0.0, self.until - time.monotonic()) / 3600 * (jobs or 1)
 
 
-def carry_out(request: Request) -> Course:
+def run_night(request: NightRequest) -> NightState:
     """Runs the tiers, appends to the history, publishes the page and updates the issue.
 
     If a step fails, its error is noted, and the next step is executed nevertheless.
@@ -104,18 +104,18 @@ def carry_out(request: Request) -> Course:
         SuiteError: the known changes or the priors break their schema, so that nothing can be judged.
         KeyboardInterrupt: raised again after running processes were stopped.
     """
-    course = Course.of(request)
-    _measure(request, course)
-    night = judged(request, course, _whole_history(course))
+    state = NightState.of(request)
+    _measure(request, state)
+    night = judged(request, state, _whole_history(state))
     for step in (_publish, _tell):
         try:
             step(night)
         except SuiteError as fault:
-            course.faults.append(fault)
-    return course
+            state.faults.append(fault)
+    return state
 
 
-def _measure(request: Request, course: Course) -> None:
+def _measure(request: NightRequest, state: NightState) -> None:
     """Executes the tiers, and appends to the history after each of their steps."""
     try:
         device = settled_device(request.device)
@@ -123,56 +123,56 @@ def _measure(request: Request, course: Course) -> None:
             raise SuiteError("nothing can be measured without PyTorch and the mm packages: see 'doctor'")
         check_python_files()
     except SuiteError as fault:
-        course.faults.append(fault)
+        state.faults.append(fault)
         return
     for tier in request.tiers:
         try:
             if tier == LOSS:
-                _look_at_losses(request, device, course)
+                _look_at_losses(request, device, state)
                 continue
-            for step in steps(tier, request, course):
-                course.awaited += step.awaited
-                _execute(step, request, device, course)
-                _append(course)
+            for step in steps(tier, request, state):
+                state.awaited += step.awaited
+                _execute(step, request, device, state)
+                _append(state)
         except OutOfTimeError:
-            course.notes.append(f"Out of time in tier {tier}: the next night resumes from there.")
+            state.notes.append(f"Out of time in tier {tier}: the next night resumes from there.")
             return
         except SuiteError as fault:
-            course.faults.append(fault)
+            state.faults.append(fault)
 
 
-def _look_at_losses(request: Request, device: str, course: Course) -> None:
+def _look_at_losses(request: NightRequest, device: str, state: NightState) -> None:
     """Compares the first steps of distilled runs with stored trajectories, or stores new ones.
 
     Raises:
         OutOfTimeError: before all were finished; the finished ones are in the history.
         SuiteError: trajectories or history are damaged or cannot be written, or a process was killed.
     """
-    with alarm(course.until - time.monotonic()):
+    with alarm(state.until - time.monotonic()):
         if request.writes_trajectories:
-            _store_trajectories(request, device, course)
+            _store_trajectories(request, device, state)
             return
         for compared in loss_tier.compare(request.chosen, device, request.jobs):
             if compared.error is not None:
-                course.failed[compared.run.label] = compared.error
+                state.failed[compared.run.label] = compared.error
             elif compared.step is None:
-                course.unknown += compared.rows
+                state.unknown += compared.rows
                 continue
-            course.awaited += compared.rows
-            _append(course, functools.partial(loss_tier.points_of, compared, device))
+            state.awaited += compared.rows
+            _append(state, functools.partial(loss_tier.points_of, compared, device))
 
 
-def _store_trajectories(request: Request, device: str, course: Course) -> None:
+def _store_trajectories(request: NightRequest, device: str, state: NightState) -> None:
     path = file_of(results_dir(), device)
     try:
         written, failed = loss_tier.write(request.chosen, device, request.jobs)
     except OSError as error:
         raise SuiteError(f"cannot write {path} ({error.strerror}); make room there") from None
-    course.failed |= failed
-    course.notes.append(f"Trajectories of {many(len(written), 'row')} were written to {path}.")
+    state.failed |= failed
+    state.notes.append(f"Trajectories of {many(len(written), 'row')} were written to {path}.")
 
 
-def steps(tier: str, request: Request, course: Course) -> Iterator[Step]:
+def steps(tier: str, request: NightRequest, state: NightState) -> Iterator[Step]:
     """The steps of a tier, each planned when it is its turn."""
     chosen, records = request.chosen, stored_records()
     if tier == "score":
@@ -180,13 +180,13 @@ def steps(tier: str, request: Request, course: Course) -> Iterator[Step]:
     elif tier == "smoke":
         yield tiers.smoke(chosen, records)
     else:
-        yield tiers.next_trainings(chosen, records, course.hours_left(request.jobs))
+        yield tiers.next_trainings(chosen, records, state.hours_left(request.jobs))
         # Records and time left are read again, after the trainings of the first step.
-        left = course.hours_left(request.jobs)
+        left = state.hours_left(request.jobs)
         yield tiers.oldest_again(chosen, stored_records(), read_history(history_file()), left)
 
 
-def _execute(step: Step, request: Request, device: str, course: Course) -> None:
+def _execute(step: Step, request: NightRequest, device: str, state: NightState) -> None:
     """Executes the runs of a step.
 
     Raises:
@@ -195,7 +195,7 @@ def _execute(step: Step, request: Request, device: str, course: Course) -> None:
     """
     runs = step.plan.runs
     if not runs:
-        course.notes.append(f"Tier {step.tier}: there was nothing to run.")
+        state.notes.append(f"Tier {step.tier}: there was nothing to run.")
         return
     for run_id, weights in step.links.items():
         lead_to(RunFolder(work_dir(), run_id), weights)
@@ -203,10 +203,10 @@ def _execute(step: Step, request: Request, device: str, course: Course) -> None:
     launcher = LocalLauncher(device, request.jobs)
     engine = Engine(step.plan, request.command, launcher, progress, lambda: None)
     try:
-        with alarm(course.until - time.monotonic()):
+        with alarm(state.until - time.monotonic()):
             engine.execute()
     finally:
-        course.failed |= {runs[run_id].label: why for run_id, why in engine.outcome.failed.items()}
+        state.failed |= {runs[run_id].label: why for run_id, why in engine.outcome.failed.items()}
 
 
 @contextlib.contextmanager
@@ -231,20 +231,22 @@ def alarm(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def _whole_history(course: Course) -> list[Point]:
+def _whole_history(state: NightState) -> list[Point]:
     """The history after appending what it lacks; empty if it cannot be read or written."""
     try:
-        return _append(course)
+        return _append(state)
     except SuiteError as fault:
-        course.faults.append(fault)
+        state.faults.append(fault)
         return []
 
 
-def _append(course: Course, fresh_of: Callable[[Sequence[Point]], list[Point]] | None = None) -> list[Point]:
+def _append(
+    state: NightState, fresh_of: Callable[[Sequence[Point]], list[Point]] | None = None
+) -> list[Point]:
     """Appends to the history, and returns all of it.
 
     Args:
-        course: updated with the number of new points, and a note on a repaired line.
+        state: updated with the number of new points, and a note on a repaired line.
         fresh_of: as in `suite.evidence.history.append`; None: the points that it lacks of the records.
 
     Raises:
@@ -258,18 +260,18 @@ def _append(course: Course, fresh_of: Callable[[Sequence[Point]], list[Point]] |
             f"cannot append to {path} ({error.strerror}): the records are safe; make room there, and the "
             "next night appends what is missing"
         ) from None
-    course.fresh += len(found.fresh)
+    state.fresh += len(found.fresh)
     if found.torn:
-        course.notes.append("The last line of the history was incomplete and has been repaired.")
+        state.notes.append("The last line of the history was incomplete and has been repaired.")
     return found.points
 
 
-def judged(request: Request, course: Course, points: Sequence[Point]) -> Night:
+def judged(request: NightRequest, state: NightState, points: Sequence[Point]) -> Night:
     """Labels all rows of the selected claims and their released teachers.
 
     Args:
         request: the request for the night.
-        course: its state at the end.
+        state: its state at the end.
         points: the whole history.
 
     Raises:
@@ -284,13 +286,13 @@ def judged(request: Request, course: Course, points: Sequence[Point]) -> Night:
         lambda row: tiers.nights_until_stale(row, request.tiers, request.chosen.profile),
         read_changes(),
         # A run that is trained for a selected claim may also be a row of other claims.
-        [row for row in course.awaited if row.subject in subjects],
+        [row for row in state.awaited if row.subject in subjects],
     )
     known = {status.row for status in statuses}
-    unknown = [row for row in course.unknown if row not in known and row.subject in subjects]
+    unknown = [row for row in state.unknown if row not in known and row.subject in subjects]
     statuses += [Status(row, loss_tier.METRIC, INSUFFICIENT_DATA) for row in unknown]
-    faults = [str(fault) for fault in course.faults]
-    return Night(tonight, request.tiers, statuses, course.fresh, course.failed, faults, course.notes, points)
+    faults = [str(fault) for fault in state.faults]
+    return Night(tonight, request.tiers, statuses, state.fresh, state.failed, faults, state.notes, points)
 
 
 def _publish(night: Night) -> None:

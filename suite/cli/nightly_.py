@@ -13,7 +13,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from suite.cli.night import Request
+    from suite.cli.night import NightRequest
     from suite.cli.tiers import Selection
 
 _DURATION = re.compile(r"(?:(?P<hours>\d+(?:\.\d+)?)h)?(?:(?P<minutes>\d+(?:\.\d+)?)m)?")
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
         SuiteError: the command line is wrong, and nothing was done; or a step failed, such as a tier without
             a GPU, after all other steps. Its exit status is 1 if only the issue could not be updated.
     """
-    from suite.cli.night import Request, carry_out
+    from suite.cli.night import NightRequest, run_night
     from suite.errors import SuiteError
     from suite.evidence.points import LOSS
     from suite.published.changes import read_changes
@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
             "--write-trajectories needs '--tier loss' alone: leave out either it or the other tiers"
         )
     chosen, writes = _selection(args), args.write_trajectories
-    request = Request(
+    request = NightRequest(
         tiers, chosen, args.budget, args.device, args.jobs, _command(args), writes, args.verbosity
     )
     # Check the file now, so that an error in it does not stop the night half way.
@@ -103,15 +103,15 @@ def run(args: argparse.Namespace) -> int:
         _dry_run(request)
         return 0
     try:
-        course = carry_out(request)
+        state = run_night(request)
     except KeyboardInterrupt:
         print("suite: interrupted; the next night resumes where this one stopped", file=sys.stderr)
         return 130
-    if course.faults:
-        for other in course.faults[1:]:
+    if state.faults:
+        for other in state.faults[1:]:
             print(f"suite: {other}", file=sys.stderr)
-        raise course.faults[0]
-    return 1 if course.failed else 0
+        raise state.faults[0]
+    return 1 if state.failed else 0
 
 
 def _selection(args: argparse.Namespace) -> Selection:
@@ -136,9 +136,9 @@ def _selection(args: argparse.Namespace) -> Selection:
     return Selection(claims, args.profile, args.seeds, args.overrides)
 
 
-def _dry_run(request: Request) -> None:
+def _dry_run(request: NightRequest) -> None:
     """Prints what would be run, and what would be sent if nothing were measured; writes nothing."""
-    from suite.cli.night import Course, history_file, judged, steps, stored_records
+    from suite.cli.night import NightState, history_file, judged, steps, stored_records
     from suite.cli.plan_ import print_plan
     from suite.cli.screen import Screen
     from suite.cli.selection import recorded_states
@@ -149,20 +149,20 @@ def _dry_run(request: Request) -> None:
     from suite.report.nightly import to_feed
 
     out = Screen()
-    course = Course.of(request)
+    state = NightState.of(request)
     records = stored_records()
     for tier in request.tiers:
         out.say(f"Tier {tier}: {TIERS[tier]}.\n")
         if tier == LOSS:
             _say_what_is_stored(request)
             continue
-        for step in steps(tier, request, course):
+        for step in steps(tier, request, state):
             print_plan(step.plan, recorded_states(step.plan, records))
             out.say()
     history = read_history(history_file())
     fresh = points_of(records, history)
-    course.fresh = len(fresh)
-    night = judged(request, course, [*history, *fresh])
+    state.fresh = len(fresh)
+    night = judged(request, state, [*history, *fresh])
     out.say("If nothing were measured, this would be sent.\n\nSummary of the job:\n")
     out.say(night.summary)
     if night.flags:
@@ -172,7 +172,7 @@ def _dry_run(request: Request) -> None:
     out.say(f"Feed:\n\n{to_feed(night).removesuffix(chr(10))}")
 
 
-def _say_what_is_stored(request: Request) -> None:
+def _say_what_is_stored(request: NightRequest) -> None:
     from suite.cli.loss_tier import is_stored, requests, stored
     from suite.evidence.trajectories import STEPS
     from suite.report.cells import many

@@ -360,18 +360,18 @@ def _report(
     reports = [
         (paper := find_paper(name), make_report(paper, records, args.profile, arms)) for name in papers
     ]
-    form = args.format or ("table" if sys.stdout.isatty() else "markdown")
-    if form == "markdown":
+    format_name = args.format or ("table" if sys.stdout.isatty() else "markdown")
+    if format_name == "markdown":
         for _, report in reports:
             print(f"\n{report.text('markdown')}", flush=True)
             print(f"Written to {' and '.join(map(str, _written(report)))}.")
     else:
-        _answer(form, reports, plan, asked, failures)
+        _answer(format_name, reports, plan, asked, failures)
     return any(report.deviates for _, report in reports)
 
 
 def _answer(
-    form: str,
+    format_name: str,
     reports: Sequence[tuple[Paper, Report]],
     plan: Plan,
     asked: Asked,
@@ -396,7 +396,7 @@ def _answer(
         except SuiteError as refused:
             fault = refused
         answers.append(Answer.of(paper, plan.profile, report, pages, asked))
-    if form == "json":
+    if format_name == "json":
         print(as_json(answers, failures))
     else:
         failed = {failure.run_id for failure in failures}

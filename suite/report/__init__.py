@@ -73,12 +73,12 @@ class Report:
         verdicts = {*claims["verdict"].dropna(), *claims["gain_verdict"].dropna()}
         return not verdicts.isdisjoint(DEVIATIONS | _AGAINST_THE_CLAIM)
 
-    def text(self, form: str) -> str:
+    def text(self, format_name: str) -> str:
         """The report in one of `FORMATS`."""
-        if form == "csv":
+        if format_name == "csv":
             # Ten digits keep every measured number and drop binary rounding noise.
             return _safe(self.frame).to_csv(index=False, lineterminator="\n", float_format="%.10g")
-        if form == "html":
+        if format_name == "html":
             from suite.report.html import to_html
 
             return to_html(self.illustrate())
@@ -92,9 +92,9 @@ class Report:
         Returns:
             The paths, in the order of `formats`.
         """
-        paths = [folder / f"{self.name}.{FORMATS[form]}" for form in formats]
-        for path, form in zip(paths, formats, strict=True):
-            write(path, self.text(form).encode("utf-8"))
+        paths = [folder / f"{self.name}.{FORMATS[format_name]}" for format_name in formats]
+        for path, format_name in zip(paths, formats, strict=True):
+            write(path, self.text(format_name).encode("utf-8"))
         return paths
 
 

@@ -172,7 +172,10 @@ def test_measured_again_it_starts_from_the_same_backbone():
 
 
 def test_what_a_network_starts_from_is_part_of_its_id_and_of_nothing_else():
-    random, pretrained = by_arm(plan(STUDENT, overrides=(RANDOM,)))["student"], by_arm(plan(STUDENT))["student"]
+    random, pretrained = (
+        by_arm(plan(STUDENT, overrides=(RANDOM,)))["student"],
+        by_arm(plan(STUDENT))["student"],
+    )
     assert random.run_id != pretrained.run_id
     assert random.series != pretrained.series
     assert pretrained.identity.start is not None

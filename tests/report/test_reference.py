@@ -43,15 +43,15 @@ def test_there_is_a_table_of_every_paper_that_the_records_serve_and_no_other():
     }
     assert set(REPORTS) == papers >= {"mgd", "nkd"}
     committed = {path.name for path in REFERENCE.iterdir() if path.is_file()}
-    tables = {f"{name}.{FORMATS[form]}" for name in papers for form in DEFAULT_FORMATS}
+    tables = {f"{name}.{FORMATS[format_name]}" for name in papers for format_name in DEFAULT_FORMATS}
     assert committed == {README, FIGURE, *tables}
 
 
-@pytest.mark.parametrize("form", DEFAULT_FORMATS)
+@pytest.mark.parametrize("format_name", DEFAULT_FORMATS)
 @pytest.mark.parametrize("name", sorted(REPORTS))
-def test_committed_table_is_what_the_records_give(name, form):
-    committed = (REFERENCE / f"{name}.{FORMATS[form]}").read_text(encoding="utf-8")
-    assert committed == REPORTS[name].text(form), "stale: run python -m suite.report.summary"
+def test_committed_table_is_what_the_records_give(name, format_name):
+    committed = (REFERENCE / f"{name}.{FORMATS[format_name]}").read_text(encoding="utf-8")
+    assert committed == REPORTS[name].text(format_name), "stale: run python -m suite.report.summary"
 
 
 def test_committed_figure_is_what_the_records_give():

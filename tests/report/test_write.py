@@ -14,11 +14,11 @@ STUDENT, DISTILLED = [69.9, 70.1, 70.0], [71.0, 71.4, 71.1]
 FORMATS = ("markdown", "csv", "html")
 
 
-@pytest.mark.parametrize("form", FORMATS)
-def test_the_same_records_give_the_same_bytes_in_any_order(paper, pair_records, form):
+@pytest.mark.parametrize("format_name", FORMATS)
+def test_the_same_records_give_the_same_bytes_in_any_order(paper, pair_records, format_name):
     records = pair_records(STUDENT, DISTILLED, departures=["two", "one"])
-    first = make_report(paper, records).text(form)
-    assert first == make_report(paper, records[::-1]).text(form)
+    first = make_report(paper, records).text(format_name)
+    assert first == make_report(paper, records[::-1]).text(format_name)
     assert first.endswith("\n")
     assert "\r" not in first
 
@@ -26,8 +26,8 @@ def test_the_same_records_give_the_same_bytes_in_any_order(paper, pair_records, 
 def test_a_new_record_changes_the_report(paper, pair_records, record):
     records = pair_records(STUDENT, DISTILLED)
     more = [*records, record("tiny-kd", "distilled", 7, top1=50.0)]
-    for form in FORMATS:
-        assert make_report(paper, records).text(form) != make_report(paper, more).text(form)
+    for format_name in FORMATS:
+        assert make_report(paper, records).text(format_name) != make_report(paper, more).text(format_name)
 
 
 def test_write_reports_reads_the_store_and_writes_markdown_and_csv(store, pair_records):

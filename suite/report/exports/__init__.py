@@ -55,17 +55,17 @@ class Material:
         return build_observations([self.paper], self.records, self.profile, self.report.arms)
 
 
-def export(form: str, material: Material) -> Files:
+def export(format_name: str, material: Material) -> Files:
     """The files of one of `EXPORTS`; none if nothing in the material belongs in it.
 
     Raises:
         SuiteError: a package that the format needs is missing.
     """
-    files: Files = importlib.import_module(EXPORTS[form]).files(material)
+    files: Files = importlib.import_module(EXPORTS[format_name]).files(material)
     return files
 
 
-def write_export(form: str, material: Material, folder: Path) -> list[Path]:
+def write_export(format_name: str, material: Material, folder: Path) -> list[Path]:
     """Writes the files of one of `EXPORTS`; each is replaced atomically, and an unchanged one is left alone.
 
     Returns:
@@ -75,7 +75,7 @@ def write_export(form: str, material: Material, folder: Path) -> list[Path]:
         SuiteError: as `export`.
         OSError: the folder cannot be written to.
     """
-    files = export(form, material)
+    files = export(format_name, material)
     for name, content in files.items():
         write(folder / name, content)
     return [folder / name for name in files]

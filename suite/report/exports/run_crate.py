@@ -262,10 +262,10 @@ class _Building:
         for paper in load_papers().values():
             for profile in recorded_profiles(paper, self._records):
                 report = make_report(paper, self._records, profile, arms(profile), self._folder)
-                for form in DEFAULT_FORMATS:
-                    name = f"reports/{report.name}.{FORMATS[form]}"
+                for format_name in DEFAULT_FORMATS:
+                    name = f"reports/{report.name}.{FORMATS[format_name]}"
                     self._add(
-                        report.text(form).encode(),
+                        report.text(format_name).encode(),
                         name,
                         f"{paper.id}, profile {profile}: claimed and measured",
                     )

@@ -17,8 +17,8 @@ from suite.report.exports.names import Unique, slug
 STUDENT, DISTILLED = [69.9, 70.1, 70.0], [71.0, 71.4, 71.1]
 
 
-def needs(form: str) -> None:
-    if form == "parquet":
+def needs(format_name: str) -> None:
+    if format_name == "parquet":
         pytest.importorskip("pyarrow", reason="needs pyarrow: pip install pyarrow")
 
 
@@ -26,22 +26,22 @@ def test_the_verb_offers_every_format_there_is():
     assert list(OFFERED) == [*FORMATS, *EXPORTS]
 
 
-@pytest.mark.parametrize("form", EXPORTS)
-def test_the_same_records_give_the_same_bytes_in_any_order(material, pair_records, form):
-    needs(form)
+@pytest.mark.parametrize("format_name", EXPORTS)
+def test_the_same_records_give_the_same_bytes_in_any_order(material, pair_records, format_name):
+    needs(format_name)
     records = pair_records(STUDENT, DISTILLED, profile="paper", departures=["two", "one"])
-    first = export(form, material(records, "paper"))
+    first = export(format_name, material(records, "paper"))
     assert first
-    assert first == export(form, material(records[::-1], "paper"))
+    assert first == export(format_name, material(records[::-1], "paper"))
     assert all(first.values())
 
 
-@pytest.mark.parametrize("form", EXPORTS)
-def test_the_verb_writes_an_export_and_prints_its_files(store, pair_records, tmp_path, capsys, form):
-    needs(form)
+@pytest.mark.parametrize("format_name", EXPORTS)
+def test_the_verb_writes_an_export_and_prints_its_files(store, pair_records, tmp_path, capsys, format_name):
+    needs(format_name)
     store(pair_records(STUDENT, DISTILLED, profile="paper"))
     out = tmp_path / "out"
-    assert main(["report", "--paper", "tiny", "--format", form, "--output", str(out)]) == 0
+    assert main(["report", "--paper", "tiny", "--format", format_name, "--output", str(out)]) == 0
     printed = [Path(line) for line in capsys.readouterr().out.splitlines()]
     assert sorted(printed) == sorted(path for path in out.rglob("*") if path.is_file())
     assert all("tiny-paper" in str(path) for path in printed)
@@ -93,8 +93,8 @@ def test_a_paper_cannot_lead_an_export_elsewhere(paper, material, record, tmp_pa
     of = material(runs, "paper", paper.model_copy(update={"tables": tables}))
     paths = [
         path
-        for form in ("latex", "hugging-face", "pytorch")
-        for path in write_export(form, of, tmp_path / "a" / "b")
+        for format_name in ("latex", "hugging-face", "pytorch")
+        for path in write_export(format_name, of, tmp_path / "a" / "b")
     ]
     assert "tab-1.tex" in [path.name for path in paths]
     assert all(path.resolve().is_relative_to(tmp_path / "a" / "b") for path in paths)
