@@ -144,8 +144,8 @@ def test_our_runs_on_embedded_data_are_kept_apart_and_named_with_their_profile(s
 
 def test_what_the_reference_records_have_of_a_pair_is_shown(show, monkeypatch):
     monkeypatch.setenv("SUITE_RESULTS", str(REFERENCE))
-    words = " ".join(show("pspnet-r101:pspnet-r18").partition("\nOurs\n")[2].split())
-    assert "profile mini: MGD (mgd-pspnet-r18) mIoU 76.44, gain +20.78 (+13.53 to +28.03), 3 seeds" in words
+    words = " ".join(show("retinanet-x101:retinanet-r50").partition("\nOurs\n")[2].split())
+    assert "MGD (mgd-retinanet-r50) box_AP 62.80, gain +14.33 (+11.20 to +17.47), 3 seeds" in words
 
 
 @pytest.mark.parametrize(
