@@ -1,7 +1,11 @@
-"""The site of the reference records, with hostile records and a hostile paper among them."""
+"""The site of the reference records, with hostile records and a hostile paper among them.
+
+A result of FGD without a number in the reference has a planted one: one table has every verdict.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -9,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from suite.paths import REFERENCE
-from suite.published.claims import Paper
+from suite.published.claims import Claim, Paper
 from suite.published.finding import load_papers
 from suite.report.site import write_site
 from suite.store.records import Record, read_all, write_record
@@ -27,7 +31,8 @@ def build(folder: Path) -> None:
     store = folder / "records"
     shutil.copytree(REFERENCE / "records", store, ignore=shutil.ignore_patterns(".*"))
     papers = load_papers()
-    for record in _hostile_records(read_all(store)):
+    measured = read_all(store)
+    for record in (*_hostile_records(measured), *_planted_records(papers["fgd"], measured)):
         write_record(store, record)
     everything = [*papers.values(), _hostile_paper(papers["mgd"])]
     write_site(folder / "site", everything, read_summaries(store), store, folder / "work")
@@ -47,6 +52,43 @@ def _hostile_records(records: list[Record]) -> Iterator[Record]:
         yield Record.model_validate_json(
             json.dumps({**document, **change, "run_id": run_id, "former_ids": []})
         )
+
+
+def _planted_records(paper: Paper, measured: list[Record]) -> Iterator[Record]:
+    """Three seeds of each pair that no record serves; a third gains, losses and undecided each."""
+    served = {served.claim for record in measured for served in record.claims}
+    pairs: dict[str, list[Claim]] = {}
+    for claim in paper.claims:
+        if claim.baseline and not served & {claim.id, claim.baseline}:
+            pairs.setdefault(claim.baseline, []).append(claim)
+    for baseline, claims in pairs.items():
+        everyone = [baseline, *(claim.id for claim in claims)]
+        for seed, noise in enumerate((-0.3, 0.0, 0.3)):
+            yield _planted_record(everyone, "student", claims[0], seed, 50 + noise)
+            for number, claim in enumerate(claims):
+                gain = (4.0, -4.0, 20 * noise)[number % 3]
+                yield _planted_record([claim.id], "distilled", claim, seed, 50 + gain)
+
+
+def _planted_record(served: list[str], arm: str, claim: Claim, seed: int, value: float) -> Record:
+    def hashed(what: object) -> str:
+        return hashlib.sha256(f"planted {served} {arm} {what}".encode()).hexdigest()[:16]
+
+    return Record.model_validate(
+        {
+            "run_id": hashed(seed),
+            "series": hashed("series"),
+            "claims": [{"claim": name, "arm": arm} for name in served],
+            "task": claim.task,
+            "arm": arm,
+            "profile": "mini",
+            "seed": seed,
+            "status": "finished",
+            "metrics": dict.fromkeys(claim.metrics, value),
+            "comparable": False,
+            "finished_at": f"2026-11-01T10:00:{seed:02d}+00:00",
+        }
+    )
 
 
 def _hostile_paper(paper: Paper) -> Paper:
