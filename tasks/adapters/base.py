@@ -39,6 +39,7 @@ from tasks.adapters.samples import sample_of
 from tasks.distillation.distiller import Distiller
 from tasks.distillation.sample_index import asks_for_sample_index, carry_sample_index, sample_index
 from tasks.distillation.taps import Depth
+from tasks.distillation.teacher_memory import TeacherMemory
 from tasks.networks.synchronised import synchronise_on_cpu
 from tasks.training.backends import backend
 from tasks.training.effective_protocol import is_synchronised, read_protocol
@@ -133,6 +134,7 @@ class MMAdapter(Adapter):
                 scales=recipe.data.scales,
                 progress=self._progress_of_training(config),
                 training_data=self._training_data(config),
+                memory=self._teacher_memory(),
             )
         with warnings_alone():
             self._started_from = self._initialise(model)
@@ -260,6 +262,10 @@ class MMAdapter(Adapter):
         expected = self.job.sha256.get(self.job.teacher_weights)
         load_all_weights(teacher, self.job.teacher_weights, f"the teacher {name}", expected)
         return teacher
+
+    def _teacher_memory(self) -> TeacherMemory | None:
+        """Embedded data are few and not augmented; on a GPU the teacher is cheap."""
+        return TeacherMemory() if self.job.recipe.scale == "embedded" and self.job.device == "cpu" else None
 
     def _example(self) -> Tensor:
         """The first test image after the student's preprocessor, as a batch of one."""

@@ -19,6 +19,7 @@ from tasks.distillation.loss_building import build_loss, check_levels, check_tas
 from tasks.distillation.probes import observe_loss, signs
 from tasks.distillation.seen import Seen
 from tasks.distillation.taps import Depth, Feature, Taps, find_module, find_parameter
+from tasks.distillation.teacher_memory import TeacherMemory
 
 LOSS_KEYS = (
     *("type", "inputs", "arguments", "channels", "sizes", "data"),
@@ -92,6 +93,7 @@ class Distiller(BaseModel):
         scales: Mapping[str, float] | None = None,
         progress: Mapping[str, Callable[[], int]] | None = None,
         training_data: Mapping[str, Callable[[], Any]] | None = None,
+        memory: TeacherMemory | None = None,
     ) -> None:
         """Builds the losses for the shapes that the taps actually produce.
 
@@ -115,6 +117,7 @@ class Distiller(BaseModel):
             progress: name (`epoch`, `iteration`) -> function that returns the number of completed ones.
             training_data: name -> function that reads it from the whole training data set, for losses that
                 are built from such data.
+            memory: answers for the teacher where images come again unchanged; None runs it in every step.
 
         Raises:
             BlockedError: an input is unknown, names a module or parameter that does not exist or a tap that
@@ -130,7 +133,7 @@ class Distiller(BaseModel):
         self._progress = progress or {}
         self._inherits = bool(method.get("inherit", False))
         self.inherited: Inherited | None = None
-        self._outside: dict[str, Any] = {"teacher": None, "seen": Seen()}
+        self._outside: dict[str, Any] = {"teacher": None, "seen": Seen(), "memory": memory}
         self._words = self._read_words(method["losses"])
         if teacher is None and (
             self._inherits or any(word.side == "teacher" for word in self._words.values())
@@ -246,6 +249,8 @@ class Distiller(BaseModel):
     def run_teacher(self, inputs: Tensor) -> dict[str, Feature]:
         """Runs the teacher on a batch, no further than its taps need; returns what they catch.
 
+        What its memory knows is not computed again.
+
         Args:
             inputs: a batch as the student's data preprocessor returns it.
 
@@ -254,6 +259,10 @@ class Distiller(BaseModel):
         """
         if self.teacher is None or not self._tapped("teacher"):
             return {}
+        memory: TeacherMemory | None = self._outside["memory"]
+        return memory.features(inputs, self._run_teacher) if memory else self._run_teacher(inputs)
+
+    def _run_teacher(self, inputs: Tensor) -> dict[str, Feature]:
         taps = self._outside["teacher_taps"]
         with taps.listening():
             self._features(self.teacher, inputs, taps.depth)

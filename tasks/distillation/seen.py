@@ -49,7 +49,7 @@ class Seen:
         self.looked_at = frozenset({0, iterations // 2, iterations - 1})
 
     def count(self, fired: Mapping[str, int]) -> None:
-        """Records a step, with how often the modules of each tap ran in it."""
+        """Records a step, with how often the modules of each tap ran for it, then or in a remembered pass."""
         self._steps += 1
         for tap, times in fired.items():
             self._fired[tap] += times
