@@ -247,8 +247,8 @@ def _origins(cost: PlanCost, hours: str) -> Iterable[str]:
     if any(run_cost.basis == "estimated" for run_cost in cost.runs.values()):
         yield (
             "  Estimate of a distilled training: the student's own step plus a third of the teacher's "
-            "training step for its forward pass; the cost of the loss is not counted. --format json shows "
-            "each derivation."
+            "training step for its forward pass (on embedded data, in the first epoch); the cost of the loss "
+            "is not counted. --format json shows each derivation."
         )
 
 

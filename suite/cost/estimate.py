@@ -20,7 +20,8 @@ FORWARD_OF_STEP = 1 / 3
 
 The backward pass of a network takes about twice the computation of its forward pass (arXiv 2001.08361,
 section 2.1), so a step costs about three forward passes. A distilled step is assumed to cost the student's
-own step plus this; the cost of the loss itself is not counted, with or without a teacher.
+own step plus this, on embedded data in the first epoch alone (`tasks.distillation.teacher_memory`); the cost
+of the loss itself is not counted, with or without a teacher.
 """
 
 
@@ -138,8 +139,12 @@ class Estimator:
             return _Step(student.seconds, "estimated", student.source, how, student.images)
         teacher = self._alone(teacher_recipe)
         how = "the student's step plus a third of the teacher's training step for its forward pass"
+        epochs = 1
+        if recipe.scale == "embedded":
+            epochs = recipe.schedule["train_cfg"]["max_epochs"]
+            how += ", in the first epoch"
         return _Step(
-            seconds=student.seconds + FORWARD_OF_STEP * teacher.seconds,
+            seconds=student.seconds + FORWARD_OF_STEP / epochs * teacher.seconds,
             basis="estimated",
             source=_joined(student.source, teacher.source),
             how=_joined(how, student.how, teacher.how),

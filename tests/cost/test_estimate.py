@@ -12,6 +12,9 @@ from suite.planning.plan import Run
 from suite.published.recipes import load_recipes
 from tests.cost.conftest import COCO, IMAGENET, plan_of, record_of, runs_of
 
+RETINANETS = {"retinanet-r50": 0.2, "retinanet-r101": 0.3}
+"""Model -> seconds of its training step, in tests that record it."""
+
 
 def test_a_published_step_times_the_steps_of_the_zoos_schedule_are_the_hours():
     plan = plan_of("fgd-retinanet-r50-r101")
@@ -95,10 +98,26 @@ def test_a_schedule_that_the_recipe_changes_is_paid_as_changed():
 def test_the_steps_of_both_models_as_they_were_measured_make_that_of_the_distilled_one():
     plan = plan_of("fgd-retinanet-r50-r101")
     runs = runs_of(plan)
-    records = [record_of(runs["retinanet-r50"], 0.2), record_of(runs["retinanet-r101"], 0.3)]
+    records = [record_of(runs[name], step) for name, step in RETINANETS.items()]
     cost = run_costs(plan, records)[runs["retinanet-r50 FGD from retinanet-r101"].run_id]
     assert cost.hours == pytest.approx((0.2 + 0.3 / 3) * 8 / 16 * 24 * COCO / 3600)
     assert cost.basis == "estimated"
+
+
+@pytest.mark.parametrize(("profile", "epochs"), [("smoke", 1), ("mini", 6)])
+def test_on_embedded_data_the_teacher_is_paid_for_in_the_first_epoch_alone(profile, epochs):
+    plan = plan_of("fgd-retinanet-r50-r101", profile=profile)
+    runs = runs_of(plan)
+    on_cpu = {
+        "provenance": {"device": "cpu", "threads": 1, "host": {"cpu": "Own CPU"}},
+        "protocol": {"iterations": 480, "batch_size": 8, "devices": 1},
+    }
+    records = [record_of(runs[name], step, **on_cpu) for name, step in RETINANETS.items()]
+    distilled = runs["retinanet-r50 FGD from retinanet-r101"]
+    assert distilled.recipe.schedule["train_cfg"]["max_epochs"] == epochs
+    cost = run_costs(plan, records)[distilled.run_id]
+    assert cost.hours == pytest.approx((0.2 + 0.3 / 3 / epochs) * 480 / 3600)
+    assert str(cost.how).endswith("for its forward pass, in the first epoch")
 
 
 def test_nothing_is_said_of_embedded_trainings_that_nobody_has_recorded():
