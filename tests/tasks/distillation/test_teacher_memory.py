@@ -117,6 +117,18 @@ def test_features_without_one_row_for_each_image_are_computed_in_every_step(imag
     assert len(calls) == 5
 
 
+def test_batches_on_other_devices_go_through_the_teacher(images):
+    memory, calls = TeacherMemory(), []
+
+    def teacher(inputs):
+        calls.append(inputs)
+        return {"teacher.pooled": inputs.mean(dim=(2, 3))}
+
+    for _ in range(5):
+        assert memory.features(images[:4].to("meta"), teacher)["teacher.pooled"].shape == (4, 3)
+    assert len(calls) == 5
+
+
 def test_features_beyond_the_limit_are_forgotten(teacher, images):
     taken = sum(part.nbytes for part in [*teacher(images)["teacher.neck"], teacher(images)["teacher.pooled"]])
     for limit, passes in ((taken, 3 + CHECKED), (taken - 1, 9)):
