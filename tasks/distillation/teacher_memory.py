@@ -73,7 +73,8 @@ class TeacherMemory:
         if any(not tensor.dim() or len(tensor) != len(images) for tensor in tensors):
             self._forget()
             return
-        self._layouts[shape] = {word: _outline(feature) for word, feature in found.items()}
+        if shape not in self._layouts:
+            self._layouts[shape] = {word: _outline(feature) for word, feature in found.items()}
         for row, image in enumerate(images):
             if image not in self._rows:
                 self._rows[image] = [tensor[row].clone() for tensor in tensors]
