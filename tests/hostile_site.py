@@ -5,7 +5,6 @@ A result of FGD without a number in the reference has a planted one: one table h
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from suite.published.finding import load_papers
 from suite.report.site import write_site
 from suite.store.records import Record, read_all, write_record
 from suite.store.summaries import read_summaries
+from tests.report.conftest import make_record
 
 EVIL = (
     "<script>alert(1)</script> | \"'><img src=x onerror=alert(2)> =cmd() javascript:alert(3) {{7*7}}\nsecond"
@@ -64,31 +64,15 @@ def _planted_records(paper: Paper, measured: list[Record]) -> Iterator[Record]:
     for baseline, claims in pairs.items():
         everyone = [baseline, *(claim.id for claim in claims)]
         for seed, noise in enumerate((-0.3, 0.0, 0.3)):
-            yield _planted_record(everyone, "student", claims[0], seed, 50 + noise)
+            yield _planted(claims[0], everyone, "student", seed, 50 + noise)
             for number, claim in enumerate(claims):
                 gain = (4.0, -4.0, 20 * noise)[number % 3]
-                yield _planted_record([claim.id], "distilled", claim, seed, 50 + gain)
+                yield _planted(claim, [claim.id], "distilled", seed, 50 + gain)
 
 
-def _planted_record(served: list[str], arm: str, claim: Claim, seed: int, value: float) -> Record:
-    def hashed(what: object) -> str:
-        return hashlib.sha256(f"planted {served} {arm} {what}".encode()).hexdigest()[:16]
-
-    return Record.model_validate(
-        {
-            "run_id": hashed(seed),
-            "series": hashed("series"),
-            "claims": [{"claim": name, "arm": arm} for name in served],
-            "task": claim.task,
-            "arm": arm,
-            "profile": "mini",
-            "seed": seed,
-            "status": "finished",
-            "metrics": dict.fromkeys(claim.metrics, value),
-            "comparable": False,
-            "finished_at": f"2026-11-01T10:00:{seed:02d}+00:00",
-        }
-    )
+def _planted(claim: Claim, served: list[str], arm: str, seed: int, value: float) -> Record:
+    metrics = dict.fromkeys(claim.metrics, value)
+    return make_record(served, arm, seed, task=claim.task, **metrics)
 
 
 def _hostile_paper(paper: Paper) -> Paper:

@@ -228,35 +228,36 @@ def departure(what: str) -> dict[str, str]:
     return {"kind": "profile", "setting": "schedule", "ours": what, "declared_by": "profile mini"}
 
 
+def make_record(claim: str | list[str], arm: str, seed: int, **fields: Any) -> Record:
+    """A record of the small paper or of another: ``make_record("tiny-kd", "distilled", 0, top1=71.9)``."""
+    claims = [claim] if isinstance(claim, str) else claim
+    profile = fields.pop("profile", "mini")
+    metrics = {name: fields.pop(name) for name in load_metrics() if name in fields}
+    recipe = f"{claims[0]} {arm} {profile} {fields.pop('recipe_version', 1)}"
+    series = hashlib.sha256(recipe.encode()).hexdigest()[:16]
+    content: dict[str, Any] = {
+        "run_id": hashlib.sha256(f"{series} {seed}".encode()).hexdigest()[:16],
+        "series": series,
+        "claims": [{"claim": name, "arm": arm} for name in claims],
+        "task": "classification",
+        "arm": arm,
+        "profile": profile,
+        "seed": seed,
+        "status": "finished",
+        "metrics": metrics,
+        "comparable": profile == "paper",
+        "provenance": {"host": {"python": "3.11.7", "cpu": "a CPU"}, "packages": {"torch": "2.10.0"}},
+        "finished_at": f"2026-11-01T10:{seed:02d}:00+00:00",
+    }
+    if "departures" in fields:
+        fields["departures"] = [departure(what) for what in fields["departures"]]
+    return Record.model_validate(content | fields)
+
+
 @pytest.fixture
 def record() -> MakeRecord:
-    """Makes a record: ``record("tiny-kd", "distilled", 0, top1=71.9)``; further fields by name."""
-
-    def make(claim: str | list[str], arm: str, seed: int, **fields: Any) -> Record:
-        claims = [claim] if isinstance(claim, str) else claim
-        profile = fields.pop("profile", "mini")
-        metrics = {name: fields.pop(name) for name in load_metrics() if name in fields}
-        recipe = f"{claims[0]} {arm} {profile} {fields.pop('recipe_version', 1)}"
-        series = hashlib.sha256(recipe.encode()).hexdigest()[:16]
-        content: dict[str, Any] = {
-            "run_id": hashlib.sha256(f"{series} {seed}".encode()).hexdigest()[:16],
-            "series": series,
-            "claims": [{"claim": name, "arm": arm} for name in claims],
-            "task": "classification",
-            "arm": arm,
-            "profile": profile,
-            "seed": seed,
-            "status": "finished",
-            "metrics": metrics,
-            "comparable": profile == "paper",
-            "provenance": {"host": {"python": "3.11.7", "cpu": "a CPU"}, "packages": {"torch": "2.10.0"}},
-            "finished_at": f"2026-11-01T10:{seed:02d}:00+00:00",
-        }
-        if "departures" in fields:
-            fields["departures"] = [departure(what) for what in fields["departures"]]
-        return Record.model_validate(content | fields)
-
-    return make
+    """Makes a record; see `make_record`."""
+    return make_record
 
 
 @pytest.fixture
