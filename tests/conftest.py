@@ -20,7 +20,8 @@ from suite.contract import Scalars
 from suite.environment import host_facts
 from suite.paths import ROOT
 from suite.store.ownership import owned
-from suite.store.records import Record, read_record
+from suite.store.record import Record
+from suite.store.records import read_record
 from suite.store.run_folders import RunFolder
 from suite.store.scalars import read_scalars
 from tests import lanes

@@ -15,7 +15,8 @@ from suite.paths import REFERENCE
 from suite.published.claims import Claim, Paper
 from suite.published.finding import load_papers
 from suite.report.site import write_site
-from suite.store.records import Record, read_all, write_record
+from suite.store.record import Record
+from suite.store.records import read_all, write_record
 from suite.store.summaries import read_summaries
 from tests.report.conftest import make_record
 

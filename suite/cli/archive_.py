@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from suite.store.records import Record
+    from suite.store.record import Record
 
 ACTIONS = ("check", "upgrade", "crate")
 

@@ -28,7 +28,7 @@ def print_scripts(plan: Plan, states: Mapping[str, str], launcher: SlurmLauncher
         SuiteError: a run needs more than a node has, or submitit is not installed.
     """
     from suite.running.request import RunRequest
-    from suite.store.records import Provenance
+    from suite.store.record import Provenance
 
     launcher.settle(guess=True)
     open_runs = [run for run in plan.runs.values() if states[run.run_id] != "finished"]

@@ -10,7 +10,7 @@ from suite.cli.output import add_output
 
 if TYPE_CHECKING:
     from suite.evidence.compared import Difference
-    from suite.store.records import Record
+    from suite.store.record import Record
 
 FORMATS = ("table", "json", "csv", "markdown")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from suite.published.claims import Claim
-    from suite.store.records import Record
+    from suite.store.record import Record
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +47,8 @@ def run(args: argparse.Namespace) -> int:
     from suite.running.launchers.local import LocalLauncher, check_device
     from suite.running.progress import Progress
     from suite.store.files import sha256_of
-    from suite.store.records import read_for_run, standing_by_run
+    from suite.store.record import standing_by_run
+    from suite.store.records import read_for_run
     from suite.store.run_folders import RunFolder, lead_to
 
     checkpoint = Path(args.checkpoint)

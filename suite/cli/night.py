@@ -29,7 +29,8 @@ from suite.report.nightly import Night
 from suite.running.engine import Engine
 from suite.running.launchers.local import LocalLauncher, settled_device
 from suite.running.progress import Progress
-from suite.store.records import Record, read_all
+from suite.store.record import Record
+from suite.store.records import read_all
 from suite.store.run_folders import RunFolder, lead_to
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from suite.report import Report
     from suite.report.answer import Asked, Failure
     from suite.running.launchers import Launcher
-    from suite.store.records import Record
+    from suite.store.record import Record
     from suite.store.summaries import SummaryReader
 
 LAUNCHERS = ("local", "torchrun", "slurm")

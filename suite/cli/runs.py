@@ -16,7 +16,8 @@ from suite.report.answer import Failure
 from suite.running.heartbeats import Beat, last_beat
 from suite.running.request import find_request
 from suite.store.ownership import this_process
-from suite.store.records import Record, read_for_run
+from suite.store.record import Record
+from suite.store.records import read_for_run
 from suite.store.run_folders import RunFolder
 from suite.store.summaries import Evidence
 

@@ -12,7 +12,7 @@ from suite.errors import printable
 
 if TYPE_CHECKING:
     from suite.planning.plan import Plan
-    from suite.store.records import Record
+    from suite.store.record import Record
 
 MOST_JOBS = 1024
 """Most runs in parallel: each is a process that takes gigabytes of memory."""
@@ -160,7 +160,7 @@ def command_of(args: argparse.Namespace) -> str:
 
 def recorded_states(plan: Plan, records: Iterable[Record]) -> dict[str, str]:
     """Run id -> the status of its standing record, or `to do`."""
-    from suite.store.records import standing_by_run
+    from suite.store.record import standing_by_run
 
     recorded = standing_by_run(records)
     return {run_id: recorded[run_id].status if run_id in recorded else "to do" for run_id in plan.runs}

@@ -90,7 +90,7 @@ def _look() -> _Standing:
     from suite.cli.clusters import queued_runs
     from suite.cli.runs import claims_of, failure_of, open_runs
     from suite.paths import records_dir
-    from suite.store.records import standing_by_run
+    from suite.store.record import standing_by_run
     from suite.store.summaries import read_summaries
 
     records = read_summaries(records_dir())

@@ -16,7 +16,7 @@ from suite.paths import work_dir
 from suite.planning.overrides import parse_overrides, variant_of
 from suite.planning.plan import Plan, Run, make_plan, next_repetition, plan_released
 from suite.published.claims import Claim
-from suite.store.records import Record, standing_by_run
+from suite.store.record import Record, standing_by_run
 from suite.store.run_folders import RunFolder
 
 TIERS: Final[dict[str, str]] = {

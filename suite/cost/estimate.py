@@ -11,7 +11,8 @@ from suite.cost.measured import MeasuredSteps
 from suite.paths import REFERENCE
 from suite.planning.plan import Plan, Run
 from suite.published.training_costs import Schedule, load_costs
-from suite.store.records import Record, read_all
+from suite.store.record import Record
+from suite.store.records import read_all
 
 Basis = Literal["measured", "published", "estimated", "unknown", "released"]
 

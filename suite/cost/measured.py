@@ -10,7 +10,7 @@ from typing import Any
 
 from suite.contract import ComposedRecipe
 from suite.planning.identity import canonical
-from suite.store.records import Record
+from suite.store.record import Record
 
 _DECIDES = frozenset({"scale", "profile", "student", "teacher", "method", "schedule", "data"})
 """Keys of a recipe that decide how long its training takes."""

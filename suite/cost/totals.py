@@ -10,7 +10,7 @@ from suite.cost.estimate import Basis, Cost, run_costs
 from suite.cost.needs import data_name
 from suite.planning.plan import Plan
 from suite.published.finding import load_papers
-from suite.store.records import Record
+from suite.store.record import Record
 
 
 def in_words(hours: float) -> str:

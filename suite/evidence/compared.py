@@ -11,7 +11,7 @@ from suite.evidence.points import Row, rows_of
 from suite.published.finding import claims_by_id
 from suite.published.metrics import find_metric
 from suite.published.priors import find_prior, why_absent
-from suite.store.records import Record, standing_by_run
+from suite.store.record import Record, standing_by_run
 from suite.verdicts import (
     GAIN_UNCLEAR,
     STANDARD_RUNS,

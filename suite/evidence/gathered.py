@@ -11,7 +11,7 @@ from typing import get_args
 from suite.contract import Arm
 from suite.evidence.served import ClaimArm, known_trainings
 from suite.published.metrics import find_metric
-from suite.store.records import standing_by_run
+from suite.store.record import standing_by_run
 from suite.store.summaries import Evidence
 from suite.verdicts import mean_of
 

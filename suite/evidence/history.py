@@ -19,7 +19,7 @@ from suite.errors import SuiteError, printable
 from suite.evidence.points import Point, points_of
 from suite.store.ownership import owned
 from suite.store.plain_files import append_to, refuse_link
-from suite.store.records import Record
+from suite.store.record import Record
 from suite.strict import first_fault
 
 FILE: Final = "history.jsonl"

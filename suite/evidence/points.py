@@ -15,7 +15,7 @@ from suite.evidence.served import ClaimArm, known_trainings
 from suite.planning.plan import Run
 from suite.published.finding import claims_by_id
 from suite.published.weights import read_weights, weights_of
-from suite.store.records import Record, standing_by_run
+from suite.store.record import Record, standing_by_run
 from suite.strict import Line, Name, RunId, Strict
 
 SMOKE: Final = "smoke"

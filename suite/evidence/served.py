@@ -16,7 +16,7 @@ from suite.planning.plan import arms
 from suite.published.claims import Claim
 from suite.published.finding import claims_by_id
 from suite.published.recipes import Recipe, read_recipes
-from suite.store.records import Choices
+from suite.store.record import Choices
 from suite.store.summaries import Evidence
 
 ClaimArm = tuple[str, Arm, tuple[str, ...]]

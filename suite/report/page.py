@@ -93,7 +93,7 @@ _UNRELEASED_REMARK: Final = (
 )
 
 BY_CLASS: Final = "IoU"
-"""The metric that is shown per class, by its name in `suite.store.records.Record.per_class`."""
+"""The metric that is shown per class, by its name in `suite.store.record.Record.per_class`."""
 
 _FACTS: Final = {
     "python": "Python",

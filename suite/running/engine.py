@@ -17,14 +17,8 @@ from suite.running.progress import Progress
 from suite.running.recording import blocked_by, record_of
 from suite.running.request import RunRequest, write_request
 from suite.running.scheduler import Scheduler
-from suite.store.records import (
-    Provenance,
-    Status,
-    check_writable,
-    read_for_run,
-    standing_by_run,
-    write_record,
-)
+from suite.store.record import Provenance, Status, standing_by_run
+from suite.store.records import check_writable, read_for_run, write_record
 from suite.store.run_folders import RunFolder
 from suite.store.summaries import read_summaries
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from suite.contract import Step
-from suite.store.records import Status
+from suite.store.record import Status
 
 
 @dataclass(frozen=True)

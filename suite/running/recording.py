@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from suite.planning.plan import Run
-from suite.store.records import Provenance, Record, Status
+from suite.store.record import Provenance, Record, Status
 
 
 def record_of(run: Run, status: Status, provenance: Provenance, **measured: Any) -> Record:

@@ -15,7 +15,7 @@ from suite.planning.plan import Run, identity_here
 from suite.settings import check_value
 from suite.store.files import write
 from suite.store.plain_files import NotAPlainFileError, content_of
-from suite.store.records import Provenance
+from suite.store.record import Provenance
 from suite.store.run_folders import RunFolder
 from suite.strict import Line, Name, RunId, Strict, first_fault
 

@@ -47,7 +47,8 @@ from suite.running.run_log import RunLog
 from suite.store.files import sha256_of
 from suite.store.ownership import Owner, Ownership, TakenOverError, owned, this_process
 from suite.store.plain_files import append_to, refuse_link
-from suite.store.records import Distillation, Provenance, Record, TaughtBy, read_for_run, write_record
+from suite.store.record import Distillation, Provenance, Record, TaughtBy
+from suite.store.records import read_for_run, write_record
 from suite.store.run_folders import RunFolder
 from suite.store.samples import write_samples
 from suite.store.scalars import shares_of, write_scalars

@@ -25,14 +25,8 @@ from suite import __version__
 from suite.contract import Arm, Departure, ServedClaim
 from suite.store.files import replacing
 from suite.store.plain_files import NotAPlainFileError, content_of
-from suite.store.records import (
-    SCHEMA_VERSION,
-    Choices,
-    Record,
-    Status,
-    read_files,
-    without_collector,
-)
+from suite.store.record import SCHEMA_VERSION, Choices, Record, Status
+from suite.store.records import read_files, without_collector
 
 INDEX: Final = ".summaries"
 """Name of the index in the folder of the records."""
@@ -59,7 +53,7 @@ State: TypeAlias = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What reports need of a record; the attributes are those of `suite.store.records.Record`."""
+    """What reports need of a record; the attributes are those of `suite.store.record.Record`."""
 
     run_id: str
     series: str

@@ -30,7 +30,8 @@ from suite.running.heartbeats import Beat
 from suite.running.request import RunRequest, write_request
 from suite.store.files import sha256_of
 from suite.store.ownership import owned, this_process
-from suite.store.records import Provenance, Record, write_record
+from suite.store.record import Provenance, Record
+from suite.store.records import write_record
 from suite.store.run_folders import RunFolder
 
 COLUMNS = 80

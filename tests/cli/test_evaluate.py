@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from suite.store.records import Record
+from suite.store.record import Record
 from tests.conftest import CommandLine, built_once
 
 SMOKE = ("--profile", "smoke", "--device", "cpu", "data.test_loader.dataset.indices=null")

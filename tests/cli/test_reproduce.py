@@ -14,7 +14,8 @@ import pytest
 
 from suite.paths import ROOT
 from suite.published.finding import load_papers
-from suite.store.records import Record, write_record
+from suite.store.record import Record
+from suite.store.records import write_record
 from tests.conftest import SMALL, CommandLine
 from tests.waiting import PATIENCE, wait_until
 

@@ -21,7 +21,8 @@ from suite.published.finding import find_claim
 from suite.running.heartbeats import Journal
 from suite.running.request import RunRequest, write_request
 from suite.store.ownership import owned, this_process
-from suite.store.records import Provenance, Record, write_record
+from suite.store.record import Provenance, Record
+from suite.store.records import write_record
 from suite.store.run_folders import RunFolder
 
 

@@ -10,7 +10,7 @@ import pytest
 from suite.cost import PlanCost, cost_of
 from suite.planning.plan import Plan, Run, make_plan
 from suite.published.finding import select
-from suite.store.records import Record
+from suite.store.record import Record
 
 COCO = 117266
 IMAGENET = 1281167

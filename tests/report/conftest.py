@@ -10,7 +10,8 @@ import pytest
 
 from suite.published.claims import Paper
 from suite.published.metrics import load_metrics
-from suite.store.records import Record, write_record
+from suite.store.record import Record
+from suite.store.records import write_record
 
 MakeRecord = Callable[..., Record]
 

@@ -14,7 +14,7 @@ from suite.published.claims import Paper
 from suite.report import make_report
 from suite.report.page import environment
 from suite.report.tables import ELSEWHERE
-from suite.store.records import Distillation, Record
+from suite.store.record import Distillation, Record
 
 STUDENT, DISTILLED = [69.9, 70.1, 70.0], [71.0, 71.4, 71.1]
 

@@ -21,7 +21,7 @@ from suite.running.events import Ended
 from suite.running.request import RunRequest
 from suite.running.worker import execute
 from suite.store.ownership import owned
-from suite.store.records import Provenance
+from suite.store.record import Provenance
 from suite.store.run_folders import RunFolder
 from suite.store.samples import read_samples
 from tests.conftest import SMALL, CommandLine

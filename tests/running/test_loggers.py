@@ -11,7 +11,7 @@ from suite.published.finding import find_claim
 from suite.running import loggers
 from suite.running.request import RunRequest, read_request, write_request
 from suite.running.worker import Execution
-from suite.store.records import Provenance
+from suite.store.record import Provenance
 from suite.store.run_folders import RunFolder
 from tests.cli.refusals import refusal_of
 

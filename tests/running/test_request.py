@@ -12,7 +12,7 @@ from suite.errors import SuiteError
 from suite.planning.plan import Run, make_plan, plan_released
 from suite.published.finding import find_claim, select
 from suite.running.request import RunRequest, read_request, write_request
-from suite.store.records import Provenance
+from suite.store.record import Provenance
 from suite.store.run_folders import RunFolder
 
 

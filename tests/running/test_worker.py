@@ -22,7 +22,8 @@ from suite.running.worker import (
     _teacher_weights,
 )
 from suite.store.files import sha256_of
-from suite.store.records import Provenance, TaughtBy, write_record
+from suite.store.record import Provenance, TaughtBy
+from suite.store.records import write_record
 from suite.store.run_folders import RunFolder
 
 

@@ -19,16 +19,8 @@ import pytest
 
 from suite.errors import SuiteError
 from suite.paths import ROOT
-from suite.store.records import (
-    SCHEMA_VERSION,
-    Record,
-    check_writable,
-    read_all,
-    read_for_run,
-    read_record,
-    standing_by_run,
-    write_record,
-)
+from suite.store.record import SCHEMA_VERSION, Record, standing_by_run
+from suite.store.records import check_writable, read_all, read_for_run, read_record, write_record
 from suite.store.summaries import read_summaries
 
 RUN = "0123456789abcdef"

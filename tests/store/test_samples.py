@@ -14,7 +14,8 @@ from suite.planning.plan import make_plan
 from suite.published.finding import find_claim
 from suite.running.request import RunRequest, read_request, write_request
 from suite.running.worker import Execution
-from suite.store.records import Provenance, read_all, write_record
+from suite.store.record import Provenance
+from suite.store.records import read_all, write_record
 from suite.store.run_folders import RunFolder
 from suite.store.samples import read_samples, write_samples
 from suite.store.summaries import read_summaries

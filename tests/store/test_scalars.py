@@ -14,7 +14,8 @@ from suite.cli import main
 from suite.contract import Scalars, TapGradient
 from suite.errors import SuiteError
 from suite.store.companions import faults_of
-from suite.store.records import Distillation, read_all, write_record
+from suite.store.record import Distillation
+from suite.store.records import read_all, write_record
 from suite.store.scalars import (
     SCALARS,
     read_scalars,

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from suite.errors import SuiteError
 from suite.store import summaries
-from suite.store.records import Record, read_all, read_files, write_record
+from suite.store.record import Record
+from suite.store.records import read_all, read_files, write_record
 from suite.store.summaries import INDEX, Summary, SummaryReader, read_summaries
 from tests.store.test_records import record
 

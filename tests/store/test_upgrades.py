@@ -12,7 +12,8 @@ import pytest
 
 from suite.cli import main
 from suite.errors import SuiteError
-from suite.store.records import SCHEMA_VERSION, read_all, read_for_run, read_record, rewrite_older
+from suite.store.record import SCHEMA_VERSION
+from suite.store.records import read_all, read_for_run, read_record, rewrite_older
 
 HERE = Path(__file__).parent / "older_records"
 """Four records as schemas 1 and 2 wrote them: a teacher, a student that learned from it, and two alone."""

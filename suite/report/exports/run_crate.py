@@ -25,7 +25,8 @@ from suite.errors import SuiteError, printable
 from suite.evidence.gathered import measured_arms
 from suite.published.finding import load_papers
 from suite.report import DEFAULT_FORMATS, FORMATS, make_report, recorded_profiles
-from suite.store.records import Record, read_files
+from suite.store.record import Record
+from suite.store.records import read_files
 from suite.store.samples import SAMPLES
 from suite.store.scalars import SCALARS
 

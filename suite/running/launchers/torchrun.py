@@ -19,7 +19,8 @@ from suite.running.launchers import Handle, Launcher, LaunchError
 from suite.running.launchers.local import cause_of_death, common_log, count_gpus, settled_device
 from suite.running.request import RunRequest
 from suite.store.plain_files import append_to
-from suite.store.records import read_for_run, standing_by_run
+from suite.store.record import standing_by_run
+from suite.store.records import read_for_run
 from suite.store.run_folders import RunFolder
 
 _SECONDS_TO_END = 40

@@ -9,7 +9,7 @@ import pytest
 from suite.published.claims import Paper
 from suite.report import make_report
 from suite.report.exports import Material
-from suite.store.records import Record
+from suite.store.record import Record
 
 
 @pytest.fixture

@@ -23,7 +23,8 @@ from suite.running.launchers.slurm import SlurmLauncher
 from suite.running.recording import record_of
 from suite.running.request import RunRequest, read_request, write_request
 from suite.running.submissions import Submission, all_submissions, read_submission, write_submission
-from suite.store.records import Provenance, read_for_run, write_record
+from suite.store.record import Provenance
+from suite.store.records import read_for_run, write_record
 from suite.store.run_folders import RunFolder
 
 

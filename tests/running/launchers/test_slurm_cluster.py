@@ -18,7 +18,7 @@ from suite.paths import ROOT
 from suite.planning.plan import make_plan
 from suite.published.finding import select
 from suite.running.submissions import Submission, read_submission
-from suite.store.records import Record
+from suite.store.record import Record
 from tests.conftest import SMALL, CommandLine
 from tests.slurm_cluster import CORES, LARGEST_ARRAY, NODE, SlurmCluster, wait_until
 

@@ -20,7 +20,8 @@ from suite.running.launchers.torchrun import TorchrunLauncher, processes_for
 from suite.running.ranks import ALONE, Rank, this_rank
 from suite.running.recording import record_of
 from suite.running.request import RunRequest, write_request
-from suite.store.records import Provenance, write_record
+from suite.store.record import Provenance
+from suite.store.records import write_record
 from suite.store.run_folders import RunFolder
 from tests.conftest import SMALL, CommandLine, built_once
 from tests.waiting import PATIENCE, wait_until

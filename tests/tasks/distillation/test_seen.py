@@ -9,7 +9,7 @@ import torch
 
 import tests.tasks.distillation.seen  # noqa: F401  (registers the losses)
 from suite.contract import BlockedError, load
-from suite.store.records import Distillation
+from suite.store.record import Distillation
 from suite.store.scalars import shares_of
 from tasks.distillation.seen import Seen
 from tasks.training.random_state import random_state
