@@ -122,7 +122,7 @@ def test_pytorch_is_imported_by_what_trains_alone_and_late():
         for module, _, at_the_top in imports(path)
         if module.split(".")[0] == "torch"
     }
-    trains = ("agent", "first_steps", "ranks", "worker")
+    trains = ("agent", "attempt", "first_steps", "ranks")
     assert importing == {(f"suite/running/{name}.py", False) for name in trains}
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from suite.running.worker import Execution
+    from suite.running.execution import Execution
     from suite.store.run_folders import RunFolder
 
 
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     if processes > rank.size:
         status = execute_together(request, processes, stops)
     else:
-        from suite.running.worker import Execution
+        from suite.running.execution import Execution
 
         execution = Execution.of(request, records_dir(), work_dir(), stops=stops, rank=rank)
         try:

@@ -9,8 +9,8 @@ import pytest
 from suite.planning.plan import make_plan
 from suite.published.finding import find_claim
 from suite.running import loggers
+from suite.running.execution import Execution
 from suite.running.request import RunRequest, read_request, write_request
-from suite.running.worker import Execution
 from suite.store.record import Provenance
 from suite.store.run_folders import RunFolder
 from tests.cli.refusals import refusal_of

@@ -12,8 +12,8 @@ from suite.contract import Found, Sample
 from suite.errors import SuiteError
 from suite.planning.plan import make_plan
 from suite.published.finding import find_claim
+from suite.running.execution import Execution
 from suite.running.request import RunRequest, read_request, write_request
-from suite.running.worker import Execution
 from suite.store.record import Provenance
 from suite.store.records import read_all, write_record
 from suite.store.run_folders import RunFolder

@@ -11,16 +11,16 @@ from suite.audit.dry_run import dry_run
 from suite.contract import BlockedError, EffectiveProtocol
 from suite.planning.plan import Run, make_plan
 from suite.published.finding import find_claim
-from suite.running.recording import record_of
-from suite.running.worker import (
-    Execution,
+from suite.running.attempt import (
+    Outcome,
     _check_protocol,
     _check_same_data,
     _check_start,
-    _Outcome,
     _start_weights,
     _teacher_weights,
 )
+from suite.running.execution import Execution
+from suite.running.recording import record_of
 from suite.store.files import sha256_of
 from suite.store.record import Provenance, TaughtBy
 from suite.store.records import write_record
@@ -67,7 +67,7 @@ def teacher_of(execution: Execution) -> Path:
 
 
 def test_weights_that_were_scored_teach_and_are_told_by_their_hash(distilled: Execution):
-    outcome = _Outcome()
+    outcome = Outcome()
     weights = teacher_of(distilled)
     assert _teacher_weights(distilled, outcome) == {weights: sha256_of(weights)}
     taught_by = outcome.provenance["teacher"]
@@ -86,7 +86,7 @@ def test_weights_that_nobody_has_scored_are_refused_by_name_with_what_to_do(dist
         match=rf"^{teacher_of(distilled)} of the teacher's run {distilled.run.teacher} is not the file "
         r"that its records scored \(SHA-256 \w{12}\.\.\.\); delete that file, and the same command trains",
     ):
-        _teacher_weights(distilled, _Outcome())
+        _teacher_weights(distilled, Outcome())
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_teacher_without_weights_is_not_waited_for(distilled: Execution, make)
     with pytest.raises(
         BlockedError, match=r"is missing or not a file of weights; delete what is there, and the"
     ):
-        _teacher_weights(distilled, _Outcome())
+        _teacher_weights(distilled, Outcome())
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def pretrained(tmp_path: Path) -> Execution:
 
 
 def test_a_run_starts_from_weights_that_were_scored_and_its_record_tells_which(pretrained: Execution):
-    outcome = _Outcome()
+    outcome = Outcome()
     run_id = str(pretrained.run.start)
     weights = RunFolder(pretrained.work, run_id).weights
     assert _teacher_weights(pretrained, outcome) == {}
@@ -132,14 +132,14 @@ def test_a_run_does_not_start_from_weights_that_are_gone_or_that_nobody_has_scor
         match=rf"^{weights} of the backbone's run {run_id} is not the file that its records scored "
         r"\(SHA-256 \w{12}\.\.\.\); delete that file, and the same command trains the backbone again$",
     ):
-        _start_weights(pretrained, _Outcome())
+        _start_weights(pretrained, Outcome())
     weights.unlink()
     with pytest.raises(
         BlockedError,
         match=rf"^{weights} of the backbone's run {run_id} is missing or not a file of weights; delete what "
         r"is there, and the same command trains the backbone again$",
     ):
-        _start_weights(pretrained, _Outcome())
+        _start_weights(pretrained, Outcome())
 
 
 def test_a_network_that_does_not_say_that_it_started_from_its_backbone_is_blocked(pretrained: Execution):
@@ -180,7 +180,7 @@ def test_data_that_change_while_a_run_trains_block_it_and_what_was_trained_is_dr
     folder.path.mkdir(parents=True)
     folder.resume.write_bytes(b"trained on other data")
     folder.resume_before.write_bytes(b"trained on them for less long")
-    outcome = _Outcome()
+    outcome = Outcome()
     outcome.provenance["data_fingerprint"] = "a" * 64
     same: Any = OnData("a" * 64)
     _check_same_data(folder, same, outcome)
