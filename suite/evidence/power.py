@@ -1,4 +1,4 @@
-"""The power of an embedded study: the spread of its students, and how many of its rows are decided."""
+"""The power of an embedded study: the spread of its students, how many rows it decides, and its time."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from suite.evidence.control import StudentAlone
+from suite.planning.plan import Run
 from suite.published.metrics import find_metric
 from suite.published.names import TaskName
+from suite.store.summaries import Evidence
 from suite.verdicts import BLOCKED, GAIN_UNCLEAR, STANDARD_RUNS
 
 
@@ -62,6 +64,21 @@ class Power:
         return self.rows - self.verdicts.get(GAIN_UNCLEAR, 0)
 
 
+@dataclass(frozen=True)
+class SeedTime:
+    """How long one seed of a study takes on embedded data.
+
+    Attributes:
+        trainings: number of runs, with teachers and backbones.
+        recorded: how many of them have a finished run, with any seed.
+        core_hours: time of these, scoring included. A run on embedded data has one core.
+    """
+
+    trainings: int
+    recorded: int
+    core_hours: float
+
+
 def spreads(students: Iterable[StudentAlone]) -> dict[TaskName, Spread]:
     """Task -> spread of its students; tasks without a student that has three seeds are left out."""
     by_task: dict[TaskName, list[StudentAlone]] = {}
@@ -100,6 +117,22 @@ def power_of(rows: Iterable[Mapping[str, Any]]) -> Power:
         least_lead=leads[closest] if closest else None,
         closest=closest,
     )
+
+
+def seed_time(runs: Iterable[Run], records: Iterable[Evidence]) -> SeedTime:
+    """Adds up how long the runs of one seed take.
+
+    Args:
+        runs: of a plan with one seed.
+        records: the store. A run is taken to last for the median time of the finished runs of its series.
+    """
+    seconds: dict[str, list[float]] = {}
+    for record in records:
+        if record.status == "finished" and "wall" in record.timings:
+            seconds.setdefault(record.series, []).append(record.timings["wall"])
+    needed = {run.series for run in runs}
+    recorded = [statistics.median(seconds[series]) for series in needed & seconds.keys()]
+    return SeedTime(len(needed), len(recorded), sum(recorded) / 3600)
 
 
 def _spread(students: Sequence[StudentAlone]) -> Spread:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 from suite.evidence.control import (
@@ -18,7 +19,8 @@ from suite.evidence.control import (
 )
 from suite.evidence.frame import build_frame, rows_of
 from suite.evidence.gathered import measured_arms
-from suite.evidence.power import Power, power_of, spreads
+from suite.evidence.power import Power, SeedTime, power_of, seed_time, spreads
+from suite.planning.plan import make_plan
 from suite.published.claims import Paper
 from suite.report.cells import Row, interval, many, p_value, percent, signed, task_cell, tone_of
 from suite.report.layout import Cell, Grid, Line, Section
@@ -30,6 +32,8 @@ STUDENT_HEADINGS: Final = ("task", "students", "median sd", "largest sd", "lowes
 ROW_HEADINGS: Final = ("rows", GAIN, LOSS, NO_CHANGE, GAIN_UNCLEAR, "decided", "median half width")
 CONTROL_HEADINGS: Final = ("student", "task", "seeds", "metric", "gain (90 % interval)", "verdict")
 PLANTED_HEADINGS: Final = ("student", "task", "epochs", "seeds", "metric", "gain (90 % interval)", "verdict")
+
+TIME_HEADINGS: Final = ("paper", "trainings of one seed", "with records", "core-hours of these")
 
 _REMARK: Final = (
     "A row is decided when its gain is above zero, below zero, or certainly within the margin. Claims that "
@@ -47,13 +51,20 @@ def study_of_all(papers: Iterable[Paper], records: Sequence[Evidence], profile: 
 
     Returns:
         The section; None if no student was trained alone on embedded data.
+
+    Raises:
+        SuiteError: a recipe does not compose.
     """
     papers = list(papers)
     claims = [claim for paper in papers for claim in paper.claims]
     arms = measured_arms(records, profile)
-    students = students_alone(claims, arms)
-    rows = rows_of(build_frame(papers, records, profile, arms)) if students else []
-    return next(study_sections(students, rows, planted_effects(claims, arms, profile), "all papers"), None)
+    if not (students := students_alone(claims, arms)):
+        return None
+    rows = rows_of(build_frame(papers, records, profile, arms))
+    planted = planted_effects(claims, arms, profile)
+    plans = {paper.id: make_plan(paper.claims, profile, 1) for paper in papers}
+    times = {paper: seed_time(plan.runs.values(), records) for paper, plan in plans.items()}
+    return next(study_sections(students, rows, planted, "all papers", times))
 
 
 def study_sections(
@@ -61,6 +72,7 @@ def study_sections(
     rows: Iterable[Row],
     planted: Sequence[PlantedEffect] = (),
     whose: str = "this paper",
+    times: Mapping[str, SeedTime] = MappingProxyType({}),
 ) -> Iterator[Section]:
     """The section on the power of the embedded study and on its control; none without a student alone.
 
@@ -69,12 +81,19 @@ def study_sections(
         rows: of the frame.
         planted: effects whose sign is known, of all papers.
         whose: the papers that the rows belong to, in words.
+        times: paper -> time of one seed.
     """
     if not students:
         return
     power = power_of(rows)
     comparisons = null_comparisons(students)
-    grids = [*_students(students), *_rows(power, whose), *_control(comparisons), *_planted(planted)]
+    grids = [
+        *_students(students),
+        *_rows(power, whose),
+        *_control(comparisons),
+        *_planted(planted),
+        *_times(times),
+    ]
     yield Section(TITLE, tuple(grids), f"{_REMARK} {_alarms(comparisons)} {_found(planted)}")
 
 
@@ -111,6 +130,16 @@ def _rows(power: Power, whose: str) -> Iterator[Grid]:
             f"smallest lead is {signed(power.least_lead)} points ({power.closest})."
         )
     yield Grid(ROW_HEADINGS, (Line(cells),), f"Gains of {whose}, with three or more seeds:", note=note)
+
+
+def _times(times: Mapping[str, SeedTime]) -> Iterator[Grid]:
+    lines = [
+        Line((paper.upper(), str(time.trainings), str(time.recorded), f"{time.core_hours:.1f}"))
+        for paper, time in times.items()
+    ]
+    if lines:
+        note = "Median over the seeds with records; a training has one core. Papers share trainings."
+        yield Grid(TIME_HEADINGS, tuple(lines), "Time of one seed:", note=note)
 
 
 def _control(comparisons: Sequence[NullComparison]) -> Iterator[Grid]:

@@ -8,7 +8,11 @@ import pytest
 
 from suite.evidence.control import StudentAlone
 from suite.evidence.frame import build_frame, rows_of
-from suite.evidence.power import power_of, spreads
+from suite.evidence.power import power_of, seed_time, spreads
+from suite.planning.plan import make_plan
+from suite.published.finding import find_claim
+from suite.running.recording import record_of
+from suite.store.record import Provenance
 
 
 def student(name: str, values: list[float], task: str = "classification") -> StudentAlone:
@@ -78,3 +82,19 @@ def test_one_series_of_two_claims_is_one_row(paper, record):
 def test_without_runs_there_is_nothing_to_tell(paper):
     found = power_of(rows_of(build_frame([paper], [], "mini")))
     assert (found.rows, found.decided, found.half_width, found.least_lead) == (0, 0, None, None)
+
+
+def test_a_training_takes_the_median_of_its_seeds_and_one_without_records_is_only_counted():
+    plan = make_plan([find_claim("mgd-resnet18")[1]], "mini", 3)
+    students = [run for run in plan.runs.values() if run.arm == "student"]
+    (teacher,) = (run for run in plan.runs.values() if run.arm == "teacher")
+
+    def record(run, hours, status="finished"):
+        return record_of(run, status, Provenance(), metrics={"top1": 50.0}, timings={"wall": 3600 * hours})
+
+    records = [record(run, hours) for run, hours in zip(students, (1.0, 9.0, 2.0), strict=True)]
+    records += [record(teacher, 5.0), record(teacher, 90.0, status="failed")]
+    one_seed = make_plan([find_claim("mgd-resnet18")[1]], "mini", 1).runs.values()
+    found = seed_time(one_seed, records)
+    assert (found.trainings, found.recorded) == (3, 2)
+    assert found.core_hours == pytest.approx(7.0)

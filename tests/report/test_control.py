@@ -7,6 +7,7 @@ import pytest
 from suite.cli import main
 from suite.evidence.control import PlantedEffect, StudentAlone
 from suite.evidence.frame import build_frame, rows_of
+from suite.published.recipes import load_recipes
 from suite.report import make_report
 from suite.report.control import (
     CONTROL_HEADINGS,
@@ -88,12 +89,18 @@ def test_without_six_seeds_the_page_says_what_is_missing(rows):
     assert "It needs 6 seeds per student, which no student has yet." in remark
 
 
-def test_the_verb_prints_the_control_of_all_papers_and_writes_nothing(store, pair_records, capsys):
+def test_the_verb_prints_the_control_of_all_papers_and_writes_nothing(
+    store, paper, pair_records, monkeypatch, capsys
+):
+    known = load_recipes()
+    tiny = dict.fromkeys((claim.id for claim in paper.claims), known["resnet18-kd-resnet34"])
+    monkeypatch.setattr("suite.planning.plan.load_recipes", lambda: known | tiny)
     folder = store(pair_records([50.0, 51.0, 52.0, 50.0, 51.0, 52.5], [60.0, 61.0, 62.0]))
     assert main(["report", "--control"]) == 0
     printed = capsys.readouterr().out
     assert "Gains of all papers, with three or more seeds:" in printed
     assert "0 of 1 interval exclude zero" in printed
+    assert "Time of one seed:" in printed
     assert list(folder.glob("*.md")) == []
 
 
