@@ -61,10 +61,10 @@ EMBEDDED_OPENING: Final = (
 _HOW_TO_READ_EMBEDDED: Final = (
     "Claimed is what the paper or its README prints. Reproduced is the mean ± sample sd over the seeds of "
     "our runs of the same method with smaller models. The gain compares the distilled runs with our own "
-    "student trained alone, paired by seed; its 90 % interval borrows strength from all rows of the task "
-    f"(see '{NOISE_TITLE}'). The verdict is `GAIN` when the interval is above zero, `LOSS` when it is below, "
-    "`NO_CHANGE` when it is within the practical margin around zero, and `GAIN_UNCLEAR` when it is wider "
-    "than that or fewer than three seeds have run."
+    "student trained alone, paired by the seeds that both have; its 90 % interval borrows strength from all "
+    f"rows of the task (see '{NOISE_TITLE}'). The verdict is `GAIN` when the interval is above zero, `LOSS` "
+    "when it is below, `NO_CHANGE` when it is within the practical margin around zero, and `GAIN_UNCLEAR` "
+    "when it is wider than that or fewer than three seeds have run."
 )
 _HOW_TO_READ_PUBLISHED: Final = (
     "Claimed is what the paper or its README prints; reproduced is the mean ± sample sd over our seeds. One "

@@ -117,9 +117,9 @@ def summary(rows: Iterable[Row]) -> str:
     lines = [f"| {' | '.join(_HEADINGS)} |", "|" + " --- |" * len(_HEADINGS)]
     lines += [f"| {' | '.join(_cells(row))} |" for row in rows]
     caption = (
-        f"Percent on the embedded test images, mean over {_seeds(rows)} seeds. Gains are paired by seed and "
-        "have a 90 % interval. Sign tests over the pairs of each paper (exact, two-sided): "
-        f"{'; '.join(_sign_tests(rows))}."
+        f"Percent on the embedded test images, mean over {_seeds(rows)} seeds. Gains are paired by the seeds "
+        "that both have, and have a 90 % interval. Sign tests over the pairs of each paper (exact, "
+        f"two-sided): {'; '.join(_sign_tests(rows))}."
     )
     return "\n".join([*lines, "", caption])
 
@@ -131,8 +131,12 @@ def _cells(row: Row) -> Iterator[str]:
 
 
 def _seeds(rows: Iterable[Row]) -> str:
-    counts = sorted({row["n"] for row in rows})
-    return " or ".join(map(str, counts))
+    counts, alone = (_numbers(row[name] for row in rows) for name in ("n", "student_n"))
+    return counts if counts == alone else f"{counts} seeds, students alone {alone}"
+
+
+def _numbers(found: Iterable[int]) -> str:
+    return " or ".join(map(str, sorted(set(found))))
 
 
 def _sign_tests(rows: Iterable[Row]) -> Iterator[str]:

@@ -5,13 +5,13 @@ import statistics
 
 import pytest
 
-from suite.evidence.frame import rows_of
-from suite.evidence.served import claims_served
+from suite.evidence.frame import build_frame, rows_of
+from suite.evidence.served import claims_served, known_trainings
 from suite.generated import with_block
 from suite.paths import BASELINES, REFERENCE, ROOT
 from suite.published.checks import read_papers
 from suite.published.roles import find_role
-from suite.report import DEFAULT_FORMATS, FORMATS
+from suite.report import DEFAULT_FORMATS, DEFAULT_PROFILE, FORMATS
 from suite.report.caption import teacher_leads
 from suite.report.summary import (
     FIGURE,
@@ -26,6 +26,7 @@ from suite.report.summary import (
     summary,
 )
 from suite.store.records import read_all
+from suite.store.summaries import read_summaries
 
 RECORDS = read_all(REFERENCE / "records")
 REPORTS = {report.name: report for report in reference_reports()}
@@ -100,7 +101,9 @@ def test_one_command_writes_every_table_and_the_readme(tmp_path, monkeypatch):
 def test_every_reference_run_finished_with_three_seeds_and_clean_code():
     assert {record.status for record in RECORDS} == {"finished"}
     assert not any(record.provenance.dirty for record in RECORDS)
-    assert {(row["n"], row["student_n"]) for row in reference_rows()} == {(3, 3)}
+    # A student alone has six where the A/A control compares three of them with the other three.
+    assert {row["n"] for row in reference_rows()} == {3}
+    assert {row["student_n"] for row in reference_rows()} <= {3, 6}
 
 
 @pytest.mark.parametrize("name", sorted(REPORTS))
@@ -130,6 +133,21 @@ def test_claims_that_came_after_the_records_have_their_student_and_teacher_and_w
 def test_the_reference_shows_learning_and_not_noise():
     rows = reference_rows()
     assert all(row["student_mean"] > LEARNED[row["metric"]] for row in rows)
+    assert all(row["reproduced"] > LEARNED[row["metric"]] / 2 for row in rows)
+
+
+def test_every_rival_that_is_trained_for_no_own_result_is_measured_and_learns():
+    papers = read_papers(BASELINES).values()
+    roles = {claim.id: claim.role for paper in papers for claim in paper.claims}
+    trainings = known_trainings()
+    rivals = {
+        claim
+        for (claim, arm, _), recipe in trainings.recipes.items()
+        if arm == "distilled" and {roles[entry[0]] for entry in trainings.arms[recipe]} == {"rival"}
+    }
+    frame = build_frame(papers, read_summaries(REFERENCE / "records"), DEFAULT_PROFILE)
+    rows = [row for row in rows_of(frame) if row["main"] and row["claim"] in rivals]
+    assert len({row["claim"] for row in rows}) > 40
     assert all(row["reproduced"] > LEARNED[row["metric"]] / 2 for row in rows)
 
 
