@@ -44,7 +44,8 @@ class Power:
         rows: number of gains on main metrics with three seeds or more; claims that share a series count once.
         verdicts: verdict -> number of rows that have it.
         half_width: median half width of their 90 % intervals, points; None without a row.
-        pairs: number of pairs of teacher and student whose scores are both known.
+        pairs: number of pairs of teacher and student whose scores are both known. A network that teaches
+            another of its kind, as in Tf-KD's self-training, cannot lead and is no pair.
         ahead: how many of these teachers are better than their student alone.
         least_lead: the smallest lead of a teacher, points; None without a pair.
         closest: the pair with that lead.
@@ -101,7 +102,9 @@ def power_of(rows: Iterable[Mapping[str, Any]]) -> Power:
             continue
         if row["gain_lower"] is not None and row["gain_verdict"] != BLOCKED:
             gains.setdefault(row["series"], row)
-        if row["teacher"] and row["teacher_measured"] is not None and row["student_mean"] is not None:
+        if row["teacher"] in (None, row["student"]):
+            continue
+        if row["teacher_measured"] is not None and row["student_mean"] is not None:
             pair = f"{row['teacher']} → {row['student']}"
             lead = find_metric(row["metric"]).gain(row["teacher_measured"], row["student_mean"])
             leads[pair] = min(lead, leads.get(pair, lead))

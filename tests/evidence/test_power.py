@@ -71,6 +71,12 @@ def test_a_teacher_below_its_student_shows_in_the_least_lead(rows):
     assert found.least_lead == pytest.approx(-0.5)
 
 
+def test_a_network_that_teaches_its_own_kind_is_no_pair(rows):
+    itself = [row | {"teacher": row["student"]} for row in rows]
+    assert (power_of(itself).pairs, power_of(itself).least_lead) == (0, None)
+    assert power_of([*rows, *itself]).pairs == 1
+
+
 def test_one_series_of_two_claims_is_one_row(paper, record):
     runs = [record(["tiny-base", "tiny-kd"], "student", seed, top1=x) for seed, x in enumerate(ALONE)]
     both = ["tiny-kd", "tiny-plus"]
