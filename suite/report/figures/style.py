@@ -41,6 +41,9 @@ TEACHER: Final = "#009E73"
 """The palette: three of the eight colours of Okabe and Ito (2008), which remain distinct under common colour
 blindness, chosen for a contrast of at least 3 against white and near-black. Each goes with a shape."""
 
+_NAN: Final = float("nan")
+"""Interrupts a path."""
+
 FAINT: Final = 0.08
 """Opacity of bands."""
 SOFT: Final = 0.55
@@ -165,16 +168,16 @@ class Sheet:
             labels: of the ticks; by default their values.
         """
         box, (low, high) = axes.get_position(), axes.get_xlim()
+        _gridlines(axes, [(tick, y) for tick in ticks for y in (*axes.get_ylim(), _NAN)])
         for tick, label in zip(ticks, labels or labels_of(ticks, sign), strict=True):
-            axes.axvline(tick, color=INK, alpha=0.12, linewidth=0.8, zorder=0)
             x = box.x0 + (tick - low) / (high - low) * (box.x1 - box.x0)
             self.text(x * self.width, (1 - box.y0) * self.height + 11, label, "center", SMALL)
 
     def rows(self, axes: Axes, ticks: Sequence[float], sign: str = "") -> None:
         """Labels the vertical axis of a panel, on its left, and draws a line for each tick; see `columns`."""
         box, (low, high) = axes.get_position(), axes.get_ylim()
+        _gridlines(axes, [(x, tick) for tick in ticks for x in (*axes.get_xlim(), _NAN)])
         for tick, label in zip(ticks, labels_of(ticks, sign), strict=True):
-            axes.axhline(tick, color=INK, alpha=0.12, linewidth=0.8, zorder=0)
             y = box.y0 + (tick - low) / (high - low) * (box.y1 - box.y0)
             self.text(box.x0 * self.width - 6, (1 - y) * self.height, label, "right", SMALL)
 
@@ -234,6 +237,12 @@ def mark(shape: str, colour: str, hollow: bool = False, size: float = 6.0) -> di
     }
 
 
+def _gridlines(axes: Axes, path: Sequence[tuple[float, float]]) -> None:
+    """Draws the lines of all ticks of an axis, as one path with gaps."""
+    if path:
+        axes.plot(*zip(*path, strict=True), color=INK, alpha=0.12, linewidth=0.8, zorder=0, clip_on=False)
+
+
 def dots(
     axes: Axes,
     places: Sequence[tuple[float, float]],
@@ -263,7 +272,7 @@ def intervals(
     path: list[tuple[float, float]] = []
     for (lower, upper, y), ring in zip(ends, rings or [None] * len(ends), strict=True):
         parts = [(lower, upper)] if ring is None else [(lower, ring - radius), (ring + radius, upper)]
-        path += [(x, y) for left, right in parts if left < right for x in (left, right, float("nan"))]
+        path += [(x, y) for left, right in parts if left < right for x in (left, right, _NAN)]
     if path:
         axes.plot(*zip(*path, strict=True), color=colour, linewidth=1.6, solid_capstyle="butt")
 

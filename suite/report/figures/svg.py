@@ -122,6 +122,8 @@ def _attributes(element: ET.Element, name: str, used: set[str], ink: str) -> Ite
             yield key, value.replace("#", f"#{name}-")
         elif key == "style":
             yield from _declared(value, ink)
+        elif key == "d":
+            yield key, _compact(value)
         elif not value.startswith("rotate(-0 "):
             yield key, _rounded(value).strip()
 
@@ -134,8 +136,13 @@ def _declared(value: str, ink: str) -> Iterator[tuple[str, str]]:
             yield key, _rounded("currentColor" if said == ink else said.removesuffix("px"))
 
 
-def _rounded(text: str) -> str:
-    """Rounds numbers to a hundredth of a pixel, so that rounding differences of processors do not show."""
+def _compact(path: str) -> str:
+    """A path in tenths of a pixel without needless spaces, since figures are mostly paths."""
+    return re.sub(r"\s*([A-Za-z])\s*", r"\1", _rounded(path, 1)).strip()
+
+
+def _rounded(text: str, digits: int = 2) -> str:
+    """Rounds numbers, to a hundredth of a pixel, so that rounding differences of processors do not show."""
     return re.sub(
-        r"-?\d+\.\d{2,}", lambda number: f"{float(number[0]) + 0:.2f}".rstrip("0").rstrip("."), text
+        r"-?\d+\.\d+", lambda number: f"{float(number[0]) + 0:.{digits}f}".rstrip("0").rstrip("."), text
     )
