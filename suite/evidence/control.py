@@ -161,8 +161,8 @@ def planted_effects(claims: Iterable[Claim], arms: Arms, profile: str) -> list[P
             variants.setdefault(claim_id, []).append(variant)
     kinds: dict[Kind, dict[str, tuple[StudentAlone, float, Pairs]]] = {}
     for claim in claims:
-        for variant in variants.get(claim.id, ()):
-            other, times = _student_alone(claim, arms, variant), _times(claim, variant[0], profile)
+        for variant in sorted(variants.get(claim.id, ()), key=_epochs_of, reverse=True):
+            other, times = _student_alone(claim, arms, variant), _times(claim, _epochs_of(variant), profile)
             if not _student_alone(claim, arms) or not other or times not in PLANTED:
                 continue
             own, changed = (arms[claim.id, "student", which] for which in ((), variant))
@@ -213,14 +213,19 @@ def _student_alone(claim: Claim, arms: Arms, variant: tuple[str, ...] = ()) -> S
     return StudentAlone(claim.student, claim.task, metric, alone.finished[0].series, by_seed)
 
 
-def _times(claim: Claim, override: str, profile: str) -> float:
-    """The factor of an override on the epochs of a claim's recipe; NaN if unknown."""
+def _epochs_of(variant: tuple[str, ...]) -> int:
+    """The number of epochs that a variant sets; 0 if it sets none."""
+    wanted = variant[0].removeprefix(EPOCHS)
+    return int(wanted) if wanted.isdecimal() else 0
+
+
+def _times(claim: Claim, epochs: int, profile: str) -> float:
+    """The factor of a number of epochs on those of a claim's recipe; NaN if unknown."""
     recipe = known_trainings().recipes.get((claim.id, "student", ()))
-    wanted = override.removeprefix(EPOCHS)
-    if recipe is None or not wanted.isdecimal():
+    if recipe is None or not epochs:
         return math.nan
     own = compose(recipe, profile).schedule.get("train_cfg", {}).get("max_epochs")
-    return int(wanted) / own if own else math.nan
+    return epochs / own if own else math.nan
 
 
 def _sixes(seeds: list[int]) -> Iterator[tuple[int, ...]]:
