@@ -32,7 +32,6 @@ STUDENT_HEADINGS: Final = ("task", "students", "median sd", "largest sd", "lowes
 ROW_HEADINGS: Final = ("rows", GAIN, LOSS, NO_CHANGE, GAIN_UNCLEAR, "decided", "median half width")
 CONTROL_HEADINGS: Final = ("student", "task", "seeds", "metric", "gain (90 % interval)", "verdict")
 PLANTED_HEADINGS: Final = ("student", "task", "epochs", "seeds", "metric", "gain (90 % interval)", "verdict")
-
 TIME_HEADINGS: Final = ("paper", "trainings of one seed", "with records", "core-hours of these")
 
 _REMARK: Final = (
