@@ -1,7 +1,8 @@
 """The long frame: a row is one number that one run measured, for one arm of one claim.
 
 Which records count is decided by `suite.evidence.gathered`; here its result is only turned into rows. The
-means of the rows that count are the numbers of the judged frame (`suite.evidence.frame`).
+means of the rows that count are the numbers of the judged frame (`suite.evidence.frame`); only that of a
+student trained alone on embedded data is, beside a distilled one, taken over the seeds that both have.
 """
 
 from __future__ import annotations

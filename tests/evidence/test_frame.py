@@ -106,6 +106,22 @@ def test_two_seeds_leave_the_gain_unclear_and_say_why(paper, pair_records):
     assert row["gain"] == pytest.approx(1.2)
 
 
+def test_on_embedded_data_the_student_beside_a_gain_has_the_seeds_of_the_gain(paper, pair_records):
+    row = row_of(build_frame([paper], pair_records([*STUDENT, 40.0], DISTILLED), "mini"), "tiny-kd")
+    assert (row["student_mean"], row["student_n"]) == (pytest.approx(70.0), 3)
+    assert row["reproduced"] - row["student_mean"] == pytest.approx(row["gain"])
+    alone = row_of(build_frame([paper], pair_records([*STUDENT, 40.0], []), "mini"), "tiny-kd")
+    assert (alone["student_mean"], alone["student_n"]) == (pytest.approx(62.5), 4)
+
+
+def test_on_published_data_the_student_beside_a_gain_has_all_its_seeds(paper, pair_records):
+    row = row_of(
+        build_frame([paper], pair_records([*STUDENT, 69.6], DISTILLED, profile="paper"), "paper"), "tiny-kd"
+    )
+    assert (row["student_mean"], row["student_n"]) == (pytest.approx(69.9), 4)
+    assert row["reproduced"] - row["student_mean"] == pytest.approx(row["gain"])
+
+
 def test_the_mean_has_the_interval_of_its_runs_and_on_published_data_of_the_prior_too(paper, pair_records):
     embedded = row_of(build_frame([paper], pair_records(STUDENT, DISTILLED), "mini"), "tiny-kd")
     assert (embedded["mean_lower"], embedded["mean_upper"]) == pytest.approx(mean_interval(DISTILLED))
