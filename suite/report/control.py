@@ -34,10 +34,14 @@ CONTROL_HEADINGS: Final = ("student", "task", "seeds", "metric", "gain (90 % int
 PLANTED_HEADINGS: Final = ("student", "task", "epochs", "seeds", "metric", "gain (90 % interval)", "verdict")
 TIME_HEADINGS: Final = ("paper", "trainings of one seed", "with records", "core-hours of these")
 
-_REMARK: Final = (
+_DECIDED: Final = (
     "A row is decided when its gain is above zero, below zero, or certainly within the margin. Claims that "
     "share the same runs count as one row."
 )
+_EXPECTED: Final = (
+    "Trained for twice as many epochs a student must be a GAIN over its recipe, for half as many a LOSS"
+)
+_PLANT: Final = f"'reproduce --claim ID {EPOCHS}N --seeds {STANDARD_RUNS}'"
 
 
 def study_of_all(papers: Iterable[Paper], records: Sequence[Evidence], profile: str) -> Section | None:
@@ -93,7 +97,8 @@ def study_sections(
         *_planted(planted),
         *_times(times),
     ]
-    yield Section(TITLE, tuple(grids), f"{_REMARK} {_alarms(comparisons)} {_found(planted)}")
+    missing = "" if planted else f" {_EXPECTED}; no such runs yet ({_PLANT})."
+    yield Section(TITLE, tuple(grids), f"{_alarms(comparisons)}{missing}")
 
 
 def _students(students: Sequence[StudentAlone]) -> Iterator[Grid]:
@@ -122,10 +127,10 @@ def _rows(power: Power, whose: str) -> Iterator[Grid]:
         return
     counts = [str(power.verdicts.get(verdict, 0)) for verdict in (GAIN, LOSS, NO_CHANGE, GAIN_UNCLEAR)]
     cells = (str(power.rows), *counts, f"{power.decided / power.rows:.0%}", percent(power.half_width))
-    note = ""
+    note = _DECIDED
     if power.least_lead is not None:
-        note = (
-            f"The teacher beats the student alone in {power.ahead} of {many(power.pairs, 'pair')}; the "
+        note += (
+            f" The teacher beats the student alone in {power.ahead} of {many(power.pairs, 'pair')}; the "
             f"smallest lead is {signed(power.least_lead)} points ({power.closest})."
         )
     yield Grid(ROW_HEADINGS, (Line(cells),), f"Gains of {whose}, with three or more seeds:", note=note)
@@ -156,7 +161,9 @@ def _comparison(comparison: NullComparison) -> Line:
 def _planted(effects: Sequence[PlantedEffect]) -> Iterator[Grid]:
     if effects:
         title = f"{many(len(effects), 'planted effect')}: students alone, trained twice or half as long"
-        yield Grid(PLANTED_HEADINGS, tuple(map(_effect, effects)), title)
+        found = sum(effect.is_found for effect in effects)
+        note = f"{_EXPECTED}: {found} of {len(effects)} came out so."
+        yield Grid(PLANTED_HEADINGS, tuple(map(_effect, effects)), title, note=note)
 
 
 def _effect(effect: PlantedEffect) -> Line:
@@ -179,17 +186,6 @@ def _judged(judged: PooledGain) -> tuple[str, Cell]:
     """The cells of a gain: with its interval, and the verdict on it."""
     gain = f"{signed(judged.gain)} ({interval(judged.lower, judged.upper, sign='+')})"
     return gain, Cell(judged.verdict, tone_of(judged.verdict))
-
-
-def _found(effects: Sequence[PlantedEffect]) -> str:
-    """The planted effects in a sentence."""
-    expected = (
-        "Trained for twice as many epochs a student must be a GAIN over its recipe, for half as many a LOSS"
-    )
-    if not effects:
-        return f"{expected}; no such runs yet ('reproduce --claim ID {EPOCHS}N --seeds {STANDARD_RUNS}')."
-    found = sum(effect.is_found for effect in effects)
-    return f"{expected}: {found} of {many(len(effects), 'planted effect')} came out so."
 
 
 def _alarms(comparisons: Sequence[NullComparison]) -> str:

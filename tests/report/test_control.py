@@ -75,7 +75,7 @@ def test_planted_effects_are_told_with_what_they_had_to_be(rows):
     gain, flat = (line.cells for line in grid.lines)
     assert gain[:5] == ("longer", "classification", "x 2", "0 1 2", "top1")
     assert (gain[5].startswith("+5.07 ("), str(gain[6]), str(flat[6])) == (True, "GAIN", "NO_CHANGE")
-    assert "half as many a LOSS: 1 of 2 planted effects came out so." in section.remark
+    assert "half as many a LOSS: 1 of 2 came out so." in grid.note
 
 
 def test_without_planted_effects_the_page_says_how_to_make_them(rows):
