@@ -47,7 +47,8 @@ class Power:
         pairs: number of pairs of teacher and student whose scores are both known. A network that teaches
             another of its kind, as in Tf-KD's self-training, cannot lead and is no pair.
         ahead: how many of these teachers are better than their student alone.
-        least_lead: the smallest lead of a teacher, points; None without a pair.
+        least_lead: the smallest lead of a teacher, points; None without a pair. The lead of a pair is taken
+            from the claim whose student alone has the most seeds.
         closest: the pair with that lead.
     """
 
@@ -96,7 +97,7 @@ def power_of(rows: Iterable[Mapping[str, Any]]) -> Power:
         rows: rows of the frame, on embedded data; missing values are None.
     """
     gains: dict[str, Mapping[str, Any]] = {}
-    leads: dict[str, float] = {}
+    pairs: dict[str, Mapping[str, Any]] = {}
     for row in rows:
         if row["origin"] != "claim" or not row["main"]:
             continue
@@ -106,10 +107,14 @@ def power_of(rows: Iterable[Mapping[str, Any]]) -> Power:
             continue
         if row["teacher_measured"] is not None and row["student_mean"] is not None:
             pair = f"{row['teacher']} → {row['student']}"
-            lead = find_metric(row["metric"]).gain(row["teacher_measured"], row["student_mean"])
-            leads[pair] = min(lead, leads.get(pair, lead))
+            if pair not in pairs or row["student_n"] > pairs[pair]["student_n"]:
+                pairs[pair] = row
     verdicts = [str(row["gain_verdict"]) for row in gains.values()]
     widths = [(row["gain_upper"] - row["gain_lower"]) / 2 for row in gains.values()]
+    leads = {
+        pair: find_metric(row["metric"]).gain(row["teacher_measured"], row["student_mean"])
+        for pair, row in pairs.items()
+    }
     closest = min(leads, key=lambda pair: leads[pair], default=None)
     return Power(
         rows=len(gains),

@@ -71,6 +71,13 @@ def test_a_teacher_below_its_student_shows_in_the_least_lead(rows):
     assert found.least_lead == pytest.approx(-0.5)
 
 
+def test_a_lead_is_that_of_the_student_with_most_seeds(rows):
+    (row,) = [row for row in rows if row["claim"] == "tiny-kd" and row["main"]]
+    few = row | {"student_n": 1, "student_mean": row["teacher_measured"] - 9.0}
+    for both in ([few, row], [row, few]):
+        assert power_of(both).least_lead == pytest.approx(-0.5)
+
+
 def test_a_network_that_teaches_its_own_kind_is_no_pair(rows):
     itself = [row | {"teacher": row["student"]} for row in rows]
     assert (power_of(itself).pairs, power_of(itself).least_lead) == (0, None)
