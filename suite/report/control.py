@@ -29,7 +29,7 @@ from suite.verdicts import GAIN, GAIN_UNCLEAR, LOSS, NO_CHANGE, STANDARD_RUNS, P
 
 TITLE: Final = "What this study can tell"
 STUDENT_HEADINGS: Final = ("task", "students", "median sd", "largest sd", "lowest mean")
-ROW_HEADINGS: Final = ("rows", GAIN, LOSS, NO_CHANGE, GAIN_UNCLEAR, "decided", "median half width")
+ROW_HEADINGS: Final = ("metric", "rows", GAIN, LOSS, NO_CHANGE, GAIN_UNCLEAR, "decided", "median half width")
 CONTROL_HEADINGS: Final = ("student", "task", "seeds", "metric", "gain (90 % interval)", "verdict")
 PLANTED_HEADINGS: Final = ("student", "task", "epochs", "seeds", "metric", "gain (90 % interval)", "verdict")
 TIME_HEADINGS: Final = ("paper", "trainings of one seed", "with records", "core-hours of these")
@@ -88,11 +88,10 @@ def study_sections(
     """
     if not students:
         return
-    power = power_of(rows)
     comparisons = null_comparisons(students)
     grids = [
         *_students(students),
-        *_rows(power, whose),
+        *_rows(tuple(rows), whose),
         *_control(comparisons),
         *_planted(planted),
         *_times(times),
@@ -122,18 +121,30 @@ def _students(students: Sequence[StudentAlone]) -> Iterator[Grid]:
         )
 
 
-def _rows(power: Power, whose: str) -> Iterator[Grid]:
-    if not power.rows:
+def _rows(rows: Sequence[Row], whose: str) -> Iterator[Grid]:
+    total = power_of(rows)
+    if not total.rows:
         return
-    counts = [str(power.verdicts.get(verdict, 0)) for verdict in (GAIN, LOSS, NO_CHANGE, GAIN_UNCLEAR)]
-    cells = (str(power.rows), *counts, f"{power.decided / power.rows:.0%}", percent(power.half_width))
+    by_metric: dict[str, list[Row]] = {}
+    for row in rows:
+        by_metric.setdefault(row["metric"], []).append(row)
+    powers = {metric: power_of(group) for metric, group in by_metric.items()}
+    lines = [_decided(metric, power) for metric, power in powers.items() if power.rows]
+    if len(lines) > 1:
+        lines.append(_decided("all", total))
     note = _DECIDED
-    if power.least_lead is not None:
+    if total.least_lead is not None:
         note += (
-            f" The teacher beats the student alone in {power.ahead} of {many(power.pairs, 'pair')}; the "
-            f"smallest lead is {signed(power.least_lead)} points ({power.closest})."
+            f" The teacher beats the student alone in {total.ahead} of {many(total.pairs, 'pair')}; the "
+            f"smallest lead is {signed(total.least_lead)} points ({total.closest})."
         )
-    yield Grid(ROW_HEADINGS, (Line(cells),), f"Gains of {whose}, with three or more seeds:", note=note)
+    yield Grid(ROW_HEADINGS, tuple(lines), f"Gains of {whose}, with three or more seeds:", note=note)
+
+
+def _decided(metric: str, power: Power) -> Line:
+    counts = [str(power.verdicts.get(verdict, 0)) for verdict in (GAIN, LOSS, NO_CHANGE, GAIN_UNCLEAR)]
+    decided = f"{power.decided / power.rows:.0%}"
+    return Line((metric, str(power.rows), *counts, decided, percent(power.half_width)))
 
 
 def _times(times: Mapping[str, SeedTime]) -> Iterator[Grid]:

@@ -50,8 +50,18 @@ def test_students_rows_and_teachers_are_told(rows):
         "30.00 (swin-tiny)",
     )
     (line,) = found[ROW_HEADINGS].lines
-    assert line.cells[:6] == ("1", "1", "0", "0", "0", "100%")
+    assert line.cells[:7] == ("top1", "1", "1", "0", "0", "0", "100%")
     assert "1 of 1 pair; the smallest lead is +9.50 points (resnet34 → resnet18)" in found[ROW_HEADINGS].note
+
+
+def test_rows_of_several_metrics_are_counted_apart_and_together(rows):
+    lost = [row | {"metric": "box_AP", "series": "of boxes", "gain_verdict": "GAIN_UNCLEAR"} for row in rows]
+    found, _ = grids([student("resnet18", *ALONE)], [*rows, *lost])
+    assert [line.cells[:7] for line in found[ROW_HEADINGS].lines] == [
+        ("top1", "1", "1", "0", "0", "0", "100%"),
+        ("box_AP", "1", "0", "0", "0", "1", "0%"),
+        ("all", "2", "1", "0", "0", "1", "50%"),
+    ]
 
 
 def test_the_control_is_told_with_its_interval(rows):
