@@ -115,7 +115,7 @@ def test_on_embedded_data_the_teacher_is_paid_for_in_the_first_epoch_alone(profi
     records = [record_of(runs[name], step, **on_cpu) for name, step in RETINANETS.items()]
     distilled = runs["retinanet-r50 FGD from retinanet-r101"]
     assert distilled.recipe.schedule["train_cfg"]["max_epochs"] == epochs
-    cost = run_costs(plan, records)[distilled.run_id]
+    cost = Estimator(records).cost(distilled, plan)
     assert cost.hours == pytest.approx((0.2 + 0.3 / 3 / epochs) * 480 / 3600)
     assert str(cost.how).endswith("for its forward pass, in the first epoch")
 
