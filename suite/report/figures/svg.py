@@ -137,8 +137,28 @@ def _declared(value: str, ink: str) -> Iterator[tuple[str, str]]:
 
 
 def _compact(path: str) -> str:
-    """A path in tenths of a pixel without needless spaces, since figures are mostly paths."""
-    return re.sub(r"\s*([A-Za-z])\s*", r"\1", _rounded(path, 1)).strip()
+    """A path in tenths of a pixel, with a line as the step from the last point: figures are mostly paths.
+
+    A step is the difference of two rounded points, so rounding errors do not add up.
+    """
+    short = ""
+    start = at = [0, 0]
+    for command, rest in re.findall(r"([A-Za-z])([^A-Za-z]*)", path):
+        tenths = [round(10 * float(number)) for number in rest.split()]
+        if command == "L":
+            short += "l" + _in_pixels(there - here for here, there in zip(at, tenths, strict=True))
+        else:
+            short += command + _in_pixels(tenths)
+        at = tenths[-2:] or start
+        if command == "M":
+            start = at
+    return short
+
+
+def _in_pixels(tenths: Iterable[int]) -> str:
+    """Numbers of a path: neither a leading zero is needed nor a space before a minus sign."""
+    written = " ".join(f"{number / 10:g}" for number in tenths)
+    return re.sub(r"\b0\.", ".", written).replace(" -", "-")
 
 
 def _rounded(text: str, digits: int = 2) -> str:

@@ -61,7 +61,7 @@ def test_a_curve_is_thinned_and_its_figure_small():
     figure = drawn(curves_figure("tiny-kd", "KD", runs))
     assert len(figure.svg) < 40_000
     lines = [path.get("d", "") for path in parsed(figure).iter() if path.get("stroke") == MEASURED.lower()]
-    assert max(line.count("L") for line in lines) == POINTS - 1
+    assert max(line.count("l") for line in lines) == POINTS - 1
 
 
 def test_a_share_is_of_the_whole_loss_and_what_is_not_finite_is_left_out():
