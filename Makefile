@@ -26,8 +26,8 @@ PARALLEL = -n auto --dist worksteal
 
 define HELP
 make reproduce [PAPER=mgd] [PROFILE=mini] [SEEDS=3] [ARGS='...']
-                   reproduces a paper and prints its tables: about an hour per seed on two cores
-                   and embedded data, minutes with PROFILE=smoke
+                   reproduces a paper and prints its tables: one to three hours per seed on two
+                   cores and embedded data, minutes with PROFILE=smoke
 make test [MARKERS='not gpu'] [ARGS='...']
                    runs all tests in parallel
 make test-fast     runs the tests that need no PyTorch: minutes, including set-up
