@@ -161,8 +161,6 @@ def _in_pixels(tenths: Iterable[int]) -> str:
     return re.sub(r"\b0\.", ".", written).replace(" -", "-")
 
 
-def _rounded(text: str, digits: int = 2) -> str:
-    """Rounds numbers, to a hundredth of a pixel, so that rounding differences of processors do not show."""
-    return re.sub(
-        r"-?\d+\.\d+", lambda number: f"{float(number[0]) + 0:.{digits}f}".rstrip("0").rstrip("."), text
-    )
+def _rounded(text: str) -> str:
+    """Rounds numbers to a hundredth of a pixel, so that rounding differences of processors do not show."""
+    return re.sub(r"-?\d+\.\d+", lambda number: f"{float(number[0]) + 0:.2f}".rstrip("0").rstrip("."), text)

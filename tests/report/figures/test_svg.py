@@ -1,4 +1,4 @@
-"""Paths of figures: as short as they can be, and where they were."""
+"""Paths of figures are shortened, and stay where they were."""
 
 from __future__ import annotations
 
