@@ -52,6 +52,8 @@ class _Started:
     handle: Handle
     waits: bool = False
     """Whether another command trains the run, according to its latest event."""
+    gives_way: bool = False
+    """Whether it was cancelled, so that another run can have its place."""
 
 
 class Engine:
@@ -126,6 +128,7 @@ class Engine:
                     while (run_id := self._scheduler.next()) is not None:
                         self._launch(self.plan.runs[run_id])
                     self.launcher.flush()
+                    self._make_way()
                     if not waits and self.launcher.has_queue:
                         break
                     if self._started:
@@ -177,6 +180,18 @@ class Engine:
         self._started.append(_Started(run, handle))
         self.progress.started(run)
 
+    def _make_way(self) -> None:
+        """Cancels a run that only waits for another command, if a run that may start has no place.
+
+        So two commands that train the same runs share the work, instead of one waiting for the other.
+        """
+        if not self.launcher.gives_way or not self._scheduler.held_up:
+            return
+        waiting = [started for started in self._started if started.waits]
+        if waiting and not any(started.gives_way for started in waiting):
+            waiting[0].gives_way = True
+            self.launcher.cancel(waiting[0].handle)
+
     def _listen(self) -> None:
         """Waits for events of the runs and handles them."""
         self.launcher.wait(self.launcher.listening)
@@ -200,7 +215,10 @@ class Engine:
         ending = event if isinstance(event, Ended) else self._found_in_store(run)
         if ending is None:
             assert isinstance(event, Died)
-            if started.waits:
+            if started.gives_way:
+                self.progress.set_aside(run)
+                self._scheduler.set_aside(run.run_id)
+            elif started.waits:
                 self._died_waiting(run, event)
             else:
                 self._note(run, "failed", event.cause)

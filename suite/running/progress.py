@@ -78,8 +78,7 @@ class Progress:
         self._started_at[run.run_id] = time.monotonic()
         self._detail(f"{run.label}: starts; log {RunFolder(work_dir(), run.run_id).log}")
         if self._live is not None:
-            if run.run_id in self._tasks:
-                self._live.remove_task(self._tasks.pop(run.run_id))
+            self._remove_bar(run)
             self._tasks[run.run_id] = self._live.add_task(run.label, total=1.0, text="starting")
 
     def update(self, run: Run, event: RunEvent) -> None:
@@ -102,6 +101,12 @@ class Progress:
                 self._epochs[run.run_id] = step.epoch
                 self._detail(f"{run.label}: {text}")
 
+    def set_aside(self, run: Run) -> None:
+        """Shows that other runs go before one that another command trains."""
+        self._detail(f"{run.label}: other runs go first")
+        self._started_at.pop(run.run_id, None)
+        self._remove_bar(run)
+
     def ended(self, run: Run, status: str, metrics: dict[str, float], error: str | None) -> None:
         """Shows that a run has ended: its metrics, or the error."""
         self._done += 1
@@ -114,12 +119,16 @@ class Progress:
             self._note(f"{where}: {status} in {seconds:.0f} s, {result}{self._left()}")
         else:
             self._say(f"suite: {where}: {status} after {seconds:.0f} s: {error}")
+        self._remove_bar(run)
         if self._live is not None:
-            if run.run_id in self._tasks:
-                self._live.remove_task(self._tasks.pop(run.run_id))
             self._live.update(
                 self._tasks["all"], completed=self._done, text=f"{self._done}/{self._total}{self._left()}"
             )
+
+    def _remove_bar(self, run: Run) -> None:
+        """Removes the live bar of a run, if it has one."""
+        if self._live is not None and run.run_id in self._tasks:
+            self._live.remove_task(self._tasks.pop(run.run_id))
 
     def _left(self) -> str:
         """The time left, estimated from the runs that finished so far; empty if it is not known."""

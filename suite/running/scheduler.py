@@ -41,6 +41,7 @@ class Scheduler:
         self._queued = queued
         self._waiting = list(self._needs)
         self._running: set[str] = set()
+        self._set_aside: set[str] = set()
 
     @property
     def done(self) -> bool:
@@ -54,16 +55,33 @@ class Scheduler:
         found = {run_id: [one for one in self._needs[run_id] if one in open_runs] for run_id in self._waiting}
         return {run_id: needed for run_id, needed in found.items() if needed}
 
+    @property
+    def held_up(self) -> bool:
+        """Whether a run that was never set aside could start now if a place were free."""
+        return self._full and not self._set_aside.issuperset(self._ready())
+
     def next(self) -> str | None:
         """Takes the next run that may start from those waiting; None if none may, or no place is free."""
-        if self._places is not None and len(self._running) >= self._places:
-            return None
-        waits_for = {} if self._queued else self.waits_for
-        run_id = next((run_id for run_id in self._waiting if run_id not in waits_for), None)
+        run_id = None if self._full else next(iter(self._ready()), None)
         if run_id is not None:
             self._waiting.remove(run_id)
             self._running.add(run_id)
         return run_id
+
+    @property
+    def _full(self) -> bool:
+        return self._places is not None and len(self._running) >= self._places
+
+    def _ready(self) -> list[str]:
+        """The waiting runs that may start, in the order in which they do."""
+        waits_for = {} if self._queued else self.waits_for
+        return [run_id for run_id in self._waiting if run_id not in waits_for]
+
+    def set_aside(self, run_id: str) -> None:
+        """Notes that a run has left its place, since another command trains it; all others start first."""
+        self._running.remove(run_id)
+        self._set_aside.add(run_id)
+        self._waiting.append(run_id)
 
     def finished(self, run_id: str) -> None:
         """Notes that a run has finished; nothing waits for it any longer."""
@@ -79,7 +97,7 @@ class Scheduler:
         """
         self._running.remove(run_id)
         lost, blocked = {run_id}, {}
-        # In the order of the plan, each run comes after those that it needs.
+        # Each run comes after those that it needs, except one set aside: it has started, so it lacks nothing.
         for waiting in list(self._waiting):
             missing = next((needed for needed in self._needs[waiting] if needed in lost), None)
             if missing is not None:

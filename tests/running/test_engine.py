@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -375,6 +376,34 @@ def test_a_worker_killed_as_it_waits_is_started_again_and_so_is_the_server_that_
     assert out.startswith("Profile smoke: ")
     assert [record.status for record in suite.records.values()] == ["finished"]
     assert "suite: " not in said.read_text()
+
+
+@pytest.mark.slow
+def test_what_another_command_trains_gives_its_place_to_what_nobody_trains(suite, tmp_path):
+    claim = find_claim("nkd-resnet18-student")[1]
+    first, second = make_plan([claim], "smoke", 2).runs
+    said = tmp_path / "said"
+    words = ("--claim", claim.id, "--profile", "smoke", "--seeds", "2", "--device", "cpu", "--jobs", "1")
+    waits = f"resnet18, seed 0: another command (process {os.getpid()}) trains it; waiting for it"
+    with owned(suite.run_folder(first).ownership), open(said, "w", encoding="utf-8") as errors:
+        process = suite.start("reproduce", *words, "-v", stderr=errors)
+        wait_until(lambda: said.read_text().count(waits) == 2)
+        assert [record.run_id for record in suite.records.values()] == [second]
+        assert process.poll() is None
+    process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, said.read_text()
+    assert {record.status for record in suite.records.values()} == {"finished"}
+    told = (
+        "seed 0: starts",
+        waits,
+        "seed 0: other runs go first",
+        "seed 1: starts",
+        "[1/2] resnet18, seed 1: finished",
+        "seed 0: starts",
+        waits,
+        "[2/2] resnet18, seed 0: finished",
+    )
+    assert re.search(".*".join(map(re.escape, told)), said.read_text(), re.DOTALL), said.read_text()
 
 
 @pytest.mark.parametrize("name", ["log.txt", "owner"])

@@ -32,6 +32,7 @@ def test_every_run_ends_once_after_all_that_it_needs_or_is_blocked_by_a_failure(
     finished: list[str] = []
     failed: set[str] = set()
     blocked: dict[str, str] = {}
+    set_aside: set[str] = set()
     while not scheduler.done:
         while (run_id := scheduler.next()) is not None:
             assert run_id not in running + finished + list(blocked)
@@ -46,9 +47,13 @@ def test_every_run_ends_once_after_all_that_it_needs_or_is_blocked_by_a_failure(
         assert all(waits[run_id] == [one for one in needs[run_id] if one not in done] for run_id in waits)
         idle = set(needs) - set(running) - set(finished) - failed - set(blocked)
         assert idle == set(waits) if free else idle >= set(waits)
+        assert scheduler.held_up == (not free and bool(idle - set(waits) - set_aside))
         ending = data.draw(st.sampled_from(running))
         running.remove(ending)
-        if data.draw(st.booleans()):
+        if scheduler.held_up and data.draw(st.booleans()):
+            scheduler.set_aside(ending)
+            set_aside.add(ending)
+        elif data.draw(st.booleans()):
             scheduler.finished(ending)
             finished.append(ending)
         else:
@@ -70,6 +75,25 @@ def test_runs_start_in_the_order_of_the_plan_and_a_place_is_not_kept_for_one_tha
     assert scheduler.next() == "other"
     scheduler.finished("teacher")
     assert scheduler.next() == "distilled"
+
+
+def test_a_run_set_aside_starts_after_all_that_may_and_what_needs_it_waits():
+    scheduler = Scheduler({"teacher": [], "distilled": ["teacher"], "student": [], "other": []}, 1)
+    assert [scheduler.next(), scheduler.held_up] == ["teacher", True]
+    scheduler.set_aside("teacher")
+    assert [scheduler.next(), scheduler.held_up] == ["student", True]
+    scheduler.set_aside("student")
+    # The others were set aside already, and none of them is more likely to be free.
+    assert [scheduler.next(), scheduler.held_up] == ["other", False]
+    assert scheduler.waits_for == {"distilled": ["teacher"]}
+    scheduler.finished("other")
+    assert [scheduler.next(), scheduler.held_up] == ["teacher", False]
+    scheduler.finished("teacher")
+    assert [scheduler.next(), scheduler.held_up] == ["distilled", False]
+    scheduler.finished("distilled")
+    assert [scheduler.next(), scheduler.held_up] == ["student", False]
+    scheduler.finished("student")
+    assert scheduler.done
 
 
 def test_a_run_starts_behind_its_teacher_and_its_backbone_whichever_ends_last():

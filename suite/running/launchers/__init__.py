@@ -28,6 +28,8 @@ class Launcher(ABC):
         device: `auto`, `cpu` or `cuda`, for the requests; settled by `prepare` if it can be known there.
         places: how many runs run in parallel; None for no limit.
         beside: how many runs share the cores of one machine.
+        gives_way: whether a run that waits for another command may be cancelled, so that another can have its
+            place; only if `Waiting` is never reported of a run that is being trained here.
         has_queue: whether runs wait for what they need in a queue, and continue there without the command
             that started them.
         listening: seconds without an event after which the engine polls again.
@@ -36,6 +38,7 @@ class Launcher(ABC):
     device: str = "auto"
     places: int | None = None
     beside: int = 1
+    gives_way: bool = False
     has_queue: bool = False
     listening: float = 0.5
 

@@ -111,6 +111,7 @@ class LocalLauncher(Launcher):
     jobs: int | None = None
     places: int | None = None
     beside: int = 1
+    gives_way: bool = True
     _free: list[Slot] = field(default_factory=list)
     _workers: list[_Worker] = field(default_factory=list)
 
