@@ -98,6 +98,7 @@ class Engine:
         )
         self._started: list[_Started] = []
         self._started_again: set[str] = set()
+        self._set_aside: dict[str, int] = {}
 
     def execute(self, waits: bool = True) -> Outcome:
         """Executes the runs that are not finished yet.
@@ -157,7 +158,13 @@ class Engine:
         return RunFolder(work_dir(), run_id)
 
     def _launch(self, run: Run) -> None:
-        """Requests and starts a run, or adopts one already started; records one that could not be started."""
+        """Requests and starts a run, or adopts one already started; records one that could not be started.
+
+        A run that was set aside, and that the other command then failed to train, is not tried again.
+        """
+        if (ending := self._failed_elsewhere(run)) is not None:
+            self._recorded(run, ending)
+            return
         if (adopted := self.launcher.adopt(run.run_id)) is not None:
             self._took(run, adopted)
             return
@@ -217,6 +224,7 @@ class Engine:
             assert isinstance(event, Died)
             if started.gives_way:
                 self.progress.set_aside(run)
+                self._set_aside[run.run_id] = len(read_for_run(records_dir(), run.run_id))
                 self._scheduler.set_aside(run.run_id)
             elif started.waits:
                 self._died_waiting(run, event)
@@ -225,10 +233,14 @@ class Engine:
         elif not ending.recorded:
             self._note(run, ending.status, ending.error or "no reason given")
         else:
-            error = None if ending.status == "finished" else ending.error or "no reason given"
-            self.progress.ended(run, ending.status, ending.metrics, error)
-            self.on_record()
-            self._settle(run, error)
+            self._recorded(run, ending)
+
+    def _recorded(self, run: Run, ending: Ended) -> None:
+        """Handles the end of a run that is on record."""
+        error = None if ending.status == "finished" else ending.error or "no reason given"
+        self.progress.ended(run, ending.status, ending.metrics, error)
+        self.on_record()
+        self._settle(run, error)
 
     def _died_waiting(self, run: Run, death: Died) -> None:
         """Handles the death of a process that waited for another command: restarts it once, never records it.
@@ -243,6 +255,15 @@ class Engine:
         error = f"waited for another command that trains it, and ended before: {death.cause}"
         self.progress.ended(run, "failed", {}, error)
         self._settle(run, error)
+
+    def _failed_elsewhere(self, run: Run) -> Ended | None:
+        """How a run that was set aside has failed since, if it has; it would fail again here."""
+        if run.run_id not in self._set_aside:
+            return None
+        records = read_for_run(records_dir(), run.run_id)
+        if len(records) == self._set_aside[run.run_id] or records[-1].status == "finished":
+            return None
+        return Ended(records[-1].status, error=records[-1].error)
 
     def _found_in_store(self, run: Run) -> Ended | None:
         """The outcome of a run whose worker was killed after recording it, but before reporting it."""

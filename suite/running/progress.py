@@ -110,7 +110,8 @@ class Progress:
     def ended(self, run: Run, status: str, metrics: dict[str, float], error: str | None) -> None:
         """Shows that a run has ended: its metrics, or the error."""
         self._done += 1
-        seconds = time.monotonic() - self._started_at.pop(run.run_id, time.monotonic())
+        now = time.monotonic()
+        seconds = now - self._started_at.pop(run.run_id, now)
         if status == "finished":
             self._seconds.append(seconds)
         where = f"[{self._done}/{self._total}] {run.label}"

@@ -19,10 +19,12 @@ from suite.paths import ROOT
 from suite.planning.plan import make_plan
 from suite.published.finding import find_claim
 from suite.running.events import Ended
+from suite.running.recording import record_of
 from suite.running.request import RunRequest
 from suite.running.worker import execute
 from suite.store.ownership import owned
 from suite.store.record import Provenance
+from suite.store.records import write_record
 from suite.store.run_folders import RunFolder
 from suite.store.samples import read_samples
 from tests.conftest import SMALL, CommandLine
@@ -404,6 +406,29 @@ def test_what_another_command_trains_gives_its_place_to_what_nobody_trains(suite
         "[2/2] resnet18, seed 0: finished",
     )
     assert re.search(".*".join(map(re.escape, told)), said.read_text(), re.DOTALL), said.read_text()
+
+
+@pytest.mark.slow
+def test_what_another_command_failed_to_train_meanwhile_is_not_tried_again(suite, tmp_path):
+    claim = find_claim("nkd-resnet18-student")[1]
+    runs = make_plan([claim], "smoke", 2).runs
+    first, second = runs
+    said = tmp_path / "said"
+    words = ("--claim", claim.id, "--profile", "smoke", "--seeds", "2", "--device", "cpu", "--jobs", "1")
+    with owned(suite.run_folder(first).ownership), open(said, "w", encoding="utf-8") as errors:
+        process = suite.start("reproduce", *words, "-v", stderr=errors)
+        wait_until(lambda: "seed 0: other runs go first" in said.read_text())
+        error = "its loss is not finite"
+        failure = record_of(runs[first], "failed", Provenance(command="another"), error=error)
+        write_record(suite.folder / "results" / "records", failure)
+        process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1, said.read_text()
+    assert {record.run_id: record.status for record in suite.records.values()} == {
+        first: "failed",
+        second: "finished",
+    }
+    assert f"[2/2] resnet18, seed 0: failed after 0 s: {error}" in said.read_text()
+    assert said.read_text().count("seed 0: starts") == 1
 
 
 @pytest.mark.parametrize("name", ["log.txt", "owner"])
