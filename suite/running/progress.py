@@ -77,8 +77,8 @@ class Progress:
         """Shows that a run was started, or restarted."""
         self._started_at[run.run_id] = time.monotonic()
         self._detail(f"{run.label}: starts; log {RunFolder(work_dir(), run.run_id).log}")
+        self._remove_bar(run)
         if self._live is not None:
-            self._remove_bar(run)
             self._tasks[run.run_id] = self._live.add_task(run.label, total=1.0, text="starting")
 
     def update(self, run: Run, event: RunEvent) -> None:

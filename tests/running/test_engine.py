@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from suite.paths import ROOT
-from suite.planning.plan import make_plan
+from suite.planning.plan import Run, make_plan
 from suite.published.finding import find_claim
 from suite.running.events import Ended
 from suite.running.recording import record_of
@@ -380,17 +380,26 @@ def test_a_worker_killed_as_it_waits_is_started_again_and_so_is_the_server_that_
     assert "suite: " not in said.read_text()
 
 
+TWO_SEEDS = (
+    *("--claim", "nkd-resnet18-student", "--seeds", "2", "--profile", "smoke"),
+    *("--device", "cpu", "--jobs", "1", "-v"),
+)
+
+
+def two_seeds() -> list[Run]:
+    """The runs of `TWO_SEEDS`, in the order in which they start."""
+    return list(make_plan([find_claim("nkd-resnet18-student")[1]], "smoke", 2).runs.values())
+
+
 @pytest.mark.slow
 def test_what_another_command_trains_gives_its_place_to_what_nobody_trains(suite, tmp_path):
-    claim = find_claim("nkd-resnet18-student")[1]
-    first, second = make_plan([claim], "smoke", 2).runs
+    first, second = two_seeds()
     said = tmp_path / "said"
-    words = ("--claim", claim.id, "--profile", "smoke", "--seeds", "2", "--device", "cpu", "--jobs", "1")
     waits = f"resnet18, seed 0: another command (process {os.getpid()}) trains it; waiting for it"
-    with owned(suite.run_folder(first).ownership), open(said, "w", encoding="utf-8") as errors:
-        process = suite.start("reproduce", *words, "-v", stderr=errors)
+    with owned(suite.run_folder(first.run_id).ownership), open(said, "w", encoding="utf-8") as errors:
+        process = suite.start("reproduce", *TWO_SEEDS, stderr=errors)
         wait_until(lambda: said.read_text().count(waits) == 2)
-        assert [record.run_id for record in suite.records.values()] == [second]
+        assert [record.run_id for record in suite.records.values()] == [second.run_id]
         assert process.poll() is None
     process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, said.read_text()
@@ -410,22 +419,19 @@ def test_what_another_command_trains_gives_its_place_to_what_nobody_trains(suite
 
 @pytest.mark.slow
 def test_what_another_command_failed_to_train_meanwhile_is_not_tried_again(suite, tmp_path):
-    claim = find_claim("nkd-resnet18-student")[1]
-    runs = make_plan([claim], "smoke", 2).runs
-    first, second = runs
+    first, second = two_seeds()
     said = tmp_path / "said"
-    words = ("--claim", claim.id, "--profile", "smoke", "--seeds", "2", "--device", "cpu", "--jobs", "1")
-    with owned(suite.run_folder(first).ownership), open(said, "w", encoding="utf-8") as errors:
-        process = suite.start("reproduce", *words, "-v", stderr=errors)
+    with owned(suite.run_folder(first.run_id).ownership), open(said, "w", encoding="utf-8") as errors:
+        process = suite.start("reproduce", *TWO_SEEDS, stderr=errors)
         wait_until(lambda: "seed 0: other runs go first" in said.read_text())
         error = "its loss is not finite"
-        failure = record_of(runs[first], "failed", Provenance(command="another"), error=error)
+        failure = record_of(first, "failed", Provenance(command="another"), error=error)
         write_record(suite.folder / "results" / "records", failure)
         process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, said.read_text()
     assert {record.run_id: record.status for record in suite.records.values()} == {
-        first: "failed",
-        second: "finished",
+        first.run_id: "failed",
+        second.run_id: "finished",
     }
     assert f"[2/2] resnet18, seed 0: failed after 0 s: {error}" in said.read_text()
     assert said.read_text().count("seed 0: starts") == 1
